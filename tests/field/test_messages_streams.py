@@ -9,7 +9,7 @@ import pytest
 
 from tests.field.pairs import CLIENTS, ask
 from tests.gateway.conftest import Client, events_of
-from tests.support.fake_upstream import FakeUpstream, Reply, sse
+from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 
 every_client = pytest.mark.parametrize("dialect", CLIENTS)
 
@@ -74,6 +74,21 @@ def test_blocks_of_a_stream_that_was_out_of_order_are_counted_anew(every: Client
 
     assert [event["index"] for event in events if event["type"] == "content_block_start"] == [0, 1]
     assert {event["index"] for event in events if event["type"] == "content_block_delta"} == {0, 1}
+
+
+@every_client
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(("content", "text"), [("done", "done"), ([{"type": "text", "text": "done"}], "done")])
+def test_a_content_that_is_a_text_is_one(
+    every: Client, upstream: FakeUpstream, dialect: str, content: Any, text: str, streamed: bool
+) -> None:
+    """Servers of Messages that were made out of servers of Chat."""
+    head = {"id": "m", "type": "message", "role": "assistant", "model": "m", "content": content}
+    upstream.script(json_reply({**head, "stop_reason": "end_turn", "stop_sequence": None, "usage": USAGE}))
+
+    told = ask(every, dialect, "messages/m", stream=streamed)
+
+    assert (told.text, told.finish, told.error) == (text, "stop", "")
 
 
 @every_client

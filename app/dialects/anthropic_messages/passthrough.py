@@ -58,15 +58,11 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
         body = repair_text(body)
     try:
         whole = _whole_decoder.decode(hide_halves(body))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as reason:
-        refuse_error(body)
-        raise malformed("a message", body) from reason
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return render_response(parse_response(body), context), find_usage(body)
     if whole.error:
         raise UpstreamRefused(parse_stream_error(whole.error, body))
-    if whole.content is None:
-        refuse_error(body)
-        raise malformed("a message", body)
-    if _is_odd(whole, body):
+    if whole.content is None or _is_odd(whole, body):
         return render_response(parse_response(body), context), find_usage(body)
     return replace_model(body, context.model), find_usage(body)
 

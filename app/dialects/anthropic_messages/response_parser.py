@@ -38,6 +38,9 @@ def parse_response(body: bytes) -> Response:
         fields = _object_decoder.decode(body)
         if fields.get("error") is not None:
             raise UpstreamRefused(parse_stream_error(fields["error"], body))
+        if isinstance(fields.get("content"), str):  # from servers that were made out of those of Chat
+            text = {"type": "text", "text": fields["content"]}
+            body = encode_body({**fields, "content": [text] if fields["content"] else []})
         message = _message_decoder.decode(body)
         blocks = tuple(
             [

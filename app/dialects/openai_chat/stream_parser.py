@@ -461,7 +461,9 @@ class StreamParser:
         """Reports the last counts, once nothing can follow: servers send them in every chunk, with the finish, or after
         it."""
         if self._usage is not None and self._state is _State.FINISHED:
-            events.append(UsageSeen(read_usage(self._usage)))
+            counts = read_usage(self._usage)
+            if counts.input or counts.output:  # zeros, and names that nobody knows, are no counts: then we estimate
+                events.append(UsageSeen(counts))
             self._usage = None
 
     def _fail(self, failure: Failure, events: list[Event]) -> None:

@@ -20,8 +20,8 @@ def read_usage(wire: WireUsage) -> Usage:
     it. A server that reports more cached than prompt tokens counts them separately: then nothing is fresh. xAI and
     Gemini's proxies count thinking separately from the answer, as the total shows.
     """
-    prompt_details = wire.prompt_tokens_details or _NO_PROMPT
-    completion_details = wire.completion_tokens_details or _NO_COMPLETION
+    prompt_details = wire.prompt_tokens_details or wire.input_tokens_details or _NO_PROMPT
+    completion_details = wire.completion_tokens_details or wire.output_tokens_details or _NO_COMPLETION
     output, prompt = wire.completion_tokens, wire.prompt_tokens
     if type(output) is not int or output <= 0:
         output = _count(output, wire.output_tokens)

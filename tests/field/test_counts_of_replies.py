@@ -1,0 +1,72 @@
+"""Counts of tokens as servers tell them, for clients that compact their history by them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.field.pairs import chat_events, chat_reply, delta
+from tests.gateway.conftest import Client, events_of
+from tests.support.fake_upstream import FakeUpstream, json_reply
+
+both_modes = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+
+
+def counted(client: Client, upstream: FakeUpstream, dialect: str, usage: Any, *, stream: bool) -> dict[str, Any]:
+    """What a client is told of the counts of a request."""
+    end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": usage}
+    whole = json_reply({**chat_reply({"content": "t"}), "usage": usage})
+    upstream.script(chat_events(delta({"content": "t"}), end, "[DONE]") if stream else whole)
+    if dialect == "A":
+        response = client.message(stream=stream)
+        if not stream:
+            return dict(response.json["usage"])
+        return next(event["usage"] for event in events_of(response) if event["type"] == "message_delta")
+    response = client.ask("/v1/responses", {"model": "chat/m", "input": "hi", "stream": stream})
+    if not stream:
+        return dict(response.json["usage"])
+    return next(event["response"]["usage"] for event in events_of(response) if event["type"] == "response.completed")
+
+
+@both_modes
+@pytest.mark.parametrize("dialect", ["A", "R"])
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {},
+        {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+        {"prompt_tokens": -1, "completion_tokens": -1},
+        {"promptTokenCount": 10, "candidatesTokenCount": 5},
+        {"prompt_tokens": None, "completion_tokens": None},
+        [1, 2],
+        "n/a",
+    ],
+    ids=str,
+)
+def test_counts_that_say_nothing_are_estimated(
+    client: Client, upstream: FakeUpstream, dialect: str, usage: Any, stream: bool
+) -> None:
+    """FB-103, for servers that have a place for counts and none in it."""
+    told = counted(client, upstream, dialect, usage, stream=stream)
+
+    assert told["input_tokens"] > 0
+    assert told["output_tokens"] > 0
+
+
+@both_modes
+@pytest.mark.parametrize("dialect", ["A", "R"])
+def test_counts_of_a_cache_are_read_under_the_names_of_responses(
+    client: Client, upstream: FakeUpstream, dialect: str, stream: bool
+) -> None:
+    """new-api and its like answer Chat with the counts of Responses."""
+    usage = {"input_tokens": 10, "output_tokens": 5, "input_tokens_details": {"cached_tokens": 4},
+             "output_tokens_details": {"reasoning_tokens": 2}}  # fmt: skip
+
+    told = counted(client, upstream, dialect, usage, stream=stream)
+
+    if dialect == "A":
+        assert (told["input_tokens"], told["cache_read_input_tokens"], told["output_tokens"]) == (6, 4, 5)
+    else:
+        assert (told["input_tokens"], told["input_tokens_details"]["cached_tokens"]) == (10, 4)
+        assert told["output_tokens_details"]["reasoning_tokens"] == 2
