@@ -16,7 +16,7 @@ from app.conversation.literals import hide_halves
 from app.conversation.response import Usage
 from app.dialects.anthropic_messages.errors import parse_stream_error, render_error
 from app.dialects.anthropic_messages.grammar import Grammar, Rewriter
-from app.dialects.anthropic_messages.response_parser import is_true_reason, parse_response, refuse_error
+from app.dialects.anthropic_messages.response_parser import is_true_reason, parse_response
 from app.dialects.anthropic_messages.response_renderer import render_response
 from app.dialects.anthropic_messages.stream_renderer import PING
 from app.dialects.anthropic_messages.usage import find_usage, read_usage
