@@ -52,7 +52,6 @@ from app.conversation.steps import SERVER_TOOL
 from app.dialects.registry import all_traits
 from app.errors import ClientError
 from app.providers.profiles import capabilities_for
-from tests.adaptation.tools.asking import assistant, user
 from tests.laws.cases import DIALECTS
 from tests.laws.test_one_truth import MODELS, SERVERS
 
@@ -115,7 +114,11 @@ _usual = st.sampled_from((
 _search = {"type": "web_search_20250305", "name": "web_search", "max_uses": 2}
 # The same with a thought that somebody signed.
 _signed = st.builds(
-    lambda proof, text: (user("q"), assistant(Reasoning(text, proof), "a"), user("more")),
+    lambda proof, text: (
+        Turn("user", (Text("q"),)),
+        Turn("assistant", (Reasoning(text, proof), Text("a"))),
+        Turn("user", (Text("more"),)),
+    ),
     _proofs,
     st.sampled_from(("", "hm")),
 )
