@@ -73,6 +73,8 @@ class Runtime:
         )
         self.problem: str | None = None
         self.active = ActiveRequests()
+        # Open pages and the like, which end as soon as this worker drains.
+        self.followers = ActiveRequests()
         self.workers.end_own = self._end_own
         server = settings.server
         most = server.bodies_mb * MEGABYTE if server.bodies_mb else default_budget(server.workers)

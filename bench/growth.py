@@ -33,6 +33,8 @@ from programs import Server, build_program, free_port, gateway_command, started,
 from scenarios import FEW, IDLE, UNARY_16, Scenario
 
 ROUTES, KEYS, PROVIDERS, STREAMS, PAGES, STORED = 10_000, 10_000, 100, 2000, 10, 1_000_000
+# Seconds in which a gateway notices that its readers have left.
+LEAVING = 1.0
 # The key that the bench shows; a gateway that asks for none takes no notice of it.
 KEY = "bench-client-key-0000"
 BARE = "nothing but its providers"
@@ -230,6 +232,7 @@ def open_pages(port: int, cookie: str, count: int) -> Iterator[None]:
         finally:
             ended.set()
             reader.join()
+    time.sleep(LEAVING)
 
 
 def wait_until_calm(server: Server) -> None:

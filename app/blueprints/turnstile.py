@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+import gevent
+from flask import request
+
+from app.blueprints.views import runtime
 from app.errors import TooMany
 
 
@@ -66,3 +70,20 @@ class _Held:
         close = getattr(self._parts, "close", None)
         if close is not None:
             close()
+
+
+def until_client_leaves(parts: Iterator[bytes]) -> Iterator[bytes]:
+    """The same stream, closed as soon as its client leaves. It is silent for so long that its writes would show that
+    late."""
+    followers, client_socket = runtime().followers, request.environ.get("gunicorn.socket")
+    if client_socket is None:
+        return parts
+
+    def watched() -> Iterator[bytes]:
+        token = followers.register(client_socket, gevent.getcurrent())
+        try:
+            yield from parts
+        finally:
+            followers.unregister(token)
+
+    return watched()

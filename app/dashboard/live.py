@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from app.accounts.queries import Query, list_requests
 from app.accounts.record import RequestRecord
-from app.blueprints.turnstile import Turnstile
+from app.blueprints.turnstile import Turnstile, until_client_leaves
 from app.dashboard.rendering import PAGE_HEADERS
 from app.errors import DragomanError
 from app.runtime import Runtime
@@ -61,7 +61,7 @@ class Live:
         """Server-sent events with HTML for a page of `tenant`; `spell` renders what the page shows, or an empty text.
         Raises TooMany."""
         # Behind a proxy with a path prefix, links in events need the prefix too: only pages get it when they are sent.
-        return send_events(self._turnstile.hold(self._follow(spell, request.script_root), tenant))
+        return send_events(self._turnstile.hold(until_client_leaves(self._follow(spell, request.script_root)), tenant))
 
     def _follow(self, spell: Callable[[Seen], str], root: str) -> Iterator[bytes]:
         queue: Queue[Seen] = Queue(maxsize=MOST_WAITING)

@@ -9,12 +9,17 @@ from app.transport.active import ActiveRequests
 PERIOD = 0.25
 
 
-def start_sweeper(active: ActiveRequests) -> Loop:
+def start_sweeper(*watched: ActiveRequests) -> Loop:
     """Starts a loop that ends abandoned requests every quarter of a second, as long as the process lives.
 
     Must be called once in each gevent worker, from gunicorn's `post_worker_init`. Without it, a client that left is
     only noticed at the next write to it.
     """
-    loop = Loop("sweeper", active.end_abandoned, PERIOD)
+
+    def sweep() -> None:
+        for active in watched:
+            active.end_abandoned()
+
+    loop = Loop("sweeper", sweep, PERIOD)
     loop.start()
     return loop

@@ -33,7 +33,7 @@ def start(wsgi_app: Any, *, reloaded: str | None = None) -> None:
     gevent.get_hub().print_exception = _log_fault
     log_flush = Loop("log flush", _flush_logs, PERIOD)
     log_flush.start()
-    runtime.loops += [start_sweeper(runtime.active), log_flush]
+    runtime.loops += [start_sweeper(runtime.active, runtime.followers), log_flush]
     runtime.watch()
     log.info(_READY[reloaded])
 

@@ -1,4 +1,4 @@
-"""Pages of a server with two workers: whichever of them answers, it shows and ends what runs at the other."""
+"""Pages of a real server. With two workers, whichever of them answers shows and ends what runs at the other."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import http.client
 import json
 import re
 import threading
+import time
 from contextlib import closing, suppress
 from pathlib import Path
 
+import pytest
 import requests
 
 from tests.server.hosts import ADMIN, await_that, get
@@ -73,3 +75,23 @@ def test_a_stream_is_ended_on_a_page_whichever_worker_it_runs_at(tmp_path: Path)
 
     assert [each["id"] for each in left] == [spared]
     assert all(b'"error"' in each and b"[DONE]" not in each for each in told)
+
+
+@pytest.mark.parametrize(
+    ("path", "left"),
+    [("/_/live/overview", 15), ("/_/live/permissions", 10), ("/_/logs/stream", 15), ("/permissions/stream", 70)],
+)
+def test_a_page_that_was_left_makes_room_at_once(tmp_path: Path, path: str, left: int) -> None:
+    """`left` are more than one visitor may have open at a time."""
+    (tmp_path / "dragoman.toml").write_text(f'[keys.admin]\nkey = "{ADMIN}"\nrole = "admin"\n')
+    with GatewayProcess(tmp_path) as gateway:
+        visitor = sign_in(gateway)
+        visitor.headers["authorization"] = f"Bearer {ADMIN}"
+        statuses = set()
+        for _ in range(left):
+            page = visitor.get(gateway.url + path, stream=True, timeout=10)
+            statuses.add(page.status_code)
+            page.close()
+            time.sleep(0.1)
+
+    assert statuses == {200}

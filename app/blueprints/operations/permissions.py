@@ -12,7 +12,7 @@ from flask import Blueprint, Response, request
 from app.blueprints.bodies import read_body
 from app.blueprints.operations.rights import own_rows, tell
 from app.blueprints.operations.versions import own_version
-from app.blueprints.turnstile import Turnstile
+from app.blueprints.turnstile import Turnstile, until_client_leaves
 from app.blueprints.views import family, refuse, runtime, services
 from app.errors import DragomanError, Forbidden, InvalidRequest
 from app.headers import read_headers
@@ -78,7 +78,7 @@ def stream() -> Response:
     """Streams requests for permission as they arrive, are answered and expire. Starts with those already open."""
     try:
         own, pending = own_rows(), services().permissions
-        return _sse(_watchers.hold(_follow(runtime(), pending, own), own.get("tenant", "")))
+        return _sse(_watchers.hold(until_client_leaves(_follow(runtime(), pending, own)), own.get("tenant", "")))
     except DragomanError as error:
         return refuse(family(), error.failure)
 
@@ -149,7 +149,7 @@ def _wait_for_person(message_id: int | str, tenant: str, question: mcp.Question)
     pending = services().permissions
     try:
         asked = pending.ask(tenant, question.tool_name, question.input)
-        return _sse(_watchers.hold(_await_decision(pending, asked, message_id), tenant))
+        return _sse(_watchers.hold(until_client_leaves(_await_decision(pending, asked, message_id)), tenant))
     except DragomanError as error:
         return _json(mcp.spell_result(message_id, mcp.deny(f"Nobody can be asked: {error.failure.message}")))
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from app.blueprints.operations.reports import LONGEST_VALUE
 from app.blueprints.operations.rights import own_rows
-from app.blueprints.turnstile import Turnstile
+from app.blueprints.turnstile import Turnstile, until_client_leaves
 from app.blueprints.views import family, refuse, runtime
 from app.dashboard.blueprint import blueprint
 from app.dashboard.live import send_events, watch
@@ -105,7 +105,7 @@ def _stream(*, as_page: bool) -> Response:
         lines = [line for line in map(read_line, look()) if _is_wanted(line, level, text)]
         return b"".join(_encode(line, as_page) for line in lines[-MOST_KEPT:])
 
-    return send_events(_followers.hold(watch(owner, find)))
+    return send_events(_followers.hold(until_client_leaves(watch(owner, find))))
 
 
 def _encode(line: Line, as_page: bool) -> bytes:

@@ -9,7 +9,7 @@ import msgspec
 from flask import Response, request
 
 from app.blueprints.forms import read_form
-from app.blueprints.turnstile import Turnstile
+from app.blueprints.turnstile import Turnstile, until_client_leaves
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
 from app.dashboard.changes import check_change, form_mark, tell_change
@@ -54,7 +54,7 @@ def answer_permission() -> Response:
 def follow_permissions() -> Response:
     visitor = find_visitor()
     pages = _follow(runtime(), services().permissions, visitor, form_mark())
-    return send_events(_pages.hold(pages, visitor.own.get("tenant", "")))
+    return send_events(_pages.hold(until_client_leaves(pages), visitor.own.get("tenant", "")))
 
 
 def list_rows(visitor: Visitor) -> list[dict[str, Any]]:
