@@ -15,6 +15,7 @@ from app.adaptation.tools.custom_input import InputReader
 from app.conversation.capabilities import Capabilities
 from app.dialects import openai_chat, openai_responses
 from app.dialects.error_bodies import read_error_body
+from app.dialects.foreign.requests import mend_request
 from app.dialects.overflow import find_overflow
 from app.errors import DragomanError, Failure
 from app.gateway.failures.own_words import own_words
@@ -31,6 +32,16 @@ Figure = Callable[[str, object, object], None]
 Reader = tuple[Callable[[Any], object], Callable[[int], Any]]
 
 LONGEST = 256 * 1024
+SHAPES: tuple[Any, ...] = ("messages", "chat", "items")
+
+
+def make_mixed(length: int) -> bytes:
+    """Calls that nothing answers, and results that name none of them."""
+    count = length // 100
+    calls = [{"role": "assistant", "tool_calls": [{"id": f"c{n}", "name": "f", "args": {}}]} for n in range(count)]
+    return json.dumps({"messages": calls + [{"role": "tool", "name": "g", "content": "r"}] * count}).encode()
+
+
 SECRETS = KnownSecrets()
 SECRETS.configure(["sk-proj-4f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c"])
 
@@ -83,6 +94,8 @@ for hard in HARD:
     }
 for piece in (";", ";a", ";base64", ",", "data:", " ", ";a=b,"):
     READERS[f"data URL, {piece!r}"] = (read_images, lambda n, p=piece: "data:" + p * (n // len(p)))
+for shape in SHAPES:
+    READERS[f"mixed body, {shape}"] = (lambda t, s=shape: mend_request(t, s), make_mixed)
 READERS["mount"] = (lambda t: strip_mount(t, {"up": "openai"}), lambda n: "/v1" * (n // 3))
 READERS["input of a custom tool"] = (fresh(lambda: InputReader().feed, 64), lambda n: '{"input": "' + "a\n" * (n // 2))
 for piece in (b"x", b": ping\n", b"data: \n", b"\r", b"data: {}\n\n", b"event: ping\n", b"\n"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -67,24 +68,47 @@ def mend_turns(values: Any, shape: Shape) -> Any:
     if not isinstance(values, list):
         return values
     mended: list[Any] = []
-    open_calls: list[_Called] = []
+    calls = _OpenCalls()
     for value in values:
         pieces = list(_read(value))
         for piece in pieces:
             if isinstance(piece, _Called):
-                open_calls.append(piece)
+                calls.add(piece)
             elif isinstance(piece, _Answered):
-                _find_call(piece, value, open_calls)
+                calls.answer(piece, value)
         mended.extend(_WRITERS[shape](pieces) if _is_foreign(value, shape) else [value])
     return mended
 
 
-def _find_call(answer: _Answered, value: Any, open_calls: list[_Called]) -> None:
-    """Gives a result without an id the id of its call: the open call of the same name, else the first open one."""
-    if answer.id is None and open_calls:
-        name = value.get("name") if isinstance(value, dict) else None
-        answer.id = next((call for call in open_calls if call.name == name), open_calls[0]).id
-    open_calls[:] = [call for call in open_calls if call.id != answer.id]
+class _OpenCalls:
+    """The calls that no result has answered yet, in the order in which they were made.
+
+    Answered ones are dropped from the queues when they come to the front, so that no history costs more than its
+    length.
+    """
+
+    def __init__(self) -> None:
+        self._ids: set[str] = set()
+        self._order: deque[_Called] = deque()
+        self._by_name: defaultdict[str, deque[_Called]] = defaultdict(deque)
+
+    def add(self, call: _Called) -> None:
+        self._ids.add(str(call.id))
+        self._order.append(call)
+        self._by_name[str(call.name)].append(call)
+
+    def answer(self, answer: _Answered, value: Any) -> None:
+        """Takes note of a result. One without an id gets that of an open call: of the same name, else of the first."""
+        if answer.id is None:
+            name = value.get("name") if isinstance(value, dict) else None
+            call = self._first(self._by_name.get(str(name))) or self._first(self._order)
+            answer.id = call.id if call is not None else None
+        self._ids.discard(str(answer.id))
+
+    def _first(self, queue: deque[_Called] | None) -> _Called | None:
+        while queue and str(queue[0].id) not in self._ids:
+            queue.popleft()
+        return queue[0] if queue else None
 
 
 # --- reading ---
