@@ -34,7 +34,7 @@ class ClientConnection:
         # Only read when it is ready, so gevent's wrapper is not needed.
         self._bare: Any = client._sock  # type: ignore[attr-defined]
         # Skips Application.__call__, which only calls this.
-        self._wsgi = getattr(worker.wsgi, "wsgi_app", worker.wsgi)
+        self._wsgi: Any = getattr(worker.wsgi, "wsgi_app", worker.wsgi)
         self._site = site
         # Bytes read from the client that belong to no request yet.
         self._ahead = b""
