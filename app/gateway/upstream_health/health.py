@@ -21,7 +21,7 @@ from app.gateway.upstream_health.breaker import (
 )
 from app.gateway.upstream_health.provider_queue import Places, ProviderQueue, Ticket
 from app.gateway.upstream_health.pulse import Pulse
-from app.gateway.upstream_health.retry_budget import RetryBudget
+from app.gateway.upstream_health.retry_budget import FLOOR, RetryBudget
 from app.settings import ProviderSettings
 from app.transport import Obtaining
 
@@ -37,6 +37,8 @@ PROBE_LIMIT = 15.0
 LONGEST_OPEN = max(tolerance.longest for tolerance in TOLERANCES.values())
 # Seconds for which what another worker has retried counts.
 RETRY_LIFETIME = 60.0
+# More requests than one worker can have asked within it.
+MOST_ASKED = 10_000_000
 # What a client is told to wait where nobody knows better; seconds.
 RETRY_AFTER = 5
 
@@ -277,7 +279,10 @@ class UpstreamHealth:
 
     def adopt(self, notes: Iterable[BreakerNote]) -> None:
         """Takes up what other workers have found out later than this one."""
+        latest = self._clock() + LONGEST_OPEN
         for note in notes:
+            if not note.changed <= latest:
+                continue  # from a time that no clock can have shown, and nothing would ever be newer
             breaker = self.breakers.get(note.target)
             own = max(self._closed.get(note.target, -math.inf), -math.inf if breaker is None else breaker.changed)
             if note.changed <= own:
@@ -302,10 +307,12 @@ class UpstreamHealth:
 
     def adopt_retries(self, notes: Iterable[RetryNote], worker: str) -> None:
         """Takes up what the workers other than this one have retried, all of them."""
-        oldest = self._clock() - RETRY_LIFETIME
+        now = self._clock()
+        oldest, latest = now - RETRY_LIFETIME, now + RETRY_LIFETIME
         others: dict[str, tuple[int, int]] = {}
         for note in notes:
-            if note.worker != worker and note.at > oldest:
+            possible = 0 <= note.retries <= 10 * note.requests + FLOOR and note.requests <= MOST_ASKED
+            if note.worker != worker and oldest < note.at <= latest and possible:
                 requests, retries = others.get(note.provider, (0, 0))
                 others[note.provider] = requests + note.requests, retries + note.retries
         for name in self._budgets.keys() | others.keys():

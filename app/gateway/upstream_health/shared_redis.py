@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from app.gateway.upstream_health.breaker import FOR_ALL
-from app.gateway.upstream_health.shared_state import Told, join, read_told, write_told
+from app.gateway.upstream_health.health import LONGEST_OPEN
+from app.gateway.upstream_health.shared_state import MOST_BYTES, Told, join, read_told, write_told
 from app.rate_limits.redis_link import open_redis
 
 if TYPE_CHECKING:
@@ -47,8 +48,11 @@ class SharedRedis:
             own = _shift(self._leave_private(told), self._ahead)
             with redis.pipeline() as pipeline:
                 pipeline.watch(KEY)  # type: ignore[no-untyped-call]
-                value = pipeline.get(KEY)
-                known = read_told(value) if isinstance(value, bytes) else Told()
+                size: Any = pipeline.strlen(KEY)
+                value = pipeline.get(KEY) if 0 < size <= MOST_BYTES else None
+                known = _leave_impossible(
+                    read_told(value) if isinstance(value, bytes) else Told(), self._clock() + self._ahead
+                )
                 joined = join(known, own)
                 if joined != known:
                     pipeline.multi()
@@ -83,6 +87,15 @@ class SharedRedis:
             return Told(told.breakers, told.facts, told.rests)
         breakers = [note for note in told.breakers if note.until is None or note.fault in FOR_ALL]
         return Told(breakers, [], [note for note in told.rests if note.tenant is None])
+
+
+def _leave_impossible(told: Told, now: float) -> Told:
+    """The notes of times that there can be: of any other nothing would ever be newer."""
+    return Told(
+        [note for note in told.breakers if note.changed <= now + LONGEST_OPEN],
+        [note for note in told.facts if note.until <= now + LIFETIME],
+        [note for note in told.rests if note.until <= now + LIFETIME],
+    )
 
 
 def _shift(told: Told, seconds: float) -> Told:

@@ -10,10 +10,10 @@ import pytest
 from app.conversation.capabilities import Capabilities
 from app.errors import UpstreamTimeout, UpstreamUnreachable
 from app.gateway.failures.change import Change
-from app.gateway.failures.learned_facts import COOL_DOWN, LearnedFacts
-from app.gateway.upstream_health.health import OPEN, UpstreamHealth
+from app.gateway.failures.learned_facts import COOL_DOWN, FactNote, LearnedFacts
+from app.gateway.upstream_health.health import OPEN, BreakerNote, RetryNote, UpstreamHealth
 from app.gateway.upstream_health.shared_redis import KEY, SharedRedis
-from app.gateway.upstream_health.shared_state import SharedState, Upstreams
+from app.gateway.upstream_health.shared_state import RestNote, SharedState, Told, Upstreams, write_told
 from tests.support.redis_server import RedisServer
 
 
@@ -138,3 +138,61 @@ def test_a_value_that_cannot_be_read_is_written_anew(tmp_path: Path, server: Red
     two.share()
 
     assert two.health.spares("chat/m", "anna")
+
+
+ODD = [float("inf"), float("nan"), 1e308, 1e15]
+
+
+@pytest.mark.parametrize("moment", ODD)
+def test_notes_of_impossible_times_rule_nobody_and_are_no_newest_word(
+    moment: float, tmp_path: Path, server: RedisServer
+) -> None:
+    one, two = open_hosts(tmp_path, server)
+    planted = Told(
+        [BreakerNote("chat/m", moment, moment, "gone", 10**9, moment, 10**9, ("x",) * 500)],
+        [FactNote("chat/m", "anna", COOL_DOWN, moment), FactNote("chat/m", "bert", COOL_DOWN, moment)],
+        [RestNote("chat", "a", moment)],
+        [RetryNote("chat", "other", moment, 0, 10**12)],
+    )
+    server.connect().set(KEY, write_told(planted))
+
+    one.share()
+    assert not one.health.spares("chat/m", "anna")
+    assert not one.facts.holds("chat/m", "carl", COOL_DOWN)
+    assert one.health.budget("chat").spend(one.now)
+
+    one.fail()
+    one.share()
+    two.share()
+    assert two.health.spares("chat/m", "bert"), "what a host has met is told all the same"
+    one.health.adopt(planted.breakers)
+    one.health.adopt_retries(planted.retries, "this")
+    one.health.succeed("chat/m")
+    one.health.adopt(planted.breakers)
+    assert not one.health.spares("chat/m", "anna")
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [b"", b"\xc1", b"\x90", b"\xff" * 5000, b"\x94" + b"\x91" * 5000, bytes(8 << 20), write_told(Told())[:-1]],
+    ids=["nothing", "no code", "an empty list", "bytes", "deep lists", "8 MB", "a part"],
+)
+def test_a_planted_value_is_no_word_of_a_host(planted: bytes, tmp_path: Path, server: RedisServer) -> None:
+    one, two = open_hosts(tmp_path, server)
+    server.connect().set(KEY, planted)
+    one.fail()
+
+    one.share()
+    two.share()
+
+    assert one.redis.problem is None
+    assert two.health.spares("chat/m", "bert")
+
+
+def test_a_value_of_another_type_is_a_problem_that_is_told(tmp_path: Path, server: RedisServer) -> None:
+    one, _ = open_hosts(tmp_path, server)
+    server.connect().rpush(KEY, b"x")
+
+    one.share()
+
+    assert one.redis.problem is not None
