@@ -129,3 +129,22 @@ def test_settings_for_a_library_are_left_out_where_they_are_refused(every: Clien
         told = ask(every, dialect, to, **{name: {"tags": ["a"]}})
 
         assert (told.text, name in upstream.seen[1].json()) == ("t", False)
+
+
+def test_a_patch_that_failed_says_so_once(every: Client, upstream: FakeUpstream) -> None:
+    patch = {"type": "apply_patch_call", "call_id": "c", "status": "completed",
+             "operation": {"type": "delete_file", "path": "p"}}  # fmt: skip
+    failed = {"type": "apply_patch_call_output", "call_id": "c", "status": "failed", "output": "no such file"}
+    items = [{"role": "user", "content": "q"}, patch, failed, {"role": "tool", "tool_call_id": "gone", "content": "r"}]
+
+    for to, marked in (("R", False), ("C", True)):
+        upstream.seen.clear()
+        upstream.script(json_reply(whole_reply(to, "t")))
+        ask(every, "R", {"R": "responses/m", "C": "chat/m"}[to], input=items, tools=[{"type": "apply_patch"}])
+
+        sent = upstream.seen[0].body.decode()
+        assert ("no such file" in sent, "[tool error]" in sent, '"status":"failed"' in sent) == (
+            True,
+            marked,
+            not marked,
+        )

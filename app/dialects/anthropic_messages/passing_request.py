@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -255,11 +256,11 @@ def _check_end(asked: _Outline, can: Capabilities) -> bool:
     return not can.prefill and bool(asked.messages) and asked.messages[-1].role == "assistant"
 
 
-_FOREIGN_FIELDS = sorted(FOREIGN_FIELDS["messages"])
+_foreign_fields = attrgetter(*sorted(FOREIGN_FIELDS["messages"]))
 
 
 def _has_foreign(asked: _Outline, can: Capabilities) -> bool:
-    return any(len(getattr(asked, name)) for name in _FOREIGN_FIELDS)
+    return any(map(len, _foreign_fields(asked)))
 
 
 CHECKS: dict[str, _Check] = {
