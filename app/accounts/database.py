@@ -88,7 +88,7 @@ class AccountsDatabase:
 
     @property
     def connection(self) -> Connection:
-        """The connection, for queries. Opened again if it was lost, because Postgres was restarted or the network
+        """The connection, for queries. Reopened if it was lost, because Postgres was restarted or the network
         failed."""
         if self._connection.is_closed:
             self._connection = self._connect()
