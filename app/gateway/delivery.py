@@ -294,8 +294,8 @@ def _collect(exchange: Exchange, collector: StreamCollector, limit: int, wait: f
 def read_fault(fault: Exception, record: Record) -> UpstreamMalformed:
     """What an upstream's reply has made of us, as the upstream's failure; where, only a log for debugging tells."""
     said = str(fault)[:200]
-    log.warning("request %s: the reply cannot be read: %s: %s", record.id, type(fault).__name__, said)
-    log.debug("request %s: the reply cannot be read", record.id, exc_info=fault)
+    log.warning("request %s: cannot read the reply: %s: %s", record.id, type(fault).__name__, said)
+    log.debug("request %s: cannot read the reply", record.id, exc_info=fault)
     # These are about the data; what others say is about our insides.
     about_data = isinstance(fault, ClientError | UnicodeError | msgspec.MsgspecError)
     return UpstreamMalformed(f"the upstream's reply cannot be read{f': {said}' if about_data else ''}")

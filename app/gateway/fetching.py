@@ -66,7 +66,9 @@ class _Basket:
     def _bring_url(self, url: str) -> Inline:
         if url not in self._fetched:
             if len(self._fetched) >= MOST_URLS:
-                raise InvalidRequest(f"this request names more than {MOST_URLS} URLs to fetch; send the bytes instead")
+                raise InvalidRequest(
+                    f"this request contains more than {MOST_URLS} URLs to fetch; send the bytes instead"
+                )
             self._fetched[url] = self._fetch(url)
         return self._fetched[url]
 
@@ -79,7 +81,7 @@ class _Basket:
                 if exchange.status != 200:
                     target = exchange.headers.get("location", "")[:_QUOTED]
                     onward = f" and redirects to {target!r}, which is not followed" if target else ""
-                    raise InvalidRequest(f"{named} cannot be fetched: it answers HTTP {exchange.status}{onward}")
+                    raise InvalidRequest(f"{named} cannot be fetched: it answered HTTP {exchange.status}{onward}")
                 data = exchange.read_body(min(MOST_BYTES, self._left))
                 media_type = exchange.headers.get("content-type", "application/octet-stream").partition(";")[0].strip()
             finally:

@@ -249,7 +249,7 @@ class Gateway:
                     if isinstance(error, LimitReached):
                         record.pass_over(upstream.label, error.failure.message)
                     if not last:
-                        log.warning("request %s: %s fails: %s", record.id, upstream.label, error.failure.kind)
+                        log.warning("request %s: %s failed: %s", record.id, upstream.label, error.failure.kind)
                 except BaseException:
                     self.health.abandon(upstream.label, gate)
                     raise
@@ -271,7 +271,7 @@ class Gateway:
         passed_over = []
         for upstream in upstreams:
             if self.facts.holds(upstream.label, tenant, COOL_DOWN):
-                passed_over.append((upstream.label, "it has asked for a pause"))
+                passed_over.append((upstream.label, "it asked us to wait"))
             elif self.health.breakers and self.health.spares(upstream.label, tenant):
                 passed_over.append((upstream.label, self.health.describe(upstream.label)))
             else:

@@ -137,16 +137,16 @@ class Database:
                 if error.busy and self._is_file and time.monotonic() < end:
                     time.sleep(BUSY_PAUSE)
                     continue
-                raise LedgerUnavailable("the database of the ledger failed; see the log", str(error)) from error
+                raise LedgerUnavailable("the ledger's database failed; see the log", str(error)) from error
             except _Silence as silence:
                 said = f"the database did not answer within {2 * ANSWER_LIMIT} s"
-                raise LedgerSilent("the database of the ledger does not answer; see the log", said) from silence
+                raise LedgerSilent("the ledger's database does not answer; see the log", said) from silence
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
         """A connection for exclusive use. One that was interrupted is not used again."""
         if not self._places.acquire(timeout=ANSWER_LIMIT):
-            raise LedgerUnavailable("the database of the ledger is too busy", "all connections are in use")
+            raise LedgerUnavailable("the ledger's database is too busy; try again soon", "all connections are in use")
         try:
             connection = self._take()
             try:
@@ -183,8 +183,8 @@ class Database:
         except ImportError as error:
             raise LedgerUnavailable(f"ledger.url cannot be used: {error}") from error
         except OSError as error:
-            said = f"the file of the ledger cannot be made: {error}"
-            raise LedgerUnavailable("the file of the ledger cannot be made; see the log", said) from error
+            said = f"cannot create the ledger's file: {error}"
+            raise LedgerUnavailable("cannot create the ledger's file; see the log", said) from error
 
 
 class _Silence(BaseException):

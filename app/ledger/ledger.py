@@ -98,7 +98,7 @@ class Shelf:
                 return None
             if self._replace(tenant, key, packed, zstandard.compress(value, 1)):
                 return value
-        raise LedgerUnavailable("too many write to the same record at once")
+        raise LedgerUnavailable("too many requests are writing the same record at once; try again")
 
     def delete(self, tenant: str, key: str) -> bool:
         """Deletes a record. Returns whether there was one."""
@@ -178,7 +178,7 @@ class Ledger:
             raise LedgerUnavailable("the record is larger than ledger.max_mb or ledger.reasoning_mb allows")
         now, moment = self._clock(), self._wait()
         if moment < self._broken_until:
-            raise LedgerUnavailable("the database of the ledger failed a moment ago; see the log")
+            raise LedgerUnavailable("the ledger's database failed a moment ago; see the log")
         self._writes += 1
         if moment - self._pruned >= PRUNE_PERIOD or self._writes >= PRUNE_WRITES:
             self._pruned, self._writes = moment, 0
@@ -203,7 +203,7 @@ class Ledger:
 
     def _run(self, work: Callable[[Database], T]) -> T:
         if self._wait() < self._silent_until:
-            raise LedgerUnavailable("the database of the ledger did not answer a moment ago; see the log")
+            raise LedgerUnavailable("the ledger's database did not answer a moment ago; see the log")
         try:
             done = work(self._open())
         except LedgerUnavailable as error:
@@ -214,7 +214,7 @@ class Ledger:
             if now >= self._broken_until:
                 self._broken_until = now + RETRY_PERIOD
                 self.problem = error.reason or str(error)
-                log.warning("nothing is stored for now: %s", self.problem)
+                log.warning("storing is suspended: %s", self.problem)
             raise
         if self.problem is not None and self._wait() >= self._broken_until:
             self.problem = None
@@ -225,10 +225,10 @@ class Ledger:
         if database is not None:
             if not database.is_lost():
                 return database
-            log.warning("the file of the ledger was taken away; another one is begun")
+            log.warning("the ledger's file was removed; creating a new one")
             self.close()
         if self._wait() < self._broken_until:
-            raise LedgerUnavailable("the database of the ledger could not be opened; see the log")
+            raise LedgerUnavailable("cannot open the ledger's database; see the log")
         with self._opening:
             if self._database is None:
                 self._database = Database(self._url or data_folder() / "ledger.sqlite3")

@@ -18,7 +18,9 @@ def migrate(connection: Connection) -> None:
         connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)")
         found = connection.value("SELECT version FROM schema_version") or 0
         if found > len(_STEPS):
-            raise LedgerUnavailable(f"its tables are of version {found}, which only a newer Dragoman knows")
+            raise LedgerUnavailable(
+                f"its tables have version {found}, which requires a newer Dragoman; update Dragoman"
+            )
         for step in _STEPS[found:]:
             step(connection)
         if found < len(_STEPS):

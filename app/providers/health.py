@@ -85,8 +85,8 @@ class ProviderHealth:
         if usage.input >= CUT_SHARE * estimate or estimate - usage.input < LEAST_CUT or upstream in self.context_cuts:
             return
         message = (
-            f"it read {usage.input} tokens of a request of about {estimate}: what does not fit into its context is "
-            "left out without a word. Give it a larger one (for Ollama: num_ctx, or OLLAMA_CONTEXT_LENGTH)"
+            f"it read {usage.input} tokens of a request of about {estimate}: what does not fit into its context "
+            "window is silently dropped. Give it a larger one (for Ollama: num_ctx, or OLLAMA_CONTEXT_LENGTH)"
         )
         if len(self.context_cuts) < MOST_CUTS:
             self.context_cuts[upstream] = message
@@ -115,9 +115,9 @@ class ProviderHealth:
 def _find_sentence(error: DragomanError) -> str:
     failure = error.failure
     if isinstance(error, UpstreamRefused) and failure.kind not in _QUOTED:
-        return f"it answered with an error of the kind {failure.kind}" + (
+        return f"it answered with an error of kind {failure.kind}" + (
             f" (HTTP {failure.status})" if failure.status else ""
         )
     if isinstance(error, UpstreamMalformed):
-        return "its reply could not be read"
+        return "its reply was not valid"
     return failure.message

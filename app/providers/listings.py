@@ -30,12 +30,12 @@ def read_entries(body: bytes, shape: type[T]) -> list[T]:
     try:
         found = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise UpstreamMalformed("the upstream's list of models cannot be read") from error
+        raise UpstreamMalformed("the upstream's model list is not valid") from error
     if not isinstance(found, list | dict):
-        raise UpstreamMalformed("the upstream's list of models cannot be read")
+        raise UpstreamMalformed("the upstream's model list is not valid")
     listed = _find_list(found)
     if listed is None:
-        raise UpstreamMalformed("the upstream's list of models cannot be read")
+        raise UpstreamMalformed("the upstream's model list is not valid")
     if listed and all(isinstance(entry, str) for entry in listed):
         listed = [{"id": entry} for entry in listed]
     entries = [entry for entry in listed if isinstance(entry, dict)]

@@ -451,7 +451,7 @@ class Provider:
                 self.health.list_models()
             except DragomanError as error:
                 if self.health.listing is None:
-                    log.warning("the models of %s cannot be listed: %s", self.name, error)
+                    log.warning("cannot list the models of %s: %s", self.name, error)
                 self.health.list_models(error)
             self.catalogue_version += 1
         return self._catalogue
@@ -492,9 +492,9 @@ class Provider:
         if status == 401 and (renewed := self.renew(credential)) is not None:
             status, body = self._get(url, renewed)
         if status == 401:
-            raise CredentialUnavailable(f"upstream {self.name} refused its credentials when asked for its models")
+            raise CredentialUnavailable(f"upstream {self.name} rejected its credentials when asked for its model list")
         if status != 200:
-            raise UpstreamMalformed(f"upstream {self.name} answered HTTP {status} where its models should be")
+            raise UpstreamMalformed(f"upstream {self.name} answered the request for its model list with HTTP {status}")
         return body
 
     def _get(self, url: str, credential: Credential | None) -> tuple[int, bytes]:

@@ -60,7 +60,7 @@ def read_user_rows(path: str | None) -> tuple[Row, ...]:
         raise ConfigError(f"{path} cannot be read: {error}", key=key) from error
     rows = table.get("rows", [])
     if table.keys() - {"rows"} or not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ConfigError(f"{path} may hold tables [[rows]] only, as models.toml does", key=key)
+        raise ConfigError(f"{path} may contain only tables [[rows]], as models.toml does", key=key)
     return read_rows(rows, path)
 
 
@@ -74,7 +74,7 @@ def read_fields(fields: Mapping[str, Any], key: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in fields.items():
         if name not in FIELD_TYPES:
-            raise ConfigError(f"there is no such quirk{suggest(name, FIELD_TYPES)}", key=f"{key}.{name}")
+            raise ConfigError(f"unknown quirk{suggest(name, FIELD_TYPES)}", key=f"{key}.{name}")
         if value == ANY and _may_be_none(FIELD_TYPES[name]):
             values[name] = None
             continue
@@ -95,7 +95,7 @@ def _read_row(row: Mapping[str, Any], key: str) -> Row:
         raise ConfigError(describe_mismatch(str(error)), key=f"{key}.{place}") from error
     for dialect in head.dialects:
         if dialect not in known_names():
-            raise ConfigError(f"there is no such dialect{suggest(dialect, known_names())}", key=f"{key}.dialects")
+            raise ConfigError(f"unknown dialect{suggest(dialect, known_names())}", key=f"{key}.dialects")
     source = f"{key.partition('[')[0]}: {', '.join(head.names)}"
     return Row(head.names, read_fields(fields, key), head.dialects, head.profiles, source)
 

@@ -25,7 +25,7 @@ class Seats:
         found = next((seat for seat in range(SEATS) if self._lock(seat)), None)
         if found is None:
             os.close(self._file)
-            raise OSError(f"more than {SEATS} workers of one host share {path}")
+            raise OSError(f"more than {SEATS} workers on one host share {path}; start fewer workers")
         self.mine = found
 
     def is_deserted(self, seat: int) -> bool:

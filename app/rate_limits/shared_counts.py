@@ -63,7 +63,9 @@ class SharedCounts:
             if self._settings.fail_closed:
                 break
         if self._settings.fail_closed:
-            raise LimitsUnavailable("what counts the use of limits cannot be reached; ask again later")
+            raise LimitsUnavailable(
+                "the usage counters are not reachable, so limits cannot be checked; try again later"
+            )
         return self._memory.take(demands, time.time())
 
     def look(self, demands: Sequence[Demand]) -> list[int]:
@@ -110,8 +112,8 @@ class SharedCounts:
             self._redis.close()
 
     def _fail(self, name: str, error: OSError) -> None:
-        where = "each host counts alone" if name == "redis" else "each worker counts alone"
-        said = f"the use of limits is not shared, so {where}: {error}"
+        where = "each host counts separately" if name == "redis" else "each worker counts separately"
+        said = f"usage counters are not shared, so {where}: {error}"
         if self._problems.get(name) != said:
             log.warning("%s", said)
         self._problems[name] = said

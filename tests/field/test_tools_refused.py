@@ -14,11 +14,11 @@ REFUSALS = {
         "OpenRouter serves with tools"
     ),
     'No endpoints found that support tool use. Try disabling "question".': "OpenRouter serves with tools",
-    "Function calling is not enabled for models/gemma-3-27b-it": "choose a model that can",
-    "`tool calling` is not supported with this model": "choose a model that can",
-    "This model doesn't support tool use.": "choose a model that can",
-    "模型不支持工具调用": "choose a model that can",
-    "registry.ollama.ai/library/gemma:2b does not support tools": "choose a model that can",
+    "Function calling is not enabled for models/gemma-3-27b-it": "choose a model with tool support",
+    "`tool calling` is not supported with this model": "choose a model with tool support",
+    "This model doesn't support tool use.": "choose a model with tool support",
+    "模型不支持工具调用": "choose a model with tool support",
+    "registry.ollama.ai/library/gemma:2b does not support tools": "choose a model with tool support",
     '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set': "start vLLM with",
 }
 

@@ -149,7 +149,7 @@ def test_a_budget_that_is_only_held_for_what_is_under_way_lets_an_agent_come_bac
 
     assert (during.status_code, during.headers["retry-after"]) == (429, "1")
     assert "x-should-retry" not in during.headers
-    assert "under way that may spend the rest of its budget of $0.000063" in during.text
+    assert "running requests that may spend the rest of its budget of $0.000063" in during.text
     assert BUDGET_WORDS[dialect] not in during.text
     assert after.status_code == 200
 
@@ -241,7 +241,7 @@ def test_too_much_at_a_time_says_how_many(limited: Limited, upstream: FakeUpstre
     refused = ask(client, "messages")
     left.close()
 
-    assert "1 requests under way" in refused.text
+    assert "1 running requests" in refused.text
     assert refused.headers["retry-after"] == "1"
 
 
@@ -268,7 +268,7 @@ def test_limits_that_cannot_be_counted_are_said_in_health(limited: Limited, data
     health = client.http.get("/health", headers={"x-api-key": KEY}).json
 
     assert statuses == [200, 200, 429]
-    assert any("the use of limits" in reason for reason in health["reasons"])
+    assert any("usage counters" in reason for reason in health["reasons"])
 
 
 def test_a_conversation_is_kept_for_a_key_with_limits_and_takes_nothing_of_them(limited: Limited) -> None:

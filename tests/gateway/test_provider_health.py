@@ -60,7 +60,7 @@ def test_the_words_of_a_conversation_do_not_reach_those_who_look_at_health(
 
     status, entry = health_of(client, "chat")
     assert status == "degraded"
-    assert entry["last_failure"]["message"] == "it answered with an error of the kind internal (HTTP 500)"
+    assert entry["last_failure"]["message"] == "it answered with an error of kind internal (HTTP 500)"
 
 
 def test_strangers_learn_when_and_what_kind_but_no_sentence(make_client: MakeClient, upstream: FakeUpstream) -> None:

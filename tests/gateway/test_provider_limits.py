@@ -147,7 +147,7 @@ def test_a_pool_does_not_rest_either_while_limits_fail_closed(upstream: FakeUpst
 
     members = client.app.runtime.services.providers["up"].source.describe_members()  # type: ignore[union-attr]
     assert answer.status_code == 503
-    assert "ask again later" in answer.text
+    assert "try again later" in answer.text
     assert [member.rests for member in members] == [0.0, 0.0]
     assert upstream.seen == []
 

@@ -71,7 +71,7 @@ def test_a_receiver_that_fails_is_said_without_its_address_and_asked_again(
     push_once(push)
 
     assert said is not None
-    assert said.startswith("metrics are not pushed")
+    assert said.startswith("cannot push metrics")
     assert "hunter2" not in said
     assert (push.problem is None) == (fault is not None)
 

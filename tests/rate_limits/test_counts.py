@@ -278,7 +278,7 @@ def test_without_redis_each_host_counts_alone_and_says_so(tmp_path: Path, redis:
         host.beat()
 
     assert alone == [[True, True, True, False]] * 2
-    assert all("each host counts alone" in (text or "") for text in said)
+    assert all("each host counts separately" in (text or "") for text in said)
     assert [host.problem for host in hosts] == [None, None]
     assert isinstance(hosts[0].take([Demand("a", PARALLEL, 1)]), Taken)
     for host in hosts:

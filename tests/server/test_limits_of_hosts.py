@@ -112,7 +112,7 @@ def test_hosts_go_on_without_redis_and_say_so_or_refuse_where_limits_fail_closed
             redis.kill()
             without = [ask(host.url, KEYS[0]) for host in (goes_on, fails_closed)]
             free = ask(fails_closed.url, ADMIN)
-            await_that(lambda: "each host counts alone" in str(get(goes_on, "/health").get("reasons")))
+            await_that(lambda: "each host counts separately" in str(get(goes_on, "/health").get("reasons")))
             redis.start()
             await_that(lambda: ask(fails_closed.url, KEYS[0]) == 200)
             await_that(lambda: all("reasons" not in get(goes_on, "/health") for _ in range(8)))

@@ -122,7 +122,7 @@ class Access:
         if own and len(self._known_hosts) < MOST_KNOWN_HOSTS:
             self._known_hosts.add(host)
         if not own and (self._hosts or self._names_matter or (keyless and "." in name)):
-            raise Forbidden(f"host {host!r} is not served here; add it to server.allowed_hosts if it should be")
+            raise Forbidden(f"host {host!r} is not served here; if it should be, add it to server.allowed_hosts")
 
     def check_page(self, method: str, headers: Mapping[str, str]) -> None:
         """Refuses what a page of another site makes its reader's browser send: any page can send a POST to a local
@@ -136,7 +136,7 @@ class Access:
         own = origin is None or origin.partition("://")[2] == headers.get("HTTP_HOST")
         if not own or site not in (None, "same-origin", "none"):
             raise Forbidden(
-                f"this was sent by a page of another site ({(origin or site or '')[:MOST_QUOTED]!r}); "
+                f"another site's page sent this ({(origin or site or '')[:MOST_QUOTED]!r}); "
                 "add its origin to server.cors_origins if it may"
             )
 

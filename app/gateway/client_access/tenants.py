@@ -56,5 +56,5 @@ def read_or_make_secret(path: Path) -> bytes:
             os.fchmod(file.fileno(), 0o600)
         secret = file.read(_LENGTH + 1)
     if len(secret) != _LENGTH:
-        raise ValueError(f"{path} is no secret of {_LENGTH} bytes")
+        raise ValueError(f"{path} does not contain a secret of {_LENGTH} bytes; remove it to have a new one created")
     return secret

@@ -20,10 +20,11 @@ _REQUESTS_OWN = ("invalid_request", "unsupported", "not_found")
 _LONGEST_LOOK = 500
 _NO_TOOLS = {
     "requires --enable-auto-tool-choice": "start vLLM with --enable-auto-tool-choice and --tool-call-parser, "
-    "or ask without tools",
-    "does not support tools": "choose a model that can (`ollama show MODEL` tells), or ask without tools",
+    "or send the request without tools",
+    "does not support tools": "choose a model with tool support (see `ollama show MODEL`), "
+    "or send the request without tools",
     "no endpoints found that support tool use": "choose a model that OpenRouter serves with tools, "
-    "or ask without tools",
+    "or send the request without tools",
 }
 # Any other server's words for it.
 _TOOLS_REFUSED = re.compile(
@@ -32,10 +33,10 @@ _TOOLS_REFUSED = re.compile(
     r"|(?:n't|not) (?:currently )?support ['`\"]?(?:tools?\b(?!_)|function call)|no support for (?:tool|function call)"
     r"|不支持(?:工具|函数|tool|function)"
 )
-_ASK_WITHOUT = "choose a model that can, or ask without tools"
+_ASK_WITHOUT = "choose a model with tool support, or send the request without tools"
 # What else OpenRouter has no server for, and what can be done about it.
 _NO_ENDPOINTS = {
-    "no endpoints found that can handle the requested parameters": "ask with fewer parameters, or without "
+    "no endpoints found that can handle the requested parameters": "send fewer parameters, or leave out "
     "provider.require_parameters",
     "no endpoints found matching your data policy": "allow what its servers do with data in OpenRouter's privacy "
     "settings, or choose another model",
@@ -115,7 +116,7 @@ def _explain_refused(failure: Failure, upstream: Upstream) -> Failure:
     remedy = next((remedy for words, remedy in _NO_ENDPOINTS.items() if words in said), None)
     if remedy is None:
         return failure
-    message = f"no server of {model} takes this request: {remedy}. It said: {failure.message}"
+    message = f"no server of {model} accepts this request: {remedy}. It said: {failure.message}"
     return msgspec.structs.replace(failure, message=message)
 
 

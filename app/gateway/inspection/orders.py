@@ -68,11 +68,11 @@ def add_order(
 ) -> RecordingOrder:
     """Orders a recording of so many seconds. Raises InvalidRequest, and OSError."""
     if seconds is None or not 0 < seconds <= LONGEST:
-        raise InvalidRequest("recording lasts for a span of time such as 15m, up to 24h", param="for")
+        raise InvalidRequest("the recording time must be a time span such as 15m, up to 24h", param="for")
     now, file = time.time(), orders_file()
     orders = read_orders(file, now)
     if len(orders) >= MOST_ORDERS:
-        raise InvalidRequest(f"there are {MOST_ORDERS} recordings already; end one of them", param="for")
+        raise InvalidRequest(f"{MOST_ORDERS} recordings are already running; stop one of them", param="for")
     only: Literal["all", "errors"] = "errors" if errors else "all"
     order = RecordingOrder(secrets.token_hex(4), now + seconds, key, model, only, share, by)
     write_orders(file, [*orders, order])

@@ -74,7 +74,7 @@ class RawLog:
                     self._writes += 1
             except OSError as error:
                 if not self.lost:
-                    log.warning("the raw HTTP log cannot be written: %s", error)
+                    log.warning("cannot write the raw HTTP log: %s", error)
                 self.lost += 1
             self.held -= files.size
         if self._writes >= PRUNE_WRITES:

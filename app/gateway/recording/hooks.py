@@ -66,7 +66,7 @@ class Hooks:
                 with gevent.Timeout(LIMIT):
                     changed = hook.on_request(client_request)
                 if changed is not None and not isinstance(changed, ClientRequest):
-                    raise TypeError(f"on_request gave a {type(changed).__name__}, not a ClientRequest or None")
+                    raise TypeError(f"on_request returned a {type(changed).__name__}, not a ClientRequest or None")
             except (DragomanError, gevent.GreenletExit):
                 raise
             except BaseException as fault:
@@ -118,7 +118,7 @@ def load_hooks(off: Iterable[str] = (), required: Iterable[str] = ()) -> Hooks:
         except (Exception, SystemExit) as fault:
             if entry.name in required:
                 raise ConfigError(f"the hook {entry.name!r} cannot be loaded: {fault}", key="hooks.required") from fault
-            log.error("the hook %s cannot be loaded and is left out", entry.name, exc_info=fault)
+            log.error("cannot load the hook %s, so it does not run", entry.name, exc_info=fault)
     missing = required - {hook.name for hook in hooks}
     if missing:
         raise ConfigError(f"no installed package has a hook {min(missing)!r}", key="hooks.required")

@@ -173,7 +173,7 @@ class Observers:
         said = []
         accounts = self.accounts and self.accounts.accounts
         if accounts and accounts.problem is not None:
-            said.append(f"requests are not accounted for, {accounts.lost} so far: {accounts.problem}")
+            said.append(f"requests are missing from the accounts, {accounts.lost} so far: {accounts.problem}")
         if self.push.problem is not None:
             said.append(self.push.problem)
         said += [f"the {name} has lost {count} records" for name, count in self.recorder.lost.items()]
@@ -191,8 +191,8 @@ class Observers:
 
     def _gauges(self) -> list[Gauge]:
         gauges = [
-            Gauge("dragoman_active_requests", "Requests that run now", len(self.recorder), merge="sum"),
-            Gauge("dragoman_alerts_sent", "Alerts that receivers took", self.alerts.sent, merge="sum"),
+            Gauge("dragoman_active_requests", "Requests running now", len(self.recorder), merge="sum"),
+            Gauge("dragoman_alerts_sent", "Alerts that were delivered", self.alerts.sent, merge="sum"),
             Gauge("dragoman_alerts_lost", "Alerts that were not delivered", self.alerts.lost, merge="sum"),
         ]
         lost = dict(self.recorder.lost)
@@ -201,7 +201,9 @@ class Observers:
             lost["accounts"] = lost.get("accounts", 0) + accounts.lost
             up = accounts.problem is None
             gauges.append(Gauge("dragoman_accounts_up", "Whether the accounts are written", up, merge="min"))
-            gauges.append(Gauge("dragoman_accounts_waiting", "Records to be written", accounts.waiting, merge="sum"))
+            gauges.append(
+                Gauge("dragoman_accounts_waiting", "Records waiting to be written", accounts.waiting, merge="sum")
+            )
         if self.hooks.names:
             lost["hooks"] = lost.get("hooks", 0) + self.hooks.lost
         if self.raw_log is not None:
@@ -214,7 +216,7 @@ class Observers:
             gauges.append(Gauge("dragoman_records_lost", "Records that a sink lost", count, {"sink": sink}, "sum"))
         for name, count in self.hooks.failures.items():
             told = {"hook": name}
-            gauges.append(Gauge("dragoman_hook_failures", "What a hook did not get right", count, told, "sum"))
+            gauges.append(Gauge("dragoman_hook_failures", "Failures of a hook", count, told, "sum"))
         return gauges
 
 

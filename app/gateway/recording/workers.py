@@ -59,7 +59,7 @@ class Workers:
         try:
             files.join()
         except OSError as error:
-            log.warning("metrics are those of single workers: %s", error)
+            log.warning("metrics cover single workers only: %s", error)
             return
         self._files = files
         self._tell()
@@ -83,7 +83,7 @@ class Workers:
             try:
                 self._files.ask_to_end(request_id)
             except OSError as error:
-                log.warning("the other workers cannot be asked to end a request: %s", error)
+                log.warning("cannot ask the other workers to end a request: %s", error)
 
     def leave(self) -> None:
         """The last word of a worker that ends."""
@@ -112,7 +112,7 @@ class Workers:
                 states += [state for state in others if state is not None]
                 complete = complete and len(states) == len(others)
             except OSError as error:
-                log.warning("the other workers cannot be heard: %s", error)
+                log.warning("cannot receive from the other workers: %s", error)
         states.append(self._describe())
         return Whole(
             counts=add_counts([dead, *(state.counts for state in states)]),
@@ -128,7 +128,7 @@ class Workers:
             self._files.publish(_encode(self._describe()))
             self._told = time.monotonic()
         except OSError as error:
-            log.warning("the other workers do not hear of this one: %s", error)
+            log.warning("cannot send to the other workers: %s", error)
 
     def _ask_others(self) -> bool:
         """Whether all others have told how they are now."""
@@ -146,7 +146,7 @@ class Workers:
         try:
             self._files.collect_dead(self._fold)
         except OSError as error:
-            log.warning("workers that died are not counted: %s", error)
+            log.warning("cannot count workers that died: %s", error)
 
     def _describe(self) -> WorkerState:
         self._recorder.hand_out()
@@ -174,7 +174,7 @@ def _read(told: bytes) -> WorkerState | None:
     try:
         return _decode(told) if told else WorkerState(Counts())
     except msgspec.MsgspecError as error:
-        log.warning("what another worker tells cannot be read: %s", error)
+        log.warning("cannot read a message from another worker: %s", error)
         return None
 
 

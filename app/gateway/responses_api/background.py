@@ -94,12 +94,16 @@ class Background:
         peek = peek_of(client_request)
         record.model, record.stream = peek.model, peek.stream is True
         if peek.store is False:
-            raise InvalidRequest("background: such a response is stored, so store cannot be false", param="background")
+            raise InvalidRequest(
+                "background: a background response is stored, so store must not be false", param="background"
+            )
         if len(self._jobs) >= MOST_JOBS:
-            raise TooMany("too many responses are being made in the background; ask again when some are over")
+            raise TooMany("too many background responses are running; try again when some have finished")
         tenant = client_request.tenant
         if tenant and sum(owner == tenant for owner, _ in list(self._jobs)) >= MOST_JOBS_OF_A_TENANT:
-            raise TooMany(f"{MOST_JOBS_OF_A_TENANT} responses of yours are being made in the background; wait for some")
+            raise TooMany(
+                f"{MOST_JOBS_OF_A_TENANT} of your background responses are running; try again when some have finished"
+            )
         asked = client_request.with_body(ask_stream(client_request.body))
         asked.continuation = state = ResponseContinuation(self._response_store, asked, background=True)
         upstream = self._gateway.resolve(client_request)[0]

@@ -20,7 +20,7 @@ from app.gateway.responses_api.responses import answer_continued
 def compact(gateway: Gateway, store: ResponseStore, client_request: ClientRequest, record: Record) -> ClientResponse:
     """Raises DragomanError."""
     if client_request.peek.stream:
-        raise InvalidRequest("stream: a compaction is not streamed", param="stream")
+        raise InvalidRequest("stream: a compaction cannot be streamed", param="stream")
     upstreams = gateway.resolve(client_request)
     if all(up.provider.dialect == NAME and gateway.offers(up, client_request, "compact") for up in upstreams):
         native = client_request.with_body(client_request.body)

@@ -59,7 +59,9 @@ class KeptResponse(msgspec.Struct, frozen=True, omit_defaults=True):
 
 _kept_decoder = msgspec.json.Decoder(KeptResponse)
 
-_LOST = Failure(kind="internal", message="the worker of the gateway that made this response is gone")
+_LOST = Failure(
+    kind="internal", message="the gateway worker that ran this response has stopped; send the request again"
+)
 
 
 class ResponseStore:
@@ -190,7 +192,9 @@ class ResponseContinuation:
             if not isinstance(self._previous, str):
                 raise InvalidRequest("previous_response_id must be a string", param="previous_response_id")
             if self._place is not None:
-                raise InvalidRequest("previous_response_id and conversation exclude each other", param="conversation")
+                raise InvalidRequest(
+                    "previous_response_id and conversation cannot be used together", param="conversation"
+                )
             self._continued = self._response_store.find(self._client_request.tenant, self._previous)
         elif self._place is not None:
             self._conversation = self._response_store.conversations.find(self._client_request.tenant, self._place)

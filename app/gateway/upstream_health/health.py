@@ -194,7 +194,7 @@ class UpstreamHealth:
             return Gate(once=True)
         seconds = math.ceil(breaker.left(now)) or RETRY_AFTER
         raise UpstreamSpared(
-            f"{target} was silent, {breaker.count} times in a row; it is tried again in {seconds} s",
+            f"{target} was silent {breaker.count} times in a row; it will be tried again in {seconds} s",
             retry_after=seconds,
         )
 
@@ -253,8 +253,8 @@ class UpstreamHealth:
                 if self._clock() >= end:
                     queue.timeouts += 1
                     raise UpstreamSpared(
-                        f"{provider} is asked {queue.most} requests at a time, as many as it may be (max_parallel); "
-                        f"no turn came within {most:g} s (queue_timeout)",
+                        f"{provider} is running {queue.most} requests, its limit (max_parallel); "
+                        f"no slot became free within {most:g} s (queue_timeout)",
                         retry_after=RETRY_AFTER,
                     )
                 yield

@@ -62,7 +62,7 @@ class SharedRedis:
             return None  # another host was faster; the next round tells it
         except (RedisError, OSError) as error:
             self._redis = None
-            self.problem = f"hosts do not share what they know of upstreams: no Redis ({type(error).__name__})"
+            self.problem = f"hosts do not share the state of upstreams: no Redis ({type(error).__name__})"
             return None
         self.problem = None
         return _shift(joined, -self._ahead)

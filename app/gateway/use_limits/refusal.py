@@ -103,7 +103,7 @@ def _describe(owner: Owner, full: Full, seconds: int, resets: datetime.datetime)
     at = resets.strftime("%Y-%m-%d %H:%M UTC")
     if limit.kind == "budget" and not full.is_spent:
         return (
-            f"{owner} has requests under way that may spend the rest of its budget of {spell_dollars(limit.most)} for "
+            f"{owner} has running requests that may spend the rest of its budget of {spell_dollars(limit.most)} for "
             f"this {limit.period}; retry when one of them has finished"
         )
     if limit.kind == "budget":
@@ -114,7 +114,7 @@ def _describe(owner: Owner, full: Full, seconds: int, resets: datetime.datetime)
         )
     if limit.kind == "parallel":
         return (
-            f"{owner} has {full.used} requests under way, and its limit is {limit.most} at a time; "
+            f"{owner} has {full.used} running requests, and its limit is {limit.most} at a time; "
             "retry when one of them has finished"
         )
     return (

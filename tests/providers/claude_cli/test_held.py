@@ -381,7 +381,7 @@ def test_an_option_that_would_widen_it_is_refused_by_name(tmp_path: Path, field:
 def test_options_are_refused_where_the_provider_does_not_allow_them(tmp_path: Path) -> None:
     with pytest.raises(Forbidden, match="allowed_tools: clients may not"):
         order({"messages": TURNS[:1], "allowed_tools": ["Bash"]})
-    with pytest.raises(Forbidden, match="no folder"):
+    with pytest.raises(Forbidden, match="no working folder"):
         order({"messages": TURNS[:1], "cwd": str(tmp_path)}, client_options=True)
 
 

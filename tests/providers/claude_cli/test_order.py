@@ -92,7 +92,7 @@ def test_no_part_of_a_request_is_an_argument_but_the_models_name() -> None:
 
 @pytest.mark.parametrize("model", ["a\0b", "a\nb", "\udc00"])
 def test_a_model_whose_name_is_no_text_is_refused(model: str) -> None:
-    with pytest.raises(InvalidRequest, match="name of the model"):
+    with pytest.raises(InvalidRequest, match="model's name"):
         write_order(("claude",), {}, model, b"{}")
 
 

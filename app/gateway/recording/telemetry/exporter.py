@@ -56,9 +56,9 @@ def open_export(
     try:
         return build(exporters)
     except ImportError as error:
-        log.warning("no %s are exported: %s; install dragoman[otel]", signal, error)
+        log.warning("%s are not exported: %s; install dragoman[otel]", signal, error)
     except Exception as fault:
-        log.error("no %s are exported", signal, exc_info=fault)
+        log.error("%s are not exported", signal, exc_info=fault)
     return None
 
 
@@ -71,7 +71,7 @@ def find_exporters(signal: str, environ: Mapping[str, str]) -> list[str]:
     endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT")
     for each in named:
         if each not in ("otlp", "console"):
-            log.warning("%s: %r is none of otlp, console, none", variable, each[:40])
+            log.warning("%s: %r is not one of otlp, console, none", variable, each[:40])
     return named or (["otlp"] if any(environ.get(name) for name in endpoints) else [])
 
 

@@ -55,7 +55,7 @@ class Push:
         except requests.RequestException as error:
             # Its address may hold a login.
             said = str(error) if isinstance(error, requests.HTTPError) else type(error).__name__
-            self.problem = f"metrics are not pushed: {said}"
+            self.problem = f"cannot push metrics: {said}"
             log.warning("%s", self.problem)
             return
         self.problem = None

@@ -67,7 +67,9 @@ def take_options(fields: dict[str, msgspec.Raw], settings: ProviderSettings) -> 
         return ClientOptions()
     first = min(given)
     if not settings.client_options:
-        raise Forbidden(f"{first}: clients may not set options of the program; see client_options of its provider")
+        raise Forbidden(
+            f"{first}: clients may not set options of the program; to allow it, set the provider's client_options"
+        )
     if by_path := given.keys() & _BY_PATH:
         name = min(by_path)
         raise InvalidRequest(f"{name}: use a session in the path, /claude/SESSION, or mcp_servers", param=name)
@@ -84,8 +86,12 @@ def take_options(fields: dict[str, msgspec.Raw], settings: ProviderSettings) -> 
 def _check_folder(cwd: str, root: str | None) -> None:
     """Requires a client's folder to be inside the provider's working folder. Raises Forbidden or InvalidRequest."""
     if root is None:
-        raise Forbidden("cwd: the provider has no folder that a client could choose another within")
+        raise Forbidden(
+            "cwd: this provider has no working folder, so a client cannot choose one; set the provider's cwd"
+        )
     inside = Path(root).expanduser().resolve()
     wanted = Path(cwd)
     if "\0" in cwd or not wanted.is_absolute() or not wanted.resolve().is_relative_to(inside) or not wanted.is_dir():
-        raise InvalidRequest("cwd: it is not a folder within the one that the provider works in", param="cwd")
+        raise InvalidRequest(
+            "cwd: must be an existing folder inside the provider's working folder, as an absolute path", param="cwd"
+        )

@@ -61,7 +61,7 @@ class EarlyPrograms:
         try:
             process = Process(order.early_command())
         except OSError as error:
-            log.warning("no Claude program can be started ahead: %s", error.strerror)
+            log.warning("cannot start a Claude program in advance: %s", error.strerror)
             return
         finally:
             self._starting -= 1

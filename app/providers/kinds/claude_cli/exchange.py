@@ -88,7 +88,10 @@ class ProgramExchange(Exchange):
         if not self._slots.acquire(timeout=seconds):
             self._queued += seconds
             if self._queued >= QUEUE_TIMEOUT:
-                raise UpstreamBusy(f"as many Claude programs run as may (max_processes), for {QUEUE_TIMEOUT:g} s now")
+                raise UpstreamBusy(
+                    "the limit of running Claude programs (max_processes) has been reached "
+                    f"for {QUEUE_TIMEOUT:g} s; try again later"
+                )
             return False
         self._has_slot = True
         assert self._start is not None, "waited for after its end"
@@ -145,7 +148,7 @@ class ProgramExchange(Exchange):
         """The error for a program that ended before its answer did."""
         assert self._process is not None
         code = self._process.wait(PARTING)
-        words = self._process.last_words() or f"it ended with exit code {code} and without a word"
+        words = self._process.last_words() or f"it ended with exit code {code} and no output"
         self.close()
         if self.status:
             return UpstreamCut(self._say(words), began=True)

@@ -116,17 +116,19 @@ def read_held_order(
     """Parses a request in Anthropic Messages. Without a `credential` the program uses its own login. Raises
     InvalidRequest."""
     if not model.isprintable():
-        raise InvalidRequest("the name of the model has characters that no name has", param="model")
+        raise InvalidRequest(
+            "the model's name contains a control character; send the name as /v1/models lists it", param="model"
+        )
     fields = read_fields(body)
     options = take_options(fields, settings)
     system = read_system(fields.get("system"))
     try:
         turns = _turns_decoder.decode(fields.get("messages", msgspec.Raw(b"[]")))
     except msgspec.MsgspecError as error:
-        raise InvalidRequest("messages is not a list of turns with role and content", param="messages") from error
+        raise InvalidRequest("messages must be a list of turns with role and content", param="messages") from error
     last = max((number for number, turn in enumerate(turns) if turn.role != "user"), default=-1) + 1
     if last == len(turns):
-        raise InvalidRequest("the last message must be the user's", param="messages")
+        raise InvalidRequest("the last message must have role user", param="messages")
     return HeldOrder(
         program=tuple(program),
         model=model,
@@ -149,7 +151,7 @@ def read_servers(path: str | None) -> dict[str, Any]:
     try:
         found = msgspec.json.decode(Path(path).expanduser().read_bytes(), type=_Servers)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ProgramUnavailable(f"the file of mcp_config, {path}, cannot be read: {error}") from error
+        raise ProgramUnavailable(f"cannot read the mcp_config file {path}: {error}") from error
     return dict(found.mcpServers)
 
 

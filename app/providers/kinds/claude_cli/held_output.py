@@ -46,7 +46,9 @@ class HeldOutput(Output):
             data = _decode(event)
             return self._merge(data)
         except (msgspec.MsgspecError, KeyError, TypeError, AttributeError) as error:
-            raise UpstreamMalformed("the Claude program wrote an event that is none of Anthropic's") from error
+            raise UpstreamMalformed(
+                "the Claude program sent an event that is not valid in Anthropic Messages"
+            ) from error
 
     def _merge(self, data: dict[str, Any]) -> bytes:
         match data["type"]:

@@ -162,7 +162,9 @@ def write_order(
     one that cannot be passed to the program.
     """
     if not model.isprintable():
-        raise InvalidRequest("the name of the model has characters that no name has", param="model")
+        raise InvalidRequest(
+            "the model's name contains a control character; send the name as /v1/models lists it", param="model"
+        )
     fields = read_fields(body)
     # The program sets the model itself and always streams.
     fields.pop("model", None)
@@ -174,7 +176,7 @@ def write_order(
         said = _take_only_turn(fields)
         extra = _text(fields)
         if len(_write_settings(extra)) > SETTINGS_LIMIT:
-            raise TooLarge("the tools and settings of this request are more than the Claude program takes (2 MiB)")
+            raise TooLarge("the tools and settings of this request are larger than the Claude program accepts (2 MiB)")
     line = {"type": "user", "message": said, "parent_tool_use_id": None, "session_id": ""}
     return Order(
         program=tuple(program),
@@ -201,7 +203,7 @@ def read_system(value: msgspec.Raw | None) -> str:
     try:
         system = _system_decoder.decode(value)
     except msgspec.MsgspecError as error:
-        raise InvalidRequest("system is neither text nor a list of text blocks", param="system") from error
+        raise InvalidRequest("system must be text or a list of text blocks", param="system") from error
     return system if isinstance(system, str) else "\n\n".join(block.text for block in system if block.text)
 
 
@@ -221,9 +223,9 @@ def _take_only_turn(fields: dict[str, msgspec.Raw]) -> msgspec.Raw:
     try:
         messages = _messages_decoder.decode(fields.get("messages", msgspec.Raw(b"[]")))
     except msgspec.MsgspecError as error:
-        raise InvalidRequest("messages is no list", param="messages") from error
+        raise InvalidRequest("messages must be a list", param="messages") from error
     if len(messages) != 1:
-        raise TooLarge("the conversation is larger than the Claude program takes (2 MiB for more than one turn)")
+        raise TooLarge("the conversation is larger than the Claude program accepts (2 MiB for more than one turn)")
     del fields["messages"]
     return messages[0]
 

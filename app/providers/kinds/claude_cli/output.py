@@ -84,7 +84,7 @@ class Output:
             self._unfinished.append(data)
             self._size += len(data)
             if self._size > _MAX_LINE:
-                raise UpstreamMalformed("a line of the Claude program does not end")
+                raise UpstreamMalformed("the Claude program sent a line that is too long")
             return b""
         *lines, rest = b"".join((*self._unfinished, data)).split(b"\n")
         self._unfinished = [rest]
@@ -119,10 +119,10 @@ class Output:
         try:
             kind = _event_decoder.decode(event).type
         except msgspec.MsgspecError as error:
-            raise UpstreamMalformed("the Claude program wrote an event without a type") from error
+            raise UpstreamMalformed("the Claude program sent an event without a type") from error
         if kind == "message_start":
             if self._has_begun:
-                raise UpstreamMalformed("the Claude program began its answer anew")
+                raise UpstreamMalformed("the Claude program started its answer again")
             self._has_begun = True
         self.ended = kind == "message_stop"
         return encode_event(bytes(event), kind)
@@ -141,7 +141,7 @@ def _find_refusal(response: msgspec.Raw) -> Trouble | None:
         told = _response_decoder.decode(response)
     except msgspec.MsgspecError:
         return None
-    return Trouble(told.error or "it refused its settings") if told.subtype == "error" else None
+    return Trouble(told.error or "it rejected its settings") if told.subtype == "error" else None
 
 
 def _message(line: Line) -> str:

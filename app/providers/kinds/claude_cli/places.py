@@ -92,7 +92,9 @@ class Places:
         (folder / OWNER).write_text(hashlib.sha256(tenant.encode("utf-8", "replace")).hexdigest())
         lock = self._lock(folder, QUEUE_TIMEOUT)
         if lock is None:
-            raise UpstreamBusy(f"another request runs in this session, for {QUEUE_TIMEOUT:g} s now")
+            raise UpstreamBusy(
+                f"another request has been running in this session for {QUEUE_TIMEOUT:g} s; try again later"
+            )
         return self._place(folder, lock)
 
     def _make_room(self) -> None:
@@ -116,7 +118,9 @@ class Places:
                 kept[owner].remove(gone)
                 over -= 1
         if over > 0:
-            raise UpstreamBusy(f"as many sessions of the Claude program run as are kept (max_sessions: {self._most})")
+            raise UpstreamBusy(
+                f"all sessions of the Claude program are in use (max_sessions: {self._most}); try again later"
+            )
 
     def _remove(self, folder: Path) -> bool:
         """Removes a session unless it runs; returns whether it is gone."""

@@ -150,7 +150,7 @@ class ClaudeCliProvider(Provider):
         found = shutil.which(name, path=environ.get("PATH"))
         if found is None:
             raise ProgramUnavailable(
-                f"upstream {self.name}: there is no program {name} to run. Install Claude Code where the gateway runs, "
+                f"upstream {self.name}: the program {name} was not found. Install Claude Code where the gateway runs, "
                 f"or name it in providers.{self.name}.command"
             )
         return os.path.abspath(found)
