@@ -120,8 +120,9 @@ MESSAGES = {
     "stream": True,
     "messages": [{"role": "user", "content": "q"}],
 }
-CHAT = {
-    "model": "m", "max_tokens": 5, "stream": True, "stream_options": {"include_usage": True},
+CHAT: dict[str, Any] = {
+    "model": "m", "max_tokens": 5, "max_completion_tokens": 7, "stream": True,
+    "stream_options": {"include_usage": True},
     "messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}],
 }  # fmt: skip
 
@@ -150,7 +151,10 @@ def test_recorded_requests_are_read_alike_on_both_ways(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "body"), [("anthropic_messages", MESSAGES), ("openai_chat", CHAT)])
 def test_a_plain_question_goes_the_short_way(name: str, body: dict[str, Any]) -> None:
-    assert isinstance(read(PARSERS[name].parse_plain, json.dumps(body).encode()), Request)
+    plain = read(PARSERS[name].parse_plain, json.dumps(body).encode())
+
+    assert isinstance(plain, Request)
+    assert plain == read(PARSERS[name].parse_any, json.dumps(body).encode())
 
 
 @parsers
