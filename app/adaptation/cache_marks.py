@@ -26,7 +26,9 @@ def adapt_cache_marks(request: Request, capabilities: Capabilities, notes: Notes
     over = _count(request) - MOST_MARKS
     if over <= 0:
         return request
-    notes.lose("ignorable", field(request.dialect, "cache"), f"only {MOST_MARKS} are taken: the earliest are left out")
+    notes.lose(
+        "ignorable", field(request.dialect, "cache"), f"only {MOST_MARKS} are accepted: the earliest are left out"
+    )
     taker = _Taker(over)
     # In the order in which they form the prefix.
     tools = tuple(taker.take(tool) for tool in request.tools)

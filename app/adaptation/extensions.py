@@ -51,7 +51,7 @@ def adapt_extensions(request: Request, capabilities: Capabilities, notes: Notes)
     if request.tools:
         request = _carry_tools(request, capabilities, notes)
     if request.betas and capabilities.dialect != request.dialect:
-        notes.lose("ignorable", "anthropic-beta", "betas exist at one vendor only")
+        notes.lose("ignorable", "anthropic-beta", "betas exist only at Anthropic")
         request = replace(request, betas=())
     return replace(request, extensions=(*kept, *request.extensions)) if kept else request
 
@@ -134,7 +134,7 @@ def _compact_with_openai(
     if compact is None or not capabilities.store:
         return None
     if len(edits) > 1:
-        notes.lose("degrading", extension.name, "old tool results and thinking are not cleared there")
+        notes.lose("degrading", extension.name, "the upstream does not clear old tool results and thinking")
     entry: dict[str, Any] = {"type": "compaction"}
     trigger = compact.get("trigger")
     if isinstance(trigger, dict) and isinstance(trigger.get("value"), int):
@@ -165,7 +165,7 @@ def _limit_searches(request: Request, extension: Extension, capabilities: Capabi
     tools = [_with_limit(tool, extension.value) for tool in request.tools]
     unlimited = [tool for tool in tools if isinstance(tool, NativeTool) and tool.server and tool in request.tools]
     if unlimited and tools != list(request.tools):
-        notes.lose("degrading", extension.name, "only the search can be limited there")
+        notes.lose("degrading", extension.name, "the upstream can limit only the search")
     return replace(request, tools=tuple(tools)) if tools != list(request.tools) else None
 
 

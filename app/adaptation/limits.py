@@ -77,7 +77,7 @@ def _limit_length(request: Request, capabilities: Capabilities, notes: Notes) ->
         notes.lose("degrading", path, "this upstream accepts no limit")
         return None
     if asked == 0:
-        notes.lose("degrading", path, "a request without an answer is only of use to Anthropic's cache")
+        notes.lose("degrading", path, "a request without an answer is useful only for Anthropic's cache")
         return 1
     if most is not None and asked > most:
         why = f"lowered from {asked} to the {most} tokens that this model can answer"
@@ -93,7 +93,7 @@ def _limit_stop(request: Request, capabilities: Capabilities, notes: Notes) -> t
     if not capabilities.stop_blank:
         seen = tuple(sequence for sequence in stop if not sequence.isspace())
         if len(seen) < len(stop):
-            notes.lose("degrading", path, "the upstream refuses sequences of white space only")
+            notes.lose("degrading", path, "the upstream rejects sequences of only whitespace")
         stop = seen
     if capabilities.stop_limit is not None and len(stop) > capabilities.stop_limit:
         if sum(map(len, stop)) > MOST_WATCHED:
@@ -139,7 +139,7 @@ def _is_free(request: Request, capabilities: Capabilities) -> bool:
 
 def _check_choices(request: Request, capabilities: Capabilities, notes: Notes) -> int:
     if request.n > 1 and not capabilities.n:
-        notes.lose("wrong", "n", "this upstream gives one answer per request")
+        notes.lose("wrong", "n", "this upstream returns one answer per request")
         return 1
     return request.n
 
@@ -188,7 +188,7 @@ def _adapt_hints(request: Request, capabilities: Capabilities, notes: Notes) -> 
         if kept is None and getattr(request, name) is not None:
             notes.lose("degrading" if name == "verbosity" else "ignorable", field(request.dialect, name), _NOT_TAKEN)
     if capabilities.cache_hints == "none" and (request.cache or any(_cache_hints(request))):
-        notes.lose("ignorable", field(request.dialect, "cache"), "this upstream caches by itself or not at all")
+        notes.lose("ignorable", field(request.dialect, "cache"), "this upstream caches automatically or not at all")
     return hints
 
 

@@ -19,7 +19,7 @@ from app.conversation.request import Extension, NativeTool, Request, Tool, ToolC
 # The tools of a server that may run: by name, or (None) all.
 Allowed = frozenset[str] | None
 
-_ONE_BY_ONE = "this upstream cannot exclude single tools of a server"
+_ONE_BY_ONE = "this upstream cannot exclude individual tools of a server"
 
 
 def to_responses(request: Request, extension: Extension, capabilities: Capabilities, notes: Notes) -> Request | None:
@@ -35,14 +35,14 @@ def to_responses(request: Request, extension: Extension, capabilities: Capabilit
         name, path = str(server.get("name", "")), f"{extension.name}[{index}]"
         limits = [_read_configuration(server.get("tool_configuration")), *map(_read_toolset, toolsets.get(name, ()))]
         if toolsets and name not in toolsets:
-            notes.lose("ignorable", path, "no toolset names it, so none of its tools is enabled")
+            notes.lose("ignorable", path, "no toolset names it, so none of its tools are enabled")
             continue
         if any(limit == _UNTOLD for limit in limits):
             notes.lose("wrong", path, _ONE_BY_ONE)
             continue
         allowed = _join([limit for limit in limits if not isinstance(limit, str)])
         if allowed is not None and not allowed:
-            notes.lose("ignorable", path, "none of its tools is enabled")
+            notes.lose("ignorable", path, "none of its tools are enabled")
             continue
         definition = {
             "type": "mcp",
@@ -214,6 +214,8 @@ def _read_authorization(definition: dict[str, Any], notes: Notes) -> str | None:
             token = token or (rest.strip() if scheme.lower() == "bearer" else value)
         else:
             notes.lose(
-                "degrading", f"tools.{definition.get('server_label')}.headers", "only a bearer token can be sent there"
+                "degrading",
+                f"tools.{definition.get('server_label')}.headers",
+                "the upstream accepts only a bearer token",
             )
     return token if isinstance(token, str) and token else None

@@ -134,7 +134,7 @@ def _force_tool(request: Request, output: OutputFormat, capabilities: Capabiliti
     choice = request.tool_choice
     path = field(request.dialect, "output_format")
     if choice is not None and choice.mode in ("tool", "any"):
-        notes.lose("ignorable", path, "the client's own tool is forced, so this answer is no text")
+        notes.lose("ignorable", path, "the client's own tool is forced, so the answer is a tool call, not text")
         return replace(request, output_format=None)
     schema, lost = sanitize(output.schema, capabilities.schema)
     for why in lost:

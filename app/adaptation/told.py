@@ -152,19 +152,19 @@ class _Teller:
             return self._tell_opaque(block, path)
         images = block.step.images if block.step is not None else ()
         if not block.text and not images:
-            self._notes.lose("ignorable", path, f"{block.name} means nothing to another vendor")
+            self._notes.lose("ignorable", path, f"{block.name} has no meaning at another vendor")
             return []
         self._notes.lose("degrading", path, f"{block.name} was run by another vendor: only a summary is passed on")
         return [Text(f"[{block.name}] {block.text}".rstrip()), *(Image(image) for image in images)]
 
     def _tell_opaque(self, block: Opaque, path: str) -> list[Block]:
         if block.type in SILENT_OPAQUES:
-            self._notes.lose("ignorable", path, f"{block.type} means nothing to another vendor")
+            self._notes.lose("ignorable", path, f"{block.type} has no meaning at another vendor")
             return []
         if not block.told:
             self._notes.lose("degrading", path, f"content of type {block.type} cannot be carried")
             return []
-        self._notes.lose("degrading", path, f"content of type {block.type} is only described in words")
+        self._notes.lose("degrading", path, f"content of type {block.type} is passed on as a text description")
         return list(block.told)
 
 

@@ -143,7 +143,7 @@ class Extension(msgspec.Struct, frozen=True):
     name: str
     value: Any
     severity: Severity
-    why: str = "only its own dialect knows this field"
+    why: str = "only the client's own dialect has this field"
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

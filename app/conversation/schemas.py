@@ -167,7 +167,7 @@ def _root_object(schema: Schema, lost: list[str]) -> Schema:
             return schema
         if kind in (None, "object") or (isinstance(kind, list) and "object" in kind):
             return {**schema, "type": "object", "properties": _members(schema, "properties")}
-        lost.append(f"arguments that are no object are wrapped in the property `{WRAPPED}`")
+        lost.append(f"arguments that are not an object are wrapped in the property `{WRAPPED}`")
         return {"type": "object", "properties": {WRAPPED: schema}, "required": [WRAPPED]}
     lost.append("the union at the root is merged into one object")
     return _merge_union(schema)
@@ -228,7 +228,7 @@ def _describe(kept: Schema, said: Schema, lost: list[str]) -> None:
     if said:
         words = ", ".join(f"{word}: {json.dumps(value, ensure_ascii=False)}" for word, value in said.items())
         kept["description"] = "\n".join(filter(None, (kept.get("description"), "{" + words + "}")))
-        lost.extend(f"`{word}` is only told in the description" for word in said)
+        lost.extend(f"`{word}` is given only in the description" for word in said)
 
 
 def _to_plain(schema: Schema, lost: list[str], closed: bool) -> Schema:
@@ -326,7 +326,7 @@ def _to_gemini(schema: Schema, lost: list[str]) -> Schema:
         elif word in _GEMINI and not (word == "format" and value not in _GEMINI_FORMATS):
             kept[word] = value
         elif word not in (*_NOISE, *_DEFINITIONS, "additionalProperties"):
-            lost.append(f"`{word}` is not known there")
+            lost.append(f"the upstream does not support `{word}`")
     return _fit_gemini(kept, lost)
 
 
@@ -348,7 +348,7 @@ def _fit_gemini(kept: Schema, lost: list[str]) -> Schema:
         if texts and kept.get("type", "string") == "string":
             kept |= {"type": "string", "enum": texts}
         else:
-            lost.append("`enum` is only known of texts there")
+            lost.append("the upstream supports `enum` only for strings")
     if "required" in kept and "properties" in kept:
         kept["required"] = [name for name in _required(kept) if name in _members(kept, "properties")]
     return kept
@@ -393,7 +393,7 @@ def _inline(schema: Schema, lost: list[str]) -> Schema:
             return _map_parts(part, resolve)
         beside = {word: value for word, value in part.items() if word != "$ref"}
         if not fits(target):
-            lost.append(f"the reference {target[:_MOST_QUOTED]} cannot be written out")
+            lost.append(f"the reference {target[:_MOST_QUOTED]} cannot be resolved")
             return {"type": "object", **beside}
         within.add(target)
         whole = resolve({**named[target], **beside})

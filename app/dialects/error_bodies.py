@@ -70,7 +70,7 @@ class ErrorBody(NamedTuple):
 def read_error_body(status: int, headers: Mapping[str, str], body: bytes) -> ErrorBody:
     """The error in `body`, whatever its shape. Reads any bytes without raising."""
     found = _read_body(body)
-    found = _cut(found, f"the upstream answered HTTP {status} without a word")
+    found = _cut(found, f"the upstream answered HTTP {status} without a message")
     request_id = next((value for name, value in headers.items() if name.lower() == _REQUEST_ID), None)
     if request_id is not None:
         found = found._replace(message=f"{found.message} ({_REQUEST_ID}: {request_id[:_WORD_LIMIT]})")
@@ -99,7 +99,7 @@ def _read_body(body: bytes) -> ErrorBody:
 
 def read_error_value(value: object) -> ErrorBody:
     """The error in the decoded value of an `error` key, for errors inside a stream or inside a reply of status 200."""
-    return _cut(_read_value({"error": value}), "the upstream reported an error without a word")
+    return _cut(_read_value({"error": value}), "the upstream reported an error without a message")
 
 
 def find_error(value: object, *, answered: bool = False) -> ErrorBody | None:
@@ -118,7 +118,7 @@ def find_error(value: object, *, answered: bool = False) -> ErrorBody | None:
         return None
     if not any(map(_is_error, filter(None, _accusations(fields, answered=answered)))):
         return None
-    return _cut(_read_value(value), "the upstream reported an error without a word")
+    return _cut(_read_value(value), "the upstream reported an error without a message")
 
 
 def _cut(found: ErrorBody, otherwise: str) -> ErrorBody:
@@ -339,8 +339,8 @@ def _name_page(text: str) -> str | None:
     lower = head.lower()
     for kind, name in (("title", "HTML"), ("h1", "HTML"), ("message", "XML"), ("faultstring", "XML")):
         if words := _element(head, lower, kind):
-            return f"a page of {name}: {words}" if name == "HTML" else f"a document of XML: {words}"
-    return "the upstream answered with a page of HTML" if "<html" in lower or "<body" in lower else None
+            return f"an HTML page: {words}" if name == "HTML" else f"an XML document: {words}"
+    return "the upstream answered with an HTML page" if "<html" in lower or "<body" in lower else None
 
 
 def _element(text: str, lower: str, name: str) -> str:

@@ -59,7 +59,7 @@ def check_request(body: bytes) -> None:
     """Raises InvalidRequest for requests that no upstream could answer."""
     asked = read_value(msgspec.Raw(body), _asked_decoder, "")
     if asked.stream:
-        raise InvalidRequest("stream: embeddings are not streamed", param="stream")
+        raise InvalidRequest("stream: embeddings cannot be streamed", param="stream")
     if bytes(read_body(body).get("input", msgspec.Raw(b"null"))) in (b"null", b'""', b"[]"):
         raise InvalidRequest("input: must be a text or a list that is not empty", param="input")
 
@@ -102,7 +102,7 @@ def _convert(embedding: Any, wanted: type) -> Any:
             packed = base64.b64decode(embedding, validate=True)
             return list(struct.unpack(f"<{len(packed) // 4}f", packed))
     except (struct.error, OverflowError, ValueError) as error:
-        raise UpstreamMalformed("the upstream sent an embedding that cannot be read") from error
+        raise UpstreamMalformed("the upstream sent an embedding that is not valid") from error
     return embedding
 
 
@@ -133,7 +133,7 @@ def StreamPassthrough(context: RenderContext, capabilities: Capabilities) -> con
 
 def _refuse() -> NoReturn:
     raise NotFound(
-        "this model's upstream has no embeddings; name a model of an OpenAI-compatible provider",
+        "this model's upstream does not offer embeddings; use a model of an OpenAI-compatible provider",
         param="model",
         code="model_not_found",
     )

@@ -119,7 +119,9 @@ def test_what_is_refused_now_is_only_named_in_older_turns() -> None:
     taken, notes = take(adapt_media, by_chat(old, assistant("no"), user("and now?")), claude())
 
     assert losses(notes) == [("degrading", "messages[0]")]
-    assert words(taken.turns[0].blocks) == "look\n[image omitted: images of type image/bmp are not taken]"
+    assert (
+        words(taken.turns[0].blocks) == "look\n[image omitted: the upstream does not accept images of type image/bmp]"
+    )
 
 
 def test_a_model_that_cannot_see_is_told_so() -> None:
@@ -167,7 +169,7 @@ def test_a_pdf_passes_where_documents_are_taken(upstream: Capabilities) -> None:
 def test_a_document_is_named_where_none_are_taken() -> None:
     blocks = carried(chat(profile="llamacpp"), File(PDF, name="a.pdf"))
 
-    assert blocks == (Text("[document a.pdf omitted: this upstream takes no documents]"),)
+    assert blocks == (Text("[document a.pdf omitted: this upstream does not accept documents]"),)
 
 
 @pytest.mark.parametrize("media_type", ["text/x-python", "text/plain", "application/json", "application/octet-stream"])

@@ -124,7 +124,7 @@ def test_a_recursive_reference_ends_for_gemini() -> None:
     schema, lost = sanitize(obj(root={"$ref": "#/$defs/Tree"}) | {"$defs": {"Tree": tree}}, "gemini")
 
     assert schema == obj(root=obj(left={"type": "object"}))
-    assert lost == ("the reference #/$defs/Tree cannot be written out",)
+    assert lost == ("the reference #/$defs/Tree cannot be resolved",)
 
 
 def test_references_that_multiply_end() -> None:
@@ -143,7 +143,10 @@ def test_keywords_that_gemini_refuses_go() -> None:
     )
 
     assert schema == obj(a={"type": "string", "enum": ["x"]}, b={"anyOf": [{"type": "string"}]}, c={"type": "integer"})
-    assert set(lost) == {"`exclusiveMinimum` is not known there", "`propertyNames` is not known there"}
+    assert set(lost) == {
+        "the upstream does not support `exclusiveMinimum`",
+        "the upstream does not support `propertyNames`",
+    }
 
 
 # ---- anthropic
@@ -159,7 +162,7 @@ def test_what_anthropic_lacks_is_told_in_the_description() -> None:
     schema, lost = to_anthropic_subset({"type": "string", "format": "uri", "maxLength": 80, "description": "A link."})
 
     assert schema == {"type": "string", "format": "uri", "description": "A link.\n{maxLength: 80}"}
-    assert lost == ("`maxLength` is only told in the description",)
+    assert lost == ("`maxLength` is given only in the description",)
 
 
 def test_a_choice_of_one_is_a_choice_of_any_for_anthropic() -> None:

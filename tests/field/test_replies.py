@@ -333,7 +333,7 @@ def test_an_error_inside_a_stream_is_an_error_whatever_its_shape(
 
 NO_ANSWERS = {
     "a page": (HTML, "Sign in to Example Corp"),
-    "a page without a title": (b"<html><body>hello</body></html>", "page of HTML"),
+    "a page without a title": (b"<html><body>hello</body></html>", "HTML page"),
     "a text": (b"upstream connect error", "upstream connect error"),
     "half an object": (b'{"id":"x","cho', "cho"),
     "a list": (b"[1,2]", "[1,2]"),

@@ -40,7 +40,7 @@ def test_a_locked_database_holds_up_nobody_and_gets_all_rows_later(tmp_path: Pat
                 began = time.monotonic()
                 during = ask_often(gateway, 30)
                 took = time.monotonic() - began
-                await_that(lambda: "not accounted for" in str(get(gateway, "/health").get("reasons")))
+                await_that(lambda: "missing from the accounts" in str(get(gateway, "/health").get("reasons")))
                 other.execute("ROLLBACK")
             other.close()
             await_that(lambda: count(gateway) == (35, 0))
@@ -76,7 +76,7 @@ def test_a_full_disk_loses_no_request_and_no_row_that_is_not_counted(tmp_path: P
             inside = Path(f"/proc/{gateway.process.pid}/root{data}")
             _fill(inside / "ballast")
             during = ask_often(gateway, 300)
-            await_that(lambda: "not accounted for" in str(get(gateway, "/health").get("reasons")))
+            await_that(lambda: "missing from the accounts" in str(get(gateway, "/health").get("reasons")))
             full = ask_often(gateway, 10)
             (inside / "ballast").unlink()
             await_that(lambda: sum(count(gateway)) == 315)

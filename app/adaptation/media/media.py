@@ -127,7 +127,7 @@ class _Step:
             case Audio():
                 if self._can.audio and block.dialect == self._can.dialect:
                     return [block]
-                return self._omit("sound", "sound cannot be carried to this upstream")
+                return self._omit("sound", "this upstream does not accept audio")
             case ServerTool():
                 return [block]  # the upstream's own; any other became text in an earlier step
             case Opaque():
@@ -147,11 +147,11 @@ class _Step:
             case Inline(data=""):
                 return self._omit("image", "it is empty")
             case Inline() if self._can.image_types and source.media_type not in self._can.image_types:
-                return self._omit("image", f"images of type {source.media_type} are not taken")
+                return self._omit("image", f"the upstream does not accept images of type {source.media_type}")
             case Url() if not self._can.image_urls:
-                return self._omit("image", "images are taken as base64 data only, not by URL")
+                return self._omit("image", "the upstream accepts images only as base64 data, not by URL")
             case FileId() if source.dialect != self._can.dialect:
-                return self._omit("image", f"the file id {source.file_id} means nothing to another vendor")
+                return self._omit("image", f"the file id {source.file_id} is not valid at another vendor")
             case Inline() | Url() | FileId():
                 return [image if source is image.source else replace(image, source=source)]
             case PlainText():
@@ -174,13 +174,13 @@ class _Step:
             case Inline(data=""):
                 return self._omit(kind, "it is empty")
             case Inline() if not self._can.documents:
-                return self._replace(kind, "this upstream takes no documents")
+                return self._replace(kind, "this upstream does not accept documents")
             case Inline() if self._can.document_types and source.media_type not in self._can.document_types:
-                return self._omit(kind, f"documents of type {source.media_type} are not taken")
+                return self._omit(kind, f"the upstream does not accept documents of type {source.media_type}")
             case Url() if not (self._can.documents and self._can.document_urls):
-                return self._omit(kind, "documents are not taken by URL")
+                return self._omit(kind, "the upstream does not accept documents by URL")
             case FileId() if source.dialect != self._can.dialect:
-                return self._omit(kind, f"the file id {source.file_id} means nothing to another vendor")
+                return self._omit(kind, f"the file id {source.file_id} is not valid at another vendor")
             case Inline() | Url() | FileId():
                 self._lose_citations(file)
                 return [*self._tell_context(file), file if source is file.source else replace(file, source=source)]

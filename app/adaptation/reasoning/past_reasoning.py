@@ -51,7 +51,7 @@ def _adapt_turn(turn: Turn, capabilities: Capabilities, notes: Notes) -> Turn:
             case _:
                 blocks.append(block)
     if len(blocks) < len(turn.blocks):
-        notes.lose("ignorable", turn.path, "past reasoning is of use only to the vendor it came from")
+        notes.lose("ignorable", turn.path, "past reasoning is useful only to the vendor that produced it")
     if capabilities.reasoning_required and _is_silent_caller(blocks):
         blocks.insert(0, Reasoning(""))
     return replace(turn, blocks=tuple(blocks))

@@ -72,7 +72,7 @@ def _obstacle(request: Request, capabilities: Capabilities) -> str | None:
     if capabilities.reasoning_excludes_tools and any(isinstance(tool, FunctionTool) for tool in request.tools):
         return "with tools this model thinks only in the Responses dialect"
     if capabilities.reasoning_must_lead and not _is_led_by_proof(request, capabilities):
-        return "the tool calls in progress have lost theirs"
+        return "the tool calls in progress no longer have their thinking"
     return None
 
 
@@ -102,7 +102,7 @@ def _forbid(request: Request, capabilities: Capabilities, notes: Notes) -> Reque
         case "between_tools":
             said = ReasoningSettings(mode="between_tools")
         case "never":
-            notes.lose("degrading", path, "this model always thinks; it is asked to think little")
+            notes.lose("degrading", path, "this model always thinks; it is asked for little thinking")
             said = ReasoningSettings(mode="on", effort=_nearest("low", capabilities.efforts))
     return _say(request, said, capabilities, on=False)
 
@@ -122,7 +122,9 @@ def _ask(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
     if capabilities.reasoning_style == "budget":
         budget = _fit_budget(settings.budget, asked, request.max_tokens)
         if budget is None:
-            notes.lose("degrading", path, f"no thinking: max_tokens leaves no room for {LEAST_BUDGET} tokens of it")
+            notes.lose(
+                "degrading", path, f"no thinking: max_tokens leaves no room for a budget of {LEAST_BUDGET} tokens"
+            )
             return replace(request, reasoning=ReasoningSettings())
     if capabilities.reasoning_excludes_sampling:
         request = _drop_sampling(request, notes)

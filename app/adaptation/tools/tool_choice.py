@@ -114,7 +114,7 @@ def _emulate_force(request: Request, choice: ToolChoice, capabilities: Capabilit
             demand = f"Answer with a call of the tool {tool.name}."
         case _:
             demand = "Answer with a call of one of the tools."
-    notes.lose("degrading", "tool_choice", "this upstream refuses forced calls: requested in words")
+    notes.lose("degrading", "tool_choice", "this upstream refuses forced calls: requested in the prompt")
     choice_left = _AUTO if capabilities.tool_choice else None
     if choice.mode == "tool":  # a requested call must not go to another tool
         request = replace(request, tools=tuple(demanded))

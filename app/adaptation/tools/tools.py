@@ -105,7 +105,7 @@ def _within_limit(
     ranked = sorted(declared, key=lambda tool: _key_of(tool) not in wanted)
     kept = {_key_of(tool) for tool in ranked[:limit]}
     left_out = ", ".join(_path_of(tool).removeprefix("tools.") for tool in declared if _key_of(tool) not in kept)
-    notes.lose("degrading", "tools", f"the upstream takes {limit} tools; left out: {left_out[:_MOST_NAMED]}")
+    notes.lose("degrading", "tools", f"the upstream accepts {limit} tools; left out: {left_out[:_MOST_NAMED]}")
     return [tool for tool in declared if _key_of(tool) in kept]
 
 
@@ -114,7 +114,7 @@ def _without_extensions(tool: Tool, notes: Notes) -> Tool:
     if not isinstance(tool, FunctionTool) or not tool.extensions:
         return tool
     for name in tool.extensions:
-        notes.lose("ignorable", f"{_path_of(tool)}.{name}", "only its own dialect knows this field of a tool")
+        notes.lose("ignorable", f"{_path_of(tool)}.{name}", "only the client's own dialect has this tool field")
     return replace(tool, extensions={})
 
 
@@ -155,7 +155,7 @@ def _declare(tool: FunctionTool | CustomTool, name: str, capabilities: Capabilit
             return replace(tool, name=name, namespace=namespace, deferred=deferred)
         case CustomTool():
             if tool.grammar is not None:
-                notes.lose("degrading", _path_of(tool), "its grammar is only given in the description")
+                notes.lose("degrading", _path_of(tool), "its grammar is given only in the description")
             function = FunctionTool(name, _describe_custom(tool), INPUT_SCHEMA, namespace=namespace)
             return _declare_function(function, _path_of(tool), capabilities, notes)
         case _:
@@ -173,11 +173,11 @@ def _declare_function(tool: FunctionTool, path: str, capabilities: Capabilities,
     if tool.examples:
         examples = [json.dumps(example, ensure_ascii=False) for example in tool.examples]
         description = "\n".join(filter(None, (description, "Examples of its input:", *examples)))
-        notes.lose("ignorable", path, "its examples are only given in the description")
+        notes.lose("ignorable", path, "its examples are given only in the description")
     most = capabilities.description_limit
     if most is not None and description is not None and len(description) > most:
         description = description[:most]
-        notes.lose("degrading", path, "the end of its description is cut off")
+        notes.lose("degrading", path, "its description is truncated")
     return replace(
         tool,
         description=description,
@@ -225,7 +225,7 @@ def _find_twin(tool: Tool, capabilities: Capabilities, notes: Notes) -> NativeTo
         notes.lose(loss_of(tool), _path_of(tool), f"the upstream has no tool {tool.type}")
         return None
     for option in equivalent[1]:
-        notes.lose("degrading", f"{_path_of(tool)}.{option}", "the upstream's own tool has no such option")
+        notes.lose("degrading", f"{_path_of(tool)}.{option}", "the upstream's own tool does not have this option")
     return equivalent[0]
 
 

@@ -67,7 +67,7 @@ def write_reasoning(request: Request, capabilities: Capabilities, losses: list[L
         if capabilities.reasoning_visibility:
             thinking["display"] = DISPLAYS.get(settings.visibility, "summarized")
         else:
-            losses.append(Loss("ignorable", "thinking.display", "the model always shows its thinking"))
+            losses.append(Loss("ignorable", "thinking.display", "the model always returns its thinking"))
     if capabilities.bound_reasoning and thinking.get("type") == "adaptive":
         # A translated history never repeats its prefix byte for byte; without this the vendor refuses past thinking.
         thinking["block_binding"] = {"prefix_mismatch_behavior": "drop_block"}
@@ -77,7 +77,7 @@ def write_reasoning(request: Request, capabilities: Capabilities, losses: list[L
         case OutputFormat(kind="json_schema", schema=schema):
             config["format"] = {"type": "json_schema", "schema": schema or {"type": "object"}}
         case OutputFormat(kind="json_object"):
-            losses.append(Loss("degrading", "response_format", "there is no mode for JSON without a schema"))
+            losses.append(Loss("degrading", "response_format", "this dialect has no JSON mode without a schema"))
     return {name: value for name, value in (("thinking", thinking), ("output_config", config)) if value}
 
 

@@ -228,9 +228,9 @@ class _Reader:
         value = read_value(raw, _any, name)
         loss, why = FIELD_LOSSES.get(name) or FIELD_LOSSES.get(name.rpartition("]")[2][1:]) or UNLISTED_LOSS
         if name == "context_management" and not _edits_matter(value):
-            loss, why = "ignorable", "clearing old thinking does not change the answer of a model that never sees it"
+            loss, why = "ignorable", "the model never sees old thinking, so clearing it makes no difference"
         elif name == "compaction" and _wants_summary(raw):
-            loss, why = "ignorable", "the upstream is asked for a summary in words"
+            loss, why = "ignorable", "the upstream is asked for a summary as text"
         self._extensions.append(Extension(NAME, name, value, loss, why))
 
     def _instructions(self) -> tuple[Text, ...]:
@@ -249,7 +249,7 @@ class _Reader:
         for before, after in zip(said, turns, strict=True):
             if len(after.blocks) < len(before.blocks):
                 self._extensions.append(
-                    Extension(NAME, before.path, None, "degrading", "its change of tools holds from the start")
+                    Extension(NAME, before.path, None, "degrading", "its change of tools applies from the start")
                 )
         return tools, turns
 

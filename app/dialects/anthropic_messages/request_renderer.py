@@ -96,7 +96,7 @@ def _write_turns(
                 message["clear_at"] = turn.clear_at
                 betas.append(CLEAR_AT_BETA)
         if turn.name is not None:
-            lose("ignorable", "messages have no names here")
+            lose("ignorable", "this dialect has no message names")
         if message["content"] or "output_config" in message:
             messages.append(message)
     return messages

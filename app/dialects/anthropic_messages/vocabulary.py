@@ -205,16 +205,16 @@ _SERVER_SIDE = "it lives on Anthropic's servers"
 FIELD_LOSSES: dict[str, tuple[Severity, str]] = {
     "thread": ("wrong", "the conversation is held by Anthropic's servers; send the whole history instead"),
     "container": ("wrong", _SERVER_SIDE),
-    "mcp_servers": ("wrong", "only Anthropic's servers call them"),
+    "mcp_servers": ("wrong", "only Anthropic's servers can call them"),
     "compaction": ("wrong", "only Anthropic's models answer with a compaction"),
-    "inference_geo": ("wrong", "the place where the model runs cannot be promised"),
+    "inference_geo": ("wrong", "the location of the model cannot be guaranteed"),
     "context_management": ("degrading", "the context is edited on Anthropic's servers only"),
     "output_config.effort": ("degrading", UNKNOWN_EFFORT),
-    "output_config.task_budget": ("degrading", "only Anthropic's models know task budgets"),
-    "toolset_name": ("degrading", "only Anthropic's models have toolsets"),
+    "output_config.task_budget": ("degrading", "only Anthropic's models support task budgets"),
+    "toolset_name": ("degrading", "only Anthropic's models support toolsets"),
     "caller": ("ignorable", "who made the call does not change the call"),
 }
-UNLISTED_LOSS: tuple[Severity, str] = ("ignorable", "only its own dialect knows this field")
+UNLISTED_LOSS: tuple[Severity, str] = ("ignorable", "only the client's own dialect has this field")
 
 # Fields of which parts are kept for this dialect only.
 OBJECTS = ("thinking", "output_config")

@@ -46,7 +46,9 @@ def check_fields(fields: Fields, shape: Shape) -> None:
     """Raises InvalidRequest for a field of another dialect that has no form in this one."""
     if is_mixed(fields, shape):
         name = next(name for name in fields if name in FOREIGN_FIELDS[shape])
-        raise InvalidRequest(f"{name}: this field is one of another API, and has no form here", param=name)
+        raise InvalidRequest(
+            f"{name}: this field belongs to another API and is not supported here; remove it", param=name
+        )
 
 
 def mend_request(body: bytes, shape: Shape) -> bytes | None:

@@ -68,7 +68,7 @@ def _write_settings(request: Request, capabilities: Capabilities, losses: list[L
             case _:
                 losses.append(Loss("ignorable", "user", "this upstream has no field for the end user"))
     if request.state.previous_id is not None or request.state.conversation is not None:
-        losses.append(Loss("wrong", "previous_response_id", "this upstream remembers no conversation"))
+        losses.append(Loss("wrong", "previous_response_id", "this upstream does not store conversations"))
     return {name: value for name, value in fields.items() if value is not None}
 
 

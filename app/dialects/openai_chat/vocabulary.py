@@ -76,14 +76,14 @@ class ExtensionLoss(NamedTuple):
 EXTENSION_LOSSES: dict[str, ExtensionLoss] = {
     "modalities": ExtensionLoss("wrong", "no other dialect has audio answers", (["text"], [])),
     "audio": ExtensionLoss("wrong", "no other dialect has audio answers"),
-    "moderation": ExtensionLoss("wrong", "moderation of the answer is this vendor's own"),
+    "moderation": ExtensionLoss("wrong", "only this vendor moderates the answer"),
     "reasoning_effort": ExtensionLoss("degrading", UNKNOWN_EFFORT),
-    "web_search_options": ExtensionLoss("degrading", "the answer is made without a search of the web"),
+    "web_search_options": ExtensionLoss("degrading", "the answer is generated without a web search"),
     "prediction": ExtensionLoss("ignorable", "a predicted output only saves time"),
     "prompt_cache_options": ExtensionLoss("ignorable", "a cache hint"),
     "prompt_cache_retention": ExtensionLoss("ignorable", "a cache hint"),
-    "user": ExtensionLoss("ignorable", "one name of the end user is enough"),
-    "functions": ExtensionLoss("ignorable", "the answer takes the legacy form again on its way back"),
+    "user": ExtensionLoss("ignorable", "the end user is already named in another field"),
+    "functions": ExtensionLoss("ignorable", "the answer is rendered in the legacy form"),
     "min_p": ExtensionLoss("degrading", "a sampling parameter of some servers"),
     "top_a": ExtensionLoss("degrading", "a sampling parameter of some servers"),
     "typical_p": ExtensionLoss("degrading", "a sampling parameter of some servers"),
@@ -95,7 +95,7 @@ EXTENSION_LOSSES: dict[str, ExtensionLoss] = {
     "guided_grammar": ExtensionLoss("degrading", "constrained decoding of one server"),
 }
 
-UNKNOWN_FIELD = ExtensionLoss("ignorable", "only its own dialect knows this field")
+UNKNOWN_FIELD = ExtensionLoss("ignorable", "only the client's own dialect has this field")
 
 
 # --- shapes of requests ---

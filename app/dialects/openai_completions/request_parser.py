@@ -24,7 +24,9 @@ def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
     wire = read_request(body)
     prompts = read_prompts(wire)
     if len(prompts) > 1:
-        raise Unsupported("prompt: this upstream takes one prompt at a time", param="prompt")
+        raise Unsupported(
+            "prompt: this upstream accepts one prompt at a time; send one request per prompt", param="prompt"
+        )
     unknown = [name for name in read_body(body) if name not in WireRequest.__struct_fields__]
     return Request(
         dialect=NAME,
@@ -56,7 +58,7 @@ def split_request(body: bytes) -> list[bytes]:
     wire = read_request(body)
     prompts, n = read_prompts(wire), wire.n or 1
     if len(prompts) * n > MOST_ANSWERS:
-        raise Unsupported(f"prompt: at most {MOST_ANSWERS} answers can be made of one request here", param="prompt")
+        raise Unsupported(f"prompt: one request can have at most {MOST_ANSWERS} answers", param="prompt")
     fields = {name: raw for name, raw in read_body(body).items() if name not in ("n", "stream", "stream_options")}
     return [encode_body({**fields, "prompt": prompt}) for prompt in prompts for _ in range(n)]
 
@@ -75,12 +77,12 @@ def read_prompts(wire: WireRequest) -> list[str]:
     """The prompts as text. Raises InvalidRequest, and Unsupported for features that a chat model lacks."""
     for name, harmless in NATIVE_ONLY.items():
         if getattr(wire, name) not in harmless:
-            raise Unsupported(f"{name}: only a server that completes text itself can do this", param=name)
+            raise Unsupported(f"{name}: supported only by servers with a native text completions API", param=name)
     prompts = wire.prompt if isinstance(wire.prompt, list) else [wire.prompt or ""]
     if not prompts:
         raise InvalidRequest("prompt: must not be an empty list", param="prompt")
     if not all(isinstance(prompt, str) for prompt in prompts):
-        message = "prompt: only text can be sent to this upstream, no tokens"
+        message = "prompt: this upstream accepts only text, not tokens"
         error = InvalidRequest(message, param="prompt", code="unsupported_value")
         raise error
     return prompts

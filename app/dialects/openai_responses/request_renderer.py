@@ -138,7 +138,7 @@ def _render_limits(request: Request, losses: list[Loss]) -> dict[str, Any]:
     if sampling.seed is not None:
         losses.append(Loss("ignorable", "seed", "the dialect has no such setting"))
     if request.n > 1:
-        losses.append(Loss("wrong", "n", "a request of this dialect has one answer"))
+        losses.append(Loss("wrong", "n", "this dialect returns one answer per request"))
     return {name: value for name, value in body.items() if value is not None}
 
 

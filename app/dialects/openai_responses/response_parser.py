@@ -39,7 +39,7 @@ def parse_response(body: bytes) -> Response:
             if b'"logprobs"' in bytes(raw):
                 logprobs.extend(logprobs_of(raw))
     except (msgspec.MsgspecError, UnicodeDecodeError, InvalidRequest) as error:
-        raise UpstreamMalformed(f"the upstream's reply has an item that is not valid: {error}") from error
+        raise UpstreamMalformed(f"the upstream's reply contains an item that is not valid: {error}") from error
     finished = parse_finish(wire, calls=any(isinstance(block, ToolCall) for block in blocks))
     return Response(
         id=wire.id or "",

@@ -224,15 +224,15 @@ EXTENSIONS: dict[str, tuple[Severity, str]] = {
     "prompt": ("wrong", "a prompt template is kept by OpenAI and cannot be looked up"),
     "context_management": ("degrading", "the upstream does not compact the context by itself"),
     "truncation": ("degrading", "the upstream does not shorten an input that is too long"),
-    "max_tool_calls": ("degrading", "the upstream has no limit for its own tools"),
+    "max_tool_calls": ("degrading", "the upstream cannot limit its own tools"),
     "moderation": ("degrading", "the upstream does not moderate"),
     "reasoning.effort": ("degrading", UNKNOWN_EFFORT),
     "reasoning.mode": ("degrading", "the upstream has no reasoning modes"),
     "reasoning.context": ("ignorable", "the upstream decides itself which past reasoning it reads"),
     "include": ("ignorable", "the upstream has no such output to include"),
-    "user": ("ignorable", "only an id for the detection of abuse"),
+    "user": ("ignorable", "only an id for abuse detection"),
 }
-UNKNOWN_FIELD: tuple[Severity, str] = ("ignorable", "only its own dialect knows this field")
+UNKNOWN_FIELD: tuple[Severity, str] = ("ignorable", "only the client's own dialect has this field")
 
 # Fields that an upstream may refuse, with the severity of not sending them; others are hints.
 REFUSED_FIELDS: dict[str, Severity] = {

@@ -164,7 +164,7 @@ def _take(block: WireBlock, raw: msgspec.Raw, path: str, note: NoteField) -> Blo
         case "image":
             source = _read_source(block, path)
             if isinstance(source, PlainText):
-                raise InvalidRequest(f"{path}.source: an image cannot be text", param=f"{path}.source")
+                raise InvalidRequest(f"{path}.source: must be an image, not text", param=f"{path}.source")
             return Image(source, cache=cache)
         case "document":
             return _read_document(block, path, cache, note)
@@ -240,11 +240,11 @@ class BlockWriter:
                 if self._unsigned:
                     written.append({"type": "thinking", "thinking": text})
                 else:
-                    self._lose("ignorable", "reasoning that Claude did not sign cannot be shown to it")
+                    self._lose("ignorable", "Claude accepts only reasoning that it signed")
             case Image():
                 written.append(self._hinted({"type": "image", "source": _write_source(block.source)}, block.cache))
                 if block.detail not in (None, "auto"):
-                    self._lose("ignorable", "images have no level of detail here")
+                    self._lose("ignorable", "this dialect has no detail level for images")
             case File():
                 written.append(self._hinted(self._document(block), block.cache))
             case SearchResult():
@@ -256,12 +256,12 @@ class BlockWriter:
                 if text:
                     written.append({"type": "text", "text": f"Summary of the earlier conversation:\n\n{text}"})
                 else:
-                    self._lose("degrading", "a compaction of another vendor cannot be read")
+                    self._lose("degrading", "only the vendor that created a compaction can read it")
             case ServerTool(dialect=dialect, raw=raw) | Opaque(dialect=dialect, raw=raw):
                 if dialect == NAME:
                     written.append(msgspec.Raw(raw))
                 else:
-                    self._lose("degrading", "a block of another vendor's own cannot be shown")
+                    self._lose("degrading", "this dialect cannot express another vendor's own block")
             case Audio():
                 self._lose("wrong", "audio is not supported")
             case _:
@@ -272,7 +272,7 @@ class BlockWriter:
         if citations := own_citations(block.citations):
             wire["citations"] = citations
         if block.phase is not None:
-            self._lose("ignorable", "this dialect does not tell comments from the final answer")
+            self._lose("ignorable", "this dialect does not distinguish commentary from the final answer")
         return self._hinted(wire, block.cache)
 
     def _call(self, block: ToolCall) -> dict[str, Any]:

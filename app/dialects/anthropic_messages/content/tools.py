@@ -36,7 +36,11 @@ def write_tools(tools: Sequence[Tool], losses: list[Loss], *, cached: bool, own:
                 written.append(definition)
             case NativeTool() | CustomTool():
                 losses.append(
-                    Loss("degrading", f"tools[{index}]", f"tool {tool.name!r} is of a kind that the upstream lacks")
+                    Loss(
+                        "degrading",
+                        f"tools[{index}]",
+                        f"tool {tool.name!r} is of a type that the upstream does not have",
+                    )
                 )
             case _:
                 assert_never(tool)
@@ -90,7 +94,7 @@ def write_tool_choice(request: Request, losses: list[Loss]) -> dict[str, Any] | 
     if choice.mode == "tool" and choice.names:
         written["name"] = choice.names[0][1]
     elif choice.names:
-        losses.append(Loss("degrading", "tool_choice", "the choice cannot be limited to some of the tools"))
+        losses.append(Loss("degrading", "tool_choice", "this dialect cannot limit the choice to some of the tools"))
     if choice.mode != "none" and request.parallel_tool_calls is not None:
         written["disable_parallel_tool_use"] = serial
     return written

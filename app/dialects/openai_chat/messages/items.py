@@ -111,7 +111,9 @@ def _turn_of(kind: str, raw: msgspec.Raw, path: str) -> Turn:
     """A user turn with the content of an item that no message of this dialect can express."""
     if kind == "item_reference":
         where = f"{path}.type"
-        raise InvalidRequest(f"{where}: an item_reference leads nowhere here; send the item itself", param=where)
+        raise InvalidRequest(
+            f"{where}: this upstream stores no items for an item_reference; send the item itself", param=where
+        )
     item = bytes(raw)
     return Turn("user", (Opaque("openai_responses", kind, item, read_unknown(item, kind), from_user=False),), path=path)
 

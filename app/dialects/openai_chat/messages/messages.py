@@ -86,7 +86,7 @@ class MessageReader:
         blocks = self._content(message, path)
         texts = tuple(block for block in blocks if isinstance(block, Text))
         if len(texts) < len(blocks):
-            raise InvalidRequest(f"{path}.content of a system message holds text only", param=f"{path}.content")
+            raise InvalidRequest(f"{path}.content of a system message may contain only text", param=f"{path}.content")
         if self.turns:
             self.turns.append(Turn("system", texts, message.name, path=path))
         else:
@@ -145,9 +145,7 @@ class MessageWriter:
                 written[-1].update(extensions.pop(turn.path))
             messages.extend(written)
         for path, fields in extensions.items():
-            self.losses.extend(
-                Loss("ignorable", f"{path}.{name}", "the message it stood in is no longer one") for name in fields
-            )
+            self.losses.extend(Loss("ignorable", f"{path}.{name}", "its message was split") for name in fields)
         return messages
 
     def _message_extensions(self) -> dict[str, dict[str, Any]]:

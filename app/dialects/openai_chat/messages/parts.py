@@ -154,7 +154,7 @@ def write_part(block: Block, cache_hints: str, lose: Lose) -> list[Any]:
         case Text(text=text, cache=cache):
             return [write_text(text, cache, cache_hints)]
         case Image(source=FileId()):
-            lose("wrong", "images by file id have no place in Chat Completions")
+            lose("wrong", "Chat Completions does not accept images by file id")
             return []
         case Image(source=Url() | Inline() as source, detail=detail):
             url = source.url if isinstance(source, Url) else _data_url(source)
@@ -170,7 +170,7 @@ def write_part(block: Block, cache_hints: str, lose: Lose) -> list[Any]:
         case Refusal(text=text):
             return [write_text(text, None, cache_hints)]
         case _:
-            lose("degrading", f"{type(block).__name__} of another dialect cannot be shown here")
+            lose("degrading", f"{type(block).__name__} of another dialect cannot be expressed in Chat Completions")
             return []
 
 
@@ -236,7 +236,7 @@ def _write_file(file: File, cache_hints: str, lose: Lose) -> list[Any]:
         case None:
             return [part for block in file.blocks for part in write_part(block, cache_hints, lose)]
         case _:
-            lose("wrong", "files by URL, or by the id of another vendor, have no place in Chat Completions")
+            lose("wrong", "Chat Completions does not accept files by URL or by another vendor's file id")
             return []
     return [{"type": "file", "file": wire, **write_cache(file.cache, cache_hints)}]
 

@@ -129,11 +129,11 @@ def render_parts(
             case Opaque(dialect="openai_responses", raw=raw):
                 parts.append(msgspec.Raw(raw))
             case Audio():
-                losses.append(Loss("wrong", path, "the upstream takes no audio"))
+                losses.append(Loss("wrong", path, "the upstream does not accept audio"))
             case Opaque(type=kind):
-                losses.append(Loss("degrading", path, f"a block of type {kind!r} has no form in this dialect"))
+                losses.append(Loss("degrading", path, f"this dialect cannot express a block of type {kind!r}"))
             case Reasoning() | ToolCall() | ToolResult() | ServerTool() | Compaction():
-                losses.append(Loss("degrading", path, "this block can only stand in an assistant's turn"))
+                losses.append(Loss("degrading", path, "this block is allowed only in an assistant turn"))
             case _:
                 assert_never(block)
     return parts

@@ -108,7 +108,7 @@ class Input:
                 ids.append(wire.id)
         if ids:
             self.extensions.append(
-                Extension(NAME, "input[].id", ids, "ignorable", "items are told apart by their place")
+                Extension(NAME, "input[].id", ids, "ignorable", "items are identified by their position")
             )
 
     @property
@@ -266,7 +266,9 @@ class _AssistantItems:
         if self._followed < len(self._items) and self._turn is not self._last:
             # An interrupted thought: the vendor refuses reasoning without a following item.
             del self._items[self._followed :]
-            self._losses.append(Loss("ignorable", self._turn.path, "reasoning that led to nothing is not replayed"))
+            self._losses.append(
+                Loss("ignorable", self._turn.path, "reasoning without an answer or a call is not replayed")
+            )
         return self._items
 
     def _say(self, part: dict[str, Any], phase: str | None) -> None:
@@ -306,13 +308,13 @@ class _AssistantItems:
             case Compaction(text=text) if text:
                 return [summary_message(text)]
             case Opaque(dialect="openai_responses", type="item_reference") if not self._stored:
-                self._losses.append(Loss("degrading", self._turn.path, "the upstream stores no items to refer to"))
+                self._losses.append(Loss("degrading", self._turn.path, "the upstream does not store items"))
                 return []
             case ServerTool(dialect="openai_responses", raw=raw) | Opaque(dialect="openai_responses", raw=raw):
                 return [msgspec.Raw(raw)]
             case _:
                 kind = block.type if isinstance(block, Opaque) else type(block).__name__
-                self._losses.append(Loss("degrading", self._turn.path, f"a {kind} block has no form in this dialect"))
+                self._losses.append(Loss("degrading", self._turn.path, f"this dialect cannot express a {kind} block"))
                 return []
 
     def _render_reasoning(self, block: Reasoning) -> list[Any]:
@@ -327,7 +329,7 @@ class _AssistantItems:
             item_id = self._mint_id("reasoning", block.text)
             return [{"type": "reasoning", "id": item_id, "summary": [], "content": [part]}]
         self._losses.append(
-            Loss("ignorable", self._turn.path, "reasoning without a proof of this upstream is not replayed")
+            Loss("ignorable", self._turn.path, "reasoning that this upstream did not sign is not replayed")
         )
         return []
 

@@ -129,7 +129,7 @@ def list_items(items: Sequence[bytes], query: Mapping[str, str]) -> bytes:
     ids = [_head_decoder.decode(item).id for item in listed]
     after = query.get("after")
     if after is not None and after not in ids:
-        raise InvalidRequest(f"after: there is no item {after!r} in this list", param="after")
+        raise InvalidRequest(f"after: this list has no item {after!r}", param="after")
     start = 0 if after is None else ids.index(after) + 1
     return render_list(listed[start : start + limit], more=start + limit < len(listed))
 
