@@ -1,4 +1,4 @@
 """Answers requests: routes, passes or translates, sends, translates back, counts and logs.
 
-It knows no HTTP server: a blueprint hands in an `ClientRequest` and writes out an `ClientResponse`.
+It is independent of any HTTP server: a blueprint hands in a `ClientRequest` and writes out the `ClientResponse`.
 """

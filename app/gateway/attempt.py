@@ -1,8 +1,8 @@
 """One attempt at one upstream: the request it sends, and how its reply becomes the client's.
 
-An attempt is built once, with the body to send, and then only read. It is `Passing` (passing.py) where both sides
-speak one dialect and the upstream takes the client's bytes, else `Translating` (translating.py); `open_attempt`
-(choice.py) decides.
+An attempt is built once, with the body to send, and is read-only from then on. It is a `Passing` (passing.py) if both
+sides speak the same dialect and the upstream accepts the client's bytes, otherwise a `Translating` (translating.py);
+`open_attempt` (choice.py) decides.
 """
 
 from __future__ import annotations
@@ -37,16 +37,17 @@ from app.transport import Exchange, Obtaining
 
 log = logging.getLogger("dragoman")
 
-# Characters of foreign text that an error of ours quotes.
+# Maximum characters of foreign text quoted in one of our errors.
 MOST_QUOTED = 300
 
 
 class Sends(msgspec.Struct):
-    """How often one request was sent, and how often it may be: what is sent again on a new connection counts too.
-    `head_limit` is the longest wait for a head, in seconds; None leaves it to the provider's time limits. `pulse` tells
-    whether a silent provider lives, where another target is left.
+    """How often one request has been sent, and how often it may be. Resending on a new connection counts too.
+    `head_limit` is the longest wait for a response head, in seconds; None leaves it to the provider's time limits.
+    `pulse` shows whether a silent provider is alive; it is set only while another target is left.
 
-    The transport asks this, and not the attempt, which holds what the transport is given.
+    The transport calls `may_resend` of this object rather than of the attempt, because the attempt holds the request
+    that the transport was given.
     """
 
     most: int = 2
@@ -65,8 +66,8 @@ class Sends(msgspec.Struct):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Who asks what of whom. `dialect` is the one that the upstream is spoken to in, `model` its name of the model;
-    `stream` is what the client wants."""
+    """What an attempt is built from. `dialect` is the dialect spoken to the upstream, `model` the upstream's name for
+    the model, and `stream` whether the client wants a stream."""
 
     client_request: ClientRequest
     upstream: Upstream
@@ -82,8 +83,8 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Attempt(abc.ABC):
-    """`losses` are those of the request, settled by the route's policy. `answer` is there where the upstream need not
-    be asked, `paused_turn` where its answer may come in several parts."""
+    """`losses` are the request's losses, settled by the route's policy. `answer` is set if the upstream need not be
+    asked, `paused_turn` if its answer may come in several parts."""
 
     upstream_request: UpstreamRequest
     losses: list[Loss]
@@ -98,7 +99,7 @@ class Attempt(abc.ABC):
 
     @property
     def context(self) -> RenderContext:
-        """What renderers must know of the client's request."""
+        """What renderers need to know about the client's request."""
         if self._context is None:
             self._context = self._make_context()
         return self._context
@@ -108,23 +109,23 @@ class Attempt(abc.ABC):
 
     @abc.abstractmethod
     def open_stream(self) -> StreamPassthrough:
-        """The client's stream, to be fed with the bytes of the upstream's."""
+        """The client's stream, to be fed with the bytes of the upstream's stream."""
 
     @abc.abstractmethod
     def finish(self, body: bytes) -> tuple[bytes, Usage | None]:
-        """The client's whole answer, made of the upstream's; as a stream if the client asked for one. Raises
-        UpstreamError for a body that is no answer."""
+        """The client's whole answer, made from the upstream's body, with its usage; rendered as a stream if the client
+        asked for one. Raises UpstreamError if the body is not an answer."""
 
     @abc.abstractmethod
     def finish_response(self, response: Response) -> tuple[bytes, Usage | None]:
-        """As `finish`, of an answer that was read already."""
+        """Like `finish`, for an answer that is already parsed."""
 
     def continued(self, said: Response) -> UpstreamRequest:
-        """The request for the next part of a paused turn, of which so much was `said`."""
+        """The request for the next part of a paused turn; `said` is the answer so far."""
         raise AssertionError("only an attempt with a paused turn is continued")
 
     def make_parser(self) -> StreamParser:
-        """What reads the upstream's stream where it is to be collected."""
+        """The parser for an upstream stream that is collected into a whole answer."""
         return self.target.dialect.StreamParser()
 
     def render(self, response: Response) -> bytes:
@@ -137,7 +138,7 @@ class Attempt(abc.ABC):
         return client.render_response(response, context)
 
     def begin(self, upstream_request: UpstreamRequest, record: Record) -> Exchange:
-        """Puts the request on its way."""
+        """Sends the request without waiting for the reply. Returns an Exchange, which the caller must close."""
         target, sends = self.target, self.target.sends
         sends.record = record
         sends.made += 1
@@ -157,7 +158,7 @@ class Attempt(abc.ABC):
         return exchange
 
     def meet_head(self, exchange: Exchange, record: Record) -> None:
-        """Notes what the head of the reply says. Raises what the upstream says where that is no answer."""
+        """Records the head of the reply. Raises the upstream's error if its status is not 2xx."""
         target, status = self.target, exchange.status
         note_head(exchange, record, target.upstream.provider, target.credential)
         if not 200 <= status < 300:
@@ -166,7 +167,8 @@ class Attempt(abc.ABC):
             raise self._refusal(exchange)
 
     def send(self, upstream_request: UpstreamRequest, record: Record, wait: float) -> Obtaining[Exchange]:
-        """Sends, and waits for the head of a good answer. Raises what the upstream says otherwise."""
+        """Sends the request and waits for a head with a 2xx status; yields while the upstream is silent. Raises the
+        upstream's error otherwise."""
         sends = self.target.sends
         exchange = self.begin(upstream_request, record)
         good = False
@@ -210,7 +212,7 @@ class Attempt(abc.ABC):
         )
 
     def _refusal(self, exchange: Exchange) -> UpstreamRefused:
-        """The error that the upstream answered with, without any trace of the credential."""
+        """The error that the upstream answered with, stripped of credentials."""
         target = self.target
         if not 400 <= exchange.status < 600:
             place = known_secrets.mask(exchange.headers.get("location", ""))[:MOST_QUOTED]
@@ -240,7 +242,7 @@ class Attempt(abc.ABC):
 
 
 def note_head(exchange: Exchange, record: Record, provider: Provider, credential: Credential | None) -> None:
-    """What the head of a reply says, for the record and for the account's windows."""
+    """Stores the head of a reply in the record, and its quota headers with the provider's account."""
     headers = exchange.headers
     record.meet_head(exchange.status, headers)
     named = headers.get("x-request-id") or headers.get("request-id") or headers.get("opc-request-id")
@@ -249,7 +251,7 @@ def note_head(exchange: Exchange, record: Record, provider: Provider, credential
 
 
 def _wait_briefly(exchange: Exchange, limit: float, wait: float) -> Obtaining[None]:
-    """Until the head is there. Raises UpstreamTimeout when that takes longer than `limit`."""
+    """Waits for the response head. Raises UpstreamTimeout if that takes longer than `limit` seconds."""
     end = time.monotonic() + limit
     while not exchange.wait_head(min(wait, max(0.0, end - time.monotonic()))):
         if time.monotonic() >= end:

@@ -31,10 +31,10 @@ def open_attempt(
     limits: LimitsSettings = USUAL,
     sends: Sends | None = None,
 ) -> Attempt:
-    """A request made ready for one upstream. `stream` is what the client wants, `sends` counts how often
-    it goes out.
+    """Prepares a request for one upstream. `stream` is whether the client wants a stream; `sends` counts how often the
+    request is sent.
 
-    Raises InvalidRequest for a request that is wrong, Unsupported for one that cannot go to this upstream.
+    Raises InvalidRequest for an invalid request, Unsupported for one that this upstream cannot serve.
     """
     operation: Operation = "generate"
     dialect: ClientDialect = DIALECTS[capabilities.dialect]
@@ -60,6 +60,6 @@ def open_attempt(
 
 
 def _is_rewritten(target: Target) -> bool:
-    """Whether the request or its answer is to be another than the client's or the upstream's own."""
+    """Whether the gateway must change the request or its answer, so that bytes cannot be passed."""
     continuation = target.client_request.continuation
     return target.upstream.rewrites(target.capabilities) or (continuation is not None and continuation.adopted)

@@ -1,7 +1,7 @@
-"""Delivers one reply: reads it from the upstream and passes it on as it comes.
+"""Delivers one reply: reads it from the upstream and passes it on as it arrives.
 
-Reading is done by generators that yield whenever the upstream has been silent for a while, so that a client who waits
-can be kept waiting.
+Generators do the reading and yield whenever the upstream has been silent for a while, so that the waiting client can
+be sent a ping.
 """
 
 from __future__ import annotations
@@ -37,34 +37,36 @@ STREAM_HEADERS = {
     "x-accel-buffering": "no",
 }
 JSON_HEADERS = {"content-type": "application/json"}
-# After the finish an upstream may still report usage, or keep its connection open for no reason; seconds.
+# Seconds to keep reading after the finish: an upstream may still report usage, or just leave its connection open.
 GRACE = 2.0
-# What an event stream begins with, for servers that call it something else: it comes late then, but it comes.
+# How an event stream begins, for servers that send one under another content type. Such a reply is read whole first.
 EVENT_BEGINNINGS = (b"data:", b"event:", b": ")
-# What reading raises where a reply is not as it should be, in a way that nobody has foreseen.
+# What reading raises for a reply that is malformed in a way nobody has foreseen.
 UNREADABLE = (
     ClientError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError,
     msgspec.MsgspecError,
 )  # fmt: skip
-MOST_SPACE = 256  # bytes before that
-# Bytes that are read at once whatever they are, and lines of a larger part; of what has more, a turn reads so many.
+MOST_SPACE = 256  # maximum bytes at the start of a body in which its beginning is sought
+# A part of up to CALM bytes, or a larger one of up to MOST_LINES lines, is processed at once; any other in pieces of
+# TURN bytes, with other requests getting their turn in between.
 CALM = 8 * 1024
 MOST_LINES = 1500
 TURN = 2 * 1024
-# And what begins like no event at all.
+# How a body begins that cannot be an event stream.
 DOCUMENT_BEGINNINGS = (b"{", b"[", b"<")
 
 
 def ask_whole(attempt: Attempt, record: Record) -> StartedResponse:
-    """Sends a request whose client waits for its whole answer, and reads that. Raises DragomanError.
+    """Sends a request whose client waits for the whole answer, and reads that answer. Raises DragomanError.
 
-    It is what `send` and `begin_delivery` do, for a client that is told nothing before there is all.
+    Does the same as `send` and `begin_delivery`, for a client that hears nothing until the answer is complete.
     """
     return receive_whole(attempt, attempt.begin(attempt.upstream_request, record), record)
 
 
 def receive_whole(attempt: Attempt, exchange: Exchange, record: Record, body: bytes | None = None) -> StartedResponse:
-    """The same of what was sent; `body` is that of the reply where it was read already."""
+    """Reads the whole answer to a request that was already sent; `body` is the reply's body if it was already read.
+    Closes the exchange. Raises DragomanError."""
     try:
         exchange.wait_head()
         attempt.meet_head(exchange, record)
@@ -87,8 +89,9 @@ def receive_whole(attempt: Attempt, exchange: Exchange, record: Record, body: by
 def begin_delivery(
     attempt: Attempt, exchange: Exchange, record: Record, wait: float | None
 ) -> Obtaining[StartedResponse]:
-    """Reads until there is something for the client: all of a unary answer, the first events of a stream. A silence is
-    `wait` seconds long. Raises DragomanError, which can still become an HTTP status or another attempt."""
+    """Reads until there is something for the client: all of a unary answer, or the first events of a stream. Yields
+    after each `wait` seconds of silence. Raises DragomanError, which can still become an HTTP status or another
+    attempt."""
     try:
         return (yield from _begin(attempt, exchange, record, wait))
     except UNREADABLE as fault:
@@ -101,7 +104,7 @@ def _begin(attempt: Attempt, exchange: Exchange, record: Record, wait: float | N
     early = b""
     if streamed:
         early = yield from _first_part(exchange, wait)
-        # Some servers call anything an event stream: a whole answer, an error, a page of their front door.
+        # Some servers label anything an event stream: a whole answer, an error, a proxy's HTML page.
         streamed = not early[:MOST_SPACE].lstrip().startswith(DOCUMENT_BEGINNINGS)
     if streamed and attempt.stream:
         return (yield from _begin_stream(attempt, exchange, early, wait))
@@ -123,15 +126,15 @@ def is_streamed(headers: Mapping[str, str]) -> bool:
 
 
 def begins_like_event(body: bytes) -> bool:
-    """Whether a body is an event stream, whatever its server calls it."""
+    """Whether a body is an event stream, regardless of its content type."""
     return body[:MOST_SPACE].lstrip().startswith(EVENT_BEGINNINGS)
 
 
 def _finish(attempt: Attempt, body: bytes) -> tuple[bytes, Usage | None]:
-    """The client's answer, made of the whole body of the upstream's, with its usage."""
+    """The client's answer, made from the upstream's whole body, with its usage."""
     if len(body) > VALUES_UNSEEN and work_on(len(body), has_too_many_values, body):
         raise UpstreamMalformed(f"the upstream's reply contains more than {MOST_VALUES:,} values")
-    body.decode()  # what is left raw is never decoded here, but clients decode all of it
+    body.decode()  # raw parts are never decoded here, but clients decode everything
     if begins_like_event(body):
         collector = StreamCollector(attempt.make_parser(), attempt.context)
         for piece in in_turns(body):
@@ -143,7 +146,7 @@ def _finish(attempt: Attempt, body: bytes) -> tuple[bytes, Usage | None]:
 def deliver(
     attempt: Attempt, whole: tuple[bytes, Usage | None], record: Record, headers: Mapping[str, str] = {}
 ) -> StartedResponse:
-    """A whole answer to its client, with its usage for the record. `headers` are the upstream's."""
+    """Makes the response of a whole answer and puts its usage into the record. `headers` are the upstream's."""
     body, record.usage = whole
     body = mask_reply(body)
     told = _reply_headers(attempt, headers)
@@ -152,15 +155,15 @@ def deliver(
 
 
 def mask_reply(body: bytes) -> bytes:
-    """A whole answer without secrets, unless it looks like a good one: those tell of usage and of no error."""
+    """Masks secrets in a whole answer. If it has usage it is not an error, and only errors inside it are masked."""
     return mask_errors(body) if body.find(b'"usage"') >= 0 else known_secrets.mask_bytes(body)
 
 
 def go_on(
     started: StartedResponse, record: Record, interval: float, clock: Callable[[], float], limit: int
 ) -> Iterator[bytes]:
-    """The parts of an opened stream; one for each read of the upstream's socket, and a ping whenever the client has
-    heard nothing for `interval` seconds. Failures are its last part, and so is a stream of more than `limit` bytes."""
+    """Yields the parts of an opened stream: one for each read of the upstream's socket, and a ping whenever the client
+    has heard nothing for `interval` seconds. A failure becomes the last part; more than `limit` bytes are a failure."""
     stream, exchange = started.stream, started.exchange
     if stream is None or exchange is None:
         yield started.first
@@ -212,7 +215,7 @@ def go_on(
     except UNREADABLE as fault:
         malformed = read_fault(fault, record)
         record.fail(malformed)
-        # As one of ours: after the finish an upstream's is passed over, and the stream read to its end once more.
+        # Marked as the gateway's own error: after the finish the stream ignores an upstream's and reads on to the end.
         yield stream.fail(msgspec.structs.replace(malformed.failure, origin="gateway"))
     except Exception as fault:
         yield stream.fail(record.fault(fault).failure)
@@ -226,8 +229,8 @@ def go_on(
 
 
 def in_turns(part: bytes) -> Iterator[bytes]:
-    """The bytes of a stream, cut where they hold so many events that the others shall have their turns between: an
-    event of ten bytes costs as much as one of a thousand."""
+    """Cuts the bytes of a stream into pieces if they hold many events, and lets other requests run in between: an event
+    of ten bytes costs as much as one of a thousand."""
     if len(part) <= CALM or part.count(b"\n") + part.count(b"\r") <= MOST_LINES:
         yield part
         return
@@ -237,10 +240,10 @@ def in_turns(part: bytes) -> Iterator[bytes]:
 
 
 def pass_on(stream: StreamPassthrough, told: bytes, part: bytes) -> Iterator[bytes]:
-    """What a client gets of a read, in pieces between which the others have their turns; `told` is what it gets of the
-    beginning, and `part` all behind that."""
+    """Yields the client's output for one read, in pieces between which other requests run. `told` is the output for the
+    beginning of the read, which is already processed, and `part` the bytes after it."""
     if len(part) > CALM:
-        # Once the beginning was read, what follows may be a run: it costs no turn.
+        # After the first events, the rest may be a run of plain ones, which is cheap enough to need no turns.
         begun = part.find(b"\n\n", TURN) + 2
         first = mask_errors(stream.feed(part[:begun]))
         more, part = stream.run(part[begun:])
@@ -252,14 +255,14 @@ def pass_on(stream: StreamPassthrough, told: bytes, part: bytes) -> Iterator[byt
 
 
 def _first_part(exchange: Exchange, wait: float | None) -> Obtaining[bytes]:
-    """What comes first of a stream; empty where nothing comes."""
+    """The first bytes of a stream, without a byte order mark; empty if the stream is empty."""
     while (part := exchange.read_part(wait)) is None:
         yield
     return part.removeprefix(BOM_UTF8)
 
 
 def _begin_stream(attempt: Attempt, exchange: Exchange, early: bytes, wait: float | None) -> Obtaining[StartedResponse]:
-    """Reads until the first events that a client can be given."""
+    """Reads until there is output for the client."""
     stream = attempt.open_stream()
     first = b"".join(pass_on(stream, b"", early)) if early else b""
     while not first:
@@ -292,11 +295,12 @@ def _collect(exchange: Exchange, collector: StreamCollector, limit: int, wait: f
 
 
 def read_fault(fault: Exception, record: Record) -> UpstreamMalformed:
-    """What an upstream's reply has made of us, as the upstream's failure; where, only a log for debugging tells."""
+    """Turns an unexpected error while reading a reply into a failure of the upstream. Its traceback is logged at debug
+    level only."""
     said = str(fault)[:200]
     log.warning("request %s: cannot read the reply: %s: %s", record.id, type(fault).__name__, said)
     log.debug("request %s: cannot read the reply", record.id, exc_info=fault)
-    # These are about the data; what others say is about our insides.
+    # The messages of these describe the data; those of all others describe our internals.
     about_data = isinstance(fault, ClientError | UnicodeError | msgspec.MsgspecError)
     return UpstreamMalformed(f"the upstream's reply cannot be read{f': {said}' if about_data else ''}")
 

@@ -1,7 +1,7 @@
-"""Downloads what a client named by URL, for upstreams that need the bytes.
+"""Downloads files that a client named by URL, for upstreams that need the bytes.
 
-The client chooses the address, so nothing but public ones is asked, no redirect is followed, no credential is shown,
-and size and time are limited. It is off unless the configuration switches it on.
+The client chooses the address, so only public addresses are contacted, no redirect is followed, no credential is sent,
+and size and time are limited. It is off unless the configuration enables it.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from app.transport import Call, Limits, Transport
 
 LIMITS = Limits(connect=5.0, first_byte=10.0, idle=10.0, total=20.0)
 MOST_BYTES = 20 * 1024 * 1024
-# Of one request, all that it names together; more than a vendor takes in one request.
+# Limits for all URLs of one request together; no vendor accepts as much in one request.
 MOST_URLS = 20
 MOST_BYTES_TOGETHER = 40 * 1024 * 1024
-# Characters of an address that errors quote.
+# Maximum characters of an address quoted in errors.
 _QUOTED = 200
 
 
 class Fetcher:
-    """Fetches with a transport of its own, which reaches public addresses only."""
+    """Fetches through its own transport, which connects to public addresses only."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
     def bring(self, request: Request, capabilities: Capabilities) -> Request:
-        """The request with bytes in the place of every URL that its upstream would refuse. Raises InvalidRequest."""
+        """Replaces every URL that the upstream would refuse with the bytes fetched from it. Raises InvalidRequest."""
         if capabilities.image_urls and capabilities.document_urls:
             return request
         basket = _Basket(self._transport, capabilities)
@@ -44,7 +44,7 @@ class Fetcher:
 
 
 class _Basket:
-    """What one request has fetched so far; the same URL is fetched once."""
+    """What has been fetched for one request so far; each URL is fetched only once."""
 
     def __init__(self, transport: Transport, capabilities: Capabilities) -> None:
         self._transport = transport

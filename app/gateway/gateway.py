@@ -1,8 +1,8 @@
 """Answers one request: chooses an upstream, sends the request in its dialect, returns the reply in the client's.
 
-An answer is obtained by a generator that yields whenever an upstream has been silent for a while. As long as nothing
-has been yielded, a failure is an HTTP error; a streaming client that has waited long enough gets its head and pings,
-and from then on a failure is an error event.
+A generator obtains the answer and yields whenever an upstream has been silent for a while. Until the first yield, a
+failure is an HTTP error. A streaming client that has waited that long gets its head and pings, and from then on a
+failure is an error event.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ from app.transport.exchange import wait_for
 
 log = logging.getLogger("dragoman")
 
-# What keeps a request from an upstream here, and says nothing of that one.
+# Errors that keep a request from being sent, and say nothing about the upstream.
 NOT_SENT = (LimitReached, LimitsUnavailable, UpstreamSpared)
-# Bytes of a request that fits into any context.
+# Maximum bytes of a request that certainly fits into any context.
 CUTS_FROM = 8192
 
 
 class Gateway:
-    """Answers requests by one configuration. A change of the configuration makes a new one."""
+    """Answers requests under one configuration. A changed configuration gets a new Gateway."""
 
     def __init__(
         self,
@@ -81,7 +81,8 @@ class Gateway:
         find_limiter: Callable[[], Limiter] | None = None,
         provider_limits: Mapping[str, Sequence[Limit]] = {},
     ) -> None:
-        """`provider_limits` are those of providers that have some, by name; `find_limiter` tells what counts them."""
+        """`provider_limits` maps the names of providers to their limits; `find_limiter` returns the limiter that counts
+        them."""
         self.router = router
         self.facts = facts or LearnedFacts(clock)
         self.health = health or UpstreamHealth(clock)
@@ -111,8 +112,8 @@ class Gateway:
         return ClientResponse(200, started.headers, body)
 
     def resolve(self, client_request: ClientRequest) -> Sequence[Upstream]:
-        """The upstreams that may answer, first choice first. Raises NotFound, or Forbidden where the client's key may
-        use none of them."""
+        """The upstreams that may answer, first choice first. Raises NotFound, or Forbidden if the client's key may use
+        none of them."""
         upstreams = self.router.resolve(client_request.peek.model, client_request.provider)
         key = client_request.key
         if key.models or key.providers:
@@ -120,27 +121,28 @@ class Gateway:
         return upstreams
 
     def with_history(self, client_request: ClientRequest, upstream: Upstream) -> ClientRequest:
-        """The request with what it continues, unless the upstream knows that itself. Raises DragomanError."""
+        """The request with the history it continues, unless the upstream knows that itself. Raises DragomanError."""
         state = client_request.continuation
         return client_request if state is None else state.prepare(upstream)
 
     def capabilities(self, upstream: Upstream, client_request: ClientRequest) -> Capabilities:
-        """What the upstream can take, as far as the tenant's requests have shown."""
+        """What the upstream supports, including what was learned from the tenant's requests."""
         known = upstream.capabilities
         return self.facts.adapt(upstream.label, client_request.tenant, known) if self.facts.any else known
 
     def offers(self, upstream: Upstream, client_request: ClientRequest, operation: Operation) -> bool:
-        """Whether the upstream has an operation, as far as the tenant's requests have shown."""
+        """Whether the upstream offers an operation, considering what was learned from the tenant's requests."""
         return (
             upstream.provider.offers(operation) and operation not in self.capabilities(upstream, client_request).absent
         )
 
     def _answer_whole(self, client_request: ClientRequest, record: Record) -> ClientResponse:
-        """For a client that waits for its whole answer: by the plan that an earlier request like it has left."""
+        """Answers a client that waits for the whole answer, using the plan left by an earlier similar request if there
+        is one."""
         begun = None
         plans, health = client_request.plans, self.health
         plan: Plan | None = plans.get(client_request.peek.model) if plans else None
-        # What is known of any upstream could change a plan; only the general way asks for it.
+        # Learned facts and breakers could change a plan; only the general path considers them.
         known = self.facts.any or health.breakers or record.wiretap is not None
         if plan is not None and not known and plan.holds(self, client_request):
             answer = plan.answer(client_request, record)
@@ -155,7 +157,7 @@ class Gateway:
         return ClientResponse(200, started.headers, started.first)
 
     def _keep_plan(self, attempt: Attempt, budget: RetryBudget) -> None:
-        """Leaves a plan for the requests that are like that of an attempt, which went well."""
+        """Leaves a plan for requests similar to that of a successful attempt."""
         client_request = attempt.client_request
         model, plans = client_request.peek.model, client_request.plans
         if plans is None or self.facts.any or not self.router.settles(model, client_request.provider):
@@ -169,7 +171,7 @@ class Gateway:
     def _answer_late(
         self, client_request: ClientRequest, record: Record, obtaining: Obtaining[StartedResponse]
     ) -> ClientResponse:
-        """The head now, and pings until an upstream has something to say."""
+        """Sends the head now, and pings until an upstream answers."""
 
         def parts() -> Iterator[bytes]:
             renderer = client_request.dialect.StreamRenderer(
@@ -180,7 +182,7 @@ class Gateway:
                     yield renderer.ping()
                     next(obtaining)
             except StopIteration as done:
-                record.begin_output()  # pings say nothing
+                record.begin_output()  # pings do not count as output
                 yield from self._go_on(done.value, record)
             except DragomanError as error:
                 record.fail(error)
@@ -198,8 +200,8 @@ class Gateway:
     def _obtain(
         self, client_request: ClientRequest, record: Record, stream: bool, begun: Begun | None = None
     ) -> Obtaining[StartedResponse]:
-        """The first upstream of the route that answers well; its only one may have `begun`. Raises the most telling
-        failure when none does."""
+        """The answer of the first upstream of the route that succeeds. If the route has only one, a plan may already
+        have `begun` the attempt. Raises the most informative failure if none succeeds."""
         told: DragomanError | None = None
         try:
             upstreams = self.resolve(client_request)
@@ -227,7 +229,7 @@ class Gateway:
                             record.pass_over(upstream.label, health.describe(upstream.label))
                             continue
                         gate = entered
-                    sends.most = most - (len(chain) - 1 - position)  # one is kept for each upstream that is left
+                    sends.most = most - (len(chain) - 1 - position)  # one is reserved for each remaining upstream
                     sends.head_limit = gate.head_limit
                     started = yield from self._attempt(
                         client_request, record, upstream, stream, sends, last and not gate.once, begun,
@@ -258,15 +260,15 @@ class Gateway:
             record.upstream_status = who[1]
             raise told
         finally:
-            told = None  # an error that this frame keeps would keep this frame, and all that was read
-            client_request.continuation = None  # nor do these two keep one another
+            told = None  # an error kept by this frame would keep the frame and everything read alive
+            client_request.continuation = None  # likewise breaks the reference cycle between these two
 
     def _find_pulse(self, upstream: Upstream) -> Pulse | None:
         provider = upstream.provider
         return self.health.pulse(provider.name, provider.shows_life) if provider.can_show_life else None
 
     def _choose(self, upstreams: Sequence[Upstream], tenant: str, record: Record) -> Sequence[Upstream]:
-        """The upstreams that are worth asking now, in their order; none where there is reason against each."""
+        """The upstreams worth asking now, in order; empty if there is a reason against every one."""
         well = []
         passed_over = []
         for upstream in upstreams:
@@ -285,8 +287,8 @@ class Gateway:
         self, client_request: ClientRequest, record: Record, upstream: Upstream, stream: bool, sends: Sends,
         may_repeat: bool, begun: Begun | None, *, may_plan: bool,
     ) -> Obtaining[StartedResponse]:  # fmt: skip
-        """One upstream, tried again where it `may_repeat`, where that repeats nothing and may help. It `may_plan` for
-        requests that are alike."""
+        """Asks one upstream. If it `may_repeat`, it tries again after failures where that duplicates no work and may
+        help. If it `may_plan`, it leaves a plan for similar requests."""
         provider = upstream.provider
         budget = self.health.budget(provider.name) if begun else self.health.earn(provider.name, record.started)
         session = client_request.session
@@ -323,7 +325,7 @@ class Gateway:
                 if isinstance(error, NOT_SENT):
                     raise
                 if attempt.paused_turn is not None and attempt.paused_turn.said is not None:
-                    raise  # what was said so far is not asked for a second time
+                    raise  # the parts received so far must not be requested again
                 recovery = recovery or Recovery(
                     client_request, record, upstream, credential, capabilities, self.facts, budget
                 )
@@ -332,7 +334,7 @@ class Gateway:
                 yield from _sleep(wait, self._settings.stream_start_timeout)
 
     def _is_straight(self, attempt: Attempt, record: Record) -> bool:
-        """Whether nothing is to be done about an attempt but to send it and to wait."""
+        """Whether an attempt only needs to be sent and waited for."""
         target, name = attempt.target, attempt.target.upstream.provider.name
         return not (
             attempt.losses
@@ -348,7 +350,7 @@ class Gateway:
         )
 
     def _exchange(self, attempt: Attempt, record: Record) -> Obtaining[StartedResponse]:
-        """Sends once and waits for the beginning of a good answer. Raises what the upstream says otherwise."""
+        """Sends once and waits for a successful answer to begin. Raises the upstream's error otherwise."""
         wait = self._settings.stream_start_timeout
         if attempt.losses or record.dropped or record.lowered:
             record.dropped, record.lowered = list_dropped(attempt.losses), list_lowered(attempt.losses)
@@ -373,7 +375,7 @@ class Gateway:
     def _send(
         self, attempt: Attempt, upstream_request: UpstreamRequest, record: Record, wait: float
     ) -> Obtaining[Exchange]:
-        """Sends once, as far as the limits of the provider allow it. Raises LimitReached, UpstreamSpared."""
+        """Sends once, within the provider's queue and limits. Raises LimitReached, UpstreamSpared."""
         name = attempt.target.upstream.provider.name
         queue, limits = self.health.queues.get(name), self._provider_limits.get(name, ())
         if queue is None and not limits:
@@ -384,8 +386,8 @@ class Gateway:
         self, queue: ProviderQueue | None, limits: Sequence[Limit], attempt: Attempt, upstream_request: UpstreamRequest,
         record: Record, wait: float,
     ) -> Obtaining[Exchange]:  # fmt: skip
-        """Sends once it is this request's turn, and counts it: each time as a request, the last time with what was
-        used."""
+        """Sends when it is this request's turn, and counts it: every time as a request, the last time with the actual
+        usage."""
         upstream, tenant = attempt.target.upstream, attempt.client_request.tenant
         provider, ticket = upstream.provider, None
         if queue is not None:
@@ -407,8 +409,8 @@ class Gateway:
                 queue.leave(ticket)
 
     def _ask_on(self, attempt: Attempt, record: Record, said: Response) -> Obtaining[Exchange]:
-        """The next round of an answer, of the same upstream with the same credential. It may be tried again even where
-        the client has seen something: what was said stays."""
+        """Requests the next part of a paused turn from the same upstream with the same credential. It may be retried
+        even if the client has seen output, because what was `said` stays valid."""
         upstream_request = attempt.continued(said)
         sends = attempt.target.sends
         sends.made, sends.most = 0, self._settings.max_attempts
@@ -428,8 +430,8 @@ class Gateway:
 
 
 def _is_needed(client_request: ClientRequest, chain: Sequence[Upstream]) -> bool:
-    """Whether anybody asks for the bytes of a request that was parsed: an upstream to which they may pass, a response
-    that is stored, an answer that repeats its question."""
+    """Whether the bytes of a request are still needed after parsing: by an upstream to which they may pass, by a stored
+    response, or by an answer that echoes the prompt."""
     dialect = client_request.dialect
     if client_request.continuation is not None or client_request.operation != "generate":
         return True
@@ -437,7 +439,7 @@ def _is_needed(client_request: ClientRequest, chain: Sequence[Upstream]) -> bool
 
 
 def _sleep(seconds: float, longest: float) -> Obtaining[None]:
-    """Waits, and yields if the wait is long enough for a client to wonder."""
+    """Sleeps for so many seconds, yielding every `longest` seconds so that the client can be sent a ping."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         time.sleep(min(left, longest))

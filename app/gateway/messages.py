@@ -22,16 +22,16 @@ from app.transport import Exchange
 
 T = TypeVar("T")
 
-# Characters of whatever a client calls a thing: a model, a tool, a session, an earlier response.
+# Maximum characters of any name from a client: a model, a tool, a session, an earlier response.
 MOST_NAME = 256
-# What reading a body may raise where a value in it is none for the place that it stands at.
+# What reading a body may raise for a value that its field does not allow.
 UNREADABLE = (msgspec.MsgspecError, UnicodeError, OverflowError)
-# Characters of what a decoder says of that.
+# Maximum characters of the decoder's message quoted in the error.
 MOST_TOLD = 200
 
 
 def new_id() -> str:
-    """32 hex digits that nobody can guess: ids made of them lead to stored responses and conversations."""
+    """32 unguessable hex digits: ids made from them give access to stored responses and conversations."""
     while True:
         try:
             return _drawn.pop()
@@ -40,14 +40,14 @@ def new_id() -> str:
             _drawn.extend([digits[start : start + 32] for start in range(0, len(digits), 32)])
 
 
-# Ids that nobody has yet: the system is asked for many at once. A forked process draws its own.
+# Unused ids: random bytes for many are drawn at once. A forked process draws its own.
 _drawn: list[str] = []
 _DRAWN_AT_ONCE = 64
 os.register_at_fork(after_in_child=_drawn.clear)
 
 
 class ReadOnce(Generic[T]):
-    """A property that is found out when it is first asked for, and then stands in the object itself."""
+    """A property that is computed on first access and then stored in the instance."""
 
     def __init__(self, read: Callable[[Any], T]) -> None:
         self._read = read
@@ -62,13 +62,13 @@ class ReadOnce(Generic[T]):
 class ClientRequest:
     """One request of a client.
 
-    `headers` have lower-case names and hold no credential of the gateway itself. `provider` is the one that the
-    path names (a mount), `session` the client's session where it says one; `session_mounted` tells that the path does.
-    `key` is what the client may do; `tenant` stands for it, and is empty without one. `operation` is what an upstream
-    that has it is asked for; any other generates. `read_peek` and `parts`, those of the path, are its endpoint's. A
-    request that continues a response, or whose response is to be kept, has a `continuation`. `plans` are those of the
-    requests with the same head, by the model that they ask for (plan.py). Without `keeps_body` the
-    body goes once it was parsed: a large one would be held twice while it is translated.
+    `headers` have lower-case names and contain no gateway credential. `provider` is the provider named in the path (a
+    mount); `session` is the client's session, if it names one, and `session_mounted` whether it does so in the path.
+    `key` says what the client may do; `tenant` is derived from it and is empty without a key. `operation` is requested
+    of upstreams that offer it; all others are asked to generate. The endpoint supplies `read_peek` and `parts` (the
+    parts of the path). A request that continues a response, or whose response is to be stored, has a `continuation`.
+    `plans` are the plans for requests with the same head, by model (plan.py). Unless `keeps_body`, the body is dropped
+    once it is parsed, because a large one would otherwise be held twice during translation.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class ClientRequest:
 
     @ReadOnce
     def peek(self) -> Peek:
-        """Model and mode. Raises InvalidRequest when the body is no JSON object or names no model."""
+        """Model and mode. Raises InvalidRequest if the body is not a JSON object or names no model."""
         try:
             peek = self.read_peek(self.body, self.parts)
         except msgspec.ValidationError as error:
@@ -114,7 +114,7 @@ class ClientRequest:
         except RecursionError as error:
             raise InvalidRequest("the request body is nested too deeply") from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            # Clients that cut text by UTF-16 units send halves of surrogate pairs, which no upstream takes.
+            # Clients that cut text by UTF-16 units send halves of surrogate pairs, which no upstream accepts.
             whole = work_on(len(self.body), repair_surrogates, self.body)
             if whole == self.body:
                 raise InvalidRequest(f"the request body is not valid JSON: {error}") from error
@@ -139,7 +139,7 @@ class ClientRequest:
                 if len(tool.name) > MOST_NAME:
                     raise _too_long("tools")
             if self.parts:
-                # What stands in the path, the parser of a body could not know.
+                # The parser sees the body only, not the model and mode in the path.
                 peek = self.peek
                 parsed = msgspec.structs.replace(parsed, model=peek.model, stream=bool(peek.stream))
             self._request = parsed
@@ -166,7 +166,7 @@ class ClientRequest:
 
 
 def _check_names(peek: Peek) -> None:
-    """Names are looked up, compared, logged and repeated in errors; a long one is none."""
+    """Raises InvalidRequest for overlong names, since names are looked up, compared, logged and quoted in errors."""
     if len(peek.model) > MOST_NAME:
         raise _too_long("model")
     for field in peek.names:
@@ -195,7 +195,7 @@ def _too_long(field: str) -> InvalidRequest:
 
 
 class ClientResponse(msgspec.Struct):
-    """The answer: `body` whole, or the parts of a stream, each of which is written as soon as it is there."""
+    """The answer to the client. `body` is either whole or the parts of a stream, each written as soon as it exists."""
 
     status: int
     headers: dict[str, str]
@@ -203,8 +203,8 @@ class ClientResponse(msgspec.Struct):
 
 
 class StartedResponse(msgspec.Struct):
-    """An upstream that has begun to answer well. `first` is what of its answer is ready for the client: all of it
-    when there is no `stream`. `token_mark` finds the first token in what the client gets."""
+    """A successful answer that an upstream has begun. `first` is the output that is ready for the client: all of it if
+    there is no `stream`. `token_mark` finds the first token in the client's output."""
 
     exchange: Exchange | None
     upstream: Upstream
@@ -215,18 +215,18 @@ class StartedResponse(msgspec.Struct):
 
 
 class Continuation(Protocol):
-    """What a request goes on from, and what becomes of its answer. For clients whose server keeps their history."""
+    """What a request continues, and what happens to its answer, for clients whose history is kept on the server."""
 
     @property
     def adopted(self) -> bool:
-        """Whether the answer must be one of the gateway's own, as no upstream could have given it."""
+        """Whether the answer must be rewritten as the gateway's own, since no upstream could have given it."""
         ...
 
     def prepare(self, upstream: Upstream) -> ClientRequest:
-        """The request as it goes to one upstream, with its history where that upstream does not know it. Called once
-        for each upstream that is tried. Raises InvalidRequest, NotFound or LedgerUnavailable."""
+        """The request for one upstream, with the history added if that upstream does not know it. Called once for each
+        upstream that is tried. Raises InvalidRequest, NotFound or LedgerUnavailable."""
         ...
 
     def watch(self, started: StartedResponse) -> StartedResponse:
-        """The answer, such that it is kept before its client sees the end of it."""
+        """Wraps the answer so that it is stored before the client sees its end."""
         ...

@@ -1,6 +1,6 @@
-"""An attempt that passes the client's bytes, where both sides speak one dialect.
+"""An attempt that passes the client's bytes, for two sides that speak the same dialect.
 
-Of the request only the name of the model is ours. Of the reply only what is broken is changed.
+In the request only the model's name is replaced. In the reply only what is broken is changed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from app.gateway.replies.passing_reply import observe_reply, open_passing_stream
 
 
 class Passing(Attempt):
-    """`body` is what the upstream takes; `reasoning_store` remembers for clients that keep no reasoning."""
+    """`body` is what is sent upstream; `reasoning_store` remembers reasoning for clients that do not keep it."""
 
     def __init__(self, target: Target, body: bytes, reasoning_store: ReasoningStore | None) -> None:
         super().__init__(target)

@@ -1,4 +1,4 @@
-"""What the gateway reads of a request that it does not decode: model, mode and state, from body or path."""
+"""What the gateway reads from a request that it does not decode: model, mode and state, from body or path."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import msgspec
 
 
 class Peek(msgspec.Struct):
-    """Model and mode, which every endpoint reads. One whose answer depends on more has a kind of its own; `names` are
-    its fields with names, or objects with an id, that are looked up."""
+    """Model and mode, which every endpoint reads. An endpoint whose answer depends on more defines a subclass; `names`
+    lists its fields that hold names, or objects with an id, to be looked up."""
 
     names: ClassVar[tuple[str, ...]] = ()
 
@@ -19,12 +19,12 @@ class Peek(msgspec.Struct):
 
     @property
     def several(self) -> bool:
-        """Whether more than one answer is wanted."""
+        """Whether the client wants more than one answer."""
         return False
 
     @property
     def legacy(self) -> bool:
-        """Whether the client asks with the deprecated form of its API, and knows answers in that form only."""
+        """Whether the client uses the deprecated form of its API and understands answers in that form only."""
         return False
 
     @property
@@ -33,29 +33,29 @@ class Peek(msgspec.Struct):
         return True
 
 
-# The parts of a path, such as a model's name, by the names that its endpoint gives them.
+# The parts of a path, such as a model's name, by the names that the endpoint gives them.
 Parts = Mapping[str, Any]
 NO_PARTS: Parts = {}
 
-# Reads a body and the parts of its path. Raises msgspec.MsgspecError for what is no JSON, or not of the right types.
+# Reads a body and the parts of its path. Raises msgspec.MsgspecError for invalid JSON or wrong types.
 ReadPeek = Callable[[bytes, Parts], Peek]
 
 
 def peek_body(kind: type[Peek]) -> ReadPeek:
-    """Reads a kind of peek from the body alone."""
+    """Makes a reader of one kind of peek from the body alone."""
     decoder = msgspec.json.Decoder(kind)
     return lambda body, _parts: decoder.decode(body)
 
 
 class _Object(msgspec.Struct):
-    """A body of which nothing is read."""
+    """A body whose fields are all ignored."""
 
 
 _object = msgspec.json.Decoder(_Object)
 
 
 def peek_path(read: Callable[[Parts], Peek]) -> ReadPeek:
-    """Reads the peek from the parts of the path, for bodies that name no model; they are JSON objects all the same."""
+    """Makes a reader of the peek from the parts of the path, for bodies that name no model but must be JSON objects."""
 
     def peek(body: bytes, parts: Parts) -> Peek:
         _object.decode(body)

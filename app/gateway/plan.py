@@ -1,12 +1,12 @@
-"""What requests that are alike have in common, prepared once.
+"""What similar requests have in common, prepared once.
 
-A client sends the same head again and again, and names few models. Who is asked then, with which credential, URL and
-headers, and whether bytes may pass there at all, follows from these two and from the configuration. The first of such
-requests goes the general way (gateway.py) and leaves a `Plan` behind, with what is remembered of its head; those after
-it find all that with one look-up.
+A client sends the same head again and again and names few models. The upstream, credential, URL and headers, and
+whether bytes may pass, all follow from the head, the model and the configuration. The first such request takes the
+general path (gateway.py) and leaves a `Plan` beside what is remembered of its head; later requests find everything
+with one look-up.
 
-A plan is a shorter way to the same answer, and knows whole answers that pass. What it cannot do it leaves, at whatever
-point, to the general way, which then goes on with what has `Begun`.
+A plan is a shortcut to the same answer, and handles only whole answers that pass. Anything else it hands over, at any
+point, to the general path, which continues from what has `Begun`.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from app.routing.router import Upstream
 from app.settings import LimitsSettings
 from app.transport import Exchange, PreparedCall
 
-# Models that one head is remembered with: clients choose their names.
+# Maximum plans for one head: clients choose the models' names.
 MOST_PLANS = 32
 
 
 class Begun(msgspec.Struct):
-    """An attempt that is under way: sent with `exchange`, of whose reply `body` was read already, or failed with
-    `error`."""
+    """An attempt that a plan has begun: it was sent with `exchange`, and `body` is the reply's body if already read; or
+    it failed with `error`."""
 
     sends: Sends
     exchange: Exchange | None = None
@@ -48,8 +48,8 @@ class Begun(msgspec.Struct):
     error: DragomanError | None = None
 
     def go_on(self, attempt: Attempt, record: Record) -> StartedResponse:
-        """What `ask_whole` gives of an attempt that it has begun itself. Raises DragomanError."""
-        error, self.error = self.error, None  # which would keep the frames that it came through
+        """Like `ask_whole`, for an attempt that is already under way. Raises DragomanError."""
+        error, self.error = self.error, None  # a stored error would keep its frames alive
         try:
             if error is not None:
                 raise error
@@ -60,8 +60,8 @@ class Begun(msgspec.Struct):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """One upstream, which takes the bytes of its requests. `owner` is the gateway that made the plan, and `version` the
-    one of the provider's catalogue by which the `capabilities` are known."""
+    """How to pass bytes to one upstream. `owner` is the gateway that made the plan; `version` is the version of the
+    provider's catalogue that the `capabilities` come from."""
 
     owner: object
     version: int
@@ -77,7 +77,7 @@ class Plan(msgspec.Struct, frozen=True):
     headers: dict[str, str]  # of each answer
 
     def holds(self, owner: object, client_request: ClientRequest) -> bool:
-        """Whether nothing has changed that it was made of, and a request is none that only the general way knows."""
+        """Whether everything this plan was built from is unchanged, and it can handle this request."""
         return (
             self.owner is owner
             and self.version == self.upstream.provider.catalogue_version
@@ -87,12 +87,12 @@ class Plan(msgspec.Struct, frozen=True):
         )
 
     def answer(self, client_request: ClientRequest, record: Record) -> ClientResponse | Begun | None:
-        """The answer to a request; where it is not to be had this way, what has begun, and None if nothing has."""
+        """The answer to a request. If the plan cannot complete it, what has begun, or None if nothing was sent."""
         dialect, capabilities = self.dialect, self.capabilities
         try:
             asked = dialect.pass_request(client_request.body, capabilities)
         except (DragomanError, *UNREADABLE):
-            return None  # the general way meets it again, and says what is wrong
+            return None  # the general path fails in the same way and reports it
         if asked is None:
             return None
         record.routed = time.monotonic() - record.started
@@ -114,7 +114,7 @@ class Plan(msgspec.Struct, frozen=True):
                 return begun
             note_head(exchange, record, provider, self.credential)
             if not reply.isascii():
-                reply.decode()  # what is left raw is never decoded here, but clients decode all of it
+                reply.decode()  # raw parts are never decoded here, but clients decode everything
             context = echoing_context(client_request, self.model, self.limits)
             passed, record.usage = dialect.pass_response(reply, context, capabilities)
             told = relayed_headers(headers, same_dialect=True)
@@ -133,14 +133,14 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def make_plan(attempt: Attempt, owner: object, budget: RetryBudget) -> Plan | None:
-    """A plan for the requests that are like that of an attempt, which went straight and well, at the only upstream of
-    its route; None where others may differ from it in more than their bodies."""
+    """A plan for requests similar to that of a successful attempt at the only upstream of its route. None if such
+    requests may differ in more than their bodies."""
     target = attempt.target
     client_request, upstream, capabilities = target.client_request, target.upstream, target.capabilities
     if not isinstance(attempt, Passing) or target.stream or target.operation != "generate" or client_request.parts:
         return None
     if capabilities.refused_fields or (attempt.has_store and may_pass_silently(client_request, capabilities)):
-        return None  # what is in a body decides
+        return None  # the body decides
     provider = upstream.provider
     call = provider.prepare(attempt.upstream_request, target.credential)
     if call is None:

@@ -1,4 +1,4 @@
-"""Collects what is known of a running request; frozen into a RequestRecord at its end."""
+"""Collects what is known about a running request; frozen into a RequestRecord at its end."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dragoman")
 
-# Characters of an error's sentence, and of a name that a client has chosen.
+# Maximum characters of an error message, and of a name chosen by a client.
 LONGEST_MESSAGE = 300
 LONGEST_WORD = 200
-# The upstream's headers that tell how much may still be asked of it, and how many of them are kept.
+# Prefixes of the upstream's rate-limit headers, and how many such headers are kept.
 LIMIT_HEADERS = ("x-ratelimit-", "anthropic-ratelimit-", "x-codex-", "ratelimit", "retry-after")
 MOST_LIMIT_HEADERS = 40
-# Characters of the names of a head that is remembered.
+# Maximum total characters of a head's names for which `_find_names` is cached.
 _MOST_KNOWN = 2048
-# Seconds that a step takes at least to be on record, and steps that are.
+# Minimum seconds of a step to be recorded, and maximum number of steps recorded.
 SHORTEST_STEP = 0.001
 MOST_STEPS = 50
 
-# The cost of an answer in billionths of a dollar, by provider, its name of the model, and usage; None without a price.
+# Maps provider, the provider's name for the model, and usage to a cost in billionths of a dollar; None without a price.
 Bill = Callable[[str, str, Usage], int | None]
 
 
 class Reserved(Protocol):
-    """What was counted for a request beforehand. It is settled once; later calls do nothing. What `stands` is counted
-    right whatever the request comes to, so that nobody waits for it to be settled."""
+    """What the limits counted for a request in advance. It is settled once; later calls do nothing. If it `stands`, the
+    count is right whatever the request comes to, and nobody need wait for the settlement."""
 
     @property
     def stands(self) -> bool: ...
 
     def settle(self, record: RequestRecord | None) -> None:
-        """Counts what the request came to instead; None for one of which nothing is known."""
+        """Replaces the advance count by what the request actually used; None if nothing is known about it."""
         ...
 
 
 class Record(msgspec.Struct, eq=False):
-    """Collects what is known of a request while it runs; `write` hands it on once. Times are seconds.
+    """Collects what is known about a request while it runs. Times are in seconds.
 
-    `finish` is told once that the request is over; without it nobody is.
+    `write` ends the record and calls `finish`, if set, exactly once.
     """
 
     id: str
@@ -69,18 +69,18 @@ class Record(msgspec.Struct, eq=False):
     started: float = msgspec.field(default_factory=time.monotonic)
     key: str | None = None  # the name of the client's key, never the key
     tenant: str = ""
-    admitted: bool = False  # whether the client may ask at all
-    operation: str = "generate"  # empty for what is no request to the API: an unknown path, a wrong key
-    matched: str = ""  # what led the model's name to its upstream
+    admitted: bool = False  # whether the client passed the access check
+    operation: str = "generate"  # empty for anything that is not an API request: an unknown path, a wrong key
+    matched: str = ""  # the routing rule that matched the model's name
     message: str | None = None
-    quiet: bool = False  # one of many that only help another one, worth a line at debug
+    quiet: bool = False  # one of many helper requests, logged at debug level only
     session: str | None = None
     routed: float | None = None
     upstream_head: float | None = None
     first_byte: float | None = None
     first_token: float | None = None
     model: str = ""
-    credential: str = ""  # what a pool calls the one that was shown
+    credential: str = ""  # the pool's name for the credential that was sent
     stream: bool = False
     provider: str = ""
     billed: bool = True
@@ -99,24 +99,24 @@ class Record(msgspec.Struct, eq=False):
     bytes_in: int = 0
     bytes_out: int = 0
     usage: Usage | None = None
-    paused_turn: PausedTurn | None = None  # where the answer may come in several, each of which costs
-    watch: Callable[[Usage], None] | None = None  # who wants to know the usage
+    paused_turn: PausedTurn | None = None  # set if the answer may come in several parts, each of which costs
+    watch: Callable[[Usage], None] | None = None  # called with the usage at the end
     dropped: tuple[str, ...] = ()
     lowered: tuple[str, ...] = ()
     error: FailureKind | None = None
     origin: str | None = None
     terminal: Terminal = "completed"
-    # What limits have counted beforehand: those of the client's key, and of the provider that was asked last.
+    # Advance counts: by the limits of the client's key, and by those of the provider asked last.
     reservation: Reserved | None = None
     counted: Reserved | None = None
     written: bool = False
-    token: int = -1  # by which ActiveRequests knows it, where it does
-    wiretap: Wiretap | None = None  # who is told what goes over the wire, where anybody is
-    _began: int | None = None  # when the attempt began that is under way, in milliseconds
+    token: int = -1  # the request's number in ActiveRequests, if listed there
+    wiretap: Wiretap | None = None  # observes what goes over the wire, if set
+    _began: int | None = None  # when the current attempt began, in milliseconds
     _ended: int | None = None
 
     def stand_for(self, request: Record) -> None:
-        """What goes on after `request` was answered, on behalf of the same client."""
+        """Copies the client's details from `request`, for work that continues on its behalf after it was answered."""
         self.method, self.path, self.agent, self.peer = request.method, request.path, request.agent, request.peer
         self.key, self.tenant, self.session = request.key, request.tenant, request.session
         self.trace = request.trace
@@ -127,22 +127,22 @@ class Record(msgspec.Struct, eq=False):
             self.first_byte = time.monotonic() - self.started
 
     def note_token(self) -> None:
-        """The first token is about to reach the client."""
+        """Notes that the first token is about to reach the client."""
         if self.first_token is None:
             self.first_token = time.monotonic() - self.started
 
     def go_to(self, upstream: Upstream) -> None:
-        """What is sent from now on goes there."""
+        """Sets the upstream that the following attempts are sent to."""
         provider = upstream.provider
         self.upstream, self.upstream_model, self.matched = upstream.label, upstream.model, upstream.matched
         self.provider, self.billed = provider.name, provider.bills
 
     def pass_over(self, target: str, reason: str) -> None:
-        """A target of the route is not asked now."""
+        """Notes that a target of the route is not asked, and why."""
         self.passed_over += (f"{target[:LONGEST_WORD]}: {reason}",)
 
     def note_step(self, name: str, about: str, began: float) -> None:
-        """Something is done that began then, by the monotonic clock. What took no time is not worth a word."""
+        """Notes that a step which `began` then (monotonic clock) has ended. Very short steps are ignored."""
         ended = time.monotonic()
         if ended - began >= SHORTEST_STEP:
             started = int((began - self.started) * 1000)
@@ -150,12 +150,12 @@ class Record(msgspec.Struct, eq=False):
             self.steps = (*self.steps, took)[:MOST_STEPS]
 
     def meet_head(self, status: int, headers: Mapping[str, str]) -> None:
-        """The upstream has begun to answer."""
+        """Notes that the upstream has begun to answer."""
         self.upstream_head = time.monotonic() - self.started
         self.attempt_status, self.upstream_headers = status, headers
 
     def begin_attempt(self, *, resent: bool = False) -> None:
-        """The request is sent to `upstream`; a second time where the connection that it went out on had been closed."""
+        """Notes that the request is sent to `upstream`; `resent` if the kept connection used first had been closed."""
         now = int((time.monotonic() - self.started) * 1000)
         if self._began is not None:
             told = ("unreachable", "the kept connection had been closed") if resent else ("", "")
@@ -165,14 +165,14 @@ class Record(msgspec.Struct, eq=False):
         self._began = now
 
     def hold(self, counted: Reserved) -> None:
-        """What the limits of a provider have counted for what is sent next; before it nothing was used but a
-        request."""
+        """Sets what a provider's limits have counted for the next attempt. The previous one is settled as a request
+        without further use."""
         if self.counted is not None:
             self.counted.settle(None)
         self.counted = counted
 
     def end_attempt(self, error: DragomanError) -> None:
-        """The attempt that is under way has failed."""
+        """Notes that the current attempt has failed."""
         if self._began is not None:
             failure = error.failure
             said = hide_secrets(failure.message[:LONGEST_MESSAGE])
@@ -180,7 +180,7 @@ class Record(msgspec.Struct, eq=False):
             self._began = None
 
     def wait(self, seconds: float) -> None:
-        """The next attempt begins in so many seconds."""
+        """Notes that the next attempt begins after so many seconds."""
         if self.tried:
             *before, last = self.tried
             self.tried = (*before, msgspec.structs.replace(last, waited=round(seconds * 1000)))
@@ -191,14 +191,15 @@ class Record(msgspec.Struct, eq=False):
         self.message = error.failure.message[:LONGEST_MESSAGE]
 
     def fault(self, fault: Exception) -> DragomanError:
-        """A fault of ours: the log gets all of it, the client only an id to look for there."""
+        """Handles a fault of the gateway: logs it in full and returns an error that gives the client only an id to find
+        it in the log."""
         log.error("request %s failed", self.id, exc_info=fault)
         error = DragomanError(f"internal error of the gateway; see its log for request {self.id}")
         self.fail(error)
         return error
 
     def write(self) -> None:
-        """The request is over. Bodies and credentials are in none of its fields."""
+        """Ends the record; later calls do nothing. No field contains bodies or credentials."""
         if self.written:
             return
         self.written = True
@@ -211,7 +212,7 @@ class Record(msgspec.Struct, eq=False):
             self.finish(self)
 
     def freeze(self, bill: Bill | None = None, *, running: bool = False) -> RequestRecord:
-        """All of it as it is now; `running` for a request that goes on."""
+        """The record as it is now; `running` if the request has not ended."""
         end = self._now() if self._ended is None else self._ended
         tried = self.tried
         if self._began is not None:
@@ -255,7 +256,7 @@ class Record(msgspec.Struct, eq=False):
             billed=self.billed,
             rate_limits=_find_limits(self.upstream_headers) if self.upstream_headers else {},
         )
-        # Most requests never come to any of what follows.
+        # Most requests need none of the fields below.
         if not (
             running or self.error or self.message or self.steps or self.passed_over or self.dropped or self.lowered
             or self.trace or self.quiet or self.origin or self.upstream_status is not None
@@ -301,5 +302,5 @@ def _find_limits(headers: Mapping[str, str]) -> dict[str, str]:
 # Upstreams send the same names again and again.
 @lru_cache(maxsize=256)
 def _find_names(names: tuple[str, ...]) -> list[str]:
-    """Those of the names of a head that tell of limits."""
+    """The names of a head that are rate-limit headers."""
     return [name for name in names if name.startswith(LIMIT_HEADERS)][:MOST_LIMIT_HEADERS]

@@ -1,7 +1,7 @@
 """An attempt that translates: parses, adapts and renders the request, and the reply in reverse.
 
-It is the one way on which a request is changed, also between two sides of one dialect where the upstream does not take
-what the client sent. Then a reply that needs nothing passes all the same.
+Every change to a request is made here, even if both sides speak the same dialect but the upstream does not accept what
+the client sent. In that case a reply that needs no change still passes.
 """
 
 from __future__ import annotations
@@ -31,16 +31,15 @@ from app.providers.provider import UpstreamRequest
 
 
 class Translating(Attempt):
-    """`fetcher` gets what the upstream cannot fetch itself, `reasoning_store` has what a client did not send back.
-
-    With `reply_passes` both sides speak one dialect and only the request needed a change: then the reply passes if
-    nothing has to be turned back in it.
+    """`fetcher` downloads what the upstream cannot fetch; `reasoning_store` holds what a client did not send back.
+    With `reply_passes`, both sides speak the same dialect and only the request needed a change: the reply then passes
+    unless the adaptation must be reversed in it.
     """
 
     def __init__(
         self, target: Target, reasoning_store: ReasoningStore | None, fetcher: Fetcher | None, *, reply_passes: bool
     ) -> None:
-        """Raises InvalidRequest or Unsupported when the request cannot go to this upstream."""
+        """Raises InvalidRequest or Unsupported if the request cannot be sent to this upstream."""
         super().__init__(target)
         self._streamed = (target.stream or target.capabilities.stream_only) and not target.capabilities.whole_only
         request = self._steer(target.client_request.request, keeps_state=reply_passes)
@@ -58,7 +57,7 @@ class Translating(Attempt):
             request, observers = recall.restore_reasoning(request)
         adapted, rendered = work_on(target.client_request.size, self._translate, request, reply_passes)
         self._stages, self._observed = (*adapted.stages, *observers), bool(observers)
-        # Whether the reply passes all the same, and who looks on then.
+        # Whether the reply passes nevertheless, and what observes it in that case.
         self._passes, self._recall = reply_passes and adapted.reply_passes, recall if observers else None
         self.losses = settle((*adapted.losses, *rendered.losses), target.upstream.policy)
         self.upstream_request = self._pack(rendered, stream=self._streamed)
@@ -71,11 +70,11 @@ class Translating(Attempt):
         return adapted, DIALECTS[self.target.capabilities.dialect].render_request(self._asked, self.target.capabilities)
 
     def continued(self, said: Response) -> UpstreamRequest:
-        """The same request once more, for the next part of a paused turn: with what was `said`, as it came."""
+        """The same request for the next part of a paused turn, with the answer so far (`said`) added unchanged."""
         turns = (*self._asked.turns, Turn("assistant", said.blocks))
         asked = msgspec.structs.replace(self._asked, turns=turns)
         match said.extensions.get("container"):
-            case {"id": str(machine)}:  # where the upstream's tools run, and what they began is to be ended
+            case {"id": str(machine)}:  # where the upstream's tools run: unfinished work continues there
                 kept = Extension(self.target.capabilities.dialect, "container", machine, "ignorable")
                 asked = msgspec.structs.replace(asked, extensions=(*asked.extensions, kept))
         rendered = DIALECTS[self.target.capabilities.dialect].render_request(asked, self.target.capabilities)
@@ -92,7 +91,7 @@ class Translating(Attempt):
     def finish(self, body: bytes) -> tuple[bytes, Usage | None]:
         if self._passes and not self.stream:
             return pass_reply(self.target, self._recall, body, self.context)
-        if self._observed:  # what is remembered goes to the ledger, which is no work for a thread
+        if self._observed:  # observers write to the ledger, which must not happen in a thread
             return self.finish_response(work_on(len(body), self.target.dialect.parse_response, body))
         return work_on(len(body), lambda: self.finish_response(self.target.dialect.parse_response(body)))
 
@@ -105,7 +104,7 @@ class Translating(Attempt):
             return passing_context(self.target)
         client_request, traits = self.client_request, self.client_request.dialect.TRAITS
         request, counted = client_request.request, 0
-        # A stream lives long, and a history is large: what is not needed any more is let go.
+        # A stream lives long and a history is large, so the turns are dropped once they are no longer needed.
         if self.stream and traits.counts_input_first:
             counted = estimate_tokens(request, self.target.model, traits.image_rule)
             request = msgspec.structs.replace(request, turns=())
@@ -123,8 +122,8 @@ class Translating(Attempt):
         )
 
     def _expect_pauses(self, request: Request) -> Request:
-        """The request, as a stream if the upstream may pause in the middle of its turn: the parts are joined as they
-        are read."""
+        """Makes the request a stream if the upstream may pause in the middle of its turn, because the parts are joined
+        as they are read."""
         target = self.target
         if target.same_dialect or not target.dialect.TRAITS.pauses_turns:
             return request
@@ -135,20 +134,20 @@ class Translating(Attempt):
         return msgspec.structs.replace(request, stream=True)
 
     def _steer(self, request: Request, *, keeps_state: bool) -> Request:
-        """The request with what the route, not the client, decides. With `keeps_state` the upstream knows what it
-        continues, or the body has it already."""
+        """Sets what the route decides instead of the client. With `keeps_state` the state is left out: the upstream
+        knows what the request continues, or the body already contains it."""
         target = self.target
         changes: dict[str, object] = {"model": target.model}
         session = self.target.client_request.session
         if session and request.cache_key is None and self.target.capabilities.cache_key:
-            # The upstream finds what it has cached of a conversation by this name.
+            # The upstream finds a conversation's cache by this key.
             changes["cache_key"] = session
         if self._streamed != request.stream:
             changes["stream"] = self._streamed
         if keeps_state:
             changes["state"] = State()
         elif target.client_request.continuation is not None:
-            # What is translated is kept here, and has its history in it.
+            # The gateway stores translated responses itself, and the request already contains its history.
             store = False if request.state.store is False else None
             changes["state"] = State(store=store)
         effort = target.upstream.reasoning_effort
@@ -158,5 +157,5 @@ class Translating(Attempt):
 
 
 def _say_nothing(request: Request) -> Response:
-    """The answer to a request that only fills a prompt cache, where no cache can be filled so."""
+    """The empty answer to a request that only fills a prompt cache, for an upstream that does not support that."""
     return Response(id="", model=request.model, blocks=(), finish_reason="length", usage=Usage())
