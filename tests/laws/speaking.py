@@ -198,5 +198,6 @@ def responses(draw: st.DrawFn, dialect: DialectName) -> Response:
     summary = draw(st.lists(_summaries[form_of(dialect)], max_size=1)) if form_of(dialect) in _summaries else []
     blocks = (*summary, *draw(answers_of(dialect)))
     called = any(isinstance(block, ToolCall) for block in blocks)
-    usage = Usage(fresh=draw(_numbers), cache_read=draw(_numbers), output=draw(_numbers))
+    # Nobody answers a prompt of nothing: where all counts are zero, the upstream tells none.
+    usage = Usage(fresh=draw(st.integers(1, 10**9)), cache_read=draw(_numbers), output=draw(_numbers))
     return Response(id="r1", model="m", blocks=blocks, finish_reason="tool_calls" if called else "stop", usage=usage)
