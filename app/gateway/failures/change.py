@@ -10,8 +10,8 @@ from app.conversation.capabilities import Capabilities
 
 
 class Change(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`values` are capabilities as they are from now on, `refused` fields that are left out, `absent` operations that
-    the upstream lacks."""
+    """`values` are new values of capabilities, `refused` the fields to leave out, `absent` the operations that the
+    upstream lacks."""
 
     values: dict[str, Any] = {}
     refused: tuple[str, ...] = ()
@@ -27,5 +27,5 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def is_known(self) -> bool:
-        """Whether this version has all of the capabilities: another one may have told of it."""
+        """Whether this version knows all these capabilities; the change may come from a worker of another version."""
         return self.values.keys() <= set(Capabilities.__struct_fields__)

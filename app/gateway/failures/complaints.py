@@ -1,7 +1,7 @@
-"""Finds the request field that a refusal complains about, and how to do without it.
+"""Finds the request field that a refusal complains about, and a way to do without it.
 
-Nobody can list what all servers refuse. But nearly all of them say which field it was: in `param`, by a code, or in
-words. So a field that we sent, and that a refusal names, is left out or replaced by its neutral form, once.
+What all servers refuse cannot be listed. But nearly all of them name the field: in `param`, by a code, or in words. So
+a field that we sent and that a refusal names is left out or replaced by its neutral form, once.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ from app.dialects.registry import DIALECTS
 from app.errors import Failure
 from app.gateway.failures.change import Change
 
-# Characters of a complaint that are looked at: servers name the field early, and quote what they were sent after it.
+# Maximum characters of a complaint examined: servers name the field early, and quote what they were sent after it.
 LONGEST_COMPLAINT = 1000
-# Bytes of a request whose fields are looked up.
+# Maximum bytes of a request whose top-level fields are read, and of one (or a part) that is searched further.
 LONGEST_REQUEST = 16 * 1024 * 1024
 LONGEST_WALK = 2 * 1024 * 1024
 
 
 class Repair(msgspec.Struct, frozen=True):
-    """A change by which a refused request may pass. `learned`: the upstream will not take it next time either."""
+    """A change with which a refused request may pass. `learned`: the upstream will refuse it next time too."""
 
     name: str
     change: Change
     learned: bool = True
 
 
-# Fields without which it is another request, or none: what is wrong with them is the client's to know.
+# Fields whose removal would make it a different request or an invalid one: errors about them go to the client.
 KEPT = frozenset(
     {"model", "messages", "input", "prompt", "system", "instructions", "tools", "functions", "n", "modalities", "audio",
      "previous_response_id", "conversation", "thread", "contents", "role", "content", "type", "name", "id", "function",
      "arguments", "tool_calls", "tool_call_id", "call_id", "tool_use_id", "text", "parameters", "input_schema",
      "source", "image_url", "url", "data", "output", "description", "dimensions"}
 )  # fmt: skip
-# Words that a message may use without meaning the field: these count only where they are quoted, or introduced as one.
+# Words that a message may use without meaning the field: they count only if quoted, or introduced as a field.
 COMMON = frozenset(
     {"user", "store", "stop", "stream", "include", "thinking", "reasoning", "metadata", "seed", "background", "strict",
      "refusal", "status", "detail", "phase", "format", "title", "container", "effort", "verbosity", "truncation"}
 )  # fmt: skip
 
-# What a capability says of a field, where there is one: then the adaptation knows more than to leave the field out.
+# The capability that governs a field, if there is one: then the adaptation can do better than leave the field out.
 _NO_REASONING: dict[str, Any] = {"reasoning_style": "none", "reasoning_on_fields": {}, "reasoning_off_fields": {}}
 CAPABILITIES: dict[str, dict[str, Any]] = {
     "temperature": {"temperature": False},
@@ -87,7 +87,7 @@ CAPABILITIES: dict[str, dict[str, Any]] = {
     "thinking_blocks": {"reasoning_replay": "none", "reasoning_required": False},
     "extra_content": {"unsigned_call": {}},
 }
-# Fields whose capability is all that is needed: those who pass requests on ask it too.
+# Fields for which changing the capability is enough: passing requests consult it too.
 ASKED = frozenset({"temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "logit_bias", "logprobs",
                    "top_logprobs", "stream_options", "include_usage"})  # fmt: skip
 
@@ -99,17 +99,17 @@ _REFUSES = re.compile(
     r"|unavailable|may not|must be ['\"`]?(?:auto|none)|input should be ['\"]"
     r"|不支持|不允许|不被允许|不可用|无效|非法|未知|参数错误|参数有误"
 )
-# The field is wanted, or the trouble is what the client put into it.
+# The field is required, or the client's value has the wrong type.
 _WANTED = re.compile(
     r"field required|is required|are required|\bmissing\b|must be (?:a|an) |should be (?:a|an) "
     r"|valid (?:string|integer|number|list|dict|bool)"
 )
-# A value that a server does not take, of a field that may go without any.
+# A value out of range, in a field that may be left out.
 _RANGED = re.compile(
     r"\b(temperature|top_p|top_k|min_p|presence_penalty|frequency_penalty|repetition_penalty|seed|top_logprobs)\b"
     r"[^.;]{0,60}?(?:must be|should be|must not|out of|range|between|greater|less|at most|at least|strictly|取值|范围)"
 )
-# How many stop sequences a server takes.
+# How many stop sequences a server accepts.
 _STOPS = re.compile(r"\bstop\b.{0,80}?(?:max(?:imum)?|at most|up to|more than|limit)[^\d]{0,30}(\d{1,2})(?!\d)")
 _TOKEN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}(?:[.\[][A-Za-z0-9_.\[\]]{0,100})?")
 _PART = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -120,7 +120,7 @@ _QUOTES = "[]'\"`\u2018\u2019\u201c\u201d"
 
 _OTHER_LIMIT = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 
-# A stream must be asked for.
+# The server only streams.
 _STREAM_ONLY = re.compile(
     r"non[-_ ]?stream|stream(?:ing)? (?:mode )?(?:is )?required|must (?:be )?stream|requires? stream"
     r"|only (?:support|available|allow|work)[a-z]{0,3} (?:for |in |with |the )?(?:a )?stream"
@@ -128,7 +128,7 @@ _STREAM_ONLY = re.compile(
     r"|stream['\"`]? (?:parameter )?(?:must|should|has to|needs to) be (?:set to )?['\"`]?true|set stream to true"
     r"|stream=true"
 )
-# A whole answer must be asked for.
+# The server does not stream.
 _WHOLE_ONLY = re.compile(
     r"stream['\"`]? (?:does not|doesn't) support (?:the value )?['\"`]?true"
     r"|stream(?:ing)?(?: mode)?['\"`]? (?:is |are )?(?:currently |yet )?(?:not|un)[- ]?(?:yet |currently )?"
@@ -137,7 +137,7 @@ _WHOLE_ONLY = re.compile(
     r"|stream['\"`]? (?:parameter )?(?:must|should|has to|needs to) be (?:set to )?['\"`]?false|set stream to false"
     r"|stream=false|only non[- ]?stream"
 )
-# How Ark, MiniMax, GLM, Kimi and their like refuse a message without a word, and how such a message looks.
+# How Ark, MiniMax, GLM, Kimi and similar servers refuse an empty message, and what such a message looks like.
 _EMPTY: tuple[tuple[str, ...], ...] = (
     ("missing `input.content",), ("missing input.content",), ("content is empty",), ("content field", "is empty"),
     ("content", "not be empty"), ("content", "cannot be empty"), ("content", "can't be empty"),
@@ -153,8 +153,8 @@ _NO_USER: tuple[tuple[str, ...], ...] = (
     ("must include", "user message"), ("user message is required",), ("without a user message",),
     ("contain", "role", "user"),
 )  # fmt: skip
-# What a server cannot do without, in words that stand together: those of DeepSeek and its like for the thoughts of past
-# turns, those of the backend of ChatGPT logins and whatever stands before it.
+# What a server demands: words that occur together, the repair's name, and the capabilities. The first rows are of
+# DeepSeek and similar servers (past reasoning), and of the backend of ChatGPT logins and proxies before it.
 _DEMANDS: tuple[tuple[tuple[tuple[str, ...], ...], str, dict[str, Any]], ...] = (
     (
         (("reasoning_content", "passed back"), ("reasoning_content", "is missing"), ("missing", "reasoning_content"),
@@ -216,7 +216,7 @@ _DEMANDS: tuple[tuple[tuple[tuple[str, ...], ...], str, dict[str, Any]], ...] = 
         "image URLs", {"image_urls": False},
     ),
 )  # fmt: skip
-# How servers say that they know functions alone, and that an item of the input is of a type that they do not know.
+# How servers say that they only support function tools, and that an input item is of an unknown type.
 _FUNCTIONS_ONLY = re.compile(
     r"\btools?(?:\[\d{1,4}\]|\.\d{1,4})\.type|only [^.]{0,40}function[^.]{0,12} (?:tools|tool type|is|are)\b"
     r"|(?:unsupported|unknown|invalid|unrecogni[sz]ed) tool type"
@@ -230,13 +230,13 @@ _UNKNOWN_ITEM = re.compile(
 _NATIVE_ITEMS = (b'"custom_tool_call"', b'"tool_search_call"', b'"local_shell_call"', b'"shell_call"',
                  b'"apply_patch_call"')  # fmt: skip
 _PLAIN_TOOLS: dict[str, Any] = {"native_tools": (), "custom_tools": False, "namespaces": False, "deferred_tools": False}
-# How servers say that too much is said of a tool.
+# How servers say that a tool's description is too long.
 _LONG_DESCRIPTION = re.compile(
     r"tools[^ ]{0,40}description.{0,80}(?:maximum length|at most|longer than|exceeds?|max(?:imum)?)[^\d]{0,20}(\d{2,5})"
 )
-# The name of a beta, as the vendor forms them.
+# The name of a beta in the vendor's form.
 _BETA_NAME = re.compile(r"(?<![\w-])[a-z0-9][a-z0-9-]{1,60}-20\d\d-\d\d-\d\d(?![\w-])")
-# How servers say how long an answer may be; the number stands beside, often with that of the request.
+# How servers say how long an answer may be; the number is beside it, often together with the requested one.
 LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 LEAST_LIMIT = 16
 _SPEAKS_OF_LIMIT = re.compile(
@@ -246,7 +246,7 @@ _IS_LIMIT = re.compile(
     r"at most|maximum|can only afford|less than|no more|<=|≤|>|range|exceed|limit|up to|too (?:large|high|big)|between"
 )
 _COUNT = re.compile(r"(?<![\w.,-])\d{1,3}(?:,\d{3}){1,3}(?![\w-])|(?<![\w.,-])\d{2,9}(?![\w-])")
-# How servers say that there are too many tools, and that a schema of one is not to their taste.
+# How servers say that there are too many tools, and that they do not accept a tool's schema.
 _TOO_MANY = re.compile(
     r"maximum (?:length|number of (?:items|tools|functions))[^\d]{0,20}(\d{1,5})"
     r"|(?:at most|more than|up to) (\d{1,5}) tools"
@@ -257,8 +257,8 @@ _SCHEMA = re.compile(
 )
 _SCHEMA_OF_ANSWER = re.compile(r"(?:response[ _]format|json_schema).{0,200}(?:schema|support|required|additional)")
 _GONE = re.compile(r"expired|not (?:be )?found|does not exist|no longer")
-# How vendors say that they do not take the reasoning of a past turn: its proof is wrong, missing or another account's,
-# or the items around it are not those that it came with.
+# How vendors say that they do not accept the reasoning of a past turn: its proof is wrong, missing or from another
+# account, or the items around it differ from those it came with.
 _PROOFS = (
     ("invalid", "signature", "thinking"),
     ("thinking", "signature", "required"),
@@ -271,7 +271,7 @@ _PROOFS = (
     ("reasoning", "without its required"),
     ("items are not persisted",),
 )
-# What directly follows the name of a field that is refused, and what goes before one that ends the sentence.
+# What directly follows the name of a refused field, and what precedes one that ends the sentence.
 _VERDICT = re.compile(
     r" (?:is|are|was) (?:not (?:yet )?|un|dis)(?:supported|allowed|permitted|accepted|available|recogni)| is deprecated"
 )
@@ -300,8 +300,8 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def find_repair(failure: Failure, message: str, capabilities: Capabilities, sent: bytes) -> Repair | None:
-    """The change that a refusal calls for, unless it is in force already. `message` is its text, or what of it is the
-    upstream's own; `sent` the body that was refused."""
+    """The change that a refusal calls for, unless it is already in force. `message` is its text, or the upstream's own
+    part of it; `sent` is the refused body."""
     text = message[:LONGEST_COMPLAINT]
     lower = text.lower()
     repair = _repair_by_words(failure, lower, capabilities)
@@ -321,9 +321,9 @@ def find_repair(failure: Failure, message: str, capabilities: Capabilities, sent
 
 
 def _repair_by_words(failure: Failure, text: str, capabilities: Capabilities) -> Repair | None:
-    """What the words of a complaint call for, whatever was sent."""
+    """The repair that the words of a complaint call for, regardless of what was sent."""
     if _says_any(f"{failure.code or ''} {text}", _PROOFS):
-        # Where a turn without any thought is refused, it goes as text.
+        # If a turn without reasoning is refused, the reasoning is kept as text.
         kept = {} if capabilities.reasoning_required else {"reasoning_replay": "none"}
         return Repair("proofs", Change({"proofs": (), **kept}), learned=False)
     if "beta" in text and (names := _BETA_NAME.findall(text)):
@@ -339,7 +339,7 @@ def _repair_by_words(failure: Failure, text: str, capabilities: Capabilities) ->
 
 
 def _repair_by_fields(text: str, sent: bytes, fields: dict[str, msgspec.Raw]) -> Repair | None:
-    """What words call for only together with what was sent."""
+    """The repair that the words call for in view of what was sent."""
     if _says_any(text, _NO_USER) and _lacks_user(fields):
         return Repair("user", Change({"user_required": True}))
     if "container" in fields and "container" in text and _GONE.search(text):
@@ -351,7 +351,7 @@ def _repair_by_fields(text: str, sent: bytes, fields: dict[str, msgspec.Raw]) ->
         if streams and _WHOLE_ONLY.search(text):
             return Repair("whole", Change({"whole_only": True}))
     if "input" in fields and _UNKNOWN_ITEM.search(text):
-        # Items of the vendor's own programs are told in words, and calls of its own tools become those of functions.
+        # Items of the vendor's own programs become text, and calls of its own tools become function calls.
         tools = _PLAIN_TOOLS if any(mark in sent for mark in _NATIVE_ITEMS) else {}
         return Repair("items", Change({"proofs": (), **tools}))
     if "developer" in text and b'"developer"' in sent:
@@ -363,7 +363,7 @@ def _repair_by_fields(text: str, sent: bytes, fields: dict[str, msgspec.Raw]) ->
 def _suspect(
     failure: Failure, text: str, capabilities: Capabilities, sent: bytes, fields: dict[str, msgspec.Raw]
 ) -> Iterator[Repair | None]:
-    """What may be meant, the likeliest first: schemas, tools, then each field that a complaint seems to name."""
+    """Possible repairs, the likeliest first: schemas, tools, then each field that a complaint seems to name."""
     lower, named = text.lower(), failure.param or ""
     if b'"json_schema"' in bytes(fields.get("response_format", b"")) and _SCHEMA_OF_ANSWER.search(f"{named} {lower}"):
         yield Repair("format", Change({"closed_formats": True}))
@@ -381,7 +381,7 @@ def _suspect(
 
 
 def _find_below(sent: bytes) -> set[str]:
-    """Names below the top of a body; none of one that is too long, or that holds what nobody can read."""
+    """The names below the top level of a body; empty if it is too long or unreadable."""
     try:
         return nested_names(msgspec.json.decode(sent)) if len(sent) <= LONGEST_WALK else set()
     except (msgspec.DecodeError, RecursionError):
@@ -389,7 +389,7 @@ def _find_below(sent: bytes) -> set[str]:
 
 
 def _repair_of_empty(sent: bytes) -> Repair | None:
-    """Words, or null, for an empty content; words for null, where that was all there was."""
+    """The repair for empty content: send text or null instead; if only null was sent, send text."""
     if _EMPTY_TEXT.search(sent) is not None:
         return Repair("empty content", Change({"empty_content": False}))
     if _NULL_CONTENT.search(sent) is not None:
@@ -406,7 +406,7 @@ def _lacks_user(fields: dict[str, msgspec.Raw]) -> bool:
 
 
 def _repair_of_tools(failure: Failure, text: str, fields: dict[str, msgspec.Raw]) -> Repair | None:
-    """Fewer tools, or schemas in the keywords that every vendor takes."""
+    """Fewer tools, function tools only, or schemas reduced to the keywords that every vendor accepts."""
     if (found := _TOO_MANY.search(text)) is not None:
         most = next(int(number) for number in found.groups() if number)
         return Repair("tools", Change({"tools_limit": most})) if 0 < most < _count_of(fields["tools"]) else None
@@ -425,7 +425,7 @@ def _count_of(tools: msgspec.Raw) -> int:
 
 
 def _may_be_plainer(tools: msgspec.Raw) -> bool:
-    """Whether a schema was sent that has more than the keywords that every vendor takes."""
+    """Whether a sent schema has more than the keywords that every vendor accepts."""
     if len(tools) > LONGEST_WALK:
         return False
     try:
@@ -437,7 +437,7 @@ def _may_be_plainer(tools: msgspec.Raw) -> bool:
 
 
 def find_affordable(message: str, capabilities: Capabilities, sent: bytes) -> Repair | None:
-    """A limit that the account can pay for, where it has less left than the request asks for: that of this moment."""
+    """An output limit that the account can pay for now, if it has less left than the request asks for. Not learned."""
     fields = _fields_of(sent)
     limit = _find_limit(message[:LONGEST_COMPLAINT].lower(), fields) if fields is not None else None
     if limit is None:
@@ -445,12 +445,12 @@ def find_affordable(message: str, capabilities: Capabilities, sent: bytes) -> Re
     return _needed(Repair("max_output", Change({"max_output": limit}), learned=False), capabilities)
 
 
-# Of a number of tokens.
+# Maximum digits of a number of tokens.
 _MOST_DIGITS = 18
 
 
 def _find_limit(text: str, fields: dict[str, msgspec.Raw]) -> int | None:
-    """The most tokens of an answer that a refusal names, where it speaks of that and the request asks for more."""
+    """The maximum tokens of an answer that a refusal names, if the request asks for more."""
     if not _SPEAKS_OF_LIMIT.search(text) or not _IS_LIMIT.search(text):
         return None
     limits = [bytes(fields.get(name, b"")) for name in LIMITS]
@@ -460,8 +460,7 @@ def _find_limit(text: str, fields: dict[str, msgspec.Raw]) -> int | None:
 
 
 def _names(param: str, text: str, fields: dict[str, msgspec.Raw], below: set[str]) -> Iterator[tuple[str, bool]]:
-    """Names of fields that were sent and may be done without, the surest first; and whether they stand below the
-    top."""
+    """Names of sent fields that may be left out, the surest first, each with whether it is below the top level."""
     if param:
         yield from _steps(param, fields, below)
         if not _REFUSES.search(text.lower()):
@@ -482,8 +481,8 @@ def _names(param: str, text: str, fields: dict[str, msgspec.Raw], below: set[str
 def _steps(
     path: str, fields: dict[str, msgspec.Raw], below: set[str], *, plain: bool = False
 ) -> Iterator[tuple[str, bool]]:
-    """The field at a path, as far as it was sent: the last named step, else the first. Servers that are not written in
-    Python may call it `presencePenalty`."""
+    """The sent field that a path names: its last step, or else its first, with whether it is below the top level.
+    Servers that are not written in Python may write `presencePenalty`."""
     steps = [_HUMP.sub(lambda hump: "_" + hump[0].lower(), step) for step in _PART.findall(path) if step != "body"]
     if not steps:
         return

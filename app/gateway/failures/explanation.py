@@ -1,4 +1,4 @@
-"""Words a failure for whoever can do something about it."""
+"""Rewords a failure for the person who can remedy it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from app.gateway.attempt import Attempt
 from app.providers.names import LONGEST_NAME
 from app.routing.router import Upstream
 
-# Models of a provider that an error names.
+# Maximum models of a provider named in an error.
 MOST_NAMED = 10
-# Kinds of what is wrong with a request, and how servers say that its tools are, each with the remedy.
+# Kinds of failures caused by the request itself; and servers' words for refusing its tools, each with the remedy.
 _REQUESTS_OWN = ("invalid_request", "unsupported", "not_found")
 _LONGEST_LOOK = 500
 _NO_TOOLS = {
@@ -26,7 +26,7 @@ _NO_TOOLS = {
     "no endpoints found that support tool use": "choose a model that OpenRouter serves with tools, "
     "or send the request without tools",
 }
-# Any other server's words for it.
+# How any other server refuses tools.
 _TOOLS_REFUSED = re.compile(
     r"(?:tools?|functions?)(?: use| usage| call(?:ing|s)?)?['`\"]? (?:(?:is|are) )?(?:currently )?"
     r"(?:not (?:currently )?(?:supported|enabled|available|allowed)|unsupported)"
@@ -34,7 +34,7 @@ _TOOLS_REFUSED = re.compile(
     r"|不支持(?:工具|函数|tool|function)"
 )
 _ASK_WITHOUT = "choose a model with tool support, or send the request without tools"
-# What else OpenRouter has no server for, and what can be done about it.
+# Other requests for which OpenRouter has no server, each with the remedy.
 _NO_ENDPOINTS = {
     "no endpoints found that can handle the requested parameters": "send fewer parameters, or leave out "
     "provider.require_parameters",
@@ -43,13 +43,13 @@ _NO_ENDPOINTS = {
     "no allowed providers are available": "allow more in provider.only, provider.order or provider.ignore, or choose "
     "another model",
 }
-# Failures of which the vendor's own clients read more than the words: the plan, and when its limit ends.
+# Failures in which the vendor's own clients read more than the message: the plan, and when its limit ends.
 _OWN_FIELDS = ("rate_limit", "quota", "billing")
 
 
 def raise_explained(error: DragomanError, attempt: Attempt, remedy: str) -> NoReturn:
-    """Raises the error in words that help. No frame of its traceback keeps it, and it is not its own cause: a cycle
-    would keep all that was read of the reply until the next full collection of garbage."""
+    """Raises the error with a helpful message. No frame of its traceback refers to it and it is not its own cause: a
+    cycle would keep everything read of the reply in memory until the next full garbage collection."""
     explained = _explained(error, attempt, remedy)
     try:
         if explained is error:
@@ -60,7 +60,7 @@ def raise_explained(error: DragomanError, attempt: Attempt, remedy: str) -> NoRe
 
 
 def _explained(error: DragomanError, attempt: Attempt, remedy: str) -> DragomanError:
-    """The error in words that help who can do something about it; unchanged where there is nothing to add."""
+    """The error with a message that helps the person who can remedy it; unchanged if there is nothing to add."""
     if isinstance(error, UpstreamError) and not isinstance(error, UpstreamRefused | UpstreamBusy):
         return _placed(error, attempt.target.upstream)
     if not isinstance(error, UpstreamRefused):
@@ -78,7 +78,7 @@ def _explained(error: DragomanError, attempt: Attempt, remedy: str) -> DragomanE
             refused = UpstreamRefused(own, error.headers)
             refused.body = error.body
             return refused
-        # Not a 401, at which agents ask for a login of their own.
+        # Not a 401, which makes agents ask the user to log in.
         message = f"{explained.message.rstrip('. ')}. {remedy}"
         explained = msgspec.structs.replace(explained, message=message)
     if explained is failure:
@@ -90,12 +90,12 @@ def _explained(error: DragomanError, attempt: Attempt, remedy: str) -> DragomanE
 
 
 def _placed(error: UpstreamError, upstream: Upstream) -> UpstreamError:
-    """The error with the upstream that it is about, and where that is."""
+    """The error with the provider's name and base URL added to the message."""
     provider = upstream.provider
     failure = provider.explain(error.failure) if isinstance(error, UpstreamUnreachable) else error.failure
     place = f"{provider.name} ({provider.base_url})" if provider.base_url else provider.name
     remedy = ""
-    # What a provider explains has a remedy of its own.
+    # A provider's explanation already contains a remedy.
     if isinstance(error, UpstreamUnreachable) and failure is error.failure:
         remedy = f". Is it running, and is providers.{provider.name}.base_url its address?"
     error.failure = msgspec.structs.replace(failure, message=f"upstream {place}: {failure.message}{remedy}")
@@ -104,7 +104,7 @@ def _placed(error: UpstreamError, upstream: Upstream) -> UpstreamError:
 
 
 def _explain_refused(failure: Failure, upstream: Upstream) -> Failure:
-    """The refusal of what a model cannot do as it is served, with its name and what can be done about it."""
+    """Adds the model's name and a remedy if the refusal is about something that the model, as served, cannot do."""
     said = failure.message[:_LONGEST_LOOK].lower()
     model = f"{upstream.model[:LONGEST_NAME]} of {upstream.provider.name}"
     remedy = next((remedy for words, remedy in _NO_TOOLS.items() if words in said), None)
@@ -121,7 +121,7 @@ def _explain_refused(failure: Failure, upstream: Upstream) -> Failure:
 
 
 def _explain_absent(failure: Failure, attempt: Attempt) -> Failure:
-    """The refusal of a model that the provider's own list does not have, with what it has and why it was asked."""
+    """Adds the models that the provider has, and why this one was requested, if the provider does not list it."""
     upstream, asked = attempt.target.upstream, attempt.client_request.peek.model
     provider, model = upstream.provider, upstream.model
     names = [provider.spell(name) for name in provider.known_names()]

@@ -1,8 +1,8 @@
-"""Remembers what upstreams taught by refusing: unsupported fields and operations, pauses.
+"""Remembers what was learned from upstreams' refusals: unsupported fields and operations, pauses.
 
-A fact begins with the tenant whose requests showed it and holds for that tenant alone: what one client can make an
-upstream say must not change the requests of another. It holds for all once tenants apart have shown it. Facts expire,
-since servers are updated, and each tenant has a share of the room.
+A fact first holds only for the tenant whose requests showed it: what one client can make an upstream say must not
+change the requests of another. It holds for all tenants once several have shown it independently. Facts expire, since
+servers are updated, and each tenant may have only so many.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import msgspec
 from app.conversation.capabilities import Capabilities
 from app.gateway.failures.change import Change
 
-# One refusal may be the whim of one server behind a name; three are its way.
+# One refusal may be a quirk of one server behind a name; three are its usual behaviour.
 REFUSALS_TO_LEARN = 3
 # Tenants that must have shown a fact before it holds for all.
 CONFIRMING_TENANTS = 2
-# Seconds for which a fact holds after it was last shown, and the longest pause that an upstream may ask for.
+# Seconds that a fact holds after it was last shown; also the longest pause that an upstream may ask for.
 LIFETIME = 3600.0
-# Model names come from clients, so there is no end to what can be learned.
+# Clients choose the model names, so without a limit the facts would grow forever.
 MOST_FACTS_OF_A_TENANT = 128
 
 COOL_DOWN = "cool_down"
 
 
 class _Report(msgspec.Struct):
-    """What one tenant's requests have shown: how often, and until when (by the clock) that counts."""
+    """How often one tenant's requests have shown a fact, and until when (clock time) that counts."""
 
     times: int
     until: float
@@ -49,7 +49,7 @@ class _Fact(msgspec.Struct):
 
 
 class KnownFact(msgspec.Struct, frozen=True):
-    """A fact that holds, for humans. `tenant` is None where it holds for all; `seconds` are left of it."""
+    """A fact that holds, for display. `tenant` is None if it holds for all; it expires in `seconds`."""
 
     upstream: str
     name: str
@@ -58,7 +58,7 @@ class KnownFact(msgspec.Struct, frozen=True):
 
 
 class FactNote(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A fact that holds for a tenant, for other workers; `until` is a time of the clock."""
+    """A fact that holds for a tenant, for other workers; `until` is a clock time."""
 
     upstream: str
     tenant: str
@@ -70,13 +70,13 @@ class FactNote(msgspec.Struct, frozen=True, omit_defaults=True):
 class LearnedFacts:
     """The facts of one worker. An upstream is named by its label, `<provider>/<model>`; a tenant by its mark.
 
-    `clock` counts seconds and never goes back.
+    `clock` counts seconds and never goes backwards.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._facts: dict[str, dict[str, _Fact]] = {}
-        self.any = False  # whether there may be something to look for
+        self.any = False  # whether there may be facts
         self._shares: dict[str, dict[tuple[str, str], None]] = {}
 
     def report(
@@ -89,10 +89,10 @@ class LearnedFacts:
         times: int = REFUSALS_TO_LEARN,
         seconds: float = LIFETIME,
     ) -> None:
-        """Notes that a request of `tenant` has shown the fact `name`, which holds for it after so many `times`.
+        """Notes that a request of `tenant` has shown the fact `name`, which holds for the tenant after so many `times`.
 
-        `change` is what the fact does to the upstream's capabilities. Only what the upstream itself has said counts as
-        shown: a field that it names in its structured error, or words that are none of the client's (`own_words`).
+        `change` is how the fact changes the upstream's capabilities. Only the upstream's own statements count: a field
+        named in its structured error, or words that do not come from the client (`own_words`).
         """
         self.any = True
         now = self._clock()
@@ -111,7 +111,7 @@ class LearnedFacts:
         return fact is not None and fact.holds_for(tenant, self._clock())
 
     def adapt(self, upstream: str, tenant: str, capabilities: Capabilities) -> Capabilities:
-        """The capabilities of an upstream with all that holds for `tenant`."""
+        """The capabilities of an upstream, changed by all facts that hold for `tenant`."""
         facts = self._facts.get(upstream)
         if not facts:
             return capabilities
@@ -135,7 +135,7 @@ class LearnedFacts:
                         yield KnownFact(upstream, name, tenant, report.until - now)
 
     def notes(self) -> list[FactNote]:
-        """What other workers should know."""
+        """The facts that hold, for other workers."""
         now = self._clock()
         return [
             FactNote(upstream, tenant, name, report.until, fact.change)
@@ -146,7 +146,7 @@ class LearnedFacts:
         ]
 
     def adopt(self, notes: Iterable[FactNote]) -> None:
-        """Takes up what other workers have learned, or what holds for longer there."""
+        """Takes over the facts that other workers have learned, or that last longer there."""
         now = self._clock()
         for note in notes:
             if note.until <= now or (note.change is not None and not note.change.is_known):
@@ -162,14 +162,14 @@ class LearnedFacts:
             self._charge(note.tenant, note.upstream, note.name)
 
     def forget_provider(self, provider: str) -> None:
-        """Drops all that was learned of a provider, for example because its settings have changed."""
+        """Drops everything learned about a provider, for example because its settings have changed."""
         for upstream in [label for label in self._facts if label.startswith(f"{provider}/")]:
             for name, fact in self._facts.pop(upstream).items():
                 for tenant in fact.reports:
                     self._shares[tenant].pop((upstream, name), None)
 
     def _charge(self, tenant: str, upstream: str, name: str) -> None:
-        """Counts a report on its tenant's share; the one that was not shown for longest makes room."""
+        """Counts a report against its tenant's share; if that is full, the least recently shown fact is dropped."""
         share = self._shares.setdefault(tenant, {})
         share.pop((upstream, name), None)
         share[upstream, name] = None

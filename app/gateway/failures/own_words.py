@@ -15,41 +15,41 @@ import msgspec
 
 from app.turns import give_way
 
-# Characters of an error message that are looked at, and bytes of a request that are searched for quotations.
+# Maximum characters of an error message examined, and bytes of a request searched for quotations.
 LONGEST_MESSAGE = 500
 LONGEST_REQUEST = 1024 * 1024
-# Words of a message that are looked for: a real one has the field among its first.
+# Maximum words of a message looked for: a real message names the field among its first words.
 MOST_WORDS = 60
 
-# Searches of a long request before others have their turn, and bytes that are long.
+# Searches of a long request before other requests run, and the bytes from which a request is long.
 _SEARCHES = 8
 _LONG = 64 * 1024
 
-# What every message has is no client's word.
+# Fields that every message has are not chosen by the client.
 _OF_MESSAGES = frozenset({"role", "content"})
 _WORD = re.compile(r"\w+")
 _KEPT = (string.ascii_letters + string.digits + "_").encode()
-# How JSON and programs escape a letter, and how often a quotation may have been escaped.
+# How JSON and programs escape a letter, and how many times over a quotation may be escaped.
 _ESCAPED = re.compile(r"\\{1,4}+u([0-9a-fA-F]{4})")
 _MOST_ESCAPED = 3
-# What a quotation may leave out.
+# Characters that a quotation may leave out.
 _JOINTS = b" _"
-# ASCII in lower case, and a space for whatever is no part of a word; the rest as it is.
+# Maps ASCII to lower case, and to a space what is not part of a word; other bytes stay unchanged.
 _FOLDED = bytes(code if code in _KEPT or code > 127 else 0x20 for code in range(256)).lower()
-# Characters of texts that are not ASCII, and different ones among them: to fold one takes twenty times as long, and to
-# learn how a hundred times. No language has more.
+# Maximum characters of texts that are not ASCII, and maximum different ones: folding such a character takes twenty
+# times as long, and the first time a hundred times. No language has more.
 MOST_FOREIGN = 200_000
 MOST_LETTERS = 6000
-# What a character may become: there are some that stand for a whole sentence.
+# Maximum characters that one character folds to: some expand to a whole phrase.
 _LONGEST_FOLD = 3
 
 
 def own_words(message: str, request: bytes) -> str:
-    """An error message without what it may have from `request`, the JSON body that was sent.
+    """An error message without what may be quoted from `request`, the JSON body that was sent.
 
-    A word goes if the request holds it as a whole text or name, and any words in a row whose letters stand in a row
-    there as well, whatever is between them; escapes are undone before. Single words that merely occur in a prompt are
-    left, or no message would say anything. A request that cannot be searched leaves nothing.
+    Escapes are undone first. A word is removed if it equals a whole text or name in the request; consecutive words are
+    removed if their letters occur consecutively in the request, whatever separates them. Single words that merely occur
+    in a prompt stay, or no message would keep its meaning. If the request cannot be searched the result is empty.
     """
     message = _undo_escapes(message[:LONGEST_MESSAGE])
     if len(request) > LONGEST_REQUEST:
@@ -81,7 +81,7 @@ def own_words(message: str, request: bytes) -> str:
         if word in texts:
             quoted.add(index)
         elif not word.isascii() and word not in sought and word.translate(None, _JOINTS) in solid:
-            quoted.add(index)  # several words there
+            quoted.add(index)  # several words in the request
         if index and pairs[index - 1] in joined:
             quoted.update((index - 1, index))
     kept: list[str] = []
@@ -93,7 +93,7 @@ def own_words(message: str, request: bytes) -> str:
 
 
 def _undo_escapes(text: str) -> str:
-    """What a text says that may be escaped as in JSON, a URL or HTML, perhaps more than once over."""
+    """Undoes escapes of JSON, URLs and HTML, which may be applied several times over."""
     for _ in range(_MOST_ESCAPED):
         plain = unquote_plus(html.unescape(_ESCAPED.sub(lambda code: chr(int(code[1], 16)), text)))
         if plain == text:
@@ -103,8 +103,8 @@ def _undo_escapes(text: str) -> str:
 
 
 class _Folds(dict[int, str]):
-    """Each character as it is compared: of compatible ones the plain one, in lower case, without its marks, and a
-    space for what is no part of a word."""
+    """Maps each character to the form used for comparison: its plain compatible form in lower case without marks, or a
+    space if it is not part of a word."""
 
     def __missing__(self, code: int) -> str:
         letter = chr(code)
@@ -128,7 +128,7 @@ def _fold(text: str) -> bytes:
 
 
 def _client_texts(body: Any) -> Iterator[str]:
-    """Texts of a request, and names in it, that its client chose: all but the plain names of its fields."""
+    """The texts and names in a request that the client chose: all but the plain names of its fields."""
     pending = [body]
     while pending:
         value = pending.pop()

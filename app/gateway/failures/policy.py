@@ -20,49 +20,48 @@ from app.gateway.failures.complaints import find_repair as find_named
 from app.gateway.failures.own_words import own_words
 from app.providers.provider import Operation
 
-# A wait that an upstream asks for is kept if it is at most this long; seconds. A longer one is the client's to keep.
+# The gateway itself waits as long as an upstream asks, up to this many seconds. Longer waits are left to the client.
 LONGEST_WAIT = 5.0
-# The first backoff is up to so many seconds long; each is drawn anew, so that requests that failed together do not come
-# back together.
+# Maximum seconds of the first backoff; each is random, so that requests that failed together are not retried together.
 FIRST_BACKOFF = 0.5
-# Where the upstream itself says when to come back, the wait is longer by up to this share of it, and never shorter.
+# A wait that the upstream asks for is lengthened by up to this share, and never shortened.
 SPREAD = 0.5
 
-# The same request may succeed at once or soon, the last row at networks before a server. So may one that met a rate
-# limit which says that it is short, or says nothing.
+# Statuses after which the same request may succeed at once or soon; those in the last row come from networks in front
+# of a server. The same holds for a rate limit that is short or names no time.
 AGAIN_STATUSES = frozenset(
     {408, 409, 500, 502, 503, 504, 529,
      520, 521, 522, 523, 524, 530}
 )  # fmt: skip
 
-# Another upstream may do what this one could not; a request that is wrong is wrong everywhere.
+# Failures after which another upstream may succeed. An invalid request is invalid everywhere.
 ELSEWHERE_KINDS = frozenset(
     {"rate_limit", "quota", "overloaded", "timeout", "internal", "unreachable", "upstream_auth", "authentication",
      "billing", "permission", "not_found", "conflict"}
 )  # fmt: skip
 
-# How servers say that they, or this model of theirs, only know newer operations.
+# Statuses by which servers say that they, or this model, only support newer operations.
 ABSENT_STATUSES = (404, 405, 501)
 
 
-# What may be said of a request that would pass with a change, and how.
+# Kinds and statuses of refusals of a request that might pass with a change.
 REPAIRABLE_KINDS = frozenset({"invalid_request", "unsupported", "internal"})
 REFUSAL_STATUSES = frozenset({400, 415, 422, 501})
-# Gateways give on what their upstream refused as a fault of their own; then only words that mean nothing else count.
+# Gateways pass on their upstream's refusal as their own server error; then only unambiguous words count.
 WRAPPING_STATUSES = frozenset({500, 502})
 _SURELY = re.compile(
     r"extra inputs are not permitted|extra_forbidden|unexpected keyword argument|invalid_request_error"
     r"|invalid `?signature"
     r"|un(?:supported|known|recogni[sz]ed|expected) (?:request )?(?:parameter|argument|field|value)"
 )
-# How OpenRouter says that a model cannot take what a request holds.
+# How OpenRouter says that a model does not support something in the request.
 OPENROUTER_LACKS = "no endpoints found that support"
-# How servers say that a request is too long.
+# Statuses by which servers say that a request is too long.
 OVERFLOW_STATUSES = frozenset({400, 413, 422, 500})
 
 
 def forgo(operation: Operation) -> Repair:
-    """The repair for an operation that the upstream does not know, or not with this model."""
+    """The repair for an operation that the upstream does not support, or not with this model."""
     return Repair(operation, Change(absent=(operation,)))
 
 
@@ -74,8 +73,8 @@ def is_too_dear(failure: Failure) -> bool:
 def find_repair(
     failure: Failure, capabilities: Capabilities, sent: bytes, operation: Operation = "generate"
 ) -> Repair | None:
-    """The repair that a refused request calls for, unless it is already in force. `sent` is the body that was
-    refused."""
+    """The repair for a refused request, or None if there is none or it is already in force. `sent` is the refused
+    body."""
     if operation == "completions" and failure.status in ABSENT_STATUSES:
         return forgo(operation)
     lacking = failure.status == 404 and OPENROUTER_LACKS in failure.message.lower()
@@ -92,9 +91,9 @@ def find_repair(
 
 
 def teaches(failure: Failure, repair: Repair, capabilities: Capabilities, sent: bytes) -> bool:
-    """Whether a refusal shows that `repair` will be needed by other requests too.
+    """Whether a refusal shows that other requests will need `repair` too.
 
-    It does not where the words that call for it may be the client's own, quoted: a tool may be named "Unsupported
+    It does not if the words that call for it may be quoted from the client: a tool may be named "Unsupported
     temperature". `capabilities` are those before the repair.
     """
     if not repair.learned or failure.status in ABSENT_STATUSES:
@@ -104,8 +103,9 @@ def teaches(failure: Failure, repair: Repair, capabilities: Capabilities, sent: 
 
 
 def tell_overflow(error: DragomanError, window: int | None, estimate: Callable[[], int]) -> DragomanError:
-    """The error as a full context, if it speaks of too much input in words that no table knows, while the request comes
-    near to what the model takes. `window` is that, `estimate` counts the request; both in tokens."""
+    """Turns the error into a context overflow if it mentions too much input in words that are in no table, and the
+    request is near the model's context window. `window` is that window and `estimate` counts the request, both in
+    tokens."""
     failure = error.failure
     if not isinstance(error, UpstreamRefused) or failure.kind not in ("invalid_request", "too_large", "internal"):
         return error
@@ -124,9 +124,9 @@ def tell_overflow(error: DragomanError, window: int | None, estimate: Callable[[
 
 
 def wait_before_retry(error: DragomanError, attempt: int) -> float | None:
-    """Seconds to wait before the same request is sent again; None when it should not be.
+    """Seconds to wait before the same request is sent again; None if it should not be.
 
-    `attempt` counts from 1. Nothing of the answer to this request may have reached the client yet.
+    `attempt` counts from 1. No part of the answer to this request may have reached the client yet.
     """
     failure = error.failure
     if isinstance(error, UpstreamRefused):
@@ -148,7 +148,7 @@ def wait_before_retry(error: DragomanError, attempt: int) -> float | None:
 
 
 def is_paced(error: DragomanError) -> bool:
-    """Whether the upstream has a limit and has said itself when the request shall come back."""
+    """Whether the upstream refused because of a rate limit and said when to retry."""
     return (
         isinstance(error, UpstreamRefused)
         and error.failure.kind == "rate_limit"
@@ -162,15 +162,15 @@ def goes_elsewhere(error: DragomanError) -> bool:
 
 
 def more_telling(earlier: DragomanError | None, error: DragomanError) -> DragomanError:
-    """Which failure of a route the client should see: the last one, but a passing trouble before a lasting one, so that
-    a fallback which was never set up right does not hide when to come back."""
+    """Which of a route's failures the client should see: the later one, except that a temporary failure is preferred to
+    a lasting one, so that a badly configured fallback does not hide when to retry."""
     if earlier is None or error.failure.kind not in LASTING or earlier.failure.kind in LASTING:
         return error
     return earlier
 
 
 def cool_down(error: DragomanError) -> float | None:
-    """Seconds for which the upstream has said that it will refuse everything; None without such evidence."""
+    """Seconds for which the upstream said it will refuse everything; None if it did not."""
     if not isinstance(error, UpstreamRefused) or error.failure.kind not in ("rate_limit", "quota"):
         return None
     asked = _seconds(error.headers)
@@ -178,7 +178,7 @@ def cool_down(error: DragomanError) -> float | None:
 
 
 def _seconds(headers: Mapping[str, str]) -> float | None:
-    """What the upstream asks to wait."""
+    """The seconds that the upstream asks to wait, or None."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         text = headers.get(name, "")
         try:

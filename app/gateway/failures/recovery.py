@@ -1,4 +1,4 @@
-"""Decides what is tried next at an upstream that has failed: another credential, another request, or the same again."""
+"""Decides what to try next at an upstream that failed: another credential, a changed request, or the same again."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from app.routing.router import Upstream
 
 log = logging.getLogger("dragoman")
 
-# Changes to one request that an upstream refused by naming a field.
+# Maximum changes to one request after refusals that name a field.
 MOST_REPAIRS = 3
 
 
 class Recovery:
-    """The tries of one request at one upstream. The next one goes by `credential` and `capabilities`."""
+    """The tries of one request at one upstream. The next one uses `credential` and `capabilities`."""
 
     def __init__(
         self,
@@ -58,8 +58,8 @@ class Recovery:
         self._repairs = MOST_REPAIRS
 
     def meet(self, error: DragomanError, attempt: Attempt, number: int, sends: Sends, *, may_repeat: bool) -> float:
-        """Seconds until the next try, after the failure of the one with this `number`. Raises the failure, explained,
-        where nothing is left to try."""
+        """Seconds until the next try, after try `number` failed. Raises the failure, explained, if nothing is left to
+        try."""
         error = tell_overflow(error, self.capabilities.context_window, partial(estimate, attempt))
         self._record.end_attempt(error)
         failure, upstream = error.failure, self._upstream
@@ -79,7 +79,7 @@ class Recovery:
         return wait
 
     def _renew(self, failure: Failure) -> bool:
-        """Whether there is another credential in place of one that was refused; once for each credential."""
+        """Tries to renew a refused credential, once for each; returns whether there is a new one."""
         if failure.kind not in ("upstream_auth", "permission") or self._renewed:
             return False
         self._renewed = True
@@ -88,7 +88,7 @@ class Recovery:
         try:
             other = provider.renew(self.credential, self._client_request.tenant, forbidden=forbidden)
         except CredentialPostponed:
-            raise  # a new one may come by itself: no word of a login
+            raise  # a new one may appear by itself, so no remedy suggests a login
         except CredentialUnavailable as unavailable:
             other, self._remedy = None, str(unavailable)
         self._record.note_step("credential", provider.name, began)
@@ -96,7 +96,7 @@ class Recovery:
         return other is not None
 
     def _switch(self, error: DragomanError, *, may_send: bool) -> bool:
-        """Whether another credential of the provider's pool takes over."""
+        """Switches to another credential of the provider's pool; returns whether there is one."""
         asked = self._client_request
         other = self._upstream.provider.switch(
             self.credential, asked.session, error, asked.tenant, serves_others=is_too_dear(error.failure)
@@ -108,7 +108,7 @@ class Recovery:
         return True
 
     def _repair(self, failure: Failure, attempt: Attempt) -> bool:
-        """Whether the request may pass without what the upstream has named."""
+        """Changes the capabilities so that the request may pass; returns whether a repair was found."""
         sent, operation = attempt.upstream_request.body, attempt.target.operation
         repair = find_repair(failure, self.capabilities, sent, operation) if self._repairs else None
         if repair is None:
@@ -121,15 +121,15 @@ class Recovery:
 
 
 def find_wait(error: DragomanError, number: int, budget: RetryBudget) -> float | None:
-    """Seconds to wait before the same is sent again, after the failure of the try with this `number`; None where that
-    is of no use, or not granted. An upstream that names the time itself has the pace in its own hands: to come back
-    once as it was told is no retry of ours."""
+    """Seconds to wait before the same request is sent again, after try `number` failed; None if that is useless or the
+    budget does not allow it. If the upstream names the time, the first retry is not charged to the budget, because the
+    upstream sets the pace."""
     wait = wait_before_retry(error, number)
     granted = wait is not None and ((number == 1 and is_paced(error)) or budget.spend(time.monotonic()))
     return wait if granted else None
 
 
 def estimate(attempt: Attempt) -> int:
-    """Tokens of a request, roughly."""
+    """A rough count of a request's tokens."""
     request = attempt.client_request
     return estimate_tokens(request.request, attempt.target.model, request.dialect.TRAITS.image_rule)

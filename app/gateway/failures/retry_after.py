@@ -10,13 +10,13 @@ from email.utils import parsedate_to_datetime
 
 from app.errors import Failure
 
-# No limit that is told of lasts longer; anything beyond is a date misread. Seconds.
+# Seconds; no announced limit lasts longer, so anything beyond is a misread date.
 LONGEST = 40 * 86400.0
-_EPOCH = 1e9  # what is larger is a date in seconds, a thousand times that one in milliseconds
+_EPOCH = 1e9  # larger numbers are unix seconds, and from a thousand times this on unix milliseconds
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _LONGEST_TEXT = 64
 _LONGEST_MESSAGE = 4000
-# How a message says it: OpenAI and Groq "try again in 6m0.5s", Azure "retry after 45 seconds", Google "will reset after
+# Waits in messages: OpenAI and Groq "try again in 6m0.5s", Azure "retry after 45 seconds", Google "will reset after
 # 1h2m3s" and, within another vendor's message, `"retryDelay": "36s"`.
 _UNIT = r"(?:ms|milliseconds?|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d)\b"
 _SPAN = rf"(?:\d{{1,9}}(?:\.\d{{1,9}})? ?(?:{_UNIT}|[hms](?=\d)),? ?(?:and )?){{1,4}}"
@@ -29,17 +29,17 @@ _SAID = re.compile(
 # The same in Chinese: "请在 30 秒后重试".
 _SAID_IN_CHINESE = re.compile(r"(\d{1,6}) ?(毫秒|秒钟?|分钟?|小时|天)(?:之?后|以后)")
 _CHINESE_UNITS = {"毫": "ms", "秒": "s", "分": "m", "小": "h", "天": "d"}
-# As the field of an object that a message quotes: "retry_after: 30".
+# As a field of an object quoted in a message: "retry_after: 30".
 _QUOTED = re.compile(
     r"retry[-_ ]?after(?:[-_ ]?seconds)?[\"']? ?[:=] ?[\"']?(\d{1,6}(?:\.\d{1,6})?)(?![\w.])", re.IGNORECASE
 )
-# A date, of which the zone is told.
+# A date with a time zone.
 _DATED = re.compile(
     r"(?:reset|resets|retry|try again|available|until|resume) (?:again )?(?:at |on |after |until )?"
     r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?) ?(Z|UTC|GMT|[+-]\d\d:?\d\d)",
     re.IGNORECASE,
 )
-# The last draft of the IETF, and the one before: `"default";r=0;t=30`, `limit=100, remaining=0, reset=30`.
+# The latest IETF draft and the one before: `"default";r=0;t=30`, `limit=100, remaining=0, reset=30`.
 _DRAFTS = re.compile(r"(?:^|[;, ])(?:t|reset)=(\d{1,9})(?:[;, ]|$)")
 _PLAIN = re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,9})?")
 _DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT")
@@ -48,9 +48,9 @@ _SHORT = {"mil": "ms", "sec": "s", "min": "m", "hou": "h", "hrs": "h", "day": "d
 
 
 def find_retry_after(headers: Mapping[str, str], failure: Failure, now: float) -> int | None:
-    """Seconds after which to come back, rounded up, where no `retry-after` says it; None where nothing does.
+    """Seconds after which to retry, rounded up, if there is no `retry-after` header; None if nothing says it.
 
-    `now` is unix seconds. Of several limits those count that nothing is left of.
+    `now` is unix seconds. Of several limits, only the exhausted ones count, if any is.
     """
     for told in (failure.retry_after, failure.resets_at):
         if told is not None and not told.startswith("-") and (seconds := read_moment(told, now)) is not None:
@@ -74,9 +74,9 @@ def find_retry_after(headers: Mapping[str, str], failure: Failure, now: float) -
 
 
 def settle_retry_after(headers: dict[str, str], now: float) -> None:
-    """Writes a `retry-after` as clients read it: whole seconds or an HTTP date. Servers write `30s`, unix time and
-    other dates; what says nothing, or that nobody shall ever come back, is left out, and `retry-after-ms` is told in
-    seconds too."""
+    """Rewrites `retry-after` as clients read it: whole seconds or an HTTP date. Servers write `30s`, unix time and
+    other dates. A value that is unreadable or too far away is removed, and `retry-after-ms` alone gets a `retry-after`
+    in seconds too."""
     given, exact = headers.get("retry-after"), headers.get("retry-after-ms")
     if exact is not None and not is_sound_wait("retry-after-ms", exact, now):
         del headers["retry-after-ms"]
@@ -95,7 +95,7 @@ def settle_retry_after(headers: dict[str, str], now: float) -> None:
 
 
 def _read_message(message: str, now: float) -> float | None:
-    """Seconds until what a message says."""
+    """Seconds until the time given in a message, or None."""
     if (said := _SAID.search(message)) is not None:
         span = (said[1] or said[2]).lower().replace("and ", "").replace(",", "")
         span = _WORDS.sub(lambda word: _SHORT[word[0][:3]], span)
@@ -110,8 +110,8 @@ def _read_message(message: str, now: float) -> float | None:
 
 
 def is_sound_wait(name: str, text: str, now: float) -> bool:
-    """Whether a client can keep to a `retry-after` or `retry-after-ms`: a plain number, or a date, not for ever.
-    There are clients that sleep for whatever stands there, and some that end where they cannot."""
+    """Whether a client can obey a `retry-after` or `retry-after-ms`: a plain number or a date that is not too far away.
+    Some clients sleep for whatever the header says, and some crash if they cannot read it."""
     if name == "retry-after-ms":
         return _PLAIN.fullmatch(text) is not None and float(text) / 1000 <= LONGEST
     if text.isascii() and text.isdigit():
@@ -121,8 +121,8 @@ def is_sound_wait(name: str, text: str, now: float) -> bool:
 
 
 def read_moment(text: str, now: float) -> float | None:
-    """Seconds from `now` to what a text means: seconds, a time like `6m0s`, unix time, or a date. None for any other,
-    and for what lies too far away."""
+    """Seconds from `now` to the moment that a text means: seconds, a span like `6m0s`, unix time, or a date. None for
+    any other text, and for moments too far away."""
     text = text.strip()
     if not text or len(text) > _LONGEST_TEXT:
         return None
@@ -145,7 +145,7 @@ def _read_number(text: str, now: float) -> float | None:
 
 
 def _read_span(text: str) -> float | None:
-    """A time like `1h2m3.5s` or `120ms`."""
+    """The seconds of a span like `1h2m3.5s` or `120ms`."""
     total, number, unit = 0.0, "", ""
     for letter in f"{text.lower()} ":
         if letter.isdigit() or letter == "." or letter == " ":
