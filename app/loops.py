@@ -57,7 +57,7 @@ class Loop:
             said = f"{type(fault).__name__}: {fault}"[:200]
             if said != self._told:
                 self._told = said
-                log.error("the %s failed and goes on", self.name, exc_info=fault)
+                log.error("the %s failed and will run again", self.name, exc_info=fault)
         finally:
             self._last = time.monotonic()
 

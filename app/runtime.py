@@ -181,7 +181,7 @@ class Runtime:
         record = self.recorder.find(request_id)
         if record is None:
             return False
-        return self.active.end(record.token, Forbidden("whoever runs this gateway has ended this request"))
+        return self.active.end(record.token, Forbidden("the operator of this gateway ended this request"))
 
     def finish(self, seconds: float) -> None:
         """Waits, at most `seconds`, for background work under any configuration, and then finishes the observers."""
@@ -241,7 +241,7 @@ class Runtime:
     def _load_changed(self, source: Path | None) -> Settings:
         hollow = source is not None and is_hollow(source)
         if hollow and self._had_content:
-            raise ConfigError(f"{source} is empty; write the settings again, or restart to run without any")
+            raise ConfigError(f"{source} is empty; restore the settings, or restart to run without any")
         settings = load_settings(source, self._environ, {})
         self._had_content = not hollow
         return settings
@@ -259,7 +259,7 @@ class Runtime:
             log.warning("the changed configuration was rejected: %s", error)
             return
         except Exception as fault:
-            self.problem = f"it cannot be used ({type(fault).__name__}); see the log"
+            self.problem = f"it failed to load ({type(fault).__name__}); see the log"
             log.error("the changed configuration was rejected", exc_info=fault)
             return
         self.problem = None

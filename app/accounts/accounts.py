@@ -110,7 +110,7 @@ class Accounts:
         said = next(iter(str(error).splitlines()), "")
         reason = f"{type(error).__name__}: {said[:200]}"
         if self.problem is None:
-            log.warning("requests are currently missing from the accounts: %s", reason)
+            log.warning("requests are missing from the accounts for now: %s", reason)
         self.problem = reason
 
     def _open(self) -> AccountsDatabase:

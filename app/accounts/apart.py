@@ -58,7 +58,7 @@ class AccountsThread:
         except DragomanError:
             raise
         except Exception as error:
-            raise AccountsUnavailable(f"the accounts cannot be read ({type(error).__name__})") from error
+            raise AccountsUnavailable(f"cannot read the accounts ({type(error).__name__})") from error
         return found
 
     def close(self) -> None:

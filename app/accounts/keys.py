@@ -40,7 +40,7 @@ class MadeKey(msgspec.Struct, frozen=True):
 def create_key(connection: Connection, name: str, settings: KeySettings, now: float) -> str:
     """Creates and returns a key, which cannot be read again. Raises InvalidRequest if the name has a valid key."""
     if any(not key.is_over(now) for key in list_keys(connection, name)):
-        raise InvalidRequest(f"a key called {name} already exists; `dragoman keys rotate {name}` replaces it")
+        raise InvalidRequest(f"a key named {name} already exists; to replace it, run `dragoman keys rotate {name}`")
     expires = settings.expires.timestamp() if settings.expires is not None else None
     return _insert(connection, name, settings, expires, now)
 
@@ -51,7 +51,7 @@ def rotate_key(connection: Connection, name: str, overlap: float, now: float) ->
     Raises InvalidRequest if no key of this name is valid."""
     valid = [key for key in list_keys(connection, name) if not key.is_over(now)]
     if not valid:
-        raise InvalidRequest(f"there is no key called {name} that is valid")
+        raise InvalidRequest(f"no valid key is named {name}; `dragoman keys list` shows all")
     latest = valid[-1]
     for key in valid:
         end = now + overlap if key.expires is None else min(key.expires, now + overlap)

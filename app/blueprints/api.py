@@ -76,7 +76,7 @@ def read_client_request(
     if session is None:
         session = admission.session
     if session is not None and len(session) > MOST_NAME:
-        raise InvalidRequest(f"a session's name has at most {MOST_NAME} characters", param="session_id")
+        raise InvalidRequest(f"a session's name may have at most {MOST_NAME} characters", param="session_id")
     client_request = ClientRequest(
         endpoint.dialect,
         body,

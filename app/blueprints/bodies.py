@@ -49,7 +49,9 @@ def read_body(stream: IO[bytes], length: int | None, encoding: str, limit: int, 
         raise
     except Exception as error:
         # Whatever the HTTP server raises for malformed chunks, trailers and lengths.
-        raise InvalidRequest(f"the request body cannot be read ({type(error).__name__})") from error
+        raise InvalidRequest(
+            f"cannot read the request body ({type(error).__name__}); check its length or chunks"
+        ) from error
     if length is not None and len(raw) < length:
         raise InvalidRequest(f"the request body ended after {len(raw)} of {length} bytes")
     if not encoding and raw[:1] == b"{" and len(raw) <= VALUES_UNSEEN:
@@ -81,14 +83,14 @@ def read_length(header: str | None) -> int | None:
     if not header:
         return None
     if not (header.isascii() and header.isdecimal() and len(header) < 20):
-        raise InvalidRequest("Content-Length is not a number of bytes")
+        raise InvalidRequest("Content-Length must be a number of bytes")
     return int(header)
 
 
 def check_transfer(header: str) -> None:
     """Raises InvalidRequest for a transfer coding that is not decoded here: its bytes would be taken for the body."""
     if header.strip().lower() != "chunked":
-        raise InvalidRequest(f"Transfer-Encoding {header[:MOST_QUOTED]!r} is not understood here; send it chunked")
+        raise InvalidRequest(f"Transfer-Encoding {header[:MOST_QUOTED]!r} is not supported; use chunked")
 
 
 def _read_pieces(stream: IO[bytes], length: int | None) -> Iterator[bytes]:

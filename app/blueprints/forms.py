@@ -33,12 +33,12 @@ def read_form() -> Mapping[str, str]:
 
 def _read() -> dict[str, str]:
     if request.mimetype not in ("", _TYPE):
-        raise UnsupportedEncoding(f"a form is sent as {_TYPE}")
+        raise UnsupportedEncoding(f"a form must be sent as {_TYPE}")
     if (request.content_length or 0) > MOST_BYTES:
-        raise TooLarge(f"a form has at most {MOST_BYTES // 1024} KB")
+        raise TooLarge(f"a form may have at most {MOST_BYTES // 1024} KB")
     try:
         with _reading:
             body = read_body(request.environ["wsgi.input"], request.content_length, "identity", MOST_BYTES)
         return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS))
     except ValueError as error:
-        raise ClientError(f"a form has at most {MOST_FIELDS} fields") from error
+        raise ClientError(f"a form may have at most {MOST_FIELDS} fields") from error

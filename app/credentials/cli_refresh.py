@@ -60,7 +60,7 @@ class CliRefresh:
                     os.utime(self._stamp, (now, now))
                     self._run()
         except (Timeout, OSError) as error:
-            log.debug("another worker renews the login, or nothing can be written: %s", error)
+            log.debug("another worker is renewing the login, or the lock file is not writable: %s", error)
 
     def _is_due(self, now: float) -> bool:
         try:

@@ -217,7 +217,9 @@ class LoginSource:
         # A new exception for each waiting caller: a shared one would collect all their tracebacks.
         if failure is not None:
             raise self._retell(failure) from failure.error
-        raise CredentialUnavailable(f"The login in {self.login.label} gave no new access token. {self.login.remedy}")
+        raise CredentialUnavailable(
+            f"The login in {self.login.label} returned no new access token. {self.login.remedy}"
+        )
 
     def _retell(self, failure: _Failure) -> CredentialUnavailable:
         if isinstance(failure.error, CredentialPostponed):

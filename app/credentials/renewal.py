@@ -71,7 +71,7 @@ def _renew_locked(
     if tokens.secret != unwanted and tokens.is_usable(now):
         return Renewed(tokens, None)
     if tokens.refresh_token is None:
-        raise CredentialUnavailable(f"{login.label} holds no refresh token. {login.remedy}")
+        raise CredentialUnavailable(f"{login.label} has no refresh token. {login.remedy}")
     if note.refused:
         login.note_refusal(tokens, note)
         raise CredentialUnavailable(login.refusal)

@@ -82,7 +82,7 @@ def open_source(
     configured = _open_static(name or settings.kind, settings, environ)
     if configured is not None:
         if settings.cli_refresh:
-            log.info("[token-refresh] a key or token is set; the CLI is not asked")
+            log.info("[token-refresh] a key or token is set, so the CLI is not run")
         return configured
     path = settings.token_file or settings.credentials_file
     if path is not None:

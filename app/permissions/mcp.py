@@ -67,7 +67,7 @@ def read_message(body: bytes) -> Message:
     try:
         return _decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise McpError(INVALID_REQUEST, f"this is no JSON-RPC message: {error}"[:300]) from error
+        raise McpError(INVALID_REQUEST, f"this is not a JSON-RPC message: {error}"[:300]) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise McpError(PARSE_ERROR, "the body is not valid JSON") from error
 

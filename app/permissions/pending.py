@@ -74,7 +74,7 @@ class Permissions:
         """Stores and returns a new request. Raises InvalidRequest if its name or input is too long, or too many are
         open."""
         if not tool_name or len(tool_name) > MOST_NAME:
-            raise InvalidRequest(f"tool_name has between 1 and {MOST_NAME} characters", param="tool_name")
+            raise InvalidRequest(f"tool_name must have between 1 and {MOST_NAME} characters", param="tool_name")
         size = len(_encoder.encode(tool_input))
         if size > MOST_INPUT:
             raise InvalidRequest(f"the input of the tool is larger than {MOST_INPUT} bytes", param="input")
@@ -99,7 +99,7 @@ class Permissions:
         number = len(kept) + 1
         found = [(len(value), _decoder.decode(value)) for _, value in kept]
         if sum(each.status(now) == "pending" for _, each in found) >= MOST_OPEN:
-            raise InvalidRequest(f"{MOST_OPEN} requests for permission are open; answer them first")
+            raise InvalidRequest(f"{MOST_OPEN} permission requests are open; answer them first")
         for length, each in found:
             if number <= MOST_KEPT and total <= MOST_BYTES:
                 return
@@ -107,7 +107,7 @@ class Permissions:
                 self._shelf.delete(tenant, each.id)
                 number, total = number - 1, total - length
         if number > MOST_KEPT or total > MOST_BYTES:
-            raise InvalidRequest("the requests for permission that are open are too large together; answer them first")
+            raise InvalidRequest("the open permission requests are too large in total; answer them first")
 
     def find(self, own: Mapping[str, str]) -> list[Permission]:
         """The requests of one tenant (`{"tenant": …}`) or of all (`{}`), oldest first."""
@@ -157,7 +157,7 @@ class Permissions:
         value = self._shelf.update(found.tenant, found.id, resolve)
         if value is None:
             status = self.get(own, permission_id).status(now)
-            raise Conflict(f"this permission request is {status} already")
+            raise Conflict(f"this permission request is already {status}")
         resolved = _decoder.decode(value)
         audit.info("permission %s: %s was %s by %s", resolved.id, resolved.tool_name, resolved.answered, by or "-")
         return resolved

@@ -194,7 +194,7 @@ class Router:
         upstreams = self._default()
         if upstreams and not usual and name not in PLACEHOLDERS:
             log.warning(
-                "no route or provider has the model %r: models.default answers as %s",
+                "no route or provider has the model %r; models.default answers with %s",
                 name[:LONGEST_NAME],
                 upstreams[0].label,
             )
@@ -255,7 +255,7 @@ class Router:
         """Where a name leads by the configuration alone: provider, route, tier or preset."""
         if depth > _MAX_DEPTH:
             raise NotFound(
-                f"the routes of model {name!r} form a loop: change one of them in [models.routes]",
+                f"the routes of model {name!r} form a loop; change one of them in [models.routes]",
                 param="model",
                 code="model_not_found",
             )
@@ -418,7 +418,7 @@ class Router:
             if not faults and self._is_circle(name, route, 0):
                 faults.append(
                     ConfigError(
-                        f"the routes of model {name!r} form a loop: change one of them in [models.routes]",
+                        f"the routes of model {name!r} form a loop; change one of them in [models.routes]",
                         key=f'models.routes."{name}"',
                     )
                 )

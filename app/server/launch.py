@@ -110,13 +110,13 @@ class Gateway(BaseApplication):  # type: ignore[misc]
 
     def _complain(self, said: str) -> None:
         self.problem = said
-        print(f"dragoman: the configuration is broken, the last good one stays: {said}", file=sys.stderr)
+        print(f"dragoman: the configuration is broken, so the last good one stays in force: {said}", file=sys.stderr)
 
     def _check_change(self, settings: Settings) -> None:
         """Raises ConfigError for changes that would make the master fail after the old workers have ended."""
         before, now = self.known[0], settings
         if self.had_content and _says_nothing(now):
-            raise ConfigError(f"{now.source} is empty; write the settings again, or restart to run without any")
+            raise ConfigError(f"{now.source} is empty; restore the settings, or restart to run without any")
         for name, value in gunicorn_options(now.server).items():
             Config().set(name, value)
         if os.getpid() == self.master and _place(before) != _place(now):

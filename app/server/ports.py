@@ -55,5 +55,5 @@ def _check_handed(server: ServerSettings, handed: list[str]) -> None:
     wanted = server.host if server.host.startswith("unix:") else f"{server.host}:{server.port}"
     for address in handed:
         if address != wanted.replace("localhost:", "127.0.0.1:"):
-            said = f"is {wanted}, but the socket of systemd listens at {address}; say the same in both"
+            said = f"is {wanted}, but systemd's socket listens at {address}; make them match"
             raise ConfigError(said, key="server.host")

@@ -297,7 +297,9 @@ def _offer_demo(
     other provider and no client key is configured. Raises ConfigError if there is no provider and it is turned off."""
     if "demo" in providers or server.demo is False:
         if not providers:
-            raise ConfigError("no provider is configured or found, and the demo is turned off", key="providers")
+            raise ConfigError(
+                "no provider is configured or found, and the demo is off; add a [providers] table", key="providers"
+            )
         return providers
     if server.demo or _names_demo(models) or not (providers or has_keys):
         return providers | {"demo": ProviderSettings(kind="demo")}
@@ -313,11 +315,11 @@ def _names_demo(models: ModelsSettings) -> bool:
 def _build_provider(name: str, table: Any) -> ProviderSettings:
     key = f"providers.{name}"
     if not _PROVIDER_NAME.fullmatch(name):
-        raise ConfigError("a provider's name has only letters, digits, dots, underscores and hyphens", key=key)
+        raise ConfigError("a provider's name may contain only letters, digits, dots, underscores and hyphens", key=key)
     provider = _convert(_complete_provider(name, _table(table, key), key), ProviderSettings, key)
     own = [field for field in CREDENTIAL_KEYS if getattr(provider, field)]
     if provider.credentials and own:
-        raise ConfigError(f"with credentials, {own[0]} is one of them: put it into that list", key=f"{key}.{own[0]}")
+        raise ConfigError(f"with credentials, {own[0]} must be an entry of that list", key=f"{key}.{own[0]}")
     _check_kind(provider, key)
     check_budgets(provider, key)
     for field in URL_KEYS:
@@ -357,10 +359,10 @@ def _check_kind(provider: ProviderSettings, key: str) -> None:
         known = (*KINDS, *(entry.name for entry in metadata.entry_points(group=PROVIDER_GROUP)))
         if provider.kind not in known:
             near = suggest(provider.kind, (*known, *KNOWN_SERVERS, *OTHER_NAMES))
-            raise ConfigError(f"there is no kind {provider.kind!r}{near}", key=f"{key}.kind")
+            raise ConfigError(f"unknown kind {provider.kind!r}{near}", key=f"{key}.kind")
     elif idle := _find_idle(provider):
         kinds = ", ".join(sorted(ONLY_FOR[idle]))
-        said = f"it does nothing for a provider of kind {provider.kind}, only for {kinds}"
+        said = f"it has no effect for a provider of kind {provider.kind}, only for {kinds}"
         raise ConfigError(said, key=f"{key}.{idle}")
     fixed = FIXED_DIALECTS.get(provider.kind)
     if fixed and provider.dialect not in (None, fixed):
@@ -370,7 +372,7 @@ def _check_kind(provider: ProviderSettings, key: str) -> None:
 def _build_credentials(entries: Any, key: str) -> list[dict[str, Any]]:
     """The entries of a pool of credentials, each with a unique name. An entry that is plain text is an API key."""
     if not isinstance(entries, list | tuple):
-        raise ConfigError("it must be a list of keys, or of tables with one credential each", key=key)
+        raise ConfigError("must be a list of keys, or of tables with one credential each", key=key)
     built = []
     for number, entry in enumerate(entries, 1):
         place = f"{key}.{number}"
@@ -378,7 +380,7 @@ def _build_credentials(entries: Any, key: str) -> list[dict[str, Any]]:
         credential = _convert(table, CredentialSettings, place)
         held = [field for field in CREDENTIAL_KEYS if getattr(credential, field)]
         if len(held) != 1:
-            raise ConfigError(f"an entry has exactly one of {', '.join(CREDENTIAL_KEYS)}", key=place)
+            raise ConfigError(f"each entry must have exactly one of {', '.join(CREDENTIAL_KEYS)}", key=place)
         for field in ("api_key", "access_token"):
             _check_header(getattr(credential, field) or "", f"{place}.{field}")
         built.append(table | {"name": credential.name or str(number)})
@@ -391,7 +393,9 @@ def _build_credentials(entries: Any, key: str) -> list[dict[str, Any]]:
 def _check_header(text: str, key: str) -> None:
     """Raises ConfigError for text that no header can carry, since every request would fail on it."""
     if not text.isprintable() or not all(ord(character) < 256 for character in text):
-        raise ConfigError("it has a line end or another character that HTTP cannot carry", key=key)
+        raise ConfigError(
+            "it contains a line break or another character that is not allowed in an HTTP header", key=key
+        )
 
 
 def _find_idle(provider: ProviderSettings) -> str | None:
@@ -425,7 +429,7 @@ def _build_route(value: Any, key: str) -> RouteSettings:
     if not targets:
         raise ConfigError('a route needs a target, for example "oca/gpt-4.1"', key=key)
     if route.strict and route.lenient:
-        raise ConfigError("a route is either strict or lenient", key=key)
+        raise ConfigError("a route must be either strict or lenient", key=key)
     same = {name: getattr(route, name) for name in RouteSettings.__struct_fields__ if name != "targets"}
     return RouteSettings(targets=targets, **same)
 
@@ -439,7 +443,7 @@ def _check_keys(keys: tuple[str, ...], client_key: str | None) -> tuple[str, ...
     for an empty key."""
     stripped = tuple(key.strip() for key in (*keys, *([client_key] if client_key else [])))
     if not all(stripped):
-        raise ConfigError("a key is empty, which would let everybody in", key="server.api_keys")
+        raise ConfigError("a key is empty, which would let everyone in", key="server.api_keys")
     return stripped
 
 
@@ -511,7 +515,7 @@ def _choices(kind: type[Struct], field: str) -> tuple[str, ...]:
 
 def _table(value: Any, key: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ConfigError("this is a table, not a single value", key=key)
+        raise ConfigError("this must be a table, not a single value", key=key)
     return value
 
 

@@ -63,11 +63,11 @@ def _read_credential(folder: Path, name: str, key: str) -> str:
         said = f"the environment variable {name} is not set, and CREDENTIALS_DIRECTORY has no file of that name"
         raise ConfigError(said, key=key) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the credential {name} cannot be read: {_say(error)}", key=key) from error
+        raise ConfigError(f"cannot read the credential {name}: {_say(error)}", key=key) from error
     if len(content) > MOST_BYTES or "\0" in text or "\n" in text:
         raise ConfigError(f"the credential {name} is not one line of text", key=key)
     return text
 
 
 def _say(error: Exception) -> str:
-    return (error.strerror or "no answer") if isinstance(error, OSError) else "it is no text"
+    return (error.strerror or "no answer") if isinstance(error, OSError) else "it is not text"

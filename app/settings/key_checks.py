@@ -61,15 +61,15 @@ def read_date(value: Any, key: str) -> datetime.datetime:
 def check_key(name: str, settings: KeySettings) -> KeySettings:
     """A key's settings with the key stripped of white space, and a hash in lower case. Raises ConfigError."""
     if not KEY_NAME.fullmatch(name):
-        said = "a key's name has up to 64 letters, digits, dots, underscores and hyphens"
+        said = "a key's name may have up to 64 letters, digits, dots, underscores and hyphens"
         raise ConfigError(said, key=f"keys.{name}")
     key = settings.key.strip()
     if not key:
-        raise ConfigError("a key is empty, which would let everybody in", key=f"keys.{name}.key")
+        raise ConfigError("a key is empty, which would let everyone in", key=f"keys.{name}.key")
     if key.lower().startswith(HASH_MARK):
         key = key.lower()
         if not _HASH.fullmatch(key.removeprefix(HASH_MARK)):
-            said = f"{HASH_MARK} is followed by 64 hexadecimal digits, as `dragoman keys hash` writes them"
+            said = f"{HASH_MARK} must be followed by 64 hexadecimal digits, as `dragoman keys hash` prints them"
             raise ConfigError(said, key=f"keys.{name}.key")
     for field in ("models", "providers"):
         if "" in getattr(settings, field):

@@ -192,7 +192,7 @@ def home_folder(environ: Mapping[str, str]) -> Path:
 
 def _existing(path: Path, key: str) -> Path:
     if not _is_file(path):
-        raise ConfigError(f"there is no file {path}", key=key)
+        raise ConfigError(f"the file {path} does not exist", key=key)
     return path.absolute()
 
 
@@ -273,7 +273,7 @@ def _recognize(text: str) -> str:
     if known is None and not head.lstrip().startswith("{"):
         return ""
     what = f"the configuration of {known}" if known else "JSON"
-    return f". It looks like {what}; `dragoman config init` writes a dragoman.toml to begin with"
+    return f". It looks like {what}; `dragoman config init` creates a dragoman.toml"
 
 
 def _read_plain(environ: Mapping[str, str]) -> Tables:

@@ -56,7 +56,7 @@ def read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     for variable in CA_VARIABLES:
         if value := strip_margin(environ.get(variable, "")):
             if not Path(value).exists():
-                raise ConfigError(f"there is no file {value}", key=variable)
+                raise ConfigError(f"the file {value} does not exist", key=variable)
             found["ca_bundle"] = value
             break
     return found
@@ -67,7 +67,7 @@ def check_proxies(proxies: Mapping[str, str], key: str) -> None:
     for name, value in proxies.items():
         if not _PROXY_KEY.fullmatch(name):
             raise ConfigError(
-                "a proxy is for http, https, all or one of these with ://HOST; no_proxy lists hosts", key=key
+                "name a proxy http, https, all or one of these with ://HOST; no_proxy lists hosts", key=key
             )
         if name == "no_proxy":
             continue
@@ -82,7 +82,7 @@ def check_url(url: str, key: str) -> None:
         raise ConfigError("a URL must start with http:// or https:// and a host", key=key)
     parts = _split(url, key, "a URL")
     if parts.fragment:
-        raise ConfigError("a URL has no #", key=key)
+        raise ConfigError("a URL must not contain #", key=key)
 
 
 def split_login(url: str) -> tuple[str, str | None]:

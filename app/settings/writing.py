@@ -40,10 +40,10 @@ Say = Callable[[Any, str], str]
 
 HEAD = """\
 # Dragoman's settings: what was in force when this file was made, and examples of more. docs/configuration.md explains
-# each key; ${NAME} takes a value from the environment; `dragoman config check` judges the file.
+# each key; ${NAME} takes a value from the environment; `dragoman config check` checks the file.
 """
 EXAMPLES = """
-# Clients must show one of these keys; without any the gateway serves this machine only.
+# Clients must send one of these keys. Without keys, the gateway serves only this machine.
 # [server]
 # api_keys = ["${DRAGOMAN_KEY}"]
 

@@ -113,7 +113,7 @@ def encode_fields(method: str, target: Target, headers: Mapping[str, str]) -> by
     try:
         encoded = head.encode("latin-1")
     except UnicodeEncodeError as error:
-        raise UpstreamUnreachable("a header for the upstream has a character that HTTP cannot carry") from error
+        raise UpstreamUnreachable("a header for the upstream contains a character that HTTP does not allow") from error
     if encoded.count(b"\n") != line_ends or encoded.count(b"\r") != line_ends or b"\0" in encoded:
-        raise UpstreamUnreachable("a header for the upstream contains a line end")
+        raise UpstreamUnreachable("a header for the upstream contains a line break")
     return encoded + b"\r\n"

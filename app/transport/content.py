@@ -170,7 +170,7 @@ DECODERS: dict[str, Callable[[], ContentDecoder]] = {
 
 
 def _other_bytes(name: str) -> ValueError:
-    return ValueError(f"is not the {name} that it claims to be")
+    return ValueError(f"is not valid {name}")
 
 
 def _early_end(name: str) -> EOFError:

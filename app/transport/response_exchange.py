@@ -71,7 +71,7 @@ def _request(session: Session, call: Call) -> Response:
 def _failure(error: RequestException) -> UpstreamError:
     cause = error.args[0] if error.args else None
     if isinstance(error, ProxyError):
-        return UpstreamUnreachable(f"the proxy does not lead to the upstream: {_innermost(error)}")
+        return UpstreamUnreachable(f"the proxy does not connect to the upstream: {_innermost(error)}")
     if isinstance(error, SSLError):
         return UpstreamUnreachable(f"cannot connect to the upstream: {_innermost(error)}")
     if isinstance(error, NoConnection) and isinstance(cause, ProtocolError):

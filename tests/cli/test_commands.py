@@ -101,7 +101,7 @@ def test_explain_says_when_a_name_leads_nowhere(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("quirk", "said"),
     [
-        ("imgaes = false", "providers.x.quirks.imgaes: there is no such quirk; did you mean images?"),
+        ("imgaes = false", "providers.x.quirks.imgaes: unknown quirk; did you mean images?"),
         ('images = "no"', "providers.x.quirks.images: expected true or false, got text"),
     ],
 )

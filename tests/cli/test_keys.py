@@ -47,11 +47,11 @@ def test_a_disabled_name_can_be_given_anew(machine: Machine) -> None:
 
 
 REFUSED = {
-    "a name twice": (("create", "anna"), "a key called anna already exists"),
+    "a name twice": (("create", "anna"), "a key named anna already exists"),
     "a name of the settings": (("create", "ci"), "ci is defined in the settings"),
-    "a name that is none": (("create", "a b"), "a key's name has"),
+    "a name that is none": (("create", "a b"), "a key's name may have"),
     "an end that is none": (("create", "ben", "--expires", "soon"), "is not a date"),
-    "a rotation of nobody": (("rotate", "ben"), "there is no key called ben"),
+    "a rotation of nobody": (("rotate", "ben"), "no valid key is named ben"),
     "an end of nobody": (("disable", "ben"), "no enabled key is named ben"),
     "a span that is none": (("rotate", "anna", "--overlap", "long"), "is not a time span"),
 }

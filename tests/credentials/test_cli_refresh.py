@@ -92,4 +92,4 @@ def test_with_a_key_the_cli_is_not_asked(tmp_path: Path, caplog: pytest.LogCaptu
     source.poll()
 
     assert not notes.exists()
-    assert "the CLI is not asked" in caplog.text
+    assert "the CLI is not run" in caplog.text

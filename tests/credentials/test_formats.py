@@ -219,7 +219,7 @@ def test_a_bare_token_stays_bare() -> None:
 
 @pytest.mark.parametrize("length", [10, len(JWT) // 2, JWT.rindex(".") + 1])
 def test_half_a_jwt_is_not_a_token(length: int) -> None:
-    with pytest.raises(ValueError, match="cut short"):
+    with pytest.raises(ValueError, match="truncated"):
         oca_file.parse_login(JWT[:length].encode())
 
 
@@ -228,7 +228,7 @@ def test_half_a_jwt_is_not_a_token(length: int) -> None:
     [
         (oca_file, b"", "it is empty"),
         (oca_file, b'{"ocaApiKey": "secret-val', "not valid JSON"),
-        (oca_file, b'["secret-value"]', "does not hold a JSON object"),
+        (oca_file, b'["secret-value"]', "is not a JSON object"),
         (oca_file, b'{"other": "secret-value"}', "expected 'access_token' or 'ocaApiKey'"),
         (oca_file, b'{"ocaApiKey": 5}', "expected 'access_token' or 'ocaApiKey'"),
         (oca_file, b"two words of secret-value", "not valid JSON"),

@@ -101,7 +101,7 @@ def test_with_no_place_to_write_at_all_tokens_stay_in_memory(
     source.poll()
 
     assert source.snapshot() == got
-    assert "kept in memory only" in caplog.text
+    assert "kept only in memory" in caplog.text
 
 
 def test_tokens_that_could_not_be_saved_are_saved_as_soon_as_they_can_be(

@@ -153,8 +153,8 @@ def test_of_many_workers_with_one_callback_one_finishes(flow: LoginFlow, issuer:
     [
         ({"error": "access_denied", "error_description": "<b>no</b>"}, "denied", "<b>no</b>"),
         ({"error": "access_denied"}, "denied", "access_denied"),
-        ({"state": "x"}, "incomplete", "lacks"),
-        ({"code": "x"}, "incomplete", "lacks"),
+        ({"state": "x"}, "incomplete", "has no code or no state"),
+        ({"code": "x"}, "incomplete", "has no code or no state"),
         ({"code": "x", "state": "unknown"}, "unknown_state", "Invalid or expired state"),
     ],
 )
@@ -255,7 +255,7 @@ def test_the_other_logins_have_their_vendors_parameters() -> None:
 
 @pytest.mark.parametrize("kind", ["oca"])
 def test_a_redirect_that_is_not_registered_is_refused_here(flow: LoginFlow) -> None:
-    with pytest.raises(LoginFailed, match="sends no browser back"):
+    with pytest.raises(LoginFailed, match="does not redirect browsers"):
         flow.begin("http://localhost:8080/callback")
 
 

@@ -142,7 +142,7 @@ def test_a_variable_may_be_a_credential_that_systemd_loaded(tmp_path: Path) -> N
     [
         (None, "has no file of that name"),
         (b"two\nlines", "not one line"),
-        (b"\xff\xfe", "it is no text"),
+        (b"\xff\xfe", "it is not text"),
         (b"k" * 70_000, "not one line"),
         (b"a\0b", "not one line"),
     ],

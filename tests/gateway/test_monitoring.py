@@ -384,7 +384,7 @@ def test_ready_says_no_while_no_provider_can_serve_and_tries_again_later(
     monkeypatch.setattr(time, "time", lambda: later)
 
     assert before.status_code == 503
-    assert before.json["reasons"] == ["no provider can serve"]
+    assert before.json["reasons"] == ["no provider can answer"]
     assert client.http.get("/health/ready").status_code == 200
 
 

@@ -34,9 +34,9 @@ def whole(body: bytes, status: int = 200, **headers: str) -> Reply:
 
 # What an issuer may answer, and a word of the sentence that says so. None of it is a set of tokens.
 SHAPES: dict[str, tuple[Reply, str]] = {
-    "HTML with 200": (whole(HTML), "a page of HTML"),
-    "HTML with 401, of a proxy": (whole(HTML, 401), "a page of HTML"),
-    "HTML with 502": (whole(HTML, 502), "a page of HTML"),
+    "HTML with 200": (whole(HTML), "an HTML page"),
+    "HTML with 401, of a proxy": (whole(HTML, 401), "an HTML page"),
+    "HTML with 502": (whole(HTML, 502), "an HTML page"),
     "nothing": (whole(b""), "an empty body"),
     "white space": (whole(b" \r\n\t"), "an empty body"),
     "a list": (json_reply([GOOD]), "other than a JSON object"),

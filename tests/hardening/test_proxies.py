@@ -93,7 +93,7 @@ def test_a_proxy_that_opens_no_way_is_named(scheme: str, upstream: FakeUpstream,
     with (
         SocksServer(refuses=True) as proxy,
         closing(Transport(through(f"{scheme}://127.0.0.1:{proxy.port}"))) as transport,
-        pytest.raises(UpstreamUnreachable, match=f"the proxy 127.0.0.1:{proxy.port} does not open the tunnel"),
+        pytest.raises(UpstreamUnreachable, match=f"the proxy 127.0.0.1:{proxy.port} did not open the tunnel"),
     ):
         fetch(transport, f"http://upstream.test:{upstream.port}/")
 
@@ -211,7 +211,7 @@ def test_who_is_not_known_there_is_told_that_the_certificate_is_not_taken(
 
     with (
         closing(Transport(settings)) as transport,
-        pytest.raises(UpstreamError, match=r"does not take our certificate \((certificate required|unknown ca)\)"),
+        pytest.raises(UpstreamError, match=r"rejects our certificate \((certificate required|unknown ca)\)"),
     ):
         fetch(transport, demanding.url)
 

@@ -364,7 +364,7 @@ def test_open_requests_are_never_taken_away_for_others(tmp_path: Path) -> None:
     pending = Permissions(Ledgers(tmp_path).ledger.permissions, PermissionsSettings())
     asked = [pending.ask("ana", "Write", {"text": "x" * 250_000}) for _ in range(MOST_BYTES // 260_000)]
 
-    with pytest.raises(InvalidRequest, match="too large together"):
+    with pytest.raises(InvalidRequest, match="too large in total"):
         pending.ask("ana", "Write", {"text": "x" * 250_000})
 
     assert {each.id for each in pending.find({"tenant": "ana"})} == {each.id for each in asked}

@@ -54,9 +54,9 @@ def find_obstacles() -> list[str]:
     if owner.draining or owner.active.stopping:
         reasons.append("this worker is stopping")
     if not any(_can_serve(provider) for provider in parts.providers.values()):
-        reasons.append("no provider can serve" if parts.providers else "no provider is configured")
+        reasons.append("no provider can answer" if parts.providers else "no provider is configured")
     if parts.settings.ledger.required and parts.ledger.problem is not None:
-        reasons.append("the ledger is required and cannot be used")
+        reasons.append("the ledger is required but not available")
     return reasons
 
 
@@ -77,9 +77,9 @@ def _check_rights() -> None:
         return
     if services().access.demands_key:
         if not has_key():
-            raise Unauthorized("send a client key to see the metrics, or allow more with server.metrics")
+            raise Unauthorized("send a client key to see the metrics, or open them with server.metrics")
     elif wanted == "key" or not is_local(request.environ):
-        raise Forbidden("metrics are shown on the gateway's own machine only; allow more with server.metrics")
+        raise Forbidden("metrics are shown only on the gateway's own machine; open them with server.metrics")
 
 
 def _answer(status: str, reasons: list[str]) -> Response:

@@ -41,7 +41,7 @@ class _Answer(msgspec.Struct):
     message: str = ""
 
 
-_watchers = Turnstile(MOST_WATCHERS, "too many requests for permission are waiting; try again soon", MOST_OF_ONE)
+_watchers = Turnstile(MOST_WATCHERS, "too many permission requests are waiting; try again soon", MOST_OF_ONE)
 
 
 @blueprint.get("/permissions")
@@ -60,7 +60,7 @@ def respond(permission_id: str) -> Response:
     def answer(pending: Permissions, own: Mapping[str, str]) -> Any:
         if own and pending.settings.answered_by == "admin":
             raise Forbidden(
-                'only an admin key may answer requests for permission; see permissions.answered_by = "tenant"'
+                'only an admin key may answer permission requests; to change it, set permissions.answered_by = "tenant"'
             )
         try:
             given = msgspec.json.decode(_read(), type=_Answer)
@@ -151,7 +151,7 @@ def _wait_for_person(message_id: int | str, tenant: str, question: mcp.Question)
         asked = pending.ask(tenant, question.tool_name, question.input)
         return _sse(_watchers.hold(until_client_leaves(_await_decision(pending, asked, message_id)), tenant))
     except DragomanError as error:
-        return _json(mcp.spell_result(message_id, mcp.deny(f"Nobody can be asked: {error.failure.message}")))
+        return _json(mcp.spell_result(message_id, mcp.deny(f"Cannot ask for permission: {error.failure.message}")))
 
 
 def _await_decision(pending: Permissions, asked: Permission, message_id: int | str) -> Iterator[bytes]:
@@ -161,7 +161,7 @@ def _await_decision(pending: Permissions, asked: Permission, message_id: int | s
         try:
             decided = pending.wait(asked)
         except DragomanError as error:
-            result = mcp.deny(f"Nobody can be asked: {error.failure.message}")
+            result = mcp.deny(f"Cannot ask for permission: {error.failure.message}")
             break
         if decided is not None:
             result = mcp.decision(decided)

@@ -51,7 +51,7 @@ def usage() -> Response:
         if alone is not None and len(groups) > 1:
             raise InvalidRequest(f"by: {alone} cannot be combined with another group", param="by")
         if alone == CREDENTIAL and own:
-            raise Forbidden("by: the credentials of providers are shown to admins only", param="by")
+            raise Forbidden("by: only an admin may see the credentials of providers; send an admin's key", param="by")
         since, until = read_time("since") or time.time() - 7 * DAY, read_time("until")
         filters = read_filters(("session",))
         where = {**own} if alone == SESSION else {**filters, **own}
@@ -161,7 +161,7 @@ def ask_accounts(work: Callable[[Connection], T], limit: float = READ_LIMIT) -> 
     if accounts is None:
         off = not services().settings.accounts.enabled
         why = "accounts.enabled is false" if off else "this process does not keep accounts"
-        raise AccountsUnavailable(f"there are no accounts: {why}")
+        raise AccountsUnavailable(f"accounts are not available: {why}")
     return accounts.read(work, limit)
 
 
@@ -185,14 +185,14 @@ def read_number(name: str) -> int | None:
     if text is None:
         return None
     if not text.isascii() or not text.isdecimal() or len(text) > 15:
-        raise InvalidRequest(f"{name} is a whole number", param=name)
+        raise InvalidRequest(f"{name} must be a whole number", param=name)
     return int(text)
 
 
 def _read_limit() -> int:
     limit = read_number("limit")
     if limit is not None and not 1 <= limit <= MOST_ROWS:
-        raise InvalidRequest(f"limit is between 1 and {MOST_ROWS}", param="limit")
+        raise InvalidRequest(f"limit must be between 1 and {MOST_ROWS}", param="limit")
     return limit or 50
 
 
@@ -209,5 +209,5 @@ def read_time(name: str) -> float | None:
     except ValueError:
         moment = -1.0
     if not 0 <= moment < 1e11:
-        raise InvalidRequest(f"{name} is a span of time such as 30m, 12h or 7d, or seconds of unix time", param=name)
+        raise InvalidRequest(f"{name} must be a time span such as 30m, 12h or 7d, or unix time in seconds", param=name)
     return moment

@@ -58,7 +58,10 @@ def index() -> Response:
 def dashboard() -> Response:
     """Redirects to the dashboard, whose real path cannot clash with any API's."""
     if not services().settings.server.dashboard:
-        return refuse(family(), Failure(kind="not_found", message="the dashboard is switched off (server.dashboard)"))
+        return refuse(
+            family(),
+            Failure(kind="not_found", message="the dashboard is off; set server.dashboard to true to turn it on"),
+        )
     return cast(Response, redirect("/_/", 303))
 
 
@@ -113,7 +116,7 @@ def health() -> Response:
     if owner.loops:
         body["loops"] = {loop.name: {"age": round(loop.age or 0.0, 2), "faults": loop.faults} for loop in owner.loops}
     if complaints:
-        body["reasons"] = complaints if detailed else ["see the log, or ask with a client key"]
+        body["reasons"] = complaints if detailed else ["see the log, or send a client key to see the reasons"]
     if not known:
         body = {name: body[name] for name in ("status", "service", "timestamp")}
     return _json(body)
@@ -184,7 +187,7 @@ def not_found(_error: Exception) -> Response:
 
 
 def method_not_allowed(error: MethodNotAllowed) -> Response:
-    message = f"{request.path} does not take {request.method}"
+    message = f"{request.path} does not accept {request.method}"
     refused = refuse(family(), Failure(kind="invalid_request", message=message, status=405, origin="client"))
     refused.allow.update(error.valid_methods or ())
     return refused

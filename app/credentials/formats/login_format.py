@@ -32,7 +32,7 @@ def check_tokens(tokens: Tokens) -> Tokens:
     for name in ("access_token", "refresh_token", "id_token", "api_key"):
         value = getattr(tokens, name)
         if value is not None and not is_token(value):
-            raise ValueError(f"its {name} is not a token: it is too long, or contains spaces or control characters")
+            raise ValueError(f"its {name} is not a token: it is too long or contains spaces or control characters")
     return msgspec.structs.replace(tokens, account=clean_text(tokens.account), plan=clean_text(tokens.plan))
 
 
@@ -44,7 +44,7 @@ def read_object(data: bytes) -> dict[str, Any]:
         problem = f"it is not valid JSON ({str(error)[:100]})" if data.strip() else "it is empty"
         raise ValueError(problem) from error
     if not isinstance(document, dict):
-        raise ValueError("it does not hold a JSON object")
+        raise ValueError("it is not a JSON object")
     return document
 
 
@@ -55,7 +55,7 @@ def read_bare_token(data: bytes) -> str | None:
     if not text or text[0] in "{[" or not text.isascii() or any(character.isspace() for character in text):
         return None
     if text.startswith("eyJ") and not (read_claims(text) and text.rsplit(".", 1)[1]):
-        raise ValueError("the token in it is cut short")
+        raise ValueError("its token is truncated")
     return text
 
 

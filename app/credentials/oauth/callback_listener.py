@@ -52,7 +52,7 @@ class CallbackListener:
         """The status and page for a request's target."""
         address, wanted = urlsplit(target), urlsplit(self.redirect_uri)
         if address.path != wanted.path:
-            return 404, render_page("Not Found", "This address waits for a login only.")
+            return 404, render_page("Not Found", "This address only receives the result of a login.")
         try:
             self._tokens = self._finish({name: values[0] for name, values in parse_qs(address.query).items()})
         except LoginFailed as error:

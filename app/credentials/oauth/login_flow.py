@@ -85,7 +85,7 @@ class LoginFlow:
         """
         redirect_uri = redirect_uri or self.endpoints.redirect_uris[0]
         if redirect_uri not in self.endpoints.redirect_uris:
-            raise LoginFailed("incomplete", f"The issuer sends no browser back to {redirect_uri}.")
+            raise LoginFailed("incomplete", f"The issuer does not redirect browsers to {redirect_uri}.")
         now = self._clock()
         pending = begin_login(self.endpoints, redirect_uri, now=now, name=name)
         self._pending.add(pending, now)
@@ -102,9 +102,9 @@ class LoginFlow:
         if query.get("error"):
             self._pending.take(query.get("state", ""), self._clock())
             told = clean_text(query.get("error_description")) or clean_text(query["error"])
-            raise LoginFailed("denied", told or "The issuer did not say why.")
+            raise LoginFailed("denied", told or "The issuer gave no reason.")
         if not is_token(query.get("code")) or not is_token(query.get("state")):
-            raise LoginFailed("incomplete", "The callback lacks its code or its state.")
+            raise LoginFailed("incomplete", "The callback has no code or no state. Log in again.")
         known = self._pending.take(query["state"], self._clock())
         if known is None:
             raise LoginFailed("unknown_state", "Invalid or expired state (session may have timed out). Log in again.")
@@ -134,7 +134,7 @@ class LoginFlow:
             raise LoginFailed("no_tokens", f"{error} Log in again later.", status=502) from error
         nonce = read_claims(tokens.id_token).get("nonce")
         if self.endpoints.uses_nonce and nonce is not None and nonce != pending.nonce:
-            raise LoginFailed("unknown_state", "The issuer's answer belongs to another login.")
+            raise LoginFailed("unknown_state", "The issuer's answer belongs to another login. Log in again.")
         if tokens.refresh_token is None:
             raise LoginFailed("no_refresh_token", "No refresh token received: the login could not be renewed.")
         # Programs that share the file look for the scopes in it.
@@ -145,7 +145,7 @@ class LoginFlow:
             with self.login.lock(_LOCK_TIMEOUT):
                 self.login.replace(tokens)
         except (OSError, ValueError) as error:
-            raise LoginFailed("not_saved", f"The login cannot be saved in {self.login.label}: {error}") from error
+            raise LoginFailed("not_saved", f"Cannot save the login in {self.login.label}: {error}") from error
 
 
 def open_flow(

@@ -86,7 +86,7 @@ class IssuerReply(msgspec.Struct, frozen=True):
         start = self.body[:512].lstrip()
         if not start:
             return "an empty body"
-        return "a page of HTML" if start.startswith(b"<") else "something other than a JSON object"
+        return "an HTML page" if start.startswith(b"<") else "something other than a JSON object"
 
 
 def read_tokens(kind: str, reply: IssuerReply, asked_at: float) -> Tokens:

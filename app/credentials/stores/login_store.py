@@ -102,7 +102,7 @@ class FileStore:
                 close_to_others(file.fileno())
             data = file.read(_LARGEST + 1)
         if len(data) > _LARGEST:
-            raise OSError(errno.EFBIG, "it is too large to be a login")
+            raise OSError(errno.EFBIG, "it is too large for a login")
         return data.removeprefix(BOM_UTF8)
 
     def write(self, data: bytes) -> None:
@@ -181,4 +181,4 @@ def _call_keyring(function: str, *arguments: str) -> Any:
     try:
         return getattr(keyring, function)(*arguments)
     except keyring.errors.KeyringError as error:
-        raise OSError(f"the keyring refused ({type(error).__name__})") from None
+        raise OSError(f"the keyring denied access ({type(error).__name__})") from None

@@ -80,7 +80,7 @@ class StoredLogin:
     @property
     def refusal(self) -> str:
         """The message for a login that only a new one can replace."""
-        return f"{self._say(_REFUSED)} {self.label} holds a login that its issuer no longer accepts. {self.remedy}"
+        return f"{self._say(_REFUSED)} {self.label} contains a login that its issuer no longer accepts. {self.remedy}"
 
     def stamp(self) -> Stamp | None:
         return self.store.stamp()
@@ -231,7 +231,7 @@ class StoredLogin:
         return words.get(self.kind, words[""])
 
     def _warn_unwritable(self, error: OSError, survives: bool) -> None:
-        where = "outside it" if survives else "in memory only and end with this process"
+        where = "outside it" if survives else "only in memory and are lost when this process ends"
         warning = f"{self.label} cannot be written ({error.strerror or error}): renewed tokens are kept {where}."
         if warning != self._warned:
             self._warned = warning

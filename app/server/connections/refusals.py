@@ -29,7 +29,7 @@ _LINGER_SECONDS = 2.0
 _STATUS: dict[type[Exception], tuple[int, str]] = {
     LimitRequestLine: (414, "the request line is too long"),
     LimitRequestHeaders: (431, "the request's headers are too large"),
-    ExpectationFailed: (417, "only `Expect: 100-continue` is understood"),
+    ExpectationFailed: (417, "only `Expect: 100-continue` is supported"),
     ForbiddenProxyRequest: (403, "this proxy is not trusted here"),
 }
 _KINDS: dict[int, FailureKind] = {403: "permission", 500: "internal", 503: "overloaded"}

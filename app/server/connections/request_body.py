@@ -99,7 +99,7 @@ class RequestBody(io.RawIOBase):
         except TimeoutError as error:
             raise self._deadline.exhausted() from error
         except OSError as error:
-            raise gevent.GreenletExit("the client is gone") from error
+            raise gevent.GreenletExit("the client has gone") from error
         finally:
             client.settimeout(self._seconds)
         self._deadline.note(count)

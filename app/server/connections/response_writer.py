@@ -143,7 +143,7 @@ class ResponseWriter:
             while sent < len(data):
                 sent += self._client.send(memoryview(data)[sent:])
         except OSError as error:
-            raise gevent.GreenletExit("the client is gone, or does not read") from error
+            raise gevent.GreenletExit("the client has gone or is not reading") from error
 
 
 # Longer names are not cached, so that upstreams cannot fill the cache.

@@ -96,7 +96,7 @@ class Slots:
         now = time.monotonic()
         if now - self._told >= _QUIET:
             self._told = now
-            log.warning("no room for more connections; new clients get 503: %s", reason)
+            log.warning("no more connections can be accepted; new clients get 503: %s", reason)
 
 
 class Listener(StreamServer):  # type: ignore[misc]  # gevent is untyped

@@ -61,7 +61,7 @@ def _read_level(value: str, _variable: str) -> str:
 def _read_switch(value: str, variable: str) -> bool:
     if value.lower() in _TRUE | _FALSE:
         return value.lower() in _TRUE
-    raise ConfigError(f"{value[:40]!r} is neither true nor false", key=variable)
+    raise ConfigError(f"{value[:40]!r} must be true or false", key=variable)
 
 
 def _read_kilobytes(value: str, variable: str) -> int:

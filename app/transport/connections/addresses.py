@@ -77,7 +77,7 @@ class AddressBook:
             if last is not None:
                 return last
             if look_up.failure is None:
-                raise TimeoutError(f"the look-up of {key[0]} takes too long")
+                raise TimeoutError(f"looking up {key[0]} takes too long")
             self._failed[key] = (self._now() + _FAILURE_LIFETIME, look_up.failure)
             raise look_up.failure
         addresses = self._admit(key[0], look_up.addresses)

@@ -78,7 +78,7 @@ class Dialer:
             return True
         if self._public_only:
             raise UpstreamUnreachable(
-                f"{origin} would be asked by the proxy {proxy}, which might find it in its network"
+                f"{origin} would be reached through the proxy {proxy}, which might resolve it inside its own network"
             )
         return False
 
@@ -173,7 +173,7 @@ def describe_failure(error: OSError) -> str:
         return f"certificate verify failed: {error.verify_message}"
     if isinstance(error, ssl.SSLError) and _REFUSED_US.search(error.reason or ""):
         said = (error.reason or "").rpartition("ALERT_")[2].replace("_", " ").lower()
-        return f"it does not take our certificate ({said}); name one that it knows in client_cert"
+        return f"it rejects our certificate ({said}); set one that it accepts as client_cert"
     if isinstance(error, ssl.SSLError):
         reason = (error.reason or "TLS failed").replace("_", " ").lower()
         return f"the TLS handshake failed ({reason}); does the server speak HTTPS on this port?"
@@ -240,7 +240,7 @@ def _load_files(
 
 def _no_password() -> str:
     """Refuses keys with a password. Otherwise OpenSSL would ask for it on the terminal."""
-    raise ValueError("the key of the client certificate has a password")
+    raise ValueError("the key of the client certificate has a password; use a key without one")
 
 
 def _tune(sock: socket.socket) -> None:

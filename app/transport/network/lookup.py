@@ -81,5 +81,5 @@ def _read_scope(scope: str | None) -> int:
     if not scope.isdecimal():
         return socket.if_nametoindex(scope)
     if len(scope) > _MOST_DIGITS:
-        raise OSError("an address names a network that there is not")
+        raise OSError("an address names a network interface that does not exist")
     return int(scope)

@@ -54,7 +54,7 @@ class Proxy:
             cause = getattr(error, "socket_err", None)
             if isinstance(cause, TimeoutError):
                 raise TimeoutError from error
-            raise ConnectionError(f"the proxy {self} does not open the tunnel: {error}") from error
+            raise ConnectionError(f"the proxy {self} did not open the tunnel: {error}") from error
         except BaseException:
             sock.close()
             raise
@@ -82,6 +82,8 @@ class Proxy:
 
     def _describe(self, answer: str) -> str:
         if answer == "407":
-            given = "does not accept the user and password in its URL" if self._user else "wants a user and a password"
+            given = (
+                "does not accept the user and password in its URL" if self._user else "requires a user and a password"
+            )
             return f"the proxy {self} {given} (it answered 407); write it as http://USER:PASSWORD@{self}"
         return f"the proxy {self} answered {answer} instead of opening the tunnel"
