@@ -9,7 +9,7 @@ from app.dialects.contract import StreamPassthrough
 
 
 class ObservedStream:
-    """A stream whose whole events are shown to `look` first. What ends a broken one is not."""
+    """A stream whose complete events are shown to `look` first. The error event of a broken stream is not."""
 
     def __init__(self, stream: StreamPassthrough, look: Callable[[bytes], None]) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""Passes a reply's bytes, where both sides speak one dialect and nothing was adapted."""
+"""Passes a reply's bytes, if both sides speak the same dialect and nothing was adapted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from app.settings import LimitsSettings
 
 
 def open_passing_stream(target: Target, recall: ReasoningRecall | None, context: RenderContext) -> StreamPassthrough:
-    """A stream. `recall`, here and below, looks on for a client that keeps no reasoning; None where nobody has to."""
+    """The client's stream. `recall`, here and below, remembers reasoning for a client that does not keep it; None if
+    that is not needed."""
     stream = target.dialect.StreamPassthrough(context, target.capabilities)
     return stream if recall is None else recall.observe_stream(stream)
 
@@ -26,7 +27,7 @@ def open_passing_stream(target: Target, recall: ReasoningRecall | None, context:
 def pass_reply(
     target: Target, recall: ReasoningRecall | None, body: bytes, context: RenderContext
 ) -> tuple[bytes, Usage | None]:
-    """A whole reply. Raises UpstreamError for one that is none."""
+    """Passes a whole reply; returns the client's bytes and the usage. Raises UpstreamError if it is not a reply."""
     if len(body) <= SMALL:
         passed, usage = target.dialect.pass_response(body, context, target.capabilities)
     else:
@@ -37,20 +38,20 @@ def pass_reply(
 
 
 def observe_reply(response: Response, recall: ReasoningRecall | None, context: RenderContext) -> Response:
-    """A reply that would pass, but came in another form than its client asked for."""
+    """Shows `recall` a reply that would pass, but came as a stream instead of whole or the reverse."""
     stages = () if recall is None else (recall.observing_stage,)
     return restage(response, stages, context)
 
 
 def passing_context(target: Target) -> RenderContext:
-    """What the client may see of its own request in a reply that passes."""
+    """The context of a reply that passes: what it may repeat of the client's request."""
     return echoing_context(target.client_request, target.model, target.limits, stream=target.stream)
 
 
 def echoing_context(
     client_request: ClientRequest, model: str, limits: LimitsSettings, *, stream: bool = False
 ) -> RenderContext:
-    """The same of a request that goes to a `model` of the upstream."""
+    """Like `passing_context`, for a request that goes to the upstream's `model`."""
     peek, body = client_request.peek, client_request.body
     return RenderContext(
         model=peek.model,

@@ -1,8 +1,8 @@
 """Continues a paused turn until the upstream finishes it, and joins the rounds into one reply.
 
-An upstream that runs tools itself may pause in the middle of its turn and wait until it is asked to go on. Clients of
-its own dialect do that themselves. The others have no word for it, so the gateway asks in their stead, and to them it
-is one answer with one beginning and one end.
+An upstream that runs tools itself may pause in the middle of its turn and wait to be asked to continue. Clients of its
+own dialect do that themselves. Other dialects cannot express it, so the gateway asks on the client's behalf, and the
+client sees one answer with one beginning and one end.
 """
 
 from __future__ import annotations
@@ -27,55 +27,55 @@ from app.conversation.streams.fold import fold
 from app.dialects.contract import StreamParser
 from app.transport import Exchange, Obtaining
 
-# How often an upstream is asked to go on; then its answer is one that a limit cut short.
+# How often an upstream is asked to continue; after that its answer counts as cut short by a limit.
 MOST_PAUSES = 5
 
 
 class PausedTurn:
-    """The parser of all rounds: their blocks are counted through, and of all starts and ends only the first start and
-    the last end are told.
+    """The parser of all rounds. Their blocks are numbered consecutively; only the first start and the last end are
+    passed on.
 
-    Clients read the usage as the size of the history, which each round reads anew, with what was said before: the input
-    is that of the last round. What is produced in each round adds up.
+    Clients take the input usage as the size of the history. Each round reads the history and the rounds before it
+    again, so the input is that of the last round, while the output of all rounds adds up.
     """
 
     def __init__(self, make_parser: Callable[[], StreamParser]) -> None:
         self._make_parser = make_parser
         self._parser = make_parser()
-        self._heard: list[Event] = []  # of this round
+        self._heard: list[Event] = []  # the events of this round
         self._usage: Usage | None = None
-        self._said: Response | None = None  # what the rounds before it add up to
+        self._said: Response | None = None  # the previous rounds together
         self._pause: Finished | None = None
         self._left = MOST_PAUSES
 
     @property
     def paused(self) -> bool:
-        """Whether the upstream waits to be asked to go on."""
+        """Whether the upstream waits to be asked to continue."""
         return self._pause is not None
 
     @property
     def said(self) -> Response | None:
-        """What the rounds before this one add up to; None in the first."""
+        """The previous rounds as one answer; None in the first round."""
         return self._said
 
     @property
     def spent(self) -> Usage | None:
-        """The usage of all rounds, each for itself; what the client is told is less."""
+        """The sum of all rounds' usages, including each round's input; the client is told less."""
         before = self._said.usage if self._said is not None else None
         return add_usages([usage for usage in (before, self._usage) if usage is not None])
 
     def feed(self, data: Sequence[bytes]) -> list[Event]:
         return self._join(self._parser.feed(data))
 
-    steady = False  # each event is heard
+    steady = False  # every event must be parsed
     growing = None
 
     def close(self) -> list[Event]:
-        """The end. A pause that nobody has ended is one."""
+        """Ends the stream. A pause that was not resumed counts as the end."""
         return self._join(self._parser.close()) if self._pause is None else [self._pause]
 
     def resume(self) -> Response:
-        """Makes ready for the next round. What the upstream is to be told that it has said."""
+        """Prepares for the next round. Returns all rounds so far as one answer, to be sent back to the upstream."""
         said = msgspec.structs.replace(fold(self._heard), usage=self.spent)
         if self._said is not None:
             blocks, extensions = self._said.blocks + said.blocks, self._said.extensions | said.extensions
@@ -105,13 +105,14 @@ class PausedTurn:
         return joined
 
     def _may_go_on(self) -> bool:
-        """A round in which nothing was said would be followed by its like, and a call waits for the client."""
+        """Whether to ask for another round. Not after an empty round, since the next would be empty too, nor after a
+        tool call, which waits for the client."""
         opened = [event.block for event in self._heard if isinstance(event, BlockOpened)]
         return self._left > 0 and bool(opened) and not any(isinstance(block, ToolCall) for block in opened)
 
 
 class PausedTurnExchange(Exchange):
-    """The replies of all rounds, read as one. `ask` obtains the next, given what was said so far."""
+    """The replies of all rounds, read as one. `ask` obtains the next one, given the answer so far."""
 
     def __init__(
         self, first: Exchange, paused_turn: PausedTurn, ask: Callable[[Response], Obtaining[Exchange]]
@@ -127,7 +128,7 @@ class PausedTurnExchange(Exchange):
         return self._exchange.wait_head(wait)
 
     def read_part(self, wait: float | None = None) -> bytes | None:
-        """As of any exchange; between two rounds a silence may be longer or shorter than `wait`."""
+        """Like any exchange's `read_part`; between two rounds a silence may be longer or shorter than `wait`."""
         if self._paused_turn.paused:
             self._exchange.close()
             self._asking = self._ask(self._paused_turn.resume())

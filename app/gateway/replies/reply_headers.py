@@ -14,7 +14,7 @@ import msgspec
 from app.gateway.failures.retry_after import settle_retry_after
 from app.known_secrets import known_secrets
 
-# When to come back is of use to every client; the rest is said in the words of one dialect.
+# Every client can use the time to retry; the other headers belong to one dialect.
 WAITS = ("retry-after", "retry-after-ms")
 ALWAYS = (*WAITS, "x-should-retry")
 LIMIT_PREFIXES = ("anthropic-ratelimit-", "x-ratelimit-")
@@ -37,17 +37,17 @@ _envelope = msgspec.json.Decoder(_Envelope)
 
 _MENTION = re.compile(rb"error")
 _MOST_PLACES = 8
-# Bytes before and behind the word that belong to the pattern, at most.
+# Maximum bytes before and after the word that belong to the pattern.
 _AROUND = 48
-# Where JSON tells of an error, as a member or as an event; a string that quotes one has backslashes there.
+# An error in JSON, as a member or as an event. In a string that quotes one there are backslashes, so it cannot match.
 _ERROR = re.compile(
     rb'"errors?"\s{0,4}:\s{0,4}[{"\[]|"(?:type|object|status)"\s{0,4}:\s{0,4}"[\w.]{0,24}error|event: {0,1}error'
 )
 
 
 def relayed_headers(headers: Mapping[str, str], *, same_dialect: bool) -> dict[str, str]:
-    """The upstream's headers that a client gets, without any secret. Never cookies, CORS, hop-by-hop headers or
-    anything unknown."""
+    """The upstream's headers that a client gets, with secrets masked. Never cookies, CORS, hop-by-hop or unknown
+    headers."""
     names = tuple(headers)
     find = _find_relayed if len("".join(names)) <= _MOST_KNOWN else _find_relayed.__wrapped__
     kept = find(names, same_dialect)
@@ -59,19 +59,19 @@ def relayed_headers(headers: Mapping[str, str], *, same_dialect: bool) -> dict[s
     return known_secrets.mask_headers(relayed)
 
 
-# Characters of the names of a head that is remembered, and of a name that is handed on.
+# Maximum total characters of a head's names for which `_find_relayed` is cached, and of one relayed name.
 _MOST_KNOWN = 2048
 _MOST_NAME = 100
 
 
-# What a header says as it is.
+# Characters that need no escaping in a header.
 _PLAIN = "".join(map(chr, range(0x21, 0x7F)))
 
 
 # Upstreams send the same names again and again.
 @lru_cache(maxsize=256)
 def _find_relayed(names: tuple[str, ...], same_dialect: bool) -> list[str]:
-    """Those of the names of a head that a client gets."""
+    """The names of a head that a client gets."""
     of_dialect = SAME_DIALECT if same_dialect else ()
     prefixes = SAME_DIALECT_PREFIXES if same_dialect else ()
     known = (name for name in names if name in ALWAYS or name in of_dialect or name.startswith(prefixes))
@@ -80,13 +80,13 @@ def _find_relayed(names: tuple[str, ...], same_dialect: bool) -> list[str]:
 
 @lru_cache(maxsize=1024)
 def name_upstream(label: str) -> str:
-    """An upstream's label as a header has it; the name of the model in it may be one that a client chose."""
+    """An upstream's label escaped for a header, since a client may have chosen the model's name in it."""
     return quote(label, safe=_PLAIN)
 
 
 def with_own_limits(headers: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
-    """The headers of an answer with what is left of the client's own limits, in place of the upstream's: a client that
-    read of both would keep to neither."""
+    """Replaces the upstream's limit headers by those of the client's own limits: a client that saw both could follow
+    neither."""
     if not own:
         return dict(headers)
     kept = {name: value for name, value in headers.items() if not name.startswith(LIMIT_PREFIXES)}
@@ -94,8 +94,8 @@ def with_own_limits(headers: Mapping[str, str], own: Mapping[str, str]) -> dict[
 
 
 def clean_error(body: bytes, *, is_typed: bool) -> bool:
-    """Whether clients can read an error body as it is: the envelope of both dialect families, `is_typed` with the word
-    "error" on it, as Anthropic's is and OpenAI's is not."""
+    """Whether clients can read an error body unchanged. Both dialect families have an envelope `{"error": …}`; with
+    `is_typed` it also has `"type": "error"`, as in Anthropic's and unlike OpenAI's."""
     try:
         envelope = _envelope.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -104,15 +104,15 @@ def clean_error(body: bytes, *, is_typed: bool) -> bool:
 
 
 def mask_errors(out: bytes) -> bytes:
-    """Bytes for a client without secrets, if they tell of an error. All else is the model's, and passes."""
+    """Masks secrets in bytes for a client if they contain an error. All other bytes are the model's and pass."""
     if _MENTION.search(out) is None or not _tells_error(out):
         return out
     return known_secrets.mask_bytes(out)
 
 
 def _tells_error(out: bytes) -> bool:
-    """What `_ERROR` finds. One plain word is found in half the time that `in` takes, and in a twentieth of that of the
-    whole pattern; so it is only looked at around the first few places of the word, such as `"error":null`."""
+    """Whether `_ERROR` matches. Searching for the plain word takes half the time of `in` and a twentieth of that of the
+    whole pattern, so the pattern is tried only around the word, at its first few places (such as `"error":null`)."""
     for count, found in enumerate(_MENTION.finditer(out)):
         start, end = found.span()
         if count >= _MOST_PLACES:

@@ -20,15 +20,15 @@ from app.dialects.runs import Run, RunReader, last_event
 from app.errors import Failure, UpstreamRefused
 from app.sse import SseDecoder, read_events
 
-# Bytes of the text of an answer that are one token, roughly.
+# Bytes of answer text per token, roughly.
 TOKEN = 4
 
 
 class StreamTranslation:
-    """A stream between two dialects; the same face as a dialect's StreamPassthrough.
+    """A stream translated between two dialects, with the interface of a dialect's StreamPassthrough.
 
-    A failure that comes before anything was given to the client is raised as UpstreamRefused, so that it can still
-    become an HTTP status or another attempt; later ones become the dialect's error event.
+    A failure before any output is raised as UpstreamRefused, so that it can still become an HTTP status or another
+    attempt; later failures become the dialect's error event.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class StreamTranslation:
         self._renderer = client.StreamRenderer(_scale_context(context))
         self._context = context
         self._runs = RunReader()
-        self._block = -1  # that the last delta added to
+        self._block = -1  # index of the block of the last delta
         self._said = 0  # bytes of the answer's text so far
         self._began = False
         self.finished = False
@@ -53,7 +53,7 @@ class StreamTranslation:
             return b"", part
         growing, frame = self._parser.growing, self._runs.frame
         if growing is not None and frame is not None and any(text.startswith(b"{") for text in texts):
-            return self.feed(frame.write(texts)), rest  # they may be all of the arguments once more
+            return self.feed(frame.write(texts)), rest  # the texts may repeat the complete arguments
         run = Run(self._block, texts, b'"%b"' % b"".join(texts))
         self._said += len(run.whole) - 2
         if growing is not None:
@@ -78,8 +78,8 @@ class StreamTranslation:
         return self._render(events) + self._conclude()
 
     def fail(self, failure: Failure) -> bytes:
-        """The client's error event. After the finish the answer is whole, and nothing that befalls the upstream undoes
-        it."""
+        """The client's error event. After the finish the answer is complete, so a failure of the upstream is ignored
+        and the stream is closed normally."""
         if self.failed is not None:
             return b""
         if self.finished and failure.origin == "upstream":
@@ -90,7 +90,7 @@ class StreamTranslation:
         return self._renderer.ping()
 
     def _expect_run(self, whole: bytes, events: Sequence[Event]) -> None:
-        """Guess that the next events will be like the last of these."""
+        """Prepares for a run: the next events are likely to be of the same form as the last of these."""
         last = events[-1] if events and self._parser.steady and all(map(_is_quiet, self._stages)) else None
         if type(last) is BlockDelta and not self._decoder.after_cr:
             self._block = last.index
@@ -111,7 +111,7 @@ class StreamTranslation:
         return self._renderer.feed(_scale_events(events, self._context.usage_scale))
 
     def _conclude(self) -> bytes:
-        """The end of the answer, with counts in any case."""
+        """The end of the answer, with estimated usage if the upstream reported none."""
         if self.failed is not None:
             return b""
         counted = b""
@@ -138,12 +138,12 @@ class StreamTranslation:
 
 
 def _is_quiet(stage: Stage) -> bool:
-    """Whether a stage leaves all that only adds to a block as it is."""
+    """Whether a stage passes deltas unchanged."""
     return getattr(stage, "quiet", False)
 
 
 class StreamCollector:
-    """A stream for a client that wants its answer whole."""
+    """Collects a stream for a client that wants a whole answer."""
 
     def __init__(self, parser: StreamParser, context: RenderContext) -> None:
         self._decoder = SseDecoder(context.max_event)
@@ -151,7 +151,7 @@ class StreamCollector:
         self._folder = Folder()
 
     def feed(self, part: bytes) -> None:
-        """Raises UpstreamRefused when the stream reports a failure."""
+        """Raises UpstreamRefused if the stream reports a failure."""
         self._folder.feed(self._parser.feed(repair_texts(self._decoder.feed(part))))
 
     def close(self) -> Response:
@@ -162,7 +162,7 @@ class StreamCollector:
 
 
 def restage(response: Response, stages: Sequence[StageMaker], context: RenderContext) -> Response:
-    """A whole answer after the stages, through which it runs as the stream that it could have been, and with counts."""
+    """Runs a whole answer through the stages, as a stream, and estimates its usage if the upstream reported none."""
     if needed := find_needed(stages, response):
         events = unfold(response)
         staged = chain([make() for make in needed], events)
@@ -180,14 +180,14 @@ def stream_whole(response: Response, client: ClientDialect, context: RenderConte
 
 
 def _scale_context(context: RenderContext) -> RenderContext:
-    """The context with the client's estimate of its input in the client's own measure."""
+    """The context with the estimated input tokens scaled for the client."""
     if context.usage_scale == 1:
         return context
     return msgspec.structs.replace(context, input_tokens=math.ceil(context.input_tokens * context.usage_scale))
 
 
 def _scale_events(events: Sequence[Event], factor: float) -> Sequence[Event]:
-    """The events with counts in the client's own measure; what is recorded stays as the upstream told it."""
+    """The events with usage scaled for the client; the recorded usage stays as the upstream reported it."""
     if factor == 1:
         return events
     return [
@@ -199,12 +199,12 @@ def _scale_events(events: Sequence[Event], factor: float) -> Sequence[Event]:
 
 
 def _is_told(usage: Usage | None) -> bool:
-    """Whether there are counts; servers that do not count send none, or zeros."""
+    """Whether there is a usage; servers that do not count send none, or zeros."""
     return usage is not None and bool(usage.input or usage.output)
 
 
 def _estimate_usage(context: RenderContext, output: int) -> Usage:
-    """Counts where the upstream gave none: clients compact their history by them."""
+    """An estimated usage, if the upstream reported none: clients decide by it when to compact their history."""
     asked = context.input_tokens
     if not asked and context.request is not None:
         asked = estimate_tokens(context.request, context.upstream_model, traits_of(context.request.dialect).image_rule)
