@@ -1,1 +1,1 @@
-"""Tells the log, metrics, accounts, traces, hooks and operators about requests."""
+"""Reports requests to the log, metrics, accounts, traces, hooks and operators."""

@@ -6,20 +6,20 @@ import functools
 
 from app.logs import hide_secrets
 
-# Characters of a header that are looked at, and of a name.
+# Maximum characters of a header examined, and of a name.
 LONGEST_HEADER = 200
 LONGEST_NAME = 60
 
 
 @functools.lru_cache(1024)
 def name_agent(header: str) -> str:
-    """`claude-cli/2.1` of `claude-cli/2.1 (external, cli)`, `OpenAI-Python/3.52` of `OpenAI/Python 3.52`; empty where
-    nothing is said. What looks like a credential is masked."""
+    """Returns `claude-cli/2.1` for `claude-cli/2.1 (external, cli)`, `OpenAI-Python/3.52` for `OpenAI/Python 3.52`, and
+    an empty string for an empty header. Anything that looks like a credential is masked."""
     words = hide_secrets(header[:LONGEST_HEADER]).split()
     if not words:
         return ""
     product, _, version = words[0].partition("/")
-    # The vendors' SDKs write their language where others have the version.
+    # The vendors' SDKs put their language where others put the version.
     if version and not any(map(str.isdigit, version)) and len(words) > 1 and words[1][:1].isdigit():
         product, version = f"{product}-{version}", words[1]
     named = f"{product}/{version}" if version else product

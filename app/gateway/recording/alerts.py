@@ -1,7 +1,7 @@
-"""Alerts operators by webhook: a failing provider, an ending login, a dead loop.
+"""Alerts operators by webhook: a failing provider, an expiring login, a dead loop.
 
-One worker of a server speaks for all. What was told is not told again before it has changed, or `interval` is over; a
-receiver that does not take it is asked again a few times.
+One worker of a server alerts for all. An alert is not repeated until its state changes or `interval` is over. Delivery
+to a failing receiver is retried a few times.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from app.settings import AlertsSettings
 
 log = logging.getLogger("dragoman")
 
-# Alerts that wait to be sent, and how often one is tried.
+# Maximum alerts waiting to be sent, and maximum tries of each.
 MOST_WAITING = 100
 MOST_TRIES = 5
-# Seconds that a receiver has for the head of its answer, whose body nobody reads.
+# Seconds that a receiver has to send the head of its answer; the body is not read.
 TIMEOUT = 5.0
-# Alerts in an hour: what flutters must not bury the rest.
+# Maximum alerts in an hour: a flapping state must not bury the rest.
 MOST_AN_HOUR = 60
 
 
 class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`kind` says what is the matter and `subject` with whom; `solved` that it is over."""
+    """`kind` is the type of trouble, `subject` what it concerns; `solved` means that it is over."""
 
     kind: str
     subject: str
@@ -41,7 +41,7 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Alerts:
-    """`tell` may be called by anybody, at any time; `send` by one loop."""
+    """`tell` may be called from anywhere, at any time; `send` only from one loop."""
 
     def __init__(self, settings: AlertsSettings, clock: Callable[[], float] = time.time) -> None:
         self._settings = settings
@@ -58,7 +58,7 @@ class Alerts:
         return bool(self._settings.webhooks or self._settings.slack)
 
     def tell(self, alert: Alert) -> None:
-        """Takes an alert, unless the same was told a short while ago."""
+        """Queues an alert, unless the same was queued within `interval`."""
         if not self.enabled or (self._settings.kinds and alert.kind not in self._settings.kinds):
             return
         now = self._clock()
@@ -77,7 +77,7 @@ class Alerts:
         self._waiting.extend((alert, url, 0) for url in receivers)
 
     def compare(self, standing: Iterable[Alert]) -> None:
-        """Tells what of `standing` is new, and what is over since the last call."""
+        """Queues alerts for what is new in `standing`, and for what is over since the last call."""
         now = {(alert.kind, alert.subject): alert for alert in standing}
         for alert in now.values():
             self.tell(alert)
@@ -88,7 +88,7 @@ class Alerts:
         self._standing = now
 
     def send(self, session: requests.Session) -> None:
-        """One try for each that waits."""
+        """Tries once to send each waiting alert."""
         for _ in range(len(self._waiting)):
             alert, url, tries = self._waiting.popleft()
             try:

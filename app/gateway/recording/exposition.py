@@ -1,7 +1,7 @@
 """Writes metrics in Prometheus's text format.
 
-Names and buckets of what models do are those of OpenTelemetry's semantic conventions for generative AI, spelled as
-Prometheus spells them; what only a gateway knows begins with `dragoman_`.
+Names and buckets for model calls follow OpenTelemetry's semantic conventions for generative AI, in Prometheus's
+spelling; names of gateway metrics begin with `dragoman_`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 DOLLAR = 1e9
 
-# Metrics that count something of Traffic: name, what it is, and the fields with the value of their `type` label.
+# Counters from Traffic: name, help, the fields with the value of their `type` label, and the divisor.
 _COUNTERS: tuple[tuple[str, str, tuple[tuple[str, str], ...], float], ...] = (
     ("dragoman_requests", "Requests, by outcome", (("", "requests"),), 1),
     (
@@ -51,7 +51,7 @@ _COUNTERS: tuple[tuple[str, str, tuple[tuple[str, str], ...], float], ...] = (
     ("dragoman_lowered_requests", "Requests with a lowered limit", (("", "lowered"),), 1),
     ("dragoman_bytes", "Bytes of bodies", (("in", "bytes_in"), ("out", "bytes_out")), 1),
 )
-# All labels would multiply what only few of them tell apart.
+# Most counters have few labels: all of them would multiply the series for little gain.
 _FEW = ("provider", "model")
 _ALL = TRAFFIC_LABELS
 
@@ -85,7 +85,7 @@ _HISTOGRAMS: tuple[tuple[str, str, Sequence[float], tuple[tuple[str, Callable[[T
 
 def write_metrics(whole: Whole, version: str) -> bytes:
     """The text of a scrape."""
-    # Loaded with the first scrape: most gateways are never asked.
+    # Imported on the first scrape: most gateways are never scraped.
     from prometheus_client import CollectorRegistry, generate_latest
 
     registry = CollectorRegistry(auto_describe=False)

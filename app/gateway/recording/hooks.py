@@ -1,11 +1,11 @@
-"""Hooks: installed code that looks at requests and records.
+"""Hooks: installed code that sees requests and records.
 
-A package names its hook in the entry-point group `dragoman.hooks`. A hook is an object, or a class that is made without
-arguments, with one or both of
+A package declares its hook in the entry-point group `dragoman.hooks`. A hook is an object, or a class that is
+instantiated without arguments, with one or both of
 
-    on_request(client_request)   None to let it pass, another ClientRequest to send instead; raises a DragomanError,
-                                 for example app.errors.Forbidden, to refuse it
-    on_record(record)            gets the RequestRecord of each request that is over
+    on_request(client_request)   returns None to let the request pass, or another ClientRequest to send instead; raises
+                                 a DragomanError, for example app.errors.Forbidden, to refuse it
+    on_record(record)            gets the RequestRecord of each finished request
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from app.gateway.messages import ClientRequest
 log = logging.getLogger("dragoman")
 
 ENTRY_POINTS = "dragoman.hooks"
-# Records that wait for hooks; what is beyond them is lost to the hooks, and counted.
+# Maximum records waiting for hooks; further ones are lost to the hooks, and counted.
 MOST_WAITING = 1000
-# Seconds that a hook has for one request or record. What never waits cannot be ended.
+# Seconds that a hook has for one request or record. Code that never yields cannot be interrupted.
 LIMIT = 10.0
 
 
 class HookFailed(DragomanError):
-    """A hook that the operator has declared `required` did not do its work."""
+    """A hook that the operator declared `required` failed."""
 
 
 class Hook(msgspec.Struct, frozen=True):
-    """`required`: a request that it cannot look at is refused."""
+    """`required`: if the hook fails for a request, the request is refused."""
 
     name: str
     on_request: Callable[[ClientRequest], ClientRequest | None] | None = None
@@ -46,7 +46,7 @@ class Hook(msgspec.Struct, frozen=True):
 
 
 class Hooks:
-    """The hooks of one process, and a sink of records. `failures` counts what each got wrong."""
+    """The hooks of one process, and a sink of records. `failures` counts each hook's failures."""
 
     def __init__(self, hooks: Iterable[Hook] = ()) -> None:
         hooks = tuple(hooks)
@@ -59,7 +59,7 @@ class Hooks:
         self._waiting: deque[RequestRecord] = deque()
 
     def admit(self, client_request: ClientRequest) -> ClientRequest:
-        """The request as it is to be answered. Raises DragomanError where a hook refuses it or a required one fails."""
+        """The request as the hooks changed it. Raises DragomanError if a hook refuses it or a required hook fails."""
         for hook in self._before:
             assert hook.on_request is not None
             try:
@@ -104,9 +104,9 @@ class Hooks:
 
 
 def load_hooks(off: Iterable[str] = (), required: Iterable[str] = ()) -> Hooks:
-    """The hooks that installed packages bring, but for those that are `off`.
+    """The hooks of installed packages, except those in `off`.
 
-    Raises ConfigError for a required one that is not there or cannot be loaded; any other is left out.
+    Raises ConfigError if a required hook is missing or cannot be loaded; any other that cannot be loaded is skipped.
     """
     off, required = frozenset(off), frozenset(required)
     hooks = []

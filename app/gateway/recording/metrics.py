@@ -1,6 +1,6 @@
 """Counts a worker's requests, and adds up the counts of all workers.
 
-Labels are bounded: names of models come from clients, so what is beyond MOST_MODELS of them is counted as "other".
+Labels are bounded: clients choose the names of models, so only MOST_MODELS of them are kept; the rest count as "other".
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from app.conversation.response import Usage
 from app.logs import hide_secrets
 
 MOST_MODELS = 200
-# Groups of labels of one kind: statuses and kinds of errors are few, and a bound is a bound.
+# Maximum groups of labels of one kind. Statuses and error kinds are few, but the bound must be certain.
 MOST_GROUPS = 5000
 OTHER = "other"
 METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH"})
 
-# Upper bounds as the semantic conventions of OpenTelemetry for generative AI advise them: seconds, and tokens.
+# Upper bounds recommended by OpenTelemetry's semantic conventions for generative AI: seconds, and tokens.
 DURATION = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84, 327.68)
 FIRST_TOKEN = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 PER_TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
 
-# Our operations in the words of OpenTelemetry's conventions, where those have another.
+# OpenTelemetry's names for our operations, where they differ.
 OPERATION_NAMES = {"generate": "chat", "completions": "text_completion"}
 TRAFFIC_LABELS = ("method", "operation", "dialect_in", "dialect_out", "provider", "model", "status", "error")
 ATTEMPT_LABELS = ("provider", "status", "error")
 
 
 class Histogram(msgspec.Struct, array_like=True):
-    """`counts` has one more place than there are bounds, for what is above them all; none contains another."""
+    """`counts` has one more entry than there are bounds, for values above them all; counts are not cumulative."""
 
     counts: list[int]
     sum: float = 0.0
@@ -54,7 +54,7 @@ class Histogram(msgspec.Struct, array_like=True):
 
 
 class Traffic(msgspec.Struct, array_like=True):
-    """Requests that are alike by TRAFFIC_LABELS. `cost` is in billionths of a dollar."""
+    """Counts of the requests with the same TRAFFIC_LABELS. `cost` is in billionths of a dollar."""
 
     labels: tuple[str, ...]
     requests: int = 0
@@ -79,7 +79,7 @@ _SUMMED = Traffic.__struct_fields__[1:]
 
 
 class Timing(msgspec.Struct, array_like=True):
-    """How long answers took, and how many tokens they had, by operation, provider and model; seconds."""
+    """How long answers took (seconds) and how many tokens they had, by operation, provider and model."""
 
     labels: tuple[str, ...]
     duration: Histogram
@@ -93,7 +93,7 @@ class Timing(msgspec.Struct, array_like=True):
         return cls(labels, *(Histogram.empty(bounds) for bounds in (DURATION, FIRST_TOKEN, PER_TOKEN, TOKENS, TOKENS)))
 
     def note(self, times: Times, usage: Usage | None) -> None:
-        """One answer, with its times in milliseconds."""
+        """Counts one answer; its times are in milliseconds."""
         end, first = times.end / 1000, times.first_token
         duration = self.duration
         duration.counts[bisect_left(DURATION, end)] += 1
@@ -116,7 +116,7 @@ class Timing(msgspec.Struct, array_like=True):
 
 
 class Attempts(msgspec.Struct, array_like=True):
-    """Tries at upstreams that are alike by ATTEMPT_LABELS."""
+    """Counts of the attempts with the same ATTEMPT_LABELS."""
 
     labels: tuple[str, ...]
     attempts: int = 0
@@ -126,7 +126,7 @@ class Attempts(msgspec.Struct, array_like=True):
 
 
 class Gauge(msgspec.Struct, array_like=True):
-    """A state of now, of one worker. `merge` says what the values of several workers are together."""
+    """A current value of one worker. `merge` is how the values of several workers are combined."""
 
     name: str
     help: str
@@ -136,7 +136,7 @@ class Gauge(msgspec.Struct, array_like=True):
 
 
 class Counts(msgspec.Struct):
-    """Everything that was counted by one worker, or by several."""
+    """Everything counted by one worker, or by several."""
 
     traffic: list[Traffic] = []
     timing: list[Timing] = []
@@ -144,7 +144,7 @@ class Counts(msgspec.Struct):
 
 
 class WorkerState(msgspec.Struct):
-    """What one worker tells the others."""
+    """What one worker publishes for the others."""
 
     counts: Counts
     gauges: list[Gauge] = []
@@ -159,12 +159,12 @@ class Metrics:
         self._timing: dict[tuple[str, ...], Timing] = {}
         self._attempts: dict[tuple[str, ...], Attempts] = {}
         self._models: set[str] = set()
-        # Where records are counted that are alike, so that their labels are made once.
+        # Where similar records are counted, so that their labels are built only once.
         self._places: dict[tuple[str | int, ...], tuple[Traffic, Timing | None]] = {}
         self._tried: dict[tuple[str, int, str], Attempts] = {}
 
     def count(self) -> Counts:
-        """All requests so far; the lists are those of now, what is in them goes on to change."""
+        """All requests so far. The lists are new, but their elements keep changing."""
         return Counts([*self._traffic.values()], [*self._timing.values()], [*self._attempts.values()])
 
     def take(self, record: RequestRecord) -> None:
@@ -211,7 +211,7 @@ class Metrics:
             timing.note(record.times, usage)
 
     def _find_places(self, record: RequestRecord) -> tuple[Traffic, Timing | None]:
-        """Where records are counted that are alike in all that labels say."""
+        """Where to count records with the labels of this one."""
         provider = record.provider
         model = self._bound(record.target[len(provider) + 1 :]) if provider else ""
         method = record.method if record.method in METHODS else OTHER
@@ -240,7 +240,7 @@ class Metrics:
 
 
 def add_counts(all_counts: Iterable[Counts]) -> Counts:
-    """The counts of several workers together."""
+    """Adds up the counts of several workers."""
     traffic: dict[tuple[str, ...], Traffic] = {}
     timing: dict[tuple[str, ...], Timing] = {}
     attempts: dict[tuple[str, ...], Attempts] = {}
