@@ -1,4 +1,4 @@
-"""Sets up everything that is told of requests: log, metrics, accounts, hooks, alerts, recordings."""
+"""Sets up everything that observes requests: log, metrics, accounts, hooks, alerts, recordings."""
 
 from __future__ import annotations
 
@@ -28,8 +28,7 @@ from app.loops import Loop
 from app.settings import Settings
 from app.transport import Transport
 
-# Seconds between two writes of what the accounts were told, which is what a crash loses; between two rounds in which
-# requests are counted and other workers told; between two rounds of hooks, alerts and exports.
+# Seconds between rounds of each loop. The accounts' period is also the time whose records a crash loses.
 ACCOUNTS_PERIOD = 1.0
 METRICS_PERIOD = 0.25
 HOOKS_PERIOD = 0.5
@@ -39,12 +38,12 @@ LOG_PERIOD = 0.5
 
 
 class Observers:
-    """They survive a change of the configuration, as far as it does not change them."""
+    """All observers of one worker. A change of the configuration replaces only those whose settings changed."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises ConfigError for hooks that are required and not there."""
+        """Raises ConfigError if a required hook is missing."""
         self.recorder = Recorder()
-        self.find_version: Callable[[], str | None] = lambda: None  # of the program, as metrics tell it
+        self.find_version: Callable[[], str | None] = lambda: None  # the program's version for metrics
         self.metrics = Metrics()
         self.workers = Workers(self.recorder, self.metrics)
         self.accounts: AccountsThread | None = None
@@ -54,7 +53,7 @@ class Observers:
         self.exports: dict[str, Traces | ExportedLogs] = {}
         self.raw_log: RawLog | None = None
         self.inspector = Inspector(settings.server)
-        # None as long as nobody listens to what goes over the wire.
+        # None while nothing observes the wire.
         self.wiretaps: Wiretaps | None = None
         self.shared_log: SharedLog | None = None
         self._started = False
@@ -62,8 +61,8 @@ class Observers:
         self.take_up(settings, None)
 
     def take_up(self, settings: Settings, old: Settings | None) -> None:
-        """What is told of each request from now on. Without the loop that writes them there are no accounts. Raises
-        ConfigError, and changes nothing then."""
+        """Applies `settings` to all requests from now on. Accounts are opened only after `start`, whose loop writes
+        them. Raises ConfigError without having changed anything."""
         self.recorder.hand_out()
         if old is not None:
             self._replace(settings, old)
@@ -82,7 +81,7 @@ class Observers:
         self.recorder.sinks = tuple(self._list_sinks())
 
     def _replace(self, settings: Settings, old: Settings) -> None:
-        """What follows other settings than before. Raises ConfigError, and changes nothing then."""
+        """Replaces the observers whose settings changed. Raises ConfigError without having changed anything."""
         if old.hooks != settings.hooks:
             self.hooks = load_hooks(settings.hooks.off, settings.hooks.required)
         if old.alerts != settings.alerts:
@@ -107,8 +106,8 @@ class Observers:
         find_transport: Callable[[], Transport],
         find_troubles: Callable[[], list[Alert]],
     ) -> list[Loop]:
-        """Begins in this worker; its loops are to be started. What goes out goes by `find_transport`;
-        `find_troubles` says what is the matter."""
+        """Begins observing in this worker. Returns the loops, which the caller must start. Outgoing calls use
+        `find_transport`; `find_troubles` returns the current alerts."""
         self._started = self.recorder.batched = True
         opened = {
             "traces": open_traces(environ, find_transport),
@@ -143,7 +142,7 @@ class Observers:
         ]
 
     def finish(self) -> None:
-        """What was told last is written."""
+        """Writes everything that is still waiting."""
         self.recorder.batched = False
         self.recorder.hand_out()
         if self.accounts is not None:
@@ -155,13 +154,13 @@ class Observers:
         self.workers.leave()
 
     def follow_orders(self) -> None:
-        """One look at what is to be recorded, and what was recorded is kept."""
+        """Reads once what the inspector is to record, and stores what it has recorded."""
         self.inspector.follow()
         self.set_wiretaps()
         self.inspector.flush(self.accounts, *self._keeping)
 
     def set_wiretaps(self) -> None:
-        """Listens to what goes over the wire for who wants it now."""
+        """Opens or removes the wiretaps, depending on whether the raw log or the inspector currently needs them."""
         listens = self._started and self.inspector.active
         if self.raw_log is None and not listens:
             self.wiretaps = None
@@ -169,7 +168,7 @@ class Observers:
             self.wiretaps = Wiretaps(self.raw_log, self.inspector if listens else None)
 
     def complaints(self) -> list[str]:
-        """What does not work as it should."""
+        """Sentences about what does not work."""
         said = []
         accounts = self.accounts and self.accounts.accounts
         if accounts and accounts.problem is not None:

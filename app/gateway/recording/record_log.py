@@ -10,7 +10,7 @@ from app.logs import request_log
 
 
 class RecordLog:
-    """A sink of records. Bodies and credentials are in none of its fields."""
+    """A sink of records. No field of a line contains bodies or credentials."""
 
     def take(self, record: RequestRecord) -> None:
         if not request_log.enabled:
@@ -67,7 +67,8 @@ def _describe(record: RequestRecord) -> dict[str, object]:
 
 
 def _level(record: RequestRecord) -> int:
-    """What an operator must see stands out: faults of upstreams and of ours, and credentials that are refused."""
+    """The level of a line. What an operator must notice is a warning: faults of upstreams or the gateway, and refused
+    credentials."""
     error = record.error
     if error:
         lasting = error == "upstream_auth" or STATUS.get(error, 0) >= 500  # type: ignore[call-overload]

@@ -1,4 +1,4 @@
-"""Tracks the running requests of one worker, and gives their records to the sinks."""
+"""Tracks the running requests of one worker, and hands their records to the sinks."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from app.gateway.record import Bill, Record
 
 log = logging.getLogger("dragoman")
 
-# Records that wait for the loop that hands them on: what is done for many at once costs half as much.
+# Maximum records waiting for the loop that hands them out: handling many at once costs half as much.
 MOST_WAITING = 64
 
 
 class Recorder:
-    """Survives a change of the configuration; `prices` and `sinks` are replaced by those of the new one.
+    """Survives a change of the configuration, which replaces only `prices` and `sinks`.
 
-    A sink that raises loses the record and is counted in `lost`; neither the request nor another sink notices.
+    A sink that raises loses the record, which is counted in `lost`; the request and other sinks are not affected.
     """
 
     def __init__(self, sinks: Sequence[Sink] = (), prices: Prices | None = None) -> None:
@@ -27,16 +27,16 @@ class Recorder:
         self.prices = prices
         self.lost: dict[str, int] = {}
         self.taken = 0
-        # Whether somebody calls `hand_out` now and then, so that records may wait for it.
+        # Whether a loop calls `hand_out`, so that records may wait for it.
         self.batched = False
         self._over: list[Record] = []
         self._running: dict[int, Record] = {}
 
     def begin(self, request_id: str, client: str, environ: Mapping[str, Any] | None = None) -> Record:
-        """The record of a request that begins; it counts as running until it is written."""
+        """Opens the record of a new request, which counts as running until the record is written."""
         if environ is None:
             record = Record(request_id, client, self._finish)
-        else:  # what WSGI says of the request; a mount is no longer on its path
+        else:  # from the WSGI environ, whose PATH_INFO no longer contains a mount
             told = environ.get
             record = Record(
                 request_id, client, self._finish, told("REQUEST_METHOD", ""),
@@ -47,34 +47,34 @@ class Recorder:
         return record
 
     def running(self) -> list[RequestRecord]:
-        """The requests under way, as far as they have come; the oldest first."""
+        """The current records of the running requests, the oldest first."""
         return [record.freeze(self._bill, running=True) for record in list(self._running.values())]
 
     def find(self, request_id: str) -> Record | None:
-        """A request that runs here."""
+        """The record of a request running in this worker, or None."""
         return next((record for record in list(self._running.values()) if record.id == request_id), None)
 
     @property
     def unanswered(self) -> int:
-        """How many requests run whose upstream has not begun to answer."""
+        """How many running requests have no answer from an upstream yet."""
         return sum(record.upstream_head is None for record in list(self._running.values()))
 
     def __len__(self) -> int:
-        """How many requests run."""
+        """How many requests are running."""
         return len(self._running)
 
     def hand_out(self) -> None:
-        """Gives every sink the records that wait."""
+        """Hands the waiting records to every sink."""
         over, self._over = self._over, []
         done = [frozen for record in over if (frozen := self._freeze(record)) is not None]
         self._give(done)
 
     def hand_on(self, done: RequestRecord) -> None:
-        """Gives a record to every sink."""
+        """Hands one record to every sink."""
         self._give((done,))
 
     def _give(self, records: Sequence[RequestRecord]) -> None:
-        """One sink after the other: what it does for many in a row costs less."""
+        """Hands all records to one sink after the other, which is cheaper than switching between sinks."""
         for sink in self.sinks:
             take = sink.take
             for done in records:
@@ -98,7 +98,7 @@ class Recorder:
             self.hand_out()
 
     def _freeze(self, record: Record) -> RequestRecord | None:
-        """What became of a request, which settles what was counted for it beforehand; None where that is lost."""
+        """The final record of a request, or None if freezing it fails. Settles what was counted in advance."""
         done: RequestRecord | None = None
         try:
             done = record.freeze(None if self.prices is None else self.prices.bill)

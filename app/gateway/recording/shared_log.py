@@ -12,17 +12,17 @@ from pathlib import Path
 from app.gateway.recording.worker_files import WorkerFiles, touch
 from app.logs import RecentLines, recent_lines
 
-# Seconds that a look lasts, and bytes after which a worker begins its file anew.
+# Seconds that one `watch` lasts, and bytes after which a worker starts its file anew.
 WATCHED = 10.0
 MOST_BYTES = 4 << 20
-# Lines that one look gives at most.
+# Maximum lines that one look returns.
 MOST_LINES = 5000
 
 _TIME = re.compile(rb'(?:\{"time":\s?")?(\d{4}-\d\d-\d\d[T ][\d:.,]{8,15})')
 
 
 class SharedLog:
-    """This worker's lines among those of the others. Without a folder for it there are its own."""
+    """Merges this worker's lines with those of the others. If the folder cannot be used, it shows nothing."""
 
     def __init__(self, folder: Path, lines: RecentLines = recent_lines) -> None:
         self._folder = folder
@@ -32,12 +32,12 @@ class SharedLog:
         self._writing = False
 
     def watch(self) -> None:
-        """Somebody looks on for the next WATCHED seconds. Raises OSError."""
+        """Makes the workers share their lines for the next WATCHED seconds. Raises OSError."""
         WorkerFiles(self._folder).prepare()
         touch(self._folder / "log.watched")
 
     def round(self) -> None:
-        """Tells what is new while somebody looks on; called a few times a second."""
+        """Writes new lines to this worker's file while the log is watched; called a few times a second."""
         try:
             watched = time.time() - os.stat(self._folder / "log.watched").st_mtime < WATCHED
         except OSError:
@@ -59,7 +59,7 @@ class SharedLog:
             file.write(b"".join(fresh))
 
     def follow(self) -> Callable[[], list[bytes]]:
-        """What gives the lines of all workers that are new since it was called last, in the order of their times."""
+        """A function that returns all workers' lines since its last call, in order of time."""
         places: dict[Path, int] = {}
 
         def look() -> list[bytes]:
@@ -77,7 +77,7 @@ class SharedLog:
 
 
 def _read(path: Path, places: dict[Path, int]) -> list[bytes]:
-    """The whole lines behind the place where reading a file ended last."""
+    """The complete lines of a file after the place where the last read ended."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         begin = places.get(path, 0)

@@ -1,4 +1,4 @@
-"""Finds what is wrong with a gateway now, as alerts."""
+"""Finds what is currently wrong with a gateway, as alerts."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from app.ledger import Ledger
 from app.loops import Loop
 from app.providers.provider import Provider
 
-# A loop is in trouble when its last round is so many periods, and so many seconds, ago.
+# A loop is stale if its last round is more than so many periods and so many seconds ago.
 STALE_PERIODS, STALE_SECONDS = 10, 30.0
-# Seconds before the end of a login that nothing renews, and after that of one that should have been renewed by then.
+# Seconds before the end of a login that cannot be renewed, and after the end of one that should have been renewed.
 LOGIN_ENDS, LOGIN_ENDED = 86_400.0, 300.0
-# Shares of a budget of which somebody is told that they are spent, in percent.
+# Percentages of a budget at which an alert says how much is spent.
 BUDGET_MARKS = (80, 100)
 
 
@@ -27,7 +27,7 @@ def is_stale(loop: Loop) -> bool:
 def find_troubles(
     providers: Mapping[str, Provider], loops: Iterable[Loop], ledger: Ledger, config_problem: str | None, now: float
 ) -> list[Alert]:
-    """`now` is unix time."""
+    """The alerts that hold now. `now` is unix time."""
     return [
         *_find_of_providers(providers, now),
         *(
@@ -42,7 +42,7 @@ def find_troubles(
 
 
 def find_spent_budgets(uses: Iterable[LimitUse]) -> Iterator[Alert]:
-    """An alert for each mark that a budget has reached; they are over when the next day or month begins."""
+    """An alert for each mark that a budget has reached; they end when the next day or month begins."""
     for use in uses:
         for mark in BUDGET_MARKS:
             if use.kind == "budget" and use.used * 100 >= use.most * mark:

@@ -1,6 +1,6 @@
-"""Files that the workers of one server share, in a folder only their user can read.
+"""Files shared by the workers of one server, in a folder that only their user can read.
 
-Each worker holds a lock on its own file; a file that nobody holds is that of a worker that has died.
+Each worker holds a lock on its own file; an unlocked file belongs to a worker that has died.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-# Bytes of one file that are read; ours are far smaller.
+# Maximum bytes read of one file; ours are far smaller.
 MOST_BYTES = 16 << 20
-# Requests that were asked to end last, which a look finds.
+# Maximum requests to end that one look returns, the latest ones.
 MOST_ENDED = 100
 
 
@@ -31,40 +31,40 @@ class WorkerFiles:
         self._ended = _changed(folder / "ended")
 
     def join(self) -> None:
-        """Counts as a living worker from now on, until this process ends."""
+        """Marks this worker as alive until its process ends."""
         self.prepare()
         self._lock = os.open(self._folder / f"{self._own}.alive", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         _sweep(self._folder.parent)
 
     def prepare(self) -> None:
-        """Makes the folder, which nobody else may read."""
+        """Makes the folder, private to this user."""
         _make_private(self._folder)
 
     def publish(self, data: bytes) -> None:
-        """Replaces what this worker tells."""
+        """Replaces what this worker publishes."""
         replace_file(self._folder / f"{self._own}.told", self._folder / f"{self._own}.new", data)
 
     def others(self) -> Mapping[str, bytes]:
-        """What the other living workers tell, by their process id."""
+        """What the other workers have published, by process id."""
         return {pid: _read(self._folder / f"{pid}.told") for pid in self._find_told() if pid != self._own}
 
     def ask(self) -> None:
-        """Lets the others know that somebody wants to hear from them."""
+        """Asks the other workers to publish."""
         touch(self._folder / "asked")
 
     def is_asked(self) -> bool:
-        """Whether somebody wants to hear something newer than what this worker has told."""
+        """Whether a worker has asked since this one last published."""
         return _changed(self._folder / "asked") > _changed(self._folder / f"{self._own}.told")
 
     def ask_to_end(self, request_id: str) -> None:
-        """Asks whichever worker it is at to end a request."""
+        """Asks the worker that runs a request to end it."""
         descriptor = os.open(self._folder / "ended", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(f"{request_id}\n")
 
     def asked_to_end(self) -> list[str]:
-        """The requests that are to be ended, where somebody has asked since the last look."""
+        """The ids of requests to be ended, if any were added since the last call."""
         changed = _changed(self._folder / "ended")
         if changed == self._ended:
             return []
@@ -72,13 +72,13 @@ class WorkerFiles:
         return _read(self._folder / "ended").decode("ascii", "replace").split()[-MOST_ENDED:]
 
     def have_answered(self) -> bool:
-        """Whether all others that live have told something since the last `ask`."""
+        """Whether all other living workers have published since the last `ask`."""
         asked = _changed(self._folder / "asked")
         others = [pid for pid in self._find_told() if pid != self._own]
         return all(_changed(self._folder / f"{pid}.told") >= asked or self._has_died(pid) for pid in others)
 
     def lead(self) -> bool:
-        """Whether this worker speaks for all: the first that wants to, as long as it lives."""
+        """Whether this worker is the leader: the first that asked, as long as it lives."""
         if self._leading is None:
             descriptor = os.open(self._folder / "leader.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
@@ -90,9 +90,9 @@ class WorkerFiles:
         return True
 
     def collect_dead(self, fold: Callable[[bytes, list[bytes]], bytes]) -> bytes:
-        """What the dead tell, all together: `fold` adds to what was known of the dead the files of the newly dead,
-        which are gone then."""
-        # Nobody waits for longer than a few file operations.
+        """What the dead workers published, combined. `fold` merges the files of the newly dead, which are then removed,
+        into what was known of the dead before."""
+        # The lock is held for a few file operations only.
         with hold(self._folder / "dead.lock"):
             path = self._folder / "dead"
             known = _read(path)
@@ -109,7 +109,7 @@ class WorkerFiles:
             return told
 
     def leave(self) -> None:
-        """Counts as dead from now on; what was told stays for the others, while there are any."""
+        """Marks this worker as dead. What it published stays for the others; the last worker removes the folder."""
         if self._lock is None:
             return
         alone = all(path.stem == self._own or self._has_died(path.stem) for path in self._folder.glob("*.alive"))
@@ -139,7 +139,7 @@ class WorkerFiles:
 
 @contextlib.contextmanager
 def hold(path: Path) -> Iterator[None]:
-    """One process at a time. Raises OSError."""
+    """Holds an exclusive lock between processes. Raises OSError."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -149,7 +149,7 @@ def hold(path: Path) -> Iterator[None]:
 
 
 def replace_file(path: Path, fresh: Path, data: bytes) -> None:
-    """Gives a file another content, which nobody sees half of; `fresh` is the writer's own place for it."""
+    """Replaces a file's content atomically; `fresh` is a temporary path that only this writer uses."""
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
@@ -157,7 +157,7 @@ def replace_file(path: Path, fresh: Path, data: bytes) -> None:
 
 
 def touch(path: Path) -> None:
-    """Says by a file's time that something has happened."""
+    """Sets a file's modification time, as a signal to other processes."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.utime(descriptor)
@@ -166,13 +166,14 @@ def touch(path: Path) -> None:
 
 
 def server_folder(environ: Mapping[str, str]) -> Path:
-    """The folder of the server that this worker belongs to: its master's process id names it."""
+    """The folder of the server that this worker belongs to, named by the master's process id."""
     base = environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
     return Path(base) / f"dragoman-{os.getuid()}" / f"{os.getppid()}"
 
 
 def _make_private(folder: Path) -> None:
-    """Temporary folders are everybody's: raises OSError where the folder, or the one it is in, is somebody else's."""
+    """Makes a folder and its parent with private access. Anybody can write to temporary folders, so it raises OSError
+    if either belongs to another user or is accessible to others."""
     for each in (folder.parent, folder):
         with contextlib.suppress(FileExistsError):
             each.mkdir(mode=0o700)
@@ -199,7 +200,7 @@ def _is_running(pid: int) -> bool:
 
 
 def _changed(path: Path) -> int:
-    """When a file was written, in nanoseconds; 0 for one that is not there."""
+    """A file's modification time in nanoseconds; 0 if it does not exist."""
     try:
         return os.stat(path).st_mtime_ns
     except OSError:

@@ -16,14 +16,14 @@ from app.gateway.recording.worker_files import WorkerFiles
 
 log = logging.getLogger("dragoman")
 
-# Running requests that one worker tells of.
+# Maximum running requests that one worker publishes.
 MOST_RUNNING = 500
-# Seconds between two tellings when nobody asks.
+# Seconds between two publications if nobody asks.
 UNASKED_PERIOD = 10.0
-# Seconds that somebody who asks waits for the others.
+# Maximum seconds that an asking worker waits for the others.
 TELLING_LIMIT = 4.0
 _LOOK_AGAIN = 0.02
-# Milliseconds after which a request is a long one.
+# Milliseconds from which a request counts as long.
 LONG_MS = 30_000
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -31,7 +31,7 @@ _decode = msgspec.msgpack.Decoder(WorkerState).decode
 
 
 class Whole(msgspec.Struct):
-    """What all workers tell together. `complete` is False where this worker does not hear of the others."""
+    """The state of all workers combined. `complete` is False if some could not be included."""
 
     counts: Counts
     gauges: list[Gauge]
@@ -41,7 +41,7 @@ class Whole(msgspec.Struct):
 
 
 class Workers:
-    """This worker among the others. `gauges` are asked each time somebody wants to know."""
+    """This worker's exchange with the others. `gauges` are called whenever its state is published or read."""
 
     def __init__(self, recorder: Recorder, metrics: Metrics, telling_limit: float = TELLING_LIMIT) -> None:
         self.gauges: list[Callable[[], Sequence[Gauge]]] = []
@@ -50,11 +50,11 @@ class Workers:
         self._telling_limit = telling_limit
         self._files: WorkerFiles | None = None
         self._told = 0.0
-        # Ends a request of this worker, if it is one of its own.
+        # Ends a request if it runs in this worker, and returns whether it did.
         self.end_own: Callable[[str], bool] = lambda request_id: False
 
     def join(self, folder: Path) -> None:
-        """Begins to tell the others. Without a folder for it, a worker knows only itself."""
+        """Begins to exchange with the other workers. If the folder cannot be used, a worker knows only itself."""
         files = WorkerFiles(folder)
         try:
             files.join()
@@ -65,7 +65,8 @@ class Workers:
         self._tell()
 
     def round(self) -> None:
-        """Counts what waits, and tells the others who ask, or now and then; called a few times a second."""
+        """Counts waiting records, and publishes if another worker asks or UNASKED_PERIOD is over; called a few times a
+        second."""
         self._recorder.hand_out()
         if self._files is None:
             return
@@ -78,7 +79,7 @@ class Workers:
             self._collect_dead()
 
     def end(self, request_id: str) -> None:
-        """Ends a request at whichever worker it runs, within a round."""
+        """Ends a request in whichever worker runs it, within one round."""
         if not self.end_own(request_id) and self._files is not None:
             try:
                 self._files.ask_to_end(request_id)
@@ -86,21 +87,21 @@ class Workers:
                 log.warning("cannot ask the other workers to end a request: %s", error)
 
     def leave(self) -> None:
-        """The last word of a worker that ends."""
+        """Publishes a last time when this worker ends."""
         if self._files is not None:
             self._tell()
             self._files.leave()
             self._files = None
 
     def leads(self) -> bool:
-        """Whether this worker speaks for all."""
+        """Whether this worker is the leader."""
         try:
             return self._files is None or self._files.lead()
         except OSError:
             return True
 
     def look(self) -> Whole:
-        """All workers as they are now. Waits until the others have told, `telling_limit` seconds at most."""
+        """The current state of all workers. Waits at most `telling_limit` seconds for the others to publish."""
         states = []
         dead = Counts()
         complete = False
@@ -131,7 +132,7 @@ class Workers:
             log.warning("cannot send to the other workers: %s", error)
 
     def _ask_others(self) -> bool:
-        """Whether all others have told how they are now."""
+        """Asks the others to publish; returns whether all have done so in time."""
         assert self._files is not None
         self._files.ask()
         end = time.monotonic() + self._telling_limit
@@ -154,8 +155,8 @@ class Workers:
         return WorkerState(self.metrics.count(), gauges, self._recorder.running()[:MOST_RUNNING])
 
     def _fold(self, known: bytes, newly_dead: list[bytes]) -> bytes:
-        """The counts of the dead. Long requests that ran when a worker died are recorded as stopped; a short one may
-        have ended, and been recorded, since it was told of."""
+        """Combines the counts of dead workers. Long requests that ran when a worker died are recorded as stopped. Short
+        ones are not, because they may have ended and been recorded after the worker last published."""
         states = [state for told in newly_dead if (state := _read(told)) is not None]
         for state in states:
             for running in state.running:
@@ -170,7 +171,7 @@ class Workers:
 
 
 def _read(told: bytes) -> WorkerState | None:
-    """What a worker told; None where that cannot be read, because another version wrote it."""
+    """A worker's published state; None if it cannot be read because another version wrote it."""
     try:
         return _decode(told) if told else WorkerState(Counts())
     except msgspec.MsgspecError as error:

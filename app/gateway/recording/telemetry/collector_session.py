@@ -1,4 +1,4 @@
-"""The way to a collector of OpenTelemetry: that of every other call of the gateway."""
+"""Sends to an OpenTelemetry collector by the same transport as the gateway's other calls."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from app.transport import Transport
 
 FindTransport = Callable[[], Transport]
 
-# Seconds for one export where the SDK says nothing.
+# Seconds for one export if the SDK sets no limit.
 TIMEOUT = 10.0
-# Bytes of a collector's answer that are read; it tells of what it did not take.
+# Maximum bytes read of a collector's answer, which lists what it rejected.
 MOST_ANSWER = 64 * 1024
 _CREDENTIALS = "OTEL_PYTHON_EXPORTER_OTLP_HTTP_"
 
 
 class ExportSession(requests.Session):
-    """What the SDK's exporters send by, in place of a session of their own: the proxies and certificates of the
-    configuration in force, except for those that the SDK's own variables name; a limit of all that one export takes,
-    in seconds and in bytes of its answer; no redirects, cookies or netrc."""
+    """The session that the SDK's exporters use instead of their own. It uses the proxies and certificates of the
+    current configuration, except for certificates named by the SDK's own variables. It limits an export's time and the
+    bytes of its answer, and uses no redirects, cookies or netrc."""
 
     def __init__(self, find_transport: FindTransport) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class ExportSession(requests.Session):
     def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
         limit = kwargs.get("timeout")
         seconds = limit if isinstance(limit, int | float) else TIMEOUT
-        whole: Any = Timeout(seconds, seconds, seconds)  # which the types of requests do not know
+        whole: Any = Timeout(seconds, seconds, seconds)  # requests' type stubs do not allow it
         answer = self._find_way().session.send(request, timeout=whole, allow_redirects=False, stream=True)
         told = Response()
         told.status_code, told.reason, told.url, told.request = answer.status_code, answer.reason, answer.url, request
@@ -62,7 +62,7 @@ class ExportSession(requests.Session):
 
 
 def find_session(find_transport: FindTransport, signal: str) -> requests.Session | None:
-    """The session for the exporter of a `signal`; None where a variable names a package that brings its own."""
+    """The session for the exporter of a `signal`; None if a variable names a package that provides its own."""
     if any(os.environ.get(f"{_CREDENTIALS}{part}CREDENTIAL_PROVIDER") for part in ("", f"{signal}_")):
         return None
     return ExportSession(find_transport)

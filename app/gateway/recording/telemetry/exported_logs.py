@@ -1,7 +1,7 @@
-"""Exports the log by OpenTelemetry, where the standard `OTEL_*` variables ask for it.
+"""Exports the log by OpenTelemetry, if the standard `OTEL_*` variables ask for it.
 
-Beside the lines that go to the terminal or a file, a collector gets one for each request, in the trace of the request,
-and the gateway's other messages.
+In addition to the lines in the terminal or a file, a collector gets one log record for each request, in the request's
+trace, and the gateway's other messages.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ExportedLogs(Export[RequestRecord | logging.LogRecord]):
-    """A sink of records, and what `handler` hears of messages."""
+    """Exports request records, as their sink, and the log messages that `handler` receives."""
 
     def __init__(self, provider: LoggerProvider) -> None:
         super().__init__(provider, self._tell)
@@ -92,11 +92,11 @@ class _Handler(logging.Handler):
 
 
 def open_exported_logs(environ: Mapping[str, str], find_transport: FindTransport) -> ExportedLogs | None:
-    """None where nobody asks for them, or the extra `otel` is not installed. It hears the gateway's messages from now
-    on."""
+    """Starts exporting the log, including the gateway's messages from now on. None if it is not asked for, or the extra
+    `otel` is not installed."""
     logs = open_export("logs", environ, lambda exporters: _build(exporters, environ, find_transport))
     if logs is not None:
-        # At the root, for the handlers of our own logger are replaced with each change of the settings.
+        # At the root, because the handlers of our own logger are replaced with each change of the settings.
         logging.getLogger().addHandler(logs.handler)
     return logs
 

@@ -1,4 +1,4 @@
-"""What both exports of OpenTelemetry share: which exporters are asked for, and what waits for them."""
+"""The common part of both OpenTelemetry exports: which exporters are configured, and the queue before them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 log = logging.getLogger("dragoman")
 
 MOST_WAITING = 2000
-# Milliseconds for what is left at the end.
+# Milliseconds to export what is left at the end.
 FLUSH_LIMIT = 3000
 
 T = TypeVar("T")
 
 
 class Export(Generic[T]):
-    """What waits to be handed to the SDK, which exports it in its own time. `lost` counts what could not wait."""
+    """A queue of items for the SDK, which exports them in the background. `lost` counts items that found it full."""
 
     def __init__(self, provider: Any, tell: Callable[[T], None]) -> None:
         self._provider = provider
@@ -48,8 +48,7 @@ class Export(Generic[T]):
 def open_export(
     signal: Literal["traces", "logs"], environ: Mapping[str, str], build: Callable[[list[str]], T]
 ) -> T | None:
-    """What `build` makes of the exporters that are asked for; None where nobody asks, or the extra `otel` is not
-    installed."""
+    """Calls `build` with the configured exporters. None if there are none, or the extra `otel` is not installed."""
     exporters = find_exporters(signal, environ)
     if not exporters:
         return None
@@ -63,7 +62,7 @@ def open_export(
 
 
 def find_exporters(signal: str, environ: Mapping[str, str]) -> list[str]:
-    """The exporters that the variables name, "otlp" or "console"; "otlp" where they only name an endpoint."""
+    """The exporters named by the variables, "otlp" or "console"; "otlp" if they only name an endpoint."""
     variable = f"OTEL_{signal.upper()}_EXPORTER"
     named = [each.strip() for each in environ.get(variable, "").split(",") if each.strip()]
     if "none" in named or environ.get("OTEL_SDK_DISABLED", "").lower() == "true":

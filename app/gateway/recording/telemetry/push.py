@@ -17,12 +17,12 @@ from app.settings import PushSettings
 
 log = logging.getLogger("dragoman")
 
-# Seconds that a receiver has for the head of its answer, whose body nobody reads.
+# Seconds that a receiver has to send the head of its answer; the body is not read.
 TIMEOUT = 5.0
 
 
 class Push:
-    """`problem` says why the last push failed, None after one that did not."""
+    """`problem` says why the last push failed; None if it succeeded."""
 
     def __init__(self, settings: PushSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self.problem: str | None = None
@@ -35,7 +35,7 @@ class Push:
         return self._settings.url is not None
 
     def round(self, look: Callable[[], Whole], version: str, find_session: Callable[[], requests.Session]) -> None:
-        """One push, if it is time. Never raises for a receiver that fails."""
+        """Pushes once if the interval is over. Does not raise if the receiver fails."""
         settings, now = self._settings, self._clock()
         if settings.url is None or now < self._next:
             return
@@ -43,7 +43,7 @@ class Push:
         from app.gateway.recording.exposition import CONTENT_TYPE, write_metrics
 
         text = write_metrics(look(), version)
-        limit: Any = Timeout(TIMEOUT, TIMEOUT, TIMEOUT)  # which the types of requests do not know
+        limit: Any = Timeout(TIMEOUT, TIMEOUT, TIMEOUT)  # requests' type stubs do not allow it
         try:
             answer = find_session().put(
                 self._address(), data=text, headers={"content-type": CONTENT_TYPE},
@@ -53,7 +53,7 @@ class Push:
             if answer.status_code >= 300:
                 raise requests.HTTPError(f"HTTP {answer.status_code}")
         except requests.RequestException as error:
-            # Its address may hold a login.
+            # The message may contain the address, which may hold a login.
             said = str(error) if isinstance(error, requests.HTTPError) else type(error).__name__
             self.problem = f"cannot push metrics: {said}"
             log.warning("%s", self.problem)

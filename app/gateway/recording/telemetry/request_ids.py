@@ -1,6 +1,6 @@
 """Derives trace and span ids from request ids.
 
-To be imported only where OpenTelemetry is wanted.
+Import it only if OpenTelemetry is in use.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _ID = re.compile(r"[0-9a-f]{32}")
 
 
 class RequestIds(RandomIdGenerator):
-    """Of the spans that are made after `begin` the first one is the request's, and known beforehand."""
+    """Gives the first span after `begin` the ids derived from the request's id; later spans get random ones."""
 
     def __init__(self) -> None:
         self._trace: int | None = None
@@ -33,7 +33,7 @@ class RequestIds(RandomIdGenerator):
 
 
 def trace_of(request_id: str) -> int:
-    """The id of a request without a parent as that of its trace; 0 where it is none."""
+    """The trace id for a request without a parent: the request's id, or 0 if that is not a valid one."""
     return int(request_id, 16) if _ID.fullmatch(request_id) else 0
 
 

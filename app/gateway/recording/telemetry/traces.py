@@ -1,8 +1,8 @@
-"""Exports requests as OpenTelemetry traces, where the standard `OTEL_*` variables ask for them.
+"""Exports requests as OpenTelemetry traces, if the standard `OTEL_*` variables ask for them.
 
-Spans are made of records that are over, so that a request waits for none of it: one for the request, and children for
-its attempts and for what it waited for. A client's W3C context is the parent; without one, the trace has the id of the
-request, so that whoever has a log line finds its trace.
+Spans are made from finished records, so that no request waits for them: one for the request, with children for its
+attempts and steps. A client's W3C context is the parent. Without one, the trace id is the request's id, so that a log
+line leads to its trace.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Traces(Export[RequestRecord]):
         self._tracer = provider.get_tracer("dragoman")
 
     def take(self, record: RequestRecord) -> None:
-        if record.operation:  # strangers leave no traces
+        if record.operation:  # anything but API requests is not traced
             self.add(record)
 
     def _trace(self, record: RequestRecord) -> None:
@@ -69,7 +69,7 @@ class Traces(Export[RequestRecord]):
 
 
 def open_traces(environ: Mapping[str, str], find_transport: FindTransport) -> Traces | None:
-    """None where nobody asks for traces, or the extra `otel` is not installed."""
+    """Starts exporting traces. None if they are not asked for, or the extra `otel` is not installed."""
     return open_export("traces", environ, lambda exporters: _build(exporters, environ, find_transport))
 
 
@@ -92,7 +92,7 @@ def _build(exporters: list[str], environ: Mapping[str, str], find_transport: Fin
 
 
 def find_parent(header: str) -> Any:
-    """The context of a `traceparent`; a wrong one begins a trace of its own."""
+    """The context of a `traceparent` header; None if it is invalid, which starts a new trace."""
     found = _PARENT.fullmatch(header) if header else None
     if found is None or not int(found[1], 16) or not int(found[2], 16):
         return None
@@ -103,7 +103,7 @@ def find_parent(header: str) -> Any:
 
 
 def describe(record: RequestRecord) -> dict[str, Any]:
-    """The attributes of a request. Clients choose the names of models and sessions, so secrets are masked."""
+    """The attributes of a request's span. Clients choose the names of models and sessions, so secrets are masked."""
     usage, times = record.usage, record.times
     told: dict[str, Any] = {
         "gen_ai.operation.name": OPERATION_NAMES.get(record.operation, record.operation),
