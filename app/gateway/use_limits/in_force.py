@@ -1,4 +1,4 @@
-"""The limits in force, and how much of each is used."""
+"""The current limits, and how much of each is used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.settings import ProviderSettings
 
 
 class Limited(msgspec.Struct, frozen=True):
-    """Somebody with limits. `tenant` is that of a client key, empty for a provider."""
+    """A key or provider with limits. `tenant` is the client key's tenant, empty for a provider."""
 
     owner: Owner
     tenant: str
@@ -24,8 +24,8 @@ class Limited(msgspec.Struct, frozen=True):
 
 
 class LimitUse(msgspec.Struct, frozen=True):
-    """One limit: `limit` is the name of its setting; `most` and `used` are requests, tokens, or for a budget billionths
-    of a dollar. `resets` is the unix time at which a budget begins anew; the other windows move."""
+    """One limit and its use. `limit` is the name of its setting; `most` and `used` are requests, tokens, or (for a
+    budget) billionths of a dollar. `resets` is the unix time at which a budget starts anew; other windows slide."""
 
     owner: Literal["key", "provider"]
     name: str
@@ -42,7 +42,7 @@ class LimitUse(msgspec.Struct, frozen=True):
 
 
 def find_limited(keys: Iterable[ClientKey], providers: Mapping[str, ProviderSettings]) -> list[Limited]:
-    """All who have limits, keys first; one name for a key and those that take its place."""
+    """All keys and providers with limits, keys first. A key and its rotated successors have one name and one entry."""
     found = {key.name: Limited(Owner("key", key.name), key.tenant, key.limits) for key in keys if key.limits}
     limits = {name: read_limits(provider) for name, provider in providers.items()}
     return [*found.values(), *(Limited(Owner("provider", name), "", rows) for name, rows in limits.items() if rows)]

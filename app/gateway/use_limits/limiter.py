@@ -16,10 +16,10 @@ from app.rate_limits.counts import Demand, Full, Kind, Limit, Taken
 from app.rate_limits.shared_counts import SharedCounts
 from app.routing.router import Upstream
 
-# Tokens of an answer that are counted before it is there, where the client asks for none, and the most that are: a
-# client that allows far more than it needs would keep itself waiting.
+# Output tokens counted in advance if the client sets no limit, and the maximum counted in advance: a client that allows
+# far more than it needs would block itself.
 USUAL_OUTPUT, MOST_OUTPUT = 1024, 4096
-# Bytes of an answer for each of its tokens, where nobody has counted them: an event of a stream holds one or two.
+# Bytes of an answer per token, if no usage is known: an event of a stream holds one or two tokens.
 STREAM_BYTES, WHOLE_BYTES = 100, 4
 _CUT = ("client_closed", "upstream_cut", "stopped")
 
@@ -29,8 +29,8 @@ Bill = Callable[[str, str, Usage], int | None]
 
 
 class Reservation:
-    """What one request was counted with. `settle` puts in its place what the request came to, once; where only requests
-    are limited there is nothing to be put right, and it `stands`."""
+    """What was counted in advance for one request. `settle` replaces it, once, by the actual use. If only requests are
+    limited there is nothing to correct, and it `stands`."""
 
     __slots__ = ("_bill", "_counts", "_input", "_taken", "stands")
 
@@ -42,14 +42,14 @@ class Reservation:
         self._bill = bill
 
     def tell_left(self, traits: DialectTraits) -> Mapping[str, str]:
-        """The headers that tell the client what is left of its limits."""
+        """The headers that show the client what is left of its limits."""
         taken = self._taken
         if taken is None:
             return {}
         return tell_left(zip((demand.limit for demand, _ in taken.demands), taken.used, strict=True), traits)
 
     def settle(self, record: RequestRecord | None) -> None:
-        """`record` None lets go of what was counted for a request of which nothing is known."""
+        """Replaces the advance count by the actual use; with None, where no use is known, only the request counts."""
         taken, self._taken = self._taken, None
         if taken is None or self.stands:
             return
@@ -60,7 +60,7 @@ class Reservation:
         self._counts.settle(taken, [used[demand.limit.kind] for demand, _ in taken.demands])
 
     def _find_usage(self, record: RequestRecord) -> Usage | None:
-        """What was used: as the upstream told, or by what came where it could not tell any more."""
+        """The usage: as the upstream reported it, or estimated from the bytes received if the answer was cut off."""
         usage, cut = record.usage, record.terminal in _CUT
         if usage is not None and not cut:
             return usage
@@ -76,7 +76,7 @@ class Reservation:
         )  # fmt: skip
 
     def _find_cost(self, record: RequestRecord, usage: Usage) -> int:
-        """Billionths of a dollar. What nobody bills, such as the list price of a subscription, spends no budget."""
+        """The cost in billionths of a dollar. What is not billed, such as use of a subscription, spends no budget."""
         if not record.billed or self._bill is None:
             return 0
         if usage is record.usage and record.cost is not None:
@@ -85,7 +85,7 @@ class Reservation:
 
 
 class Limiter:
-    """The limits of all keys and providers. `prices` tells what tokens cost now."""
+    """Applies the limits of all keys and providers. `prices` returns the current prices."""
 
     def __init__(self, counts: SharedCounts, prices: Callable[[], Prices | None]) -> None:
         self.counts = counts
@@ -98,8 +98,8 @@ class Limiter:
         client_request: ClientRequest,
         find_upstream: Callable[[], Upstream],
     ) -> Reservation:
-        """Counts a request with each of the limits. `find_upstream` tells the first upstream that it may go to, where
-        there is a budget. Raises LimitReached where one of them is reached."""
+        """Counts a request against each limit. `find_upstream` returns the first upstream it may go to, and is called
+        only if there is a budget. Raises LimitReached if a limit is reached."""
         kinds = {limit.kind for limit in limits}
         prices = self._prices()
         usage = _estimate(client_request) if "tokens" in kinds or "budget" in kinds else _NOTHING
@@ -123,10 +123,10 @@ def _estimate_cost(upstream: Upstream, usage: Usage, prices: Prices | None) -> i
 
 
 def _estimate(client_request: ClientRequest) -> Usage:
-    """The tokens of a request and of an answer as it may become."""
+    """The estimated tokens of a request and of its answer."""
     try:
         request = client_request.request
     except DragomanError:
-        return Usage(fresh=len(client_request.body) // WHOLE_BYTES, output=0)  # what it lacks is said later
+        return Usage(fresh=len(client_request.body) // WHOLE_BYTES, output=0)  # its error is raised later
     output = min(request.max_tokens if request.max_tokens is not None else USUAL_OUTPUT, MOST_OUTPUT)
     return Usage(fresh=estimate_tokens(request), output=output)

@@ -1,4 +1,4 @@
-"""Client keys made by command, as this worker knows them."""
+"""Client keys made by `dragoman keys`, as known to this worker."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from app.gateway.client_access.client_keys import ClientKey, read_key
 from app.gateway.client_access.tenants import open_tenant_marks
 from app.settings import Settings
 
-# Beside the accounts' file: touched by `dragoman keys`.
+# A file beside the accounts' file, touched by `dragoman keys`.
 STAMP_NAME = "keys.stamp"
 
 
 class MadeKeys:
-    """Without any the database is never opened for them; while it cannot be read what was known last holds."""
+    """The made keys. Without a stamp file there are none, and the local database is not opened for them. While the
+    database cannot be read, the last known keys stay valid."""
 
     def __init__(self) -> None:
         self._seen: object = None
         self._rows: list[tuple[str, str, ClientKey]] = []
 
     def follow(self, accounts: AccountsThread | None) -> bool:
-        """Whether the keys are other ones than at the last look. Raises AccountsUnavailable."""
+        """Reads the keys if they changed; returns whether they did. Raises AccountsUnavailable."""
         if accounts is None:
             return False
         version = self._look(accounts)
@@ -43,7 +44,7 @@ class MadeKeys:
         return True
 
     def give(self, access: Access, settings: Settings) -> None:
-        """Lets them in. A name of the configuration goes before one that was made."""
+        """Gives the made keys to `access`. A key of the same name in the configuration takes precedence."""
         if not self._rows:
             access.take_made({})
             return

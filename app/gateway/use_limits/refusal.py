@@ -1,4 +1,4 @@
-"""Tells clients about limits: in errors, and in the headers that their vendor uses."""
+"""Informs clients about limits: in errors, and in the headers that their vendor uses."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from app.conversation.traits import DialectTraits
 from app.errors import LimitReached
 from app.rate_limits.counts import DOLLAR, RING, Full, Limit
 
-# Seconds after which coming back by itself is of no use to an agent.
+# If the wait is longer than so many seconds, an automatic retry is of no use.
 USELESS = 600
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
 class Owner(NamedTuple):
-    """Whose limits they are."""
+    """The key or provider whose limits they are."""
 
     kind: Literal["key", "provider"]
     name: str
 
     @property
     def mark(self) -> str:
-        """What it is counted under. No key's name has a space."""
+        """The name it is counted under. No key's name contains a space, so a provider's cannot collide with one."""
         return self.name if self.kind == "key" else f"provider {self.name}"
 
     def __str__(self) -> str:
@@ -34,7 +34,7 @@ class Owner(NamedTuple):
 
 
 def refuse(owner: Owner, full: Full, traits: DialectTraits) -> LimitReached:
-    """The refusal of a request. What is left at a provider is no client's to know: its limits have no headers."""
+    """The refusal of a request. A provider's limits get no headers, because clients must not learn what is left."""
     seconds = max(1, math.ceil(full.seconds))
     resets = _after(seconds)
     limit = full.limit
@@ -52,7 +52,7 @@ def refuse(owner: Owner, full: Full, traits: DialectTraits) -> LimitReached:
 
 
 def tell_left(used: Iterable[tuple[Limit, int]], traits: DialectTraits) -> Mapping[str, str]:
-    """The headers of an answer: of requests and of tokens the limit that is nearest."""
+    """The limit headers of an answer: for requests and for tokens, the limit with the least left."""
     nearest: dict[str, tuple[int, Limit]] = {}
     for limit, count in used:
         left = max(0, limit.most - count)
@@ -64,7 +64,7 @@ def tell_left(used: Iterable[tuple[Limit, int]], traits: DialectTraits) -> Mappi
     return headers
 
 
-# Of a whole window it is always the same.
+# Cached because a whole window always has the same span.
 @lru_cache(maxsize=256)
 def spell_span(seconds: int) -> str:
     """A span as the vendor writes it: `6m0s`."""
@@ -77,13 +77,13 @@ def spell_span(seconds: int) -> str:
 
 
 def spell_dollars(billionths: int) -> str:
-    """Cents, and of less than a dollar what is there: `$2.50`, `$0.00018`."""
+    """Dollars with cents, or with all digits below a dollar: `$2.50`, `$0.00018`."""
     dollars = billionths / DOLLAR
     return f"${dollars:,.2f}" if dollars >= 1 or not billionths else f"${dollars:.9f}".rstrip("0")
 
 
 def _spell(traits: DialectTraits, limit: Limit, left: int, seconds: int) -> dict[str, str]:
-    """`seconds` is when the limit is as good as new, or has room again."""
+    """The headers of one limit. `seconds` is the time until it is fully restored, or has room again."""
     reset = _after(seconds).strftime("%Y-%m-%dT%H:%M:%SZ") if traits.dates_resets else spell_span(seconds)
     told = {"limit": str(limit.most), "remaining": str(left), "reset": reset}
     return {_name_header(traits.limit_header, field, limit.kind): value for field, value in told.items()}
