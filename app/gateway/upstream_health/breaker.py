@@ -1,6 +1,6 @@
 """The circuit breaker of one target.
 
-Pure: the time is handed in, in seconds of a clock that never goes back.
+Pure: the caller passes the time, in seconds of a clock that never goes backwards.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from app.errors import (
     UpstreamUnreachable,
 )
 
-# "unreachable" costs a request next to nothing, "silent" a whole time limit, and "failing" may be the request's doing.
-# "gone" is silent to everything, also to the question whether it lives.
+# "unreachable" costs a request almost no time, "silent" a whole time limit, and "failing" may be caused by the request.
+# "gone" means that the provider does not even answer the liveness question (pulse.py).
 Fault = Literal["unreachable", "gone", "silent", "failing"]
 BreakerState = Literal["closed", "open", "half_open"]
 Verdict = Literal["go", "probe", "wait"]
 
 
 class Tolerance(msgspec.Struct, frozen=True):
-    """How many faults in a row open a breaker, and for how many seconds: `first`, then twice as long, up to
+    """How many consecutive faults open a breaker, and for how many seconds: `first`, doubling each time up to
     `longest`."""
 
     faults: int
@@ -43,22 +43,22 @@ TOLERANCES: Mapping[Fault, Tolerance] = {
     "failing": Tolerance(faults=5, first=5.0, longest=60.0),
 }
 
-# Answers of a server, or of what stands before it, that has trouble of its own. 501 is about the request.
+# Statuses of a server, or a proxy before it, with troubles of its own. 501 is about the request.
 FAULT_STATUSES = frozenset({500, 502, 503, 504, 520, 521, 522, 523, 524, 529, 530})
-# As far as the failure is not told to be of another kind: servers have answered 500 to bad requests and full contexts.
+# Those statuses count only with these kinds: servers have answered 500 to bad requests and context overflows.
 FAULT_KINDS = frozenset({"internal", "overloaded", "timeout", "unreachable"})
-# Faults of one tenant's requests hold for that tenant alone, unless another has met them too.
+# Faults of one tenant's requests count for that tenant only, until so many tenants have met them.
 CONFIRMING_TENANTS = 2
 # Faults that no request can have caused.
 FOR_ALL: frozenset[Fault] = frozenset({"unreachable", "gone"})
-# Seconds after which a probe that tells nothing no longer keeps the next one back: models may think for minutes.
+# Seconds after which a probe without a result no longer blocks the next one: models may think for minutes.
 LONGEST_PROBE = 30.0
-# Requests and tenants that a streak tells apart; more would not change its verdict.
+# Maximum requests and tenants that a streak distinguishes; more would not change the verdict.
 MOST_MARKS = 64
 
 
 def find_fault(error: DragomanError) -> Fault | None:
-    """What a failure says against its target; None where it says nothing, like a limit or a bad request."""
+    """The target's fault that a failure shows; None if it shows none, like a rate limit or a bad request."""
     match error:
         case UpstreamUnreachable():
             return "unreachable"
@@ -67,7 +67,7 @@ def find_fault(error: DragomanError) -> Fault | None:
         case UpstreamTimeout():
             return "silent"
         case UpstreamCut() | UpstreamMalformed():
-            return "failing"  # also before the first byte: a body may be what a server cuts, or dies of
+            return "failing"  # even before the first byte: the body may make a server close the connection or crash
         case UpstreamRefused():
             failure = error.failure
             return "failing" if failure.status in FAULT_STATUSES and failure.kind in FAULT_KINDS else None
@@ -76,15 +76,15 @@ def find_fault(error: DragomanError) -> Fault | None:
 
 
 def shows_life(error: DragomanError) -> bool:
-    """Whether the target has answered, if only to refuse."""
+    """Whether the target answered, even if only to refuse."""
     return isinstance(error, UpstreamRefused)
 
 
 class Breaker:
-    """The faults in a row of one target.
+    """The consecutive faults of one target.
 
-    A request that fails again and again counts once among the answered faults, since it may be what is wrong; so does
-    one tenant, for whom alone the breaker opens then. What cannot be reached is so for all.
+    A "failing" request counts only once however often it is repeated, since the request itself may be the cause. If all
+    faults are one tenant's, the breaker opens for that tenant only. An unreachable target is unreachable for all.
     """
 
     __slots__ = ("changed", "count", "fault", "opened", "period", "probe_began", "requests", "tenants", "until")
@@ -94,7 +94,7 @@ class Breaker:
         self.fault: Fault = "failing"
         self.until: float | None = None  # when the next probe may begin; None while closed
         self.period = 0.0
-        self.opened = 0  # how often, in this streak
+        self.opened = 0  # how often, within this streak
         self.probe_began: float | None = None
         self.tenants: set[str] = set()
         self.requests: set[int] = set()
@@ -120,15 +120,15 @@ class Breaker:
         self.probe_began = now
 
     def end_probe(self) -> None:
-        """The probe has ended without telling anything; the next request is one."""
+        """Ends a probe without a result; the next request becomes a probe."""
         self.probe_began = None
 
     def fail(self, fault: Fault, tenant: str, request: int, now: float, *, probe: bool) -> bool:
-        """Counts a fault; True where it opens the breaker. `request` tells bodies of requests apart."""
+        """Counts a fault; returns whether it opens the breaker. `request` is a hash of the request's body."""
         if probe:
             self.probe_began = None
         if self.until is None and fault in FOR_ALL and self.fault not in FOR_ALL:
-            self.count = 0  # what one tenant's requests met does not add up with what holds for all
+            self.count = 0  # faults of single tenants do not add up with faults that hold for all
         repeated = fault == "failing" and request in self.requests
         self.fault = fault
         if len(self.tenants) < MOST_MARKS:
@@ -138,7 +138,7 @@ class Breaker:
         if not repeated:
             self.count += 1
         tolerance = TOLERANCES[fault]
-        # What was sent before the breaker opened, and fails after it, is no news.
+        # A request sent before the breaker opened that fails afterwards shows nothing new.
         if (self.until is not None and not probe and now < self.until) or self.count < tolerance.faults:
             return False
         self.period = min(tolerance.longest, max(tolerance.first, self.period * 2 if self.opened else 0.0))

@@ -27,24 +27,24 @@ from app.transport import Obtaining
 
 log = logging.getLogger("dragoman")
 
-# Model names come from clients, so there is no end to the targets that can fail.
+# Maximum targets with breakers: clients choose the model names.
 MOST_TARGETS = 1024
-# Faults that cost a request its time.
+# Faults that cost a request a whole time limit.
 COSTLY: frozenset[Fault] = frozenset({"silent", "gone"})
-# Seconds that a probe of a silent target has for the head of an answer where another target is left.
+# Seconds that a probe of a silent target waits for a response head if another target is left.
 PROBE_LIMIT = 15.0
-# Seconds for which no breaker is open longer, whoever tells of it.
+# Maximum seconds that a breaker is open, also if another worker reports it.
 LONGEST_OPEN = max(tolerance.longest for tolerance in TOLERANCES.values())
-# Seconds for which what another worker has retried counts.
+# Seconds for which another worker's retries count.
 RETRY_LIFETIME = 60.0
-# More requests than one worker can have asked within it.
+# Notes with more requests than this within RETRY_LIFETIME are ignored as impossible.
 MOST_ASKED = 10_000_000
-# What a client is told to wait where nobody knows better; seconds.
+# Seconds in `retry-after` if no better value is known.
 RETRY_AFTER = 5
 
 
 class TargetState(msgspec.Struct, frozen=True):
-    """A target with faults. `seconds` are left until it is asked again."""
+    """A target with faults. It is tried again in `seconds`."""
 
     target: str
     state: BreakerState
@@ -54,7 +54,7 @@ class TargetState(msgspec.Struct, frozen=True):
 
 
 class BreakerNote(msgspec.Struct, frozen=True):
-    """An open breaker, or one that closed (without `until`), for other workers. Times are those of the clock."""
+    """An open breaker, or one that closed (without `until`), for other workers. Times are clock times."""
 
     target: str
     changed: float
@@ -67,7 +67,7 @@ class BreakerNote(msgspec.Struct, frozen=True):
 
 
 class RetryNote(msgspec.Struct, frozen=True):
-    """What one worker has asked a provider within a minute before `at`, a time of the clock."""
+    """One worker's requests and retries to a provider within the minute before `at`, a clock time."""
 
     provider: str
     worker: str
@@ -77,8 +77,8 @@ class RetryNote(msgspec.Struct, frozen=True):
 
 
 class ProviderLoad(msgspec.Struct, frozen=True):
-    """What one provider is asked at a time, and by retries within a minute, by this worker. `max_parallel` is None
-    without a limit, which is that of all workers, and then `parallel` is not counted."""
+    """This worker's concurrent requests to one provider, and its retries within a minute. `max_parallel` is the limit
+    for all workers, or None; without one `parallel` is not counted."""
 
     provider: str
     max_parallel: int | None
@@ -89,8 +89,8 @@ class ProviderLoad(msgspec.Struct, frozen=True):
 
 
 class Gate(msgspec.Struct, frozen=True):
-    """How a target is asked: a `probe` is the only one at a time; `once` allows no repeats; `head_limit` is the longest
-    wait for the head, None for the usual one."""
+    """How a request may use a target: only one `probe` runs at a time; `once` allows no repeats; `head_limit` is the
+    longest wait for the response head in seconds, None for the usual limit."""
 
     probe: bool = False
     once: bool = False
@@ -101,7 +101,7 @@ OPEN = Gate()
 
 
 class UpstreamHealth:
-    """Breakers by target, `<provider>/<model>`; budgets and queues by provider. `clock` never goes back."""
+    """Breakers by target, `<provider>/<model>`; budgets and queues by provider. `clock` never goes backwards."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -117,15 +117,15 @@ class UpstreamHealth:
         workers: int,
         find_places: Callable[[str], Places] | None = None,
     ) -> None:
-        """Takes over limits. What is under way counts on. `find_places` makes what counts a provider's requests at all
-        workers; without it each worker has its share of a limit, rounded down."""
+        """Applies the providers' limits; running requests keep counting. `find_places` makes the places that count a
+        provider's requests across all workers; without it each worker gets its share of a limit, rounded down."""
         for name in self.queues.keys() - providers.keys():
             del self.queues[name]
         for name, provider in providers.items():
             if provider.max_parallel is None:
                 queue = self.queues.pop(name, None)
                 if queue is not None:
-                    queue.resize(1 << 31)  # for those who wait in it
+                    queue.resize(1 << 31)  # so that waiting requests may go
                 continue
             share = max(1, provider.max_parallel // workers)
             most = share if find_places is None else provider.max_parallel
@@ -135,7 +135,7 @@ class UpstreamHealth:
                 self.queues[name] = ProviderQueue(most, share, None if find_places is None else find_places(name))
 
     def forget_provider(self, provider: str) -> None:
-        """Drops what is held against a provider, for example because its settings have changed."""
+        """Drops the breakers and the pulse of a provider, for example because its settings have changed."""
         for target in [target for target in self.breakers if target.startswith(f"{provider}/")]:
             del self.breakers[target]
             self._close(target, self._clock())
@@ -148,17 +148,17 @@ class UpstreamHealth:
         self._closed[target] = now
 
     def spares(self, target: str, tenant: str) -> bool:
-        """Whether requests shall rather go elsewhere now."""
+        """Whether the tenant's requests should go elsewhere for now."""
         breaker = self.breakers.get(target)
         return breaker is not None and breaker.judge(tenant, self._clock()) == "wait"
 
     def describe(self, target: str) -> str:
-        """Why it is spared, and for how long."""
+        """Why the target is spared, and for how long."""
         breaker = self.breakers[target]
         return f"{breaker.count} faults in a row ({breaker.fault}), asked again in {breaker.left(self._clock()):.0f} s"
 
     def pulse(self, provider: str, ask: Callable[[], bool]) -> Pulse:
-        """The question whether a provider lives; `ask` asks it, by the settings of now."""
+        """The liveness check of a provider; `ask` performs it, under the current settings."""
         pulse = self._pulses.get(provider)
         if pulse is None:
             pulse = self._pulses[provider] = Pulse(ask, clock=self._clock)
@@ -166,12 +166,12 @@ class UpstreamHealth:
         return pulse
 
     def enter(self, target: str, tenant: str, *, last: bool, followed: bool, pulse: Pulse | None = None) -> Gate | None:
-        """How a request may ask a target; None where it shall go on to the next one.
+        """How a request may use a target; None if it should go on to the next one.
 
-        The `last` chance of a request is given even where the breaker is open, for a failure that comes quickly costs
-        nobody anything. A target that is silent would cost each request its whole time limit: there all but a probe
-        raise UpstreamSpared. `followed` tells whether another target is left; with a `pulse` no request has to find out
-        then whether a silent target is back.
+        A request whose `last` chance this is may go even if the breaker is open, because a quick failure costs nothing.
+        A silent target would cost each request its whole time limit, so there all but a probe raise UpstreamSpared.
+        `followed` says whether another target is left; with a `pulse`, no request then has to find out whether a silent
+        target is back.
         """
         breaker = self.breakers.get(target)
         if breaker is None:
@@ -199,7 +199,7 @@ class UpstreamHealth:
         )
 
     def succeed(self, target: str) -> None:
-        """It has answered well."""
+        """Notes that the target answered successfully."""
         if self.breakers:
             breaker = self.breakers.pop(target, None)
             if breaker is not None and breaker.until is not None:
@@ -207,7 +207,7 @@ class UpstreamHealth:
                 self._close(target, self._clock())
 
     def fail(self, target: str, tenant: str, error: DragomanError, request: bytes, gate: Gate) -> None:
-        """It has failed, or refused."""
+        """Notes that the target failed or refused a request. `request` identifies the request's body."""
         fault = find_fault(error)
         breaker = self.breakers.get(target)
         if fault is None:
@@ -224,7 +224,7 @@ class UpstreamHealth:
             log.warning("%s: %s", target, self.describe(target))
 
     def abandon(self, target: str, gate: Gate) -> None:
-        """The request ended before its target had said anything."""
+        """Notes that the request ended before its target answered."""
         breaker = self.breakers.get(target)
         if gate.probe and breaker is not None:
             breaker.end_probe()
@@ -236,7 +236,7 @@ class UpstreamHealth:
         return budget
 
     def earn(self, provider: str, now: float) -> RetryBudget:
-        """The budget of a provider, to which a request goes."""
+        """The retry budget of a provider, after counting one more request."""
         budget = self._budgets.get(provider) or self.budget(provider)
         budget.earn(now)
         return budget
@@ -244,7 +244,7 @@ class UpstreamHealth:
     def wait_in(
         self, queue: ProviderQueue, provider: str, tenant: str, most: float, silence: float
     ) -> Obtaining[Ticket]:
-        """A place in a queue, within `most` seconds; yields after each `silence`. Raises UpstreamSpared."""
+        """Waits at most `most` seconds for a place in a queue; yields after each `silence`. Raises UpstreamSpared."""
         ticket = queue.enter(tenant)
         got = False
         try:
@@ -265,7 +265,7 @@ class UpstreamHealth:
                 queue.leave(ticket)
 
     def notes(self) -> list[BreakerNote]:
-        """What other workers should know."""
+        """The open and recently closed breakers, for other workers."""
         opened = [
             BreakerNote(
                 target, breaker.changed, breaker.until, breaker.fault, breaker.count, breaker.period, breaker.opened,
@@ -278,11 +278,11 @@ class UpstreamHealth:
         return opened + [BreakerNote(target, at) for target, at in self._closed.items() if target not in known]
 
     def adopt(self, notes: Iterable[BreakerNote]) -> None:
-        """Takes up what other workers have found out later than this one."""
+        """Takes over breaker states of other workers that are newer than this worker's."""
         latest = self._clock() + LONGEST_OPEN
         for note in notes:
             if not note.changed <= latest:
-                continue  # from a time that no clock can have shown, and nothing would ever be newer
+                continue  # an impossible time, than which no note would ever be newer
             breaker = self.breakers.get(note.target)
             own = max(self._closed.get(note.target, -math.inf), -math.inf if breaker is None else breaker.changed)
             if note.changed <= own:
@@ -300,13 +300,13 @@ class UpstreamHealth:
                 breaker.tenants.update(note.tenants[:MOST_MARKS])
 
     def retry_notes(self, worker: str) -> list[RetryNote]:
-        """What other workers should know of the retries of this one."""
+        """This worker's retries, for other workers."""
         now = self._clock()
         counted = {name: budget.count(now) for name, budget in self._budgets.items()}
         return [RetryNote(name, worker, now, *counts) for name, counts in counted.items() if counts[1]]
 
     def adopt_retries(self, notes: Iterable[RetryNote], worker: str) -> None:
-        """Takes up what the workers other than this one have retried, all of them."""
+        """Takes over the retries of all workers except this one."""
         now = self._clock()
         oldest, latest = now - RETRY_LIFETIME, now + RETRY_LIFETIME
         others: dict[str, tuple[int, int]] = {}
@@ -319,13 +319,13 @@ class UpstreamHealth:
             self.budget(name).others = others.get(name, (0, 0))
 
     def targets(self) -> Iterator[TargetState]:
-        """The targets that have failed and did not answer well since."""
+        """The targets that have failed and not succeeded since."""
         now = self._clock()
         for target, breaker in list(self.breakers.items()):
             yield TargetState(target, breaker.state(now), breaker.fault, breaker.count, breaker.left(now))
 
     def loads(self) -> Iterator[ProviderLoad]:
-        """What each provider that has a limit, or was asked before, is asked now."""
+        """The current load of each provider that has a limit or has had requests."""
         now = time.monotonic()
         for name in sorted(self.queues.keys() | self._budgets.keys()):
             queue, budget = self.queues.get(name), self._budgets.get(name)

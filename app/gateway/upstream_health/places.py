@@ -1,4 +1,4 @@
-"""Counts a queue's places across workers or hosts, with the counts of limits."""
+"""Counts a queue's places across workers or hosts, in the same counts as limits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.rate_limits.shared_counts import LimitsUnavailable, SharedCounts
 
 
 class CountedPlaces:
-    """`find_counts` tells what counts now; `owner` is what the places are counted under."""
+    """`find_counts` returns the current counts; `owner` is the name that the places are counted under."""
 
     def __init__(self, find_counts: Callable[[], SharedCounts], owner: str) -> None:
         self._find_counts = find_counts
@@ -25,7 +25,7 @@ class CountedPlaces:
         try:
             taken = counts.take([Demand(self._owner, Limit("parallel", most), 1)])
         except LimitsUnavailable:
-            # What fails closed are limits; here the worker's own share takes their place.
+            # Limits refuse if they cannot count; a queue falls back to the worker's own share.
             self._can_count = False
             return counts, None
         self._can_count = True

@@ -11,31 +11,31 @@ from typing import Any, Protocol
 
 from app.transport import Exchange
 
-# Seconds between two looks for a place that another worker has given back, about; and how many times as long a worker
-# waits that has its share already.
+# Approximate seconds between two looks for a place returned by another worker; a worker that already has its share
+# waits so many times as long.
 LOOK_AGAIN = 0.02
 MODESTY = 3
-_dice = random.Random()  # of its own: it is thrown by threads, beside whatever else draws numbers
+_dice = random.Random()  # a separate generator, because threads use it concurrently with other users of `random`
 os.register_at_fork(after_in_child=_dice.seed)
 
 
 class Places(Protocol):
-    """The places of one queue, of which several workers take. Nothing here raises."""
+    """The places of one queue, shared by several workers. Its methods do not raise."""
 
     @property
     def is_shared(self) -> bool:
-        """Whether all workers can be counted together now."""
+        """Whether the places of all workers can currently be counted together."""
         ...
 
     def take(self, most: int) -> Any:
-        """Something that stands for a place; None while `most` are taken."""
+        """A token for a place; None while `most` are taken."""
         ...
 
     def give_back(self, place: Any) -> None: ...
 
 
 class Ticket:
-    """A place in a queue, or the wait for one. To be given back by `ProviderQueue.leave`, more than once if need be."""
+    """A place in a queue, or the wait for one. Return it with `ProviderQueue.leave`, which may be called repeatedly."""
 
     __slots__ = ("_called", "given", "left", "place", "tenant")
 
@@ -52,7 +52,7 @@ class Ticket:
             self._called.set()
 
     def wait(self, seconds: float) -> bool:
-        """Whether the place was given within so many seconds."""
+        """Waits at most so many seconds; returns whether the place was given."""
         if self._called is None:
             self._called = threading.Event()
         if not self.given:
@@ -61,10 +61,10 @@ class Ticket:
 
 
 class ProviderQueue:
-    """At most `most` tickets are given at a time, by all workers that share the `places`.
+    """Gives at most `most` tickets at a time, over all workers that share the `places`.
 
-    A place that is given back is taken again at once by a worker that has no more than its `share` of them; one that
-    has more looks a moment later, so that each gets its share where all are busy.
+    A worker that has no more than its `share` reuses a returned place at once; one that has more looks a moment later,
+    so that each gets its share when all are busy.
     """
 
     def __init__(self, most: int, share: int | None = None, places: Places | None = None) -> None:
@@ -75,7 +75,7 @@ class ProviderQueue:
         self._places = places
         self._taking = 0
         self._looking = False
-        self._lock = threading.RLock()  # a forgotten exchange may be collected, and leave, while it is held
+        self._lock = threading.RLock()  # an exchange may be garbage-collected, and leave, while it is held
         self._waiting: OrderedDict[str, deque[Ticket]] = OrderedDict()  # the tenant whose turn it is comes first
 
     @property
@@ -109,7 +109,7 @@ class ProviderQueue:
             self._call(min(self._share, self._bound))
 
     def resize(self, most: int, share: int | None = None) -> None:
-        """Another limit. What is under way goes on."""
+        """Sets another limit; running requests continue."""
         with self._lock:
             self.most = most
             self._share = most if share is None else share
@@ -117,11 +117,11 @@ class ProviderQueue:
 
     @property
     def _bound(self) -> int:
-        """How many this worker may have: where it does not know of the others, its share."""
+        """How many places this worker may have: its share if it cannot count the others'."""
         return self.most if self._places is None or self._places.is_shared else max(1, self._share)
 
     def _call(self, bound: int) -> None:
-        """Gives places to those who wait, until this worker has `bound` of them or all are taken."""
+        """Gives places to waiting requests until this worker has `bound` of them or all are taken."""
         while True:
             with self._lock:
                 if not self._waiting:
@@ -142,7 +142,7 @@ class ProviderQueue:
                 ticket.place = place
                 ticket.give()
                 continue
-            if place is not None:  # who waited is gone
+            if place is not None:  # nobody waits any more
                 if self._places is not None:
                     self._places.give_back(place)
                 return
@@ -159,7 +159,7 @@ class ProviderQueue:
         return ticket
 
     def _look_again(self) -> None:
-        """Looks for what other workers give back, as long as somebody waits here."""
+        """Looks for places returned by other workers, as long as a request waits here."""
         if self._places is None:
             return
         with self._lock:
@@ -202,5 +202,5 @@ class QueuedExchange(Exchange):
             self._queue.leave(self._ticket)
 
     def __del__(self) -> None:
-        # A stream whose client left before the first byte of it is never read, and never closed.
+        # A stream whose client left before its first byte is never read, and never closed.
         self._queue.leave(self._ticket)

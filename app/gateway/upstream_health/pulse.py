@@ -1,7 +1,7 @@
 """Finds out whether a silent provider is alive, by asking for its list of models.
 
-Only a request that has another target left wants to know. A model may think for minutes before it says a word; a server
-that does not even answer this question is gone, and nobody has to wait out a whole time limit to find that out.
+Only a request with another target left needs to know. A model may think for minutes before its first word. But a server
+that does not even answer this question is gone, and no request has to wait for a whole time limit to find that out.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from collections.abc import Callable
 from app.errors import UpstreamGone
 from app.transport import Exchange, Obtaining
 
-# Seconds of silence after which somebody wants to know, and between two looks at what became of the question.
+# Seconds of silence after which the provider is asked, and between two looks at the result.
 ASK_AFTER = 10.0
 LOOK_PERIOD = 0.5
-# Questions in a row without an answer after which a provider is gone, and seconds for which an answer is believed.
+# Consecutive questions without an answer after which a provider is gone, and seconds for which an answer is valid.
 SILENCES = 2
 BELIEVED = 5.0
 
 
 class Pulse:
-    """The question to one provider: asked once at a time, however many wait. `ask` tells whether there was an answer,
-    and does not raise; `clock` never goes back."""
+    """The liveness check of one provider; only one runs at a time, however many requests wait. `ask` returns whether
+    there was an answer, and does not raise; `clock` never goes backwards."""
 
     def __init__(
         self, ask: Callable[[], bool], ask_after: float | None = None, clock: Callable[[], float] = time.monotonic
@@ -40,11 +40,11 @@ class Pulse:
         return self.silences >= SILENCES
 
     def is_fresh(self, since: float) -> bool:
-        """Whether there was an answer, or none in time, after `since`."""
+        """Whether a check has ended, with or without an answer, since `since`."""
         return self._told_at is not None and self._told_at >= since
 
     def take(self) -> None:
-        """Asks beside what goes on, unless that is being done, or an answer is still believed."""
+        """Starts a check in a thread, unless one is running or the last answer is still valid."""
         if self._asking or (not self.silences and self.is_fresh(self._clock() - BELIEVED)):
             return
         self._asking = True
@@ -59,7 +59,7 @@ class Pulse:
             self._asking = False
 
     def wait(self, exchange: Exchange, wait: float) -> Obtaining[None]:
-        """Until the head of a reply is there; yields after each `wait` seconds of silence. Raises UpstreamGone."""
+        """Waits for the response head; yields after each `wait` seconds of silence. Raises UpstreamGone."""
         began = heard = self._clock()
         step = min(wait, self.ask_after)
         while not exchange.wait_head(step):

@@ -1,10 +1,10 @@
-"""Limits retries to a share of the last minute's requests. Pure: the time is handed in."""
+"""Limits retries to a share of the last minute's requests. Pure: the caller passes the time."""
 
 from __future__ import annotations
 
-# Retries are at most this share of the requests of the last minute,
+# Retries may be at most this share of the last minute's requests,
 SHARE = 0.2
-# but a few are always free: one person's agent has no traffic to earn them by.
+# but a few are always allowed: a single agent does not have the traffic to earn them.
 FLOOR = 10
 
 _SLICES = 6
@@ -12,8 +12,8 @@ _SECONDS = 10
 
 
 class RetryBudget:
-    """Counts requests and retries in slices of ten seconds, a minute in all. `others` are the requests and retries of
-    the other workers, as far as they have told."""
+    """Counts requests and retries in slices of ten seconds, one minute in total. `others` are the requests and retries
+    that the other workers have reported."""
 
     __slots__ = ("_requests", "_retries", "_slice", "others")
 
@@ -24,14 +24,14 @@ class RetryBudget:
         self._retries = [0] * _SLICES
 
     def earn(self, now: float) -> None:
-        """A request goes to the provider."""
+        """Counts a request to the provider."""
         current = int(now) // _SECONDS
         if current > self._slice:
             self._turn(current)
         self._requests[current % _SLICES] += 1
 
     def spend(self, now: float) -> bool:
-        """Whether a retry is allowed; it is counted then."""
+        """Whether a retry is allowed; if so, it is counted."""
         current = int(now) // _SECONDS
         if current > self._slice:
             self._turn(current)

@@ -1,7 +1,7 @@
 """Shares upstream health between hosts through Redis.
 
-Its times are unix time by the clock of Redis. They are rounded, and the difference to the machine's clock is measured
-once, so that a note which went to another host and back is the same note.
+Times in Redis are unix time by the clock of Redis. They are rounded, and the difference to the machine's clock is
+measured only once, so that a note is unchanged after going to another host and back.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ if TYPE_CHECKING:
     from redis import Redis
 
 KEY = "dragoman:upstreams:1"
-# Seconds after which Redis may forget what nobody tells any more, and the same for one note; longer than any holds.
+# Seconds after which Redis may drop state that is no longer renewed, and the limit for a note's time; longer than any
+# note holds.
 LIFETIME = 8 * 86_400
-# Digits of a second.
+# Decimal places of a second.
 DIGITS = 3
 
 
 class SharedRedis:
-    """`problem` says why hosts do not hear of one another, None while they do. `knows_tenants`: the hosts call a tenant
-    by the same mark, because they share a ledger; else only what holds for all tenants is told."""
+    """`problem` says why hosts cannot exchange state; None while they can. `knows_tenants`: the hosts share a ledger
+    and its tenant marks; otherwise only what holds for all tenants is shared."""
 
     def __init__(self, url: str, *, knows_tenants: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self.problem: str | None = None
@@ -40,7 +41,7 @@ class SharedRedis:
         self._ahead = 0.0
 
     def exchange(self, told: Told) -> Told | None:
-        """Tells the other hosts, and what they have told; None while that cannot be."""
+        """Shares this host's state with the others, and returns the joined state; None if that fails."""
         from redis import RedisError, WatchError
 
         try:
@@ -59,7 +60,7 @@ class SharedRedis:
                     pipeline.set(KEY, write_told(joined), ex=LIFETIME)
                     pipeline.execute()
         except WatchError:
-            return None  # another host was faster; the next round tells it
+            return None  # another host was faster; the next round tries again
         except (RedisError, OSError) as error:
             self._redis = None
             self.problem = f"hosts do not share the state of upstreams: no Redis ({type(error).__name__})"
@@ -82,7 +83,7 @@ class SharedRedis:
         return self._redis
 
     def _leave_private(self, told: Told) -> Told:
-        """What other hosts can use. Retries are each host's own."""
+        """The part that other hosts can use. Retries stay within a host."""
         if self._knows_tenants:
             return Told(told.breakers, told.facts, told.rests)
         breakers = [note for note in told.breakers if note.until is None or note.fault in FOR_ALL]
@@ -90,7 +91,7 @@ class SharedRedis:
 
 
 def _leave_impossible(told: Told, now: float) -> Told:
-    """The notes of times that there can be: of any other nothing would ever be newer."""
+    """Drops notes with impossible times, because no note would ever be newer."""
     return Told(
         [note for note in told.breakers if note.changed <= now + LONGEST_OPEN],
         [note for note in told.facts if note.until <= now + LIFETIME],
@@ -99,7 +100,7 @@ def _leave_impossible(told: Told, now: float) -> Told:
 
 
 def _shift(told: Told, seconds: float) -> Told:
-    """The same notes by another clock."""
+    """The notes with their times converted to another clock."""
 
     def moved(at: float) -> float:
         return round(at + seconds, DIGITS)

@@ -18,7 +18,7 @@ from app.gateway.failures.learned_facts import FactNote, LearnedFacts
 from app.gateway.recording.worker_files import hold, replace_file
 from app.gateway.upstream_health.health import BreakerNote, RetryNote, UpstreamHealth
 
-# Bytes of the file that are read, and entries of each kind that are kept; ours are far fewer.
+# Maximum bytes read of the file, and maximum entries kept of each kind; ours are far fewer.
 MOST_BYTES = 4 << 20
 MOST_ENTRIES = 2000
 
@@ -26,8 +26,8 @@ T = TypeVar("T")
 
 
 class RestNote(msgspec.Struct, frozen=True):
-    """A credential of a pool that its upstream limits or refuses, `until` a time of the clock; for one `tenant`, or for
-    all with None."""
+    """A credential of a pool that its upstream limits or refuses until the clock time `until`, for one `tenant`, or for
+    all if that is None."""
 
     provider: str
     credential: str
@@ -36,7 +36,7 @@ class RestNote(msgspec.Struct, frozen=True):
 
 
 class Told(msgspec.Struct):
-    """The newest word on each target, fact, credential and worker."""
+    """The newest note on each target, fact, credential and worker."""
 
     breakers: list[BreakerNote] = []
     facts: list[FactNote] = []
@@ -45,7 +45,7 @@ class Told(msgspec.Struct):
 
 
 class Upstreams(msgspec.Struct, frozen=True):
-    """What one worker knows. `pools` are the providers with several credentials."""
+    """One worker's state. `pools` are the credential pools, by provider."""
 
     health: UpstreamHealth
     facts: LearnedFacts
@@ -73,7 +73,7 @@ _decode = msgspec.msgpack.Decoder(Told).decode
 
 
 class SharedState:
-    """The file, as one worker sees it. `round` is called each second; without news it costs one look at the file."""
+    """One worker's access to the file. `round` is called every second; without news it costs one `stat` of the file."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "upstreams"
@@ -84,12 +84,12 @@ class SharedState:
 
     @property
     def ready(self) -> bool:
-        """Whether there is a folder to share, which the workers' metrics make."""
+        """Whether the shared folder exists; the workers' metrics create it."""
         return self._path.parent.is_dir()
 
     def round(self, upstreams: Upstreams, heard: Told | None = None) -> Told:
-        """Tells what is new here, and takes up what is new there; all that is known then. `heard` is what another host
-        has told. Raises OSError."""
+        """Writes what is new in this worker and takes over what is new in the file; returns the joined state. `heard`
+        is what other hosts have shared. Raises OSError."""
         own = upstreams.tell(self._worker)
         if heard is not None:
             own = join(own, heard)
@@ -115,7 +115,7 @@ class SharedState:
         return status.st_mtime_ns, status.st_ino
 
     def _read(self) -> Told:
-        """Nothing where it cannot be read, because there is none yet."""
+        """The file's state; empty if the file does not exist yet."""
         try:
             with self._path.open("rb") as file:
                 return read_told(file.read(MOST_BYTES))
@@ -127,7 +127,7 @@ class SharedState:
 
 
 def read_told(told: bytes) -> Told:
-    """Nothing where it cannot be read, because another version wrote it."""
+    """Decodes shared state; empty if it cannot be decoded because another version wrote it."""
     try:
         return _decode(told)
     except msgspec.MsgspecError:
@@ -139,7 +139,7 @@ def write_told(told: Told) -> bytes:
 
 
 def join(known: Told, own: Told) -> Told:
-    """The newer word on each."""
+    """The newer note on each subject."""
     return Told(
         _join(known.breakers, own.breakers, lambda note: note.target, lambda note: note.changed),
         _join(known.facts, own.facts, lambda note: (note.upstream, note.tenant, note.name), lambda note: note.until),
