@@ -1,1 +1,1 @@
-"""Limits the memory and time that large bodies take."""
+"""Limits the memory and time used for large bodies."""

@@ -13,19 +13,19 @@ import msgspec
 from app.errors import DragomanError, FailureKind
 
 MEGABYTE = 1024 * 1024
-# A body costs more than its own bytes while it is read, translated and sent.
+# A body uses so many times its own bytes while it is read, translated and sent.
 COST = 3
 LEAST = 32 * MEGABYTE
 MOST = 1024 * MEGABYTE
 RETRY_AFTER = "5"
-# Of the room that other tenants leave, what several bodies of one may take.
+# Share of the room left by other tenants that several bodies of one tenant may use.
 SHARE = 0.75
 
 _LIMIT_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 class NoRoom(DragomanError):
-    """Too many bytes of other requests are held right now; the same request may well be taken in a moment."""
+    """Too many bytes of other requests are held now; the same request may be accepted a moment later."""
 
     kind: FailureKind = "overloaded"
 
@@ -35,10 +35,10 @@ class NoRoom(DragomanError):
 
 
 class BodyBudget:
-    """The bytes that all requests of one worker may hold together, `most` at a time. One body alone always fits.
+    """Limits the bytes that all requests of one worker hold together to `most`. A single body always fits.
 
-    Several bodies of one tenant may take SHARE of what the others leave: whoever sends slowly, for hours, keeps nobody
-    else from sending. The empty tenant is everybody where no keys are asked for.
+    Several bodies of one tenant may use SHARE of what the others leave, so that a tenant who sends slowly, for hours,
+    does not block the others. The empty tenant stands for everybody if no keys are required.
     """
 
     def __init__(self, most: int) -> None:
@@ -51,7 +51,7 @@ class BodyBudget:
 
 
 class Hold:
-    """What one request holds of the budget."""
+    """The part of the budget that one request holds."""
 
     __slots__ = ("_budget", "_size", "_tenant")
 
@@ -61,7 +61,7 @@ class Hold:
         self._size = 0
 
     def take(self, size: int) -> None:
-        """Room for more bytes. Raises NoRoom."""
+        """Reserves room for more bytes. Raises NoRoom."""
         budget, tenant = self._budget, self._tenant
         own = budget.tenants[tenant]
         left = budget.most - (budget.taken - own)
@@ -83,17 +83,17 @@ class Hold:
 
 
 def default_budget(workers: int) -> int:
-    """What fits into the memory that is left to one of so many workers."""
+    """The budget in bytes that fits into one worker's share of the free memory."""
     return int(max(LEAST, min(MOST, _room() / workers / COST)))
 
 
 def _room() -> int:
-    """Bytes of memory that this process may still take, by the strictest of its limits."""
+    """Bytes of memory that this process may still use, by the strictest of its limits."""
     size, resident = _used()
     page = os.sysconf("SC_PAGE_SIZE")
     rooms = [os.sysconf("SC_PHYS_PAGES") * page - resident]
     for name in _LIMIT_FILES:
-        # "max" where there is no limit
+        # The file contains "max" if there is no limit.
         with contextlib.suppress(OSError, ValueError):
             rooms.append(int(Path(name).read_text()) - resident)
     for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
@@ -104,7 +104,7 @@ def _room() -> int:
 
 
 def _used() -> tuple[int, int]:
-    """The bytes of this process's address space and of its memory; nothing where the system does not tell."""
+    """The bytes of this process's address space and resident memory; zeros if the system does not report them."""
     try:
         size, resident = Path("/proc/self/statm").read_text().split()[:2]
     except OSError:

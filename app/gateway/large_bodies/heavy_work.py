@@ -1,8 +1,8 @@
-"""Runs work on large bodies in threads, beside the other requests.
+"""Runs work on large bodies in threads, so that other requests can continue.
 
-A greenlet gives way only where it waits, and reading, translating or patching waits for nothing: a megabyte of it would
-hold up everybody for as long as it takes. In a thread the interpreter itself takes turns. Only what does no I/O may be
-run so; small bodies are worked on at once, for a thread costs more than they do.
+A greenlet yields only when it waits, and parsing, translating or patching never waits: a megabyte would block all other
+requests for the whole time. Between threads the interpreter itself switches. Only work without I/O may run this way.
+Small bodies are processed directly, because a thread would cost more than the work.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ from gevent.threadpool import ThreadPool
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Bytes up to which a body is worked on at once: some milliseconds at worst.
+# Maximum bytes of a body that is processed directly: some milliseconds at worst.
 SMALL = 64 * 1024
-# More threads would only have more of them wait for the interpreter, and the other requests with them.
+# More threads would only compete for the interpreter, and delay the other requests.
 _THREADS = 2
-# How long a thread may go on when others want to; seconds.
+# Seconds that a thread may run while others wait.
 _TURN = 0.001
 
 _pools: WeakKeyDictionary[Hub, ThreadPool] = WeakKeyDictionary()
 
 
 def work_on(size: int, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """What `work` returns or raises; the other requests have their turns meanwhile if it is about many bytes."""
+    """Runs `work` and returns or raises its outcome. With more than SMALL bytes it runs in a thread, so that other
+    requests can continue."""
     if size <= SMALL:
         return work(*args, **kwargs)
     box: list[Any] = [(work, args, kwargs)]
@@ -41,12 +42,12 @@ def work_on(size: int, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) 
     try:
         raise failure
     finally:
-        del failure  # an error that this frame keeps would keep this frame, and all that was read
+        del failure  # an error kept by this frame would keep the frame and everything read alive
 
 
 def _do(box: list[Any]) -> None:
-    """What is in the box, with the outcome in its place: a thread keeps its last arguments until the next ones, and the
-    pool would write the traceback of what is raised."""
+    """Does the work in the box and puts the outcome there. A box, because a thread keeps its last arguments alive until
+    the next ones, and the pool would print the traceback of anything raised."""
     work, args, kwargs = box.pop()
     try:
         box.append((None, work(*args, **kwargs)))
@@ -55,7 +56,7 @@ def _do(box: list[Any]) -> None:
 
 
 def _pool() -> ThreadPool:
-    """One for each hub, as pools cannot be shared between them."""
+    """The pool of this hub; pools cannot be shared between hubs."""
     hub = gevent.get_hub()
     pool = _pools.get(hub)
     if pool is None:
