@@ -1,8 +1,8 @@
 """Runs responses in the background.
 
-A job is a stream that nobody reads: its events go into the ledger as they come, so that every worker can show them, and
-the response is there with its status. The job says now and then that it is alive; one that no longer does has died with
-its worker, and its response has failed.
+A job is a stream without a reader: its events are written to the ledger as they arrive, so that every worker can show
+them, and the response is stored with its status. A job regularly renews its lease; if it stops doing so it has died
+with its worker, and its response has failed.
 """
 
 from __future__ import annotations
@@ -47,20 +47,19 @@ from app.gateway.responses_api.responses_peek import peek_of
 from app.ledger import Shelf
 from app.sse import COMMENT_KEEPALIVE, DONE
 
-# Seconds between two writes of what a job's upstream has said, and between two looks of who reads along.
+# Seconds between two writes of a job's new events, and between two reads by a client that follows them.
 TICK = 0.25
-# Seconds between two signs of life of a job, and until it is taken for dead without one.
+# Seconds between two renewals of a job's lease, and until a job without one counts as dead.
 BEAT = 5.0
 LEASE = 20.0
-# Jobs of one worker at the same time: nobody's connection limits them.
+# Maximum concurrent jobs of one worker: no connections limit them.
 MOST_JOBS = 100
-# Of these, those of one tenant; where clients show no key all are one.
+# Maximum concurrent jobs of one tenant in a worker; not applied to clients without keys.
 MOST_JOBS_OF_A_TENANT = 25
 
 
 class Background:
-    """The responses that are made in the background by this worker, and what can be seen of all. `clock` gives unix
-    seconds."""
+    """Runs this worker's background responses, and shows those of all workers. `clock` returns unix seconds."""
 
     def __init__(
         self,
@@ -71,7 +70,7 @@ class Background:
         clock: Callable[[], float] = time.time,
         recorder: Recorder | None = None,
     ) -> None:
-        """`interval` is the time between pings to a client that reads along, in seconds."""
+        """`interval` is the time between pings to a client that follows the events, in seconds."""
         self._recorder = Recorder() if recorder is None else recorder
         self._gateway = gateway
         self._response_store = response_store
@@ -82,15 +81,14 @@ class Background:
         self._ticking = threading.Lock()
 
     def takes(self, client_request: ClientRequest) -> bool:
-        """Whether a request is to be answered in the background, and by the gateway: not all of its upstreams know
-        how to."""
+        """Whether the gateway must run a request in the background itself, because not all of its upstreams can."""
         if peek_of(client_request).background is not True:
             return False
         upstreams = self._gateway.resolve(client_request)
         return not all(keeps_responses(upstream) for upstream in upstreams)
 
     def begin(self, client_request: ClientRequest, record: Record) -> ClientResponse:
-        """The queued response, or a stream of what becomes of it. Raises DragomanError."""
+        """Starts a job. Returns the queued response, or a stream of its events. Raises DragomanError."""
         peek = peek_of(client_request)
         record.model, record.stream = peek.model, peek.stream is True
         if peek.store is False:
@@ -107,10 +105,10 @@ class Background:
         asked = client_request.with_body(ask_stream(client_request.body))
         asked.continuation = state = ResponseContinuation(self._response_store, asked, background=True)
         upstream = self._gateway.resolve(client_request)[0]
-        given = state.prepare(upstream)  # what cannot be continued is refused while the client still listens
+        given = state.prepare(upstream)  # refuses an invalid continuation while the client is still connected
         context = RenderContext(model=peek.model, id=asked.id, created=int(self._clock()), request=asked.request)
         job = _Job(asked, state, context, record)
-        record.operation = ""  # it is the job that asks for something
+        record.operation = ""  # the job has a record of its own as the API request
         items = [msgspec.Raw(item) for item in input_items(given.body)]
         queued = KeptResponse(response=msgspec.Raw(job.queued), input=items, alive=self._clock() + LEASE)
         self._response_store.start(asked.tenant, job.response_id, queued)
@@ -121,7 +119,7 @@ class Background:
         return ClientResponse(200, dict(JSON_HEADERS), job.queued)
 
     def replay(self, tenant: str, response_id: str, after: int = -1) -> Iterator[bytes]:
-        """The events of a response from the one behind the number `after` on, up to its end."""
+        """The events of a response after sequence number `after`, up to its end."""
         last = after
         try:
             for events in self._read(tenant, response_id):
@@ -137,7 +135,7 @@ class Background:
             yield render_break(error.failure, last + 1)
 
     def _read(self, tenant: str, response_id: str) -> Iterator[bytes]:
-        """All that is written of a response, as it is written, and pings meanwhile, until it is over."""
+        """The events of a response as they are written, with pings in between, until it is over."""
         position, heard = 0, time.monotonic()
         ended = False
         while True:
@@ -150,7 +148,7 @@ class Background:
                 return
             else:
                 kept = self._response_store.find(tenant, response_id)
-                # What is over has all its events in the ledger: they only have to be looked for once more.
+                # Once a response is over all its events are in the ledger, so one more read is enough.
                 ended = kept is None or not kept.alive
                 if not ended:
                     time.sleep(TICK)
@@ -159,7 +157,7 @@ class Background:
                     heard = time.monotonic()
 
     def cancel(self, tenant: str, response_id: str) -> bytes:
-        """The response, cancelled. Raises InvalidRequest for one that is over."""
+        """Cancels a running response and returns it. Raises InvalidRequest if it is already over."""
 
         def cancel(kept: KeptResponse) -> KeptResponse:
             cancelled = change_status(bytes(kept.response), "cancelled")
@@ -174,7 +172,7 @@ class Background:
         return bytes(kept.response)
 
     def forget(self, tenant: str, response_id: str) -> None:
-        """Ends a response that is no longer kept, and throws its events away."""
+        """Ends a response that is no longer stored, and deletes its events."""
         self._stop(tenant, response_id)
         position = 0
         while self._events.delete(tenant, f"{response_id}:{position}"):
@@ -182,11 +180,11 @@ class Background:
 
     @property
     def busy(self) -> bool:
-        """Whether a response is being made."""
+        """Whether any job is running."""
         return bool(self._jobs)
 
     def finish(self, seconds: float) -> None:
-        """Waits until all is over, `seconds` at most; what is left then has failed."""
+        """Waits at most `seconds` for all jobs to end; any left then are marked as failed."""
         end = time.monotonic() + seconds
         while self._jobs and time.monotonic() < end:
             time.sleep(TICK)
@@ -196,7 +194,7 @@ class Background:
                 self._response_store.change_running(*job.place, as_lost)
 
     def _start(self, job: _Job) -> None:
-        """Threads, which are greenlets under gevent, because a job outlives the request that began it."""
+        """Starts threads (greenlets under gevent), because a job outlives the request that began it."""
         with self._ticking:
             idle = not self._jobs
             self._jobs[job.place] = job
@@ -227,15 +225,15 @@ class Background:
             record.write()
 
     def _tick(self) -> None:
-        """Writes down what the jobs have heard, as long as there are any."""
+        """Writes the jobs' new events to the ledger, as long as there are jobs."""
         while True:
             time.sleep(TICK)
             for place, job in list(self._jobs.items()):
-                over = job.over  # before the writing: what comes after that is written the next time
+                over = job.over  # read before writing: later events are written next time
                 try:
                     self._write(job, over)
                 except LedgerUnavailable:
-                    continue  # it has said so in the log; what was heard waits for it
+                    continue  # the ledger has logged it; the events wait for the next round
                 if over:
                     del self._jobs[place]
             with self._ticking:
@@ -257,8 +255,8 @@ class Background:
 
 
 class _Job:
-    """One response that is being made. `heard` are events as they came, `unwritten` those that are about to be
-    written; `written` counts the writes."""
+    """One running response. `heard` are its events as they arrived, `unwritten` those about to be written; `written`
+    counts the writes."""
 
     def __init__(
         self, client_request: ClientRequest, state: ResponseContinuation, context: RenderContext, record: Record
@@ -281,7 +279,7 @@ class _Job:
         self._ended: KeptResponse | None = None
 
     def listen(self, answer: ClientResponse) -> None:
-        """Takes the events as they come, until the end or until nobody wants them any more."""
+        """Takes the events as they arrive, until the end or until the job is stopped."""
         parts = iter((answer.body,)) if isinstance(answer.body, bytes) else answer.body
         for part in parts:
             if self.stopped:
@@ -294,13 +292,13 @@ class _Job:
             close()
 
     def fail(self, error: DragomanError) -> None:
-        """Ends the response before its upstream has said anything."""
+        """Ends the response with an error, before its upstream has answered."""
         renderer = StreamRenderer(self._context)
         self.heard.append(renderer.feed([Failed(error.failure)]))
         self._ended = self._state.conclude(renderer.response)
 
     def report(self, kept: KeptResponse, alive: float) -> KeptResponse:
-        """What is to be kept of the response now."""
+        """The stored form of the response now; `alive` is the end of the renewed lease in unix seconds."""
         if self._ended is not None and self.over:
             return self._ended
         if not self.begun:

@@ -1,4 +1,4 @@
-"""Compacts a history: natively where the upstream can, else by a summary."""
+"""Compacts a history: natively if the upstream can, otherwise by a summary."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.gateway.responses_api.responses import answer_continued
 
 
 def compact(gateway: Gateway, store: ResponseStore, client_request: ClientRequest, record: Record) -> ClientResponse:
-    """Raises DragomanError."""
+    """Answers a compaction request. Raises DragomanError."""
     if client_request.peek.stream:
         raise InvalidRequest("stream: a compaction cannot be streamed", param="stream")
     upstreams = gateway.resolve(client_request)

@@ -1,7 +1,7 @@
 """Stores conversations.
 
-They are kept here for every upstream, also for those that know such conversations themselves: a request gives them
-their items.
+The gateway stores them for every upstream, even those that support conversations themselves: each request sends the
+items along.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ _decoder = msgspec.json.Decoder(Conversation)
 
 
 class Conversations:
-    """The conversations of all tenants; each sees its own. Methods that take a client's words raise InvalidRequest,
-    all raise LedgerUnavailable, and NotFound for what is not there."""
+    """The conversations of all tenants; each tenant sees only its own. All methods raise LedgerUnavailable; those that
+    read client input raise InvalidRequest, and those that need an existing conversation or item NotFound."""
 
     def __init__(self, ledger: Ledger, clock: Callable[[], float] = time.time) -> None:
         self._shelf = ledger.conversations
@@ -59,14 +59,14 @@ class Conversations:
         return None if kept is None else _decoder.decode(kept)
 
     def append(self, tenant: str, conversation_id: str, items: Sequence[bytes]) -> list[bytes]:
-        """Adds items at the end; answers them with their ids."""
+        """Appends items; returns them with their ids."""
         named = identify_items(new_id(), items)
         added = [msgspec.Raw(item) for item in named]
         self._change(tenant, conversation_id, lambda kept: _replace(kept, items=[*kept.items, *added]))
         return named
 
     def create(self, tenant: str, body: bytes) -> ClientResponse:
-        """`body` may be empty."""
+        """Creates a conversation. `body` may be empty."""
         body = body or b"{}"
         items = [msgspec.Raw(item) for item in identify_items(new_id(), read_items(body))]
         kept = Conversation(int(self._clock()), read_metadata(body), items)
@@ -78,7 +78,7 @@ class Conversations:
         return _show(conversation_id, self._require(tenant, conversation_id))
 
     def describe(self, tenant: str, conversation_id: str, body: bytes) -> ClientResponse:
-        """Gives it other metadata."""
+        """Replaces the conversation's metadata."""
         metadata = read_metadata(body)
         kept = self._change(tenant, conversation_id, lambda kept: _replace(kept, metadata=metadata))
         return _show(conversation_id, kept)
@@ -101,7 +101,7 @@ class Conversations:
         return _found(item)
 
     def delete_item(self, tenant: str, conversation_id: str, item_id: str) -> ClientResponse:
-        """Answers the conversation without the item."""
+        """Deletes an item and returns the conversation."""
 
         def change(kept: Conversation) -> Conversation:
             item = kept.find(item_id)

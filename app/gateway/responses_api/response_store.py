@@ -1,8 +1,8 @@
-"""Stores responses and continues from them.
+"""Stores responses and continues them.
 
-An upstream that keeps responses itself is left to it: its ids pass untouched. For every other upstream the gateway
-keeps them, under the id that the client sees, and gives the upstream the whole history each time. Conversations, and
-responses that are made in the background, are the gateway's own unless all upstreams of the route keep them.
+If an upstream stores responses itself, its ids pass untouched. For every other upstream the gateway stores them, under
+the id that the client sees, and sends the whole history each time. The gateway stores conversations itself, and also
+background responses unless all upstreams of the route store them.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from app.routing.router import Upstream
 
 
 class KeptResponse(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A response that was given to a client. One with a `provider` is kept by that provider's own server, and only
-    its owner is known here; of any other `response` is the whole object, `input` all items that it answered.
+    """A response that was given to a client. With a `provider`, it is stored by that provider's server, and only its
+    owner is known here. Otherwise `response` is the whole object and `input` all items that it answered.
 
-    One that is still being made, in the background, has a time until which it is `alive`, in unix seconds: its worker
-    puts that off again and again.
+    For a running background response, `alive` is the end of its lease in unix seconds, which its worker keeps renewing;
+    otherwise it is 0.
     """
 
     provider: str | None = None
@@ -65,7 +65,7 @@ _LOST = Failure(
 
 
 class ResponseStore:
-    """What is remembered of responses, for each tenant apart. `clock` gives unix seconds."""
+    """The stored responses, separately for each tenant. `clock` returns unix seconds."""
 
     def __init__(self, ledger: Ledger, clock: Callable[[], float] = time.time) -> None:
         self._shelf = ledger.responses
@@ -73,14 +73,14 @@ class ResponseStore:
         self.conversations = Conversations(ledger, clock)
 
     def begin(self, client_request: ClientRequest) -> ResponseContinuation | None:
-        """The state of a request; None for one that neither continues anything nor is to be kept."""
+        """The continuation of a request; None if it continues nothing and its response is not stored."""
         peek = peek_of(client_request)
         if peek.store is False and not peek.previous_response_id and peek.conversation is None:
             return None
         return ResponseContinuation(self, client_request)
 
     def find(self, tenant: str, response_id: str) -> KeptResponse | None:
-        """Raises LedgerUnavailable."""
+        """The stored response, or None. Raises LedgerUnavailable."""
         found = self._shelf.get(tenant, response_id)
         if found is None:
             return None
@@ -88,16 +88,16 @@ class ResponseStore:
         return as_lost(kept) if 0 < kept.alive < self._clock() else kept
 
     def keep(self, tenant: str, response_id: str, kept: KeptResponse) -> None:
-        """A ledger that fails has said so in the log; the client gets its answer all the same."""
+        """Stores a response. If the ledger fails, it has logged that, and the client still gets its answer."""
         with contextlib.suppress(LedgerUnavailable):
             self.start(tenant, response_id, kept)
 
     def start(self, tenant: str, response_id: str, kept: KeptResponse) -> None:
-        """As `keep`, but raises LedgerUnavailable."""
+        """Like `keep`, but raises LedgerUnavailable."""
         self._shelf.put(tenant, response_id, msgspec.json.encode(kept))
 
     def change_running(self, tenant: str, response_id: str, change: Callable[[KeptResponse], KeptResponse]) -> bool:
-        """Changes a response that is still being made; whether there is one. Raises LedgerUnavailable."""
+        """Changes a running response; returns False if there is none. Raises LedgerUnavailable."""
 
         def change_kept(found: bytes) -> bytes | None:
             kept = _kept_decoder.decode(found)
@@ -106,12 +106,12 @@ class ResponseStore:
         return self._shelf.update(tenant, response_id, change_kept) is not None
 
     def forget(self, tenant: str, response_id: str) -> bool:
-        """Raises LedgerUnavailable."""
+        """Deletes a response; returns False if there is none. Raises LedgerUnavailable."""
         return self._shelf.delete(tenant, response_id)
 
 
 class ResponseContinuation:
-    """The state of one request: what it continues, and whether its answer is kept."""
+    """The state of one request: what it continues, and whether its answer is stored."""
 
     def __init__(
         self, response_store: ResponseStore, client_request: ClientRequest, *, background: bool = False
@@ -130,13 +130,13 @@ class ResponseContinuation:
 
     @property
     def adopted(self) -> bool:
-        """Whether the answer must be one of the gateway's own, as no upstream could have given it."""
+        """Whether the answer must be rewritten as the gateway's own, since no upstream could have given it."""
         return self._background or self._conversation is not None
 
     def prepare(self, upstream: Upstream) -> ClientRequest:
-        """The request as it goes to one upstream, with its history where that upstream does not know it.
+        """The request for one upstream, with the history added if that upstream does not know it.
 
-        Raises InvalidRequest or NotFound for an id that does not exist (any more), LedgerUnavailable.
+        Raises InvalidRequest or NotFound for an id that does not (or no longer) exist, LedgerUnavailable.
         """
         self._look_up()
         self._asked = self._client_request
@@ -152,7 +152,7 @@ class ResponseContinuation:
         return self._asked
 
     def watch(self, started: StartedResponse) -> StartedResponse:
-        """The answer, such that it is kept before its client sees the end of it."""
+        """Wraps the answer so that it is stored before the client sees its end."""
         upstream = started.upstream
         if not self._store or self._background or (self._is_keeper(upstream) and not self._client_request.tenant):
             return started
@@ -165,7 +165,7 @@ class ResponseContinuation:
         return started
 
     def keep(self, response: bytes | None, upstream: Upstream) -> None:
-        """Keeps a whole response object; None, or one that failed, is not kept."""
+        """Stores a whole response object. None, and failed or cancelled responses, are not stored."""
         response_id = find_id(response) if response is not None else None
         if response is None or response_id is None:
             return
@@ -174,10 +174,10 @@ class ResponseContinuation:
         self._response_store.keep(self._client_request.tenant, response_id, kept)
 
     def conclude(self, response: bytes) -> KeptResponse:
-        """What is to be kept of a response, which also becomes part of its conversation."""
+        """The stored form of a response. Also appends the request's new items and the response to its conversation."""
         if self._place is not None and self._conversation is not None and find_id(response) is not None:
             said = new_items(self._conversation.history, input_items(self._client_request.body))
-            # Whoever deleted the conversation meanwhile, or has a ledger that fails, gets the answer all the same.
+            # If the conversation was deleted meanwhile, or the ledger fails, the client still gets its answer.
             with contextlib.suppress(NotFound, LedgerUnavailable):
                 place = self._response_store.conversations
                 place.append(self._client_request.tenant, self._place, [*said, *output_items(response)])
@@ -185,7 +185,7 @@ class ResponseContinuation:
         return KeptResponse(response=msgspec.Raw(response), input=items)
 
     def _look_up(self) -> None:
-        """What the request continues, once for all upstreams that are tried."""
+        """Looks up what the request continues, once for all upstreams that are tried."""
         if self._looked:
             return
         if self._previous is not None:
@@ -203,7 +203,7 @@ class ResponseContinuation:
     def _continue(self, previous: str, upstream: Upstream) -> None:
         kept = self._continued
         if kept is None or kept.provider is not None:
-            # Without client keys the upstream's own word on the id is enough.
+            # Without client keys the upstream alone decides whether the id is valid.
             known = kept is None and not self._client_request.tenant
             if not self._is_keeper(upstream) or not (known or (kept and kept.provider == upstream.provider.name)):
                 raise not_found(previous)
@@ -213,7 +213,7 @@ class ResponseContinuation:
                 f"Previous response with id '{previous}' is not complete, so it cannot be continued.",
                 param="previous_response_id",
             )
-        # A passthrough sends what it is given; a translation leaves the id out by itself, and echoes it.
+        # A passing request is sent as it is; a translation omits the id by itself, and echoes it in the reply.
         passes = (
             upstream.capabilities.dialect == NAME and not upstream.rewrites(upstream.capabilities) and not self.adopted
         )
@@ -221,18 +221,18 @@ class ResponseContinuation:
         self._asked = self._client_request.with_body(body)
 
     def _is_keeper(self, upstream: Upstream) -> bool:
-        """Whether the upstream's server keeps the response, for it gave the client its id."""
+        """Whether the upstream's server stores the response, having given the client its id."""
         return not self.adopted and keeps_responses(upstream)
 
 
 def as_lost(kept: KeptResponse) -> KeptResponse:
-    """A response whose worker is gone before it was whole."""
+    """Marks a response as failed because its worker died before it was complete."""
     failed = change_status(bytes(kept.response), "failed", _LOST)
     return msgspec.structs.replace(kept, response=msgspec.Raw(failed), alive=0.0)
 
 
 def keeps_responses(upstream: Upstream) -> bool:
-    """Whether the upstream's server is the one that gave the client its ids, and keeps what is behind them."""
+    """Whether the upstream's server gives the client its ids and stores the responses."""
     if upstream.capabilities.dialect != NAME or upstream.rewrites(upstream.capabilities):
         return False
     capabilities = upstream.capabilities

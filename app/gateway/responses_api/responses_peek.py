@@ -1,4 +1,4 @@
-"""Reads what a Responses request continues from, and whether it is stored."""
+"""Reads what a Responses request continues, and whether its response is stored."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.gateway.peek import Peek, peek_body
 
 
 class ResponsesPeek(Peek):
-    """The fields hold whatever the client sent; what they may be is judged where they are used."""
+    """The fields hold whatever the client sent; they are validated where they are used."""
 
     names: ClassVar[tuple[str, ...]] = ("previous_response_id", "conversation")
 
@@ -27,7 +27,7 @@ PEEK_RESPONSES = peek_body(ResponsesPeek)
 
 
 def peek_of(client_request: ClientRequest) -> ResponsesPeek:
-    """Raises InvalidRequest as `ClientRequest.peek` does."""
+    """The request's peek, as a ResponsesPeek. Raises InvalidRequest as `ClientRequest.peek` does."""
     peek = client_request.peek
     assert isinstance(peek, ResponsesPeek), "an endpoint of the Responses API reads its requests with PEEK_RESPONSES"
     return peek

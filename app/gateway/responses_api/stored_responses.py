@@ -22,7 +22,7 @@ from app.transport import Exchange
 
 Action = Literal["retrieve", "delete", "cancel", "input_items"]
 
-# Method and path of each, behind the response's own.
+# Method of each action, and its path after the response's own.
 REQUESTS: dict[Action, tuple[str, str]] = {
     "retrieve": ("GET", ""),
     "delete": ("DELETE", ""),
@@ -32,7 +32,7 @@ REQUESTS: dict[Action, tuple[str, str]] = {
 
 
 class StoredResponses:
-    """Responses that are kept here, and the providers that keep their own."""
+    """Answers from the responses stored here, or relays to the providers that store their own."""
 
     def __init__(
         self, response_store: ResponseStore, background: Background, providers: Mapping[str, Provider]
@@ -48,8 +48,8 @@ class StoredResponses:
     def answer(
         self, action: Action, tenant: str, response_id: str, query: Mapping[str, str], provider: str | None = None
     ) -> ClientResponse:
-        """`provider` is the one that the request's path names. Raises DragomanError; NotFound also for a response of
-        another tenant."""
+        """Performs an action on a response. `provider` is the one named in the request's path. Raises DragomanError;
+        NotFound also for another tenant's response."""
         kept = self._response_store.find(tenant, response_id)
         if kept is not None and kept.provider is None:
             return self._answer_kept(action, tenant, response_id, query, kept)
@@ -87,7 +87,8 @@ class StoredResponses:
                 return _found(list_items(identify_items(response_id.removeprefix("resp_"), kept.items), query))
 
     def _find_keepers(self, kept: KeptResponse | None, tenant: str, provider: str | None) -> list[Provider]:
-        """Who may know a response that is not here. A tenant's are all on record; without tenants nothing is."""
+        """The providers that may have a response that is not stored here. A tenant's responses are all recorded here;
+        without tenants, those that a provider stores are not."""
         if kept is not None:
             return [self._keepers[kept.provider]] if kept.provider in self._keepers else []
         if tenant:
@@ -103,7 +104,7 @@ def _read_after(query: Mapping[str, str]) -> int:
 
 
 def _relay(keeper: Provider, action: Action, response_id: str, query: Mapping[str, str]) -> ClientResponse | None:
-    """The upstream's own answer; None if it does not know the response. Raises DragomanError."""
+    """The upstream's answer; None if it does not know the response. Raises DragomanError."""
     method, path = REQUESTS[action]
     exchange = keeper.reach(method, f"/{quote(response_id, safe='')}{path}", urlencode(query))
     streamed = False
