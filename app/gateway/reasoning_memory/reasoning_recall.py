@@ -1,4 +1,4 @@
-"""Restores stored reasoning in one request, and stores that of its reply."""
+"""Restores stored reasoning in one request, and stores the reasoning of its reply."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from app.gateway.reasoning_memory.reasoning_store import Keys, Owner, ReasoningS
 from app.gateway.replies.observed_stream import ObservedStream
 from app.sse import SseDecoder
 
-# How a body says past reasoning that is not empty, under any of its names.
+# Past reasoning in a body that is not empty, under any of its names.
 _SENT = re.compile(rb'"(?:reasoning_content|reasoning|reasoning_details|thinking_blocks)"\s*:\s*(?:"[^"]|\[\s*[^\]\s])')
-# How it says what signs a call.
+# The field with a call's signature.
 _SIGNED = b'"extra_content"'
 _CALLS, _REASONING = b'"tool_calls"', b'"reasoning'
 
 
 class ReasoningRecall:
-    """The kept reasoning as one request uses it: that of its own tenant and upstream."""
+    """The stored reasoning that one request may use: only its own tenant's, at its own upstream."""
 
     def __init__(
         self, reasoning_store: ReasoningStore, client_request: ClientRequest, upstream: str, capabilities: Capabilities
@@ -46,22 +46,22 @@ class ReasoningRecall:
         )
 
     def restore_reasoning(self, request: Request) -> tuple[Request, tuple[StageMaker, ...]]:
-        """The request with the reasoning that its client left out, and the stage through which its answer must go."""
+        """The request with the reasoning that its client left out, and the stages that must observe its answer."""
         if not _is_of_use(request, self._capabilities) or keeps_reasoning(request, self._owner):
             return request, ()
         listener = partial(ReasoningObserver, self._reasoning_store, self._owner, request.turns)
         return self._reasoning_store.recall(request, self._owner), (listener,)
 
     def observe_stream(self, stream: StreamPassthrough) -> StreamPassthrough:
-        """A stream that passes, and is listened to."""
+        """Wraps a passing stream so that its reasoning is stored."""
         return ObservedStream(stream, PassingObserver(stream, self._observe).look)
 
     def observing_stage(self) -> Stage:
-        """A stage for an answer that would pass, but came in another form than its client asked for."""
+        """A stage for an answer that would pass, but came as a stream instead of whole or the reverse."""
         return ObservingStage(self._observe)
 
     def observe_body(self, body: bytes) -> None:
-        """Has the reasoning of a whole answer that passes remembered."""
+        """Stores the reasoning of a whole answer that passes."""
         if _CALLS in body:
             with contextlib.suppress(DragomanError):
                 self._observe(unfold(openai_chat.parse_response(body)))
@@ -72,14 +72,14 @@ class ReasoningRecall:
 
 
 class ReasoningObserver:
-    """A stage that changes nothing, and has the reasoning before a call remembered."""
+    """A stage that changes nothing and stores the reasoning before tool calls."""
 
     def __init__(self, reasoning_store: ReasoningStore, owner: Owner, turns: Sequence[Turn]) -> None:
         self._reasoning_store = reasoning_store
         self._owner = owner
         self._turns = turns
         self._heard: list[Event] = []
-        self._places: dict[int, int] = {}  # of the thoughts, by their block's index
+        self._places: dict[int, int] = {}  # of the reasoning blocks, by index
         self._said = False
         self._calls: list[ToolCall] = []
 
@@ -121,7 +121,7 @@ class ReasoningObserver:
 
 
 class ObservingStage:
-    """A stage that changes nothing, for an answer whose events come all at once."""
+    """A stage that changes nothing, for an answer whose events arrive all at once."""
 
     def __init__(self, observe_body: Callable[[Sequence[Event]], None]) -> None:
         self._observe = observe_body
@@ -132,7 +132,8 @@ class ObservingStage:
 
 
 class PassingObserver:
-    """Reads what of a stream that passes thinks and calls, at its end, before the client gets that."""
+    """Collects the events of a passing stream that contain reasoning or calls, and reads them at its end, before the
+    client gets that end."""
 
     def __init__(self, stream: StreamPassthrough, observe_body: Callable[[Sequence[Event]], None]) -> None:
         self._stream = stream
@@ -155,8 +156,8 @@ class PassingObserver:
 
 
 def passes_silently(client_request: ClientRequest, capabilities: Capabilities) -> bool:
-    """Whether a Chat request that passes comes from a client that keeps no reasoning, or has not had to yet, and goes
-    to an upstream that refuses calls without it. Other upstreams get what the client sent, and nothing else."""
+    """Whether a passing Chat request contains no past reasoning (its client does not keep it, or has none yet) and goes
+    to an upstream that refuses calls without it. Other upstreams get exactly what the client sent."""
     body = client_request.body
     if not may_pass_silently(client_request, capabilities) or body.find(b'"tools"') < 0:
         return False
@@ -166,19 +167,19 @@ def passes_silently(client_request: ClientRequest, capabilities: Capabilities) -
 
 
 def may_pass_silently(client_request: ClientRequest, capabilities: Capabilities) -> bool:
-    """Whether `passes_silently` may be true of any request of this client to this upstream."""
+    """Whether `passes_silently` may be true for any request of this client to this upstream."""
     demands = bool(capabilities.unsigned_call) or capabilities.reasoning_required
     return client_request.dialect.TRAITS.forgets_reasoning and demands
 
 
 def may_forget(client_request: ClientRequest, capabilities: Capabilities) -> bool:
-    """Whether the client is likely not to send past reasoning. Dialects other than Chat have a place for it, but their
-    clients drop what belongs to a call alone, as a signature does that some upstreams demand with it."""
+    """Whether the client probably does not send past reasoning. Dialects other than Chat have a field for it, but their
+    clients drop what belongs to a single call, such as the signature that some upstreams demand."""
     return client_request.dialect.TRAITS.forgets_reasoning or bool(capabilities.unsigned_call)
 
 
 def _is_of_use(request: Request, capabilities: Capabilities) -> bool:
-    """Whether the upstream has a use for past reasoning."""
+    """Whether past reasoning is of use for this request and upstream."""
     if not request.tools or not request.turns:
         return False
     return capabilities.reasoning_replay != "none" or capabilities.dialect in capabilities.proofs

@@ -1,8 +1,8 @@
 """Stores reasoning for clients that do not send it back.
 
-Some models want what they thought before a tool call back with the call's result, or answer worse without it; plain
-Chat clients drop all fields that they do not know. It is kept in this worker's memory and, for other workers and after
-a restart, in the ledger. What is nowhere (any more) is missing as it would be without this file: nothing fails.
+Some models need the reasoning before a tool call back with the call's result, or answer worse without it; plain Chat
+clients drop all fields that they do not know. It is stored in this worker's memory and, for other workers and after a
+restart, in the ledger. Reasoning that is not (or no longer) stored is simply missing: nothing fails.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from app.conversation.thoughts import Thought, weave
 from app.errors import LedgerUnavailable
 from app.ledger import REASONING_LIFETIME, Shelf
 
-# The most that a worker has in memory, in bytes.
+# Maximum bytes that a worker keeps in memory.
 MOST_BYTES = 16 * 1024 * 1024
-# Seconds for which it is remembered that there is nothing in the ledger: another worker may answer the same again.
+# Seconds for which a miss in the ledger is remembered; not longer, because another worker may store it later.
 MISS_LIFETIME = 300.0
-# Seconds for which a ledger that failed is not read: an answer without old reasoning is better than a late one.
+# Seconds for which a failed ledger is not read: an answer without old reasoning is better than a late one.
 REST = 10.0
-# What an entry takes beside its text and its proofs.
+# Bytes of an entry in addition to its text and proofs.
 OVERHEAD = 500
 
 Thoughts = tuple[Thought, ...]
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """Whose reasoning it is: of use, and shown, to this tenant at this upstream alone. What is not `lasting` never
-    leaves the worker's memory. `proven`: to this upstream reasoning without a proof is nothing."""
+    """Whose reasoning it is: used only for this tenant at this upstream. Unless `lasting`, it never leaves the worker's
+    memory. `proven`: this upstream has no use for reasoning without a proof."""
 
     tenant: str
     upstream: str
@@ -50,7 +50,7 @@ class _Entry(msgspec.Struct, frozen=True):
 
 
 class _KeptThought(msgspec.Struct, frozen=True, array_like=True):
-    """`text` is a literal, for half a surrogate pair is no UTF-8."""
+    """`text` is a literal, because half a surrogate pair is not valid UTF-8."""
 
     place: int
     text: bytes
@@ -67,9 +67,9 @@ _decoder = msgspec.msgpack.Decoder(_Kept)
 
 
 class ReasoningStore:
-    """Reasoning by the conversation and the calls that it led to, the oldest forgotten first.
+    """Reasoning by the conversation and the calls that it led to; the oldest is forgotten first.
 
-    `shelf` is where it lies for all workers; without one it is this worker's alone. `clock` gives unix seconds.
+    `shelf` stores it for all workers; without one it is only in this worker's memory. `clock` returns unix seconds.
     """
 
     def __init__(self, shelf: Shelf | None = None, clock: Callable[[], float] = time.time) -> None:
@@ -80,7 +80,7 @@ class ReasoningStore:
         self._rests_until = 0.0
 
     def recall(self, request: Request, owner: Owner) -> Request:
-        """The request with the reasoning that its client left out of turns with calls."""
+        """The request with the stored reasoning added to turns with calls that lack it."""
         found = self.find(request, owner)
         if not found:
             return request
@@ -91,7 +91,7 @@ class ReasoningStore:
         return msgspec.structs.replace(request, turns=tuple(turns))
 
     def find(self, request: Request, owner: Owner) -> dict[int, Thoughts]:
-        """What is remembered of the turns that lack it, by their positions among the turns."""
+        """The stored reasoning of turns that lack it, by the turn's index."""
         reads = self._shelf is not None and owner.lasting
         if not (reads or self._entries):
             return {}
@@ -104,13 +104,13 @@ class ReasoningStore:
         return {index: known[key].thoughts for index, key in keys.items() if key in known and known[key].thoughts}
 
     def remember(self, key: bytes, thoughts: Thoughts, owner: Owner) -> None:
-        """That there were none is remembered too: then nobody has to look for them."""
+        """Stores reasoning. An empty result is remembered too, in memory only, so that it is not looked for."""
         until = self._clock() + REASONING_LIFETIME
         self._put(key, thoughts, until)
         if thoughts and owner.lasting and self._shelf is not None:
             try:
                 self._shelf.put(owner.tenant, key.hex(), _pack(thoughts, until))
-            except LedgerUnavailable:  # which the ledger's own log explains
+            except LedgerUnavailable:  # the ledger has logged it
                 self._rests_until = self._clock() + REST
 
     def _look_up(self, key: bytes, now: float) -> _Entry | None:
@@ -118,7 +118,7 @@ class ReasoningStore:
         return entry if entry is not None and entry.until >= now else None
 
     def _read(self, owner: Owner, keys: Sequence[bytes], now: float) -> dict[bytes, _Entry]:
-        """Entries for all the keys, with nothing in those that the ledger does not know; none if it fails."""
+        """Entries for all keys from the ledger, empty ones for unknown keys; no entries if the ledger fails."""
         if self._shelf is None or now < self._rests_until:
             return {}
         try:
@@ -149,14 +149,14 @@ class ReasoningStore:
 
 
 class Keys:
-    """The keys of one conversation's turns. `first` tells it from others."""
+    """Makes the keys of one conversation's turns. The `first` turn distinguishes it from others."""
 
     def __init__(self, owner: Owner, first: Turn) -> None:
         self._begun = hashlib.sha256(f"{owner.tenant} {owner.upstream}".encode())
         _add(self._begun, _words_of(first))
 
     def key_of(self, before: Turn, calls: Sequence[ToolCall]) -> bytes:
-        """What tells one turn with calls from all others. Ids alone do not: some servers count their calls from
+        """The key of a turn with calls. The calls' ids alone are not unique: some servers number their calls from
         zero."""
         digest = self._begun.copy()
         _add(digest, _words_of(before))
@@ -165,12 +165,12 @@ class Keys:
 
 
 def keeps_reasoning(request: Request, owner: Owner) -> bool:
-    """Whether the client has sent reasoning back, as far as it is of use."""
+    """Whether the client has sent back any reasoning that is of use."""
     return any(not _is_silent(turn, owner) for turn in request.turns)
 
 
 def _keys_of_silent(turns: Sequence[Turn], owner: Owner) -> dict[int, bytes]:
-    """The keys of turns with calls whose reasoning is not there, by position."""
+    """The keys of turns with calls but without reasoning, by index."""
     keys: Keys | None = None
     found: dict[int, bytes] = {}
     for index, turn in enumerate(turns):
@@ -209,7 +209,7 @@ def _pack(thoughts: Thoughts, until: float) -> bytes:
 
 
 def _unpack(value: bytes) -> tuple[Thoughts, float]:
-    """The thoughts, and until when they may be used; what another version of this program wrote may be unreadable."""
+    """The thoughts, and until when they are valid; nothing if another version wrote them and they cannot be decoded."""
     try:
         kept = _decoder.decode(value)
     except msgspec.MsgspecError:
