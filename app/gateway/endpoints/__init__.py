@@ -1,1 +1,1 @@
-"""Endpoints that take more than one generation, or none."""
+"""Endpoints that need several generations, or none."""

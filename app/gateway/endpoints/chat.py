@@ -1,4 +1,4 @@
-"""Answers Chat Completions, with one upstream request per answer where an upstream gives only one."""
+"""Answers Chat Completions, with one upstream request per answer if an upstream gives only one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.gateway.record import Record
 
 
 class ChatPeek(Peek):
-    """How many answers are wanted, in which form calls are told, and whether the conversation may be stored."""
+    """How many answers are wanted, in which form calls are rendered, and whether the conversation may be stored."""
 
     n: Any = None
     functions: msgspec.Raw = msgspec.Raw()
@@ -37,19 +37,19 @@ class ChatPeek(Peek):
 
 PEEK_CHAT = peek_body(ChatPeek)
 
-# Answers that are asked for one by one on behalf of one request.
+# Maximum answers that are requested one by one for a single request.
 MOST_ANSWERS = 8
 
 
 class _Parts(Protocol):
-    """Of the services, what is asked here."""
+    """The service used here."""
 
     @property
     def gateway(self) -> Gateway: ...
 
 
 def answer_chat(parts: _Parts, client_request: ClientRequest, record: Record) -> ClientResponse:
-    """Raises DragomanError while it can still be an HTTP status."""
+    """Answers a Chat request. Raises DragomanError while it can still be an HTTP status."""
     gateway = parts.gateway
     peek = client_request.peek
     assert isinstance(peek, ChatPeek), "the Chat endpoint reads its requests with PEEK_CHAT"

@@ -15,7 +15,7 @@ from app.gateway.messages import ClientRequest
 from app.gateway.record import Record
 from app.routing.router import Upstream
 
-# A count that takes longer is not worth waiting for; seconds.
+# Seconds after which a count is no longer worth waiting for.
 COUNT_LIMIT = 10.0
 
 
@@ -27,7 +27,7 @@ _counted = msgspec.json.Decoder(_Counted)
 
 
 def count_tokens(gateway: Gateway, client_request: ClientRequest, record: Record) -> int:
-    """Input tokens of a request: counted by the upstream where it offers that, else estimated; never 0."""
+    """The input tokens of a request: counted by the upstream if it offers that, otherwise estimated; never 0."""
     record.model = client_request.peek.model
     upstream = gateway.resolve(client_request)[0]
     client_request = gateway.with_history(client_request, upstream)
@@ -49,7 +49,7 @@ def _count(gateway: Gateway, client_request: ClientRequest, upstream: Upstream) 
 
 
 def _ask_upstream(gateway: Gateway, client_request: ClientRequest, upstream: Upstream) -> int | None:
-    """None when the upstream cannot, or will not, count: an estimate is better than an error."""
+    """The upstream's count; None if it cannot or will not count, since an estimate is better than an error."""
     capabilities = gateway.capabilities(upstream, client_request)
     try:
         attempt = open_attempt(client_request, upstream, capabilities, None, False)

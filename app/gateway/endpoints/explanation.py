@@ -15,7 +15,7 @@ from app.routing.router import Upstream
 
 
 def describe_upstream(upstream: Upstream) -> dict[str, object]:
-    """What is known of an upstream, in the order in which it is shown; secrets are masked."""
+    """What is known about an upstream, in display order; secrets are masked."""
     provider, capabilities = upstream.provider, upstream.capabilities
     told = {
         "because": upstream.matched,
@@ -36,7 +36,7 @@ def describe_upstream(upstream: Upstream) -> dict[str, object]:
 
 
 def list_quirks(upstream: Upstream) -> list[str]:
-    """What is not usual about the upstream, and which table says so."""
+    """The upstream's unusual capabilities, each with the table it comes from."""
     provider = upstream.provider
     found = find_sources(
         upstream.capabilities.dialect, upstream.model, provider.profile, provider.settings.quirks, provider.rows
@@ -45,7 +45,7 @@ def list_quirks(upstream: Upstream) -> list[str]:
 
 
 def list_learned(entry: Mapping[str, Any], model: str) -> Iterator[str]:
-    """What a running gateway has learned of a model by its refusals; `entry` is its provider's part of /health."""
+    """What a running gateway has learned from a model's refusals; `entry` is its provider's part of /health."""
     for fact in entry.get("learned", ()):
         match fact:
             case {"model": str(named), "fact": str(name), "seconds": int(seconds)} if named == model:
@@ -54,8 +54,8 @@ def list_learned(entry: Mapping[str, Any], model: str) -> Iterator[str]:
 
 
 def translate(content: bytes, upstream: Upstream) -> dict[str, object]:
-    """What the upstream would be sent for a request, and what is lost on the way; its fields tell its dialect. Raises
-    ClientError."""
+    """What would be sent to the upstream for a request, and the losses. The dialect is guessed from the request's
+    fields. Raises ClientError."""
     fields = json.loads(content)
     dialect = guess_dialect(fields)
     request = ClientRequest(dialect, content, {})

@@ -11,16 +11,16 @@ from app.errors import DragomanError
 from app.gateway.messages import ClientRequest, ClientResponse
 from app.gateway.record import Record
 
-# Requests of one client that an upstream gets at once.
+# Maximum concurrent upstream requests for one client request.
 AT_ONCE = 4
 
 
 def answer_each(
     answer: Callable[[ClientRequest, Record], ClientResponse], client_requests: Sequence[ClientRequest], record: Record
 ) -> list[bytes]:
-    """The whole answers to requests that do not stream, in order; `record` gets what they came to together.
+    """The whole answers to requests that do not stream, in order; `record` gets their totals.
 
-    Raises the first DragomanError, and lets go of the requests that still run.
+    Raises the first DragomanError, and then ends the requests that are still running.
     """
     pool = Pool(AT_ONCE)
     records = [Record(record.id, record.client) for _ in client_requests]

@@ -1,4 +1,4 @@
-"""Answers legacy Completions, with a chat request per prompt where the upstream has no completions."""
+"""Answers legacy Completions, with a chat request per prompt if the upstream does not offer completions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.gateway.record import Record
 
 
 def complete(gateway: Gateway, client_request: ClientRequest, record: Record) -> ClientResponse:
-    """Raises DragomanError."""
+    """Answers a legacy Completions request. Raises DragomanError."""
     peek = client_request.peek
     client_request.operation = "completions"
     upstreams = gateway.resolve(client_request)

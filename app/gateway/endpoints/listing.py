@@ -13,13 +13,13 @@ from app.providers.names import CLAUDE_ALIAS
 from app.providers.provider import Model, Provider
 from app.routing.router import Router, Upstream
 
-# What a model without a known date gets: the day the gateway's first list was made.
+# The creation date of models without a known one: the day of the gateway's first list.
 EPOCH = 1_735_689_600
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """One entry of the list; `id` is the name that a client sends, `target` the `provider/model` that it leads to where
-    that is another name."""
+    """One entry of the list. `id` is the name that a client sends; `target` is the `provider/model` it is routed to, if
+    that is a different name."""
 
     id: str
     display_name: str
@@ -31,7 +31,7 @@ class Listed(msgspec.Struct, frozen=True):
 
 
 class Listing:
-    """Routes and the names of presets first, then what each provider offers as `provider/model`."""
+    """Lists routes and presets' names first, then each provider's models as `provider/model`."""
 
     def __init__(self, router: Router, providers: Mapping[str, Provider]) -> None:
         self._router = router
@@ -40,8 +40,8 @@ class Listing:
     def models(
         self, provider: str | None = None, *, key: ClientKey = ANYBODY, with_aliases: bool = False
     ) -> list[Listed]:
-        """The models that a client with that key may name; `provider` is the one that the path names. `with_aliases`
-        adds the names that Claude Code's picker shows, which hides any that hold neither of two words."""
+        """The models that a client with that key may name; `provider` is the one named in the path. `with_aliases` adds
+        names for Claude Code's picker, which hides names without "claude" or "anthropic"."""
         found: dict[str, Listed] = {}
         for listed in self._find(provider, key):
             found.setdefault(listed.id, listed)
@@ -57,7 +57,7 @@ class Listing:
         return list(found.values())
 
     def problems(self, key: ClientKey = ANYBODY) -> dict[str, str]:
-        """Why the lists of some of the key's providers could not be had, by provider."""
+        """Why the model lists of some of the key's providers are not available, by provider."""
         problems: dict[str, str] = {}
         for name, provider in self._providers.items():
             if not key.may_use(name):
@@ -69,8 +69,8 @@ class Listing:
         return problems
 
     def find(self, name: str, key: ClientKey = ANYBODY) -> Listed | None:
-        """A listed model, or what another name that a request may use leads to; None for one that nothing knows, or
-        that the key may not use."""
+        """A listed model, or the model that any other valid name is routed to; None if the name is unknown or the key
+        may not use it."""
         listed = next((model for model in self.models(key=key, with_aliases=True) if model.id == name), None)
         if listed is not None:
             return listed
@@ -78,7 +78,7 @@ class Listing:
             upstream = key.choose(name, self._router.resolve_named(name))[0]
         except (NotFound, Forbidden):
             return None
-        # A preset's name is another word for a model; a route's is a model of its own.
+        # A preset's name is an alias of a model; a route is shown as a model of its own.
         shown = upstream.model if upstream.matched.startswith("preset") else name
         return _resolve(shown, upstream)
 
@@ -87,21 +87,21 @@ class Listing:
             fill_catalogues([self._providers[only]])
             yield from _offered(self._providers[only], key, "")
             return
-        # The demo stands in for a real provider, and steps back when there is one.
+        # The demo provider is listed only if there is no real one.
         providers = [p for p in self._providers.values() if not p.local] or list(self._providers.values())
         fill_catalogues(providers)
         for name in self._router.names():
             try:
                 yield _resolve(name, key.choose(name, self._router.resolve(name))[0])
             except (NotFound, Forbidden):
-                continue  # a preset's name without a provider that has its model, or not one for this key
+                continue  # no provider has the preset's model, or none that this key may use
         for provider in providers:
             if provider.has_catalogue:
                 yield from _offered(provider, key, f"{provider.name}/")
 
 
 def _resolve(name: str, upstream: Upstream) -> Listed:
-    """What a name leads to, under that name."""
+    """The entry of the model that a name is routed to, under that name."""
     provider, model = upstream.provider, upstream.model
     known = next((each for each in provider.models() if model in (each.id, provider.spell(each.id))), None)
     window, limit = (known.context_window, known.max_output) if known is not None else (None, None)
@@ -113,7 +113,7 @@ def _resolve(name: str, upstream: Upstream) -> Listed:
 
 
 def _offered(provider: Provider, key: ClientKey, before: str) -> Iterator[Listed]:
-    """What a provider offers to a key, each name with what stands before it."""
+    """The provider's models that a key may name, each prefixed with `before`."""
     if not key.may_use(provider.name):
         return
     for model in provider.models():

@@ -1,4 +1,4 @@
-"""Asks a model for one tool call, to see whether an agent could work with it."""
+"""Asks a model for one tool call, to see whether it can serve an agent."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ TOOL: dict[str, Any] = {
 }
 # Room for a model that thinks before it calls.
 MOST_TOKENS = 1024
-# Seconds, events and characters after which a stream is no answer to this question.
+# Maximum seconds, events and characters of a stream that is read as an answer.
 LONGEST, MOST_EVENTS, MOST_TEXT = 90.0, 5000, 2000
 
 
 class Answer(Struct):
-    """What came back. Times are seconds; `problem` is the gateway's sentence, with its status; `id` the request's."""
+    """What came back. Times are in seconds; `problem` is the gateway's error message, `status` its HTTP status; `id` is
+    the request's id."""
 
     id: str = ""
     upstream: str = ""
@@ -50,8 +51,8 @@ def make_request(model: str) -> dict[str, Any]:
 
 
 def read_answer(parts: Iterator[bytes], begun: float, answer: Answer, *, until_speaks: bool = False) -> Answer:
-    """Adds to `answer` what its stream says, to its end or, with `until_speaks`, to the model's first sign of life.
-    The request was sent at `begun`, by the monotonic clock."""
+    """Reads the stream into `answer`, to its end or, with `until_speaks`, to the model's first output. The request was
+    sent at `begun`, by the monotonic clock."""
     ended = False
     longest = math.inf if until_speaks else LONGEST
     for number, event in enumerate(sseclient.SSEClient(parts).events()):
@@ -70,7 +71,7 @@ def read_answer(parts: Iterator[bytes], begun: float, answer: Answer, *, until_s
 
 
 def _note(answer: Answer, event: object, *, until_speaks: bool) -> bool:
-    """Adds what an event says; whether nothing more is to be heard."""
+    """Adds an event to the answer; returns whether reading is finished."""
     match event:
         case {"type": "content_block_start"} if until_speaks:
             return True
