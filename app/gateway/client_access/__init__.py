@@ -1,1 +1,1 @@
-"""Client keys: who may ask, what each may do, and whose data is whose."""
+"""Client keys: authentication, what each key may do, and the tenant that its data belongs to."""

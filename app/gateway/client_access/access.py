@@ -1,4 +1,4 @@
-"""Authenticates clients, and guards against web pages that reach for a local server."""
+"""Authenticates clients, and protects a local server from web pages."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from app.settings.key_checks import HASH_MARK, hash_key
 from app.settings.network import is_loopback
 
 KEY_HEADERS = ("x-api-key", "api-key", "x-goog-api-key")
-# These carry the gateway's own key, or nothing that an upstream should see.
+# Headers that carry the gateway's key, or anything else that an upstream must not see.
 PRIVATE_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", *KEY_HEADERS})
 MOST_KNOWN_HOSTS = 64
 SESSION_HEADERS = ("x-claude-code-session-id", "session-id", "session_id", "x-session-id")
 MOST_QUOTED = 100
-# Methods that change nothing, which pages may use: what they get they cannot read.
+# Methods that change nothing. Pages may use them, since they cannot read the answers.
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 
 
 class Admission(NamedTuple):
-    """Who asks: `session` is the client's where it names one, `client_headers` are what providers may look at. What
-    the gateway prepares for the requests with these headers is kept in `plans`; None where they have come only once."""
+    """The admitted client. `session` is the client's session, if it names one; `client_headers` are the headers that
+    providers may see. `plans` are the plans for requests with these headers; None until the headers are repeated."""
 
     key: ClientKey
     session: str | None
@@ -47,28 +47,27 @@ class Access:
         keys: Mapping[str, KeySettings] = {},
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`keys` are those of `[keys]` by their names. `clock` tells unix time."""
+        """`keys` are the keys of `[keys]` by name. `clock` returns unix time."""
         self._clock = clock
         self._marks = marks or TenantMarks(b"")
-        # By their hashes: a look-up costs the same for one key and for thousands, and tells a stranger nothing by the
-        # time that it takes.
+        # By hash, so that a look-up takes as long for thousands of keys as for one, and its duration reveals nothing.
         self._keys: dict[str, ClientKey] = {}
         for number, key in enumerate(settings.api_keys):
             self._keys[hash_key(key)] = ClientKey(name=f"api_keys[{number}]", tenant=self._marks.mark(key))
         for name, row in keys.items():
             self._keys[hash_key(row.key)] = read_key(name, self.mark(name), row)
         self._made: Mapping[str, ClientKey] = {}
-        # Stands for these rules and keys where a decision is kept; another one takes its place when keys change.
+        # Identifies the current rules and keys in cached decisions; replaced when keys change.
         self._judge = object()
         self._hosts = frozenset(host.lower() for host in settings.allowed_hosts)
         self._origins = frozenset(settings.cors_origins)
         self._known_hosts: set[str] = set()
-        # Where a stranger's page could do something: names are checked then. A key that must be shown is no page's.
+        # Host names are checked on loopback, and wherever no key is required: a foreign page has no key.
         self._on_loopback = is_loopback(settings.host)
         self._names_matter = self._on_loopback or not self._keys
 
     def admit(self, headers: HeaderFields) -> Admission:
-        """What the headers of a request say of who asks; the same headers are looked into once. Raises Forbidden,
+        """Identifies the client by the request's headers; the result is cached for the same headers. Raises Forbidden,
         Unauthorized."""
         judge, known = headers.admission
         if judge is self._judge:
@@ -78,25 +77,25 @@ class Access:
         key = self.check_key(headers)
         session = next((headers[name] for name in SESSION_HEADERS if name in headers), None)
         admission = Admission(key, session, self.client_headers(headers))
-        if key.expires is None:  # any other is asked for the time at each request
+        if key.expires is None:  # a key that expires is checked at each request
             headers.admission = self._judge, admission._replace(plans={})
         return admission
 
     def mark(self, name: str) -> str:
-        """The tenant of a named key. It goes by the name, so that who gets a new key keeps what the old one stored."""
+        """The tenant of a named key. It depends on the name only, so that data survives a change of the key."""
         return self._marks.mark(f"keys.{name}")
 
     def take_made(self, keys: Mapping[str, ClientKey]) -> None:
-        """The keys that commands have made, by their hashes; those of the configuration go before them."""
+        """Sets the keys made by `dragoman keys`, by hash. Keys in the configuration take precedence."""
         self._made = keys
         self._judge = object()
 
     def limited_keys(self) -> list[ClientKey]:
-        """The keys with limits, those of the configuration first."""
+        """The enabled keys with limits, those of the configuration first."""
         return [key for key in (*self._keys.values(), *self._made.values()) if key.limits and not key.disabled]
 
     def find_hashed(self, tenant: str) -> dict[str, ClientKey]:
-        """The keys of a tenant that are still good, by their hashes: one that took another's place is another key."""
+        """The valid keys of a tenant, by hash, since a rotated key has the tenant of its predecessor."""
         now, found = self._clock(), {**self._made, **self._keys}
         return {digest: key for digest, key in found.items() if key.tenant == tenant and key.is_good(now)}
 
@@ -105,11 +104,11 @@ class Access:
         return bool(self._keys or self._made)
 
     def check_host(self, host: str, *, keyless: bool = False) -> None:
-        """Refuses names that a page elsewhere may have pointed at this machine (DNS rebinding).
+        """Refuses host names that a foreign page may have pointed at this machine (DNS rebinding).
 
-        An address is never such a name: a page that was called by it came from there. Beyond this machine a key makes
-        up for a name, as no page of a stranger has one; who is `keyless` must use a name of ours, or one without a dot,
-        which nobody can register. Raises Forbidden.
+        An address cannot be such a name: a page loaded by address came from that address. If the server is not bound to
+        loopback, a key makes up for an unknown name, since no foreign page has one. A `keyless` request must use one of
+        our names, or one without a dot, which nobody can register. Raises Forbidden.
         """
         if host in self._known_hosts:
             return
@@ -125,9 +124,9 @@ class Access:
             raise Forbidden(f"host {host!r} is not served here; if it should be, add it to server.allowed_hosts")
 
     def check_page(self, method: str, headers: Mapping[str, str]) -> None:
-        """Refuses what a page of another site makes its reader's browser send: any page can send a POST to a local
-        server, and needs no answer to do harm. Browsers say where a request comes from; other programs say nothing.
-        `headers` are a WSGI environment. Raises Forbidden."""
+        """Refuses requests that another site's page makes the user's browser send: any page can send a POST to a local
+        server, and needs no answer to do harm. Browsers say where a request comes from; other programs do not.
+        `headers` is a WSGI environ. Raises Forbidden."""
         if method in READING:
             return
         origin, site = headers.get("HTTP_ORIGIN"), headers.get("HTTP_SEC_FETCH_SITE")
@@ -141,7 +140,7 @@ class Access:
             )
 
     def cors_headers(self, origin: str | None) -> list[tuple[str, str]]:
-        """What lets a page of `origin` read an answer; nothing for an origin that is not configured."""
+        """The headers that let a page of `origin` read an answer; none if the origin is not configured."""
         if origin is None or not (origin in self._origins or "*" in self._origins):
             return []
         return [
@@ -154,7 +153,7 @@ class Access:
         ]
 
     def preflight_headers(self, origin: str | None) -> list[tuple[str, str]]:
-        """The answer to a browser that asks before it sends."""
+        """The headers of the answer to a browser's CORS preflight request."""
         allowed = self.cors_headers(origin)
         if not allowed:
             return []
@@ -167,8 +166,8 @@ class Access:
         ]
 
     def check_key(self, headers: Mapping[str, str]) -> ClientKey:
-        """Accepts a request when any of its headers carries a valid key, and answers with what that may do; ANYBODY
-        where none is demanded. Raises Unauthorized."""
+        """Returns the first valid key in the request's headers, or ANYBODY if no key is required. Raises
+        Unauthorized."""
         if not (self._keys or self._made):
             return ANYBODY
         given = [headers[name] for name in KEY_HEADERS if name in headers]
@@ -198,7 +197,7 @@ class Access:
         )
 
     def client_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """What providers may look at. Credentials are left only when none of them is a key of this gateway."""
+        """The headers that providers may see. Credentials are included only if this gateway requires no keys."""
         if self.demands_key:
             return {name: value for name, value in headers.items() if name not in PRIVATE_HEADERS}
         return {name: value for name, value in headers.items() if name != "cookie"}

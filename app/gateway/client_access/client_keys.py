@@ -14,17 +14,17 @@ from app.rate_limits.counts import Limit, read_limits
 from app.routing.router import Upstream
 from app.settings import KeySettings
 
-# Characters of a name that clients have chosen, in an error.
+# Maximum characters of a client's name for a model quoted in an error.
 MOST_QUOTED = 100
-# Patterns that an error names.
+# Maximum patterns listed in an error.
 MOST_NAMED = 10
 
 Role = Literal["client", "admin"]
 
 
 class ClientKey(msgspec.Struct, frozen=True, kw_only=True):
-    """`tenant` is the name under which the key's things are kept; it outlives a rotation of the key. `models` and
-    `providers` are patterns, empty where everything is allowed; `expires` is unix time."""
+    """`tenant` is the name under which the key's data is stored; it outlives a rotation of the key. `models` and
+    `providers` are patterns, empty if everything is allowed; `expires` is unix time."""
 
     name: str = ""
     tenant: str = ""
@@ -38,14 +38,14 @@ class ClientKey(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def may_manage(self) -> bool:
-        """Whether its owner may change what all use: logins. Keys without a name are those of the operator."""
+        """Whether its owner may change shared things, such as logins. Keys without a name belong to the operator."""
         return self.role == "admin" or not self.named
 
     def is_good(self, now: float) -> bool:
         return not self.disabled and (self.expires is None or now < self.expires)
 
     def check_time(self, now: float) -> None:
-        """Raises Unauthorized for a key whose time is over."""
+        """Raises Unauthorized if the key is disabled or has expired."""
         if self.disabled:
             said = f"the client key {self.name!r} is disabled; ask the operator of this gateway for another one"
             raise Unauthorized(said, code="invalid_api_key")
@@ -55,8 +55,8 @@ class ClientKey(msgspec.Struct, frozen=True, kw_only=True):
             raise Unauthorized(said, code="invalid_api_key")
 
     def choose(self, asked: str, upstreams: Sequence[Upstream]) -> list[Upstream]:
-        """Those of the upstreams of a name that the key may use. Raises NotFound for a model that is none of its
-        own, as the vendors do, and Forbidden where only the providers are."""
+        """The upstreams of a name that the key may use. Raises NotFound if it may not use the model, as the vendors do,
+        and Forbidden if it may not use the providers."""
         own = [upstream for upstream in upstreams if self.may_name(asked, upstream.label)]
         if not own:
             said = f"the client key {self.name!r} may not use the model {asked[:MOST_QUOTED]!r}; its models are "
@@ -70,7 +70,7 @@ class ClientKey(msgspec.Struct, frozen=True, kw_only=True):
         return allowed
 
     def may_name(self, asked: str, label: str) -> bool:
-        """Whether one of its patterns is for a model, by the name that was asked for or by `provider/model`."""
+        """Whether the key may use a model, by the requested name or by `provider/model`."""
         return not self.models or any(
             fnmatchcase(asked, pattern) or fnmatchcase(label, pattern) for pattern in self.models
         )
@@ -79,7 +79,7 @@ class ClientKey(msgspec.Struct, frozen=True, kw_only=True):
         return not self.providers or any(fnmatchcase(provider, pattern) for pattern in self.providers)
 
 
-# Who asks where no key is demanded.
+# The client if no key is required.
 ANYBODY = ClientKey()
 
 

@@ -1,4 +1,4 @@
-"""Derives tenant marks with a keyed hash, so that the ledger does not reveal client keys."""
+"""Derives tenant marks by a keyed hash, so that the ledger does not reveal client keys."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class TenantMarks:
         self._secret = secret
 
     def mark(self, key: str) -> str:
-        """64 hex digits for a client's key; the same for all that share the ledger."""
+        """64 hex digits for a client's key; the same in all processes that share the ledger."""
         return hmac.new(self._secret, key.encode(), hashlib.sha256).hexdigest()
 
 
 def open_tenant_marks(settings: Settings) -> TenantMarks:
-    """Marks by the secret that all who share the ledger have.
+    """Marks with a secret shared by all processes that share the ledger.
 
-    A database's URL, with its password, is one. A local ledger has a file beside it, which its owner alone can read.
-    Where none can be kept nothing is stored either, and the keys themselves have to do.
+    A database's URL, with its password, is the secret. A local ledger has a file beside it that only its owner can
+    read. If no file can be kept, nothing is stored either, and the client keys themselves serve as the secret.
     """
     if settings.ledger.url:
         return TenantMarks(hashlib.sha256(settings.ledger.url.encode()).digest())
@@ -39,7 +39,8 @@ def open_tenant_marks(settings: Settings) -> TenantMarks:
 
 
 def read_or_make_secret(path: Path) -> bytes:
-    """The secret of a file, made whole if it is not there: workers start together. Raises OSError or ValueError."""
+    """The secret in a file, which is created atomically if missing, because workers start at the same time. Raises
+    OSError or ValueError."""
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
