@@ -1,1 +1,1 @@
-"""Listens to requests and replies on the wire: the inspector's recordings and the raw log."""
+"""Observes requests and replies on the wire: the inspector's recordings and the raw log."""

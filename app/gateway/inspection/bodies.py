@@ -1,4 +1,4 @@
-"""Prepares bodies for storing: without secrets or files, and cut."""
+"""Prepares bodies for storing: masks secrets, replaces files, cuts to a maximum length."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 
 from app.logs import hide_secrets
 
-# Bytes of one body that are looked at, and characters that are kept of it.
+# Maximum bytes read of one body, and maximum characters stored of it.
 MOST_READ = 8 << 20
 MOST_KEPT = 256 * 1024
-# Where a body is still too long, its longest texts are cut to one length after the other.
+# If a body is still too long, its texts are cut to each of these lengths in turn until it fits.
 _LENGTHS = (20_000, 4000, 800, 160)
-# Encoded files: nothing else is that long without a space.
+# Base64-encoded files: nothing else is that long without a space.
 _ENCODED = re.compile(r'"(?:data:([\w.+-]{1,40}/[\w.+-]{1,60});base64,)?([A-Za-z0-9+/_-]{1024,}+={0,2})"')
 _MAGIC = (
     (b"\x89PNG", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"), (b"RIFF", "image/webp"),
     (b"%PDF", "application/pdf"), (b"PK\x03\x04", "application/zip"),
 )  # fmt: skip
-# Fields that hold a secret whatever they are in.
+# Fields that always hold a secret.
 _SECRET_FIELD = re.compile(
     r'("(?:api[-_]?key|x-api-key|access_token|refresh_token|id_token|authorization|password|passwd|client_secret|secret'
     r'|private_key|cookie|set-cookie)"\s{0,8}:\s{0,8})"(?:[^"\\]|\\.){1,8000}+"',
@@ -31,7 +31,7 @@ _SECRET_FIELD = re.compile(
 
 
 def clean_body(data: bytes) -> tuple[str, bool]:
-    """The text of a body, and whether some of it is missing."""
+    """The cleaned text of a body, and whether part of it is missing."""
     cut = len(data) > MOST_READ
     text = clean_text(data[:MOST_READ].decode("utf-8", "replace"))
     if len(text) <= MOST_KEPT:
@@ -44,14 +44,14 @@ def clean_body(data: bytes) -> tuple[str, bool]:
 
 
 def clean_text(text: str) -> str:
-    """Without secrets, and with each encoded file told by its kind, its size and its hash."""
+    """Masks secrets, and replaces each encoded file by its kind, size and hash."""
     text = _ENCODED.sub(_tell_file, text)
     text = _SECRET_FIELD.sub(r'\1"[masked]"', text)
     return hide_secrets(text)
 
 
 def spell_json(text: str) -> str:
-    """JSON for people, with its fields in order; anything else as it is."""
+    """Indents JSON for display, with its fields in their order; returns any other text unchanged."""
     try:
         return json.dumps(json.loads(text), indent=2, ensure_ascii=False, sort_keys=False)
     except (ValueError, RecursionError):
@@ -74,7 +74,7 @@ def _find_kind(encoded: str) -> str:
 
 
 def _shorten(text: str, most: int) -> str | None:
-    """JSON whose longest texts are cut, so that it is JSON still; None where that is not enough."""
+    """Cuts the texts inside JSON, so that it stays valid JSON; None if that does not make it short enough."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Decides which of a worker's requests are recorded, and hands them on to be stored."""
+"""Decides which of a worker's requests are recorded, and stores the recordings."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from app.settings import ServerSettings
 
 log = logging.getLogger("dragoman")
 
-# Bytes that wait to be kept, of all requests; what would be more is not recorded, and counted.
+# Maximum bytes held for all requests until stored; further requests are not recorded, and counted.
 MOST_HELD = 48 << 20
-# Recordings that are made fit at a time.
+# Maximum recordings prepared and stored at a time.
 MOST_AT_ONCE = 20
 
 
 class Inspector:
-    """`active` while anything is to be recorded. `lost` counts what was not recorded for want of room."""
+    """Records requests. It is `active` while there are orders; `lost` counts requests that could not be recorded or
+    stored."""
 
     def __init__(
         self, settings: ServerSettings, file: Path | None = None, clock: Callable[[], float] = time.time
@@ -41,7 +42,7 @@ class Inspector:
         self.lost = 0
 
     def take_up(self, settings: ServerSettings) -> None:
-        """What `[server] record` asks for from now on."""
+        """Applies `[server] record` of new settings."""
         self._own = order_of_settings(settings)
 
     @property
@@ -54,7 +55,7 @@ class Inspector:
         return bool(self.orders)
 
     def follow(self) -> None:
-        """One look at the orders that pages and commands have given."""
+        """Reads the orders given by pages and commands, if they changed."""
         try:
             stamp = self._file.stat().st_mtime_ns
         except OSError:
@@ -64,7 +65,7 @@ class Inspector:
             self._given = read_orders(self._file, self._clock()) if stamp is not None else []
 
     def open(self, record: Record) -> WireCopy | None:
-        """What copies a request; None for one that no order can be for. Its model is not known yet."""
+        """A copier for a request, or None if no order can match it. The request's model is not known yet."""
         key = record.key or ""
         if not any(order.is_for(key, order.model, failed=True, dice=0) for order in self.orders):
             return None
@@ -74,7 +75,7 @@ class Inspector:
         return WireCopy(self, record)
 
     def take(self, copied: WireCopy, record: Record) -> None:
-        """The request is over."""
+        """Takes the copy of a finished request, and keeps it if an order matches."""
         failed, dice = record.terminal in ("error", "upstream_cut", "stopped"), self._dice.randrange(100)
         wanted = any(order.is_for(record.key or "", record.model, failed=failed, dice=dice) for order in self.orders)
         if wanted and record.operation:
@@ -83,7 +84,7 @@ class Inspector:
             self.held -= copied.size
 
     def flush(self, accounts: AccountsThread | None, hours: int, megabytes: int) -> None:
-        """Keeps what waits; called by one loop. Raises AccountsUnavailable, and has lost it then."""
+        """Stores the waiting recordings; called by one loop. Raises AccountsUnavailable, and then the batch is lost."""
         while self._waiting:
             batch = [self._waiting.popleft() for _ in range(min(MOST_AT_ONCE, len(self._waiting)))]
             self.held -= sum(copied.size for copied, _ in batch)
@@ -104,7 +105,7 @@ class Inspector:
                 raise
 
     def describe(self) -> str | None:
-        """What is recorded now, as a sentence."""
+        """What is currently recorded, as a sentence; None if nothing is."""
         orders = self.orders
         if not orders:
             return None

@@ -1,4 +1,4 @@
-"""Recording orders, which pages and commands give to all workers through a file."""
+"""Recording orders, which pages and commands pass to all workers through a file."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from app.credentials.stores.private_files import write_private
 from app.errors import InvalidRequest
 from app.settings import ServerSettings, data_folder
 
-# Orders at a time, and the longest of them in seconds: what is recorded is forgotten to be recorded.
+# Maximum concurrent orders, and maximum duration of one in seconds, because people forget that a recording runs.
 MOST_ORDERS = 10
 LONGEST = 24 * 3600
 
 
 class RecordingOrder(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`until` is unix time, None for the setting, which has no end. `key` and `model` are patterns, empty for all; of
-    100 requests `share` are recorded, and with `only` errors those that failed."""
+    """`until` is unix time, None for the order of the settings, which has no end. `key` and `model` are patterns, empty
+    for all. `share` percent of requests are recorded, and with `only="errors"` only those that failed."""
 
     id: str
     until: float | None = None
@@ -32,7 +32,7 @@ class RecordingOrder(msgspec.Struct, frozen=True, omit_defaults=True):
     by: str = ""
 
     def is_for(self, key: str, model: str, *, failed: bool, dice: int) -> bool:
-        """`dice` is from 0 to 99, the same for all orders."""
+        """Whether the order matches a request. `dice` is a random number from 0 to 99, the same for all orders."""
         return (
             (not self.key or fnmatchcase(key, self.key))
             and (not self.model or fnmatchcase(model, self.model))
@@ -55,7 +55,7 @@ def orders_file() -> Path:
 
 
 def read_orders(file: Path, now: float) -> list[RecordingOrder]:
-    """The orders that have not ended; none where the file cannot be read."""
+    """The orders that have not ended; empty if the file cannot be read."""
     try:
         orders = _orders.decode(file.read_bytes())
     except (OSError, msgspec.MsgspecError):
@@ -66,7 +66,7 @@ def read_orders(file: Path, now: float) -> list[RecordingOrder]:
 def add_order(
     seconds: int | None, key: str = "", model: str = "", *, errors: bool = False, share: int = 100, by: str = ""
 ) -> RecordingOrder:
-    """Orders a recording of so many seconds. Raises InvalidRequest, and OSError."""
+    """Orders a recording for so many seconds. Raises InvalidRequest and OSError."""
     if seconds is None or not 0 < seconds <= LONGEST:
         raise InvalidRequest("the recording time must be a time span such as 15m, up to 24h", param="for")
     now, file = time.time(), orders_file()
@@ -80,10 +80,10 @@ def add_order(
 
 
 def write_orders(file: Path, orders: list[RecordingOrder]) -> None:
-    """Replaces the orders at once, for this user alone. Raises OSError."""
+    """Replaces the orders atomically, in a file that only this user can read. Raises OSError."""
     write_private(file, msgspec.json.encode(orders))
 
 
 def order_of_settings(settings: ServerSettings) -> list[RecordingOrder]:
-    """What `[server] record` asks for."""
+    """The order that `[server] record` asks for, if any."""
     return [] if settings.record == "off" else [RecordingOrder("settings", only=settings.record, by="settings")]

@@ -1,9 +1,9 @@
 """The raw HTTP log: what client, gateway and provider sent one another, as files for debugging.
 
-Off unless it is asked for, because it holds conversations. Four files for each request, each with head and body:
+Off by default, because it contains conversations. Each request has four files, each with head and body:
 `<id>_client_request.http`, `<id>_provider_request.http`, `<id>_provider_response.http` and
-`<id>_client_response.http`; further attempts have their number behind the id. Credentials are masked, bodies are cut,
-and the oldest files go when the folder is full.
+`<id>_client_response.http`; those of further attempts have the attempt's number after the id. Credentials are masked,
+bodies are cut, and the oldest files are removed when the folder is full.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ log = logging.getLogger("dragoman")
 
 REDACTED = "[REDACTED]"
 TRUNCATED = b"\n[TRUNCATED]"
-# What each message is called in the names of files and in `[raw_log] parts`.
+# The name of each message in file names and in `[raw_log] parts`.
 NAMES = {
     "client request": "client_request",
     "upstream request": "provider_request",
     "upstream reply": "provider_response",
     "client reply": "client_response",
 }
-# Bytes of all requests that wait to be written; what would be more is not logged, and counted.
+# Maximum bytes held for all requests until written; further requests are not logged, and counted.
 MOST_HELD = 64 << 20
-# Files written between two looks at the folder's size.
+# Files written between two checks of the folder's size.
 PRUNE_WRITES = 100
 
 
 class RawLog:
-    """The log of one worker. `lost` counts requests that were not logged, or not whole."""
+    """The log of one worker. `lost` counts requests that were not logged, or not completely."""
 
     def __init__(self, settings: RawLogSettings) -> None:
         self._settings = settings
@@ -50,7 +50,7 @@ class RawLog:
         self.lost = 0
 
     def open(self, request_id: str, path: str) -> RawFiles | None:
-        """The files of a request; None for one that is not to be logged."""
+        """The files of a request, or None if it is not to be logged."""
         settings = self._settings
         if path.startswith(settings.exclude) or (settings.include and not path.startswith(settings.include)):
             return None
@@ -60,11 +60,11 @@ class RawLog:
         return RawFiles(self, request_id, settings.parts)
 
     def take(self, files: RawFiles) -> None:
-        """The request is over."""
+        """Takes the files of a finished request."""
         self._waiting.append(files)
 
     def flush(self) -> None:
-        """Writes what is over; called by one loop."""
+        """Writes the files of finished requests; called by one loop."""
         while self._waiting:
             files = self._waiting.popleft()
             try:
@@ -84,7 +84,7 @@ class RawLog:
 
 
 class RawFiles:
-    """What is kept of one request until it is over."""
+    """The messages of one request, held in memory until it has finished."""
 
     def __init__(self, owner: RawLog, request_id: str, parts: Sequence[str]) -> None:
         self._owner = owner
@@ -98,7 +98,7 @@ class RawFiles:
         self._owner.take(self)
 
     def finish(self) -> Iterator[tuple[str, bytes]]:
-        """Names and texts of the files, without the secrets that are known and what looks like one."""
+        """Names and contents of the files, with known secrets and anything that looks like one masked."""
         for name, text in self._texts.items():
             cut = self._limits[name] < 0
             masked = hide_secrets(bytes(text).decode("utf-8", "replace")).encode()
@@ -139,7 +139,7 @@ def _make_private(folder: Path) -> None:
 
 
 def _write(path: Path, text: bytes) -> None:
-    """Conversations are nobody else's business, and a link that somebody put there is not followed."""
+    """Writes a file that only this user can read; a symbolic link at the path is not followed."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
         file.write(text)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from app.gateway.inspection.inspector import Inspector
     from app.gateway.record import Record
 
-# Bytes of one reply that are copied, events of it that are kept, and characters of each.
+# Maximum bytes copied of one message, events stored of it, and characters of each event.
 MOST_COPIED = 2 << 20
 MOST_EVENTS = 1000
 MOST_EVENT = 8000
@@ -26,7 +26,7 @@ _EVENT_END = re.compile(rb"\r?\n\r?\n")
 
 
 class Event(msgspec.Struct, frozen=True):
-    """One event of a stream: milliseconds since the request was received, its name, its data."""
+    """One event of a stream. `at` is milliseconds since the request was received."""
 
     at: int
     name: str
@@ -34,8 +34,8 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Pane(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One side of an exchange. A stream has `events`, anything else `body`; `size` is that of all bytes, of which some
-    are missing where it is `cut`."""
+    """One message of an exchange. A stream has `events`, any other message `body`. `size` is the number of all its
+    bytes; if `cut`, some are missing here."""
 
     name: str
     first: str
@@ -47,7 +47,7 @@ class Pane(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Recording(msgspec.Struct, frozen=True):
-    """All that is kept of a request. `path` is the one that the client asked at."""
+    """Everything stored of a request. `path` is the path that the client requested."""
 
     id: str
     received: float
@@ -57,7 +57,7 @@ class Recording(msgspec.Struct, frozen=True):
 
 
 class _Side:
-    """A side that is being copied: bytes with the time at which they came."""
+    """A message that is being copied: bytes with the time at which they arrived."""
 
     __slots__ = ("first", "headers", "parts", "size")
 
@@ -69,7 +69,7 @@ class _Side:
 
 
 class WireCopy:
-    """Keeps the messages of one request. Costs references to bytes that are there anyway, until `finish`."""
+    """Keeps the messages of one request. Until `finish` it only holds references to bytes that exist anyway."""
 
     def __init__(self, owner: Inspector, record: Record) -> None:
         self._owner = owner
@@ -96,7 +96,7 @@ class WireCopy:
         self._owner.take(self, self._record)
 
     def finish(self) -> Recording:
-        """Without secrets and files, and cut. Takes its time, and is to be called beside the requests."""
+        """The recording, with secrets masked, files replaced and bodies cut. Slow, so do not call it in a request."""
         record = self._record
         panes = [_make_pane(name, side) for name, side in self._sides.items()]
         order = {"client request": 0, "client reply": 3}
@@ -117,7 +117,7 @@ def _make_pane(name: str, side: _Side) -> Pane:
 
 
 def _split(parts: Sequence[tuple[int, bytes]]) -> tuple[list[Event], bool]:
-    """The events of a stream, each with the time at which its end came, and whether there are more."""
+    """The events of a stream, each with the arrival time of its end, and whether some are left out."""
     events: list[Event] = []
     kept, left = b"", MOST_KEPT
     for at, part in parts:

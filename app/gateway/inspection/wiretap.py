@@ -1,4 +1,4 @@
-"""Listens to what one request sends and receives, for the raw log, the inspector, or both."""
+"""Observes what is sent and received for one request, for the raw log, the inspector, or both."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ class Keeper(Protocol):
     "upstream reply"; those of a further attempt end in its number."""
 
     def begin(self, name: str, first: str, headers: Mapping[str, str]) -> None:
-        """A message begins: its method and URL, or its status. Is ignored for one that has begun already."""
+        """Begins a message; `first` is its method and URL, or its status. Ignored if it has already begun."""
         ...
 
     def add(self, name: str, part: bytes) -> None:
-        """A part of a message's body."""
+        """Adds a part of a message's body."""
         ...
 
     def close(self) -> None:
-        """The request is over."""
+        """Notes that the request is over."""
         ...
 
 
 class Wiretap:
-    """Tells the keepers of one request."""
+    """Passes the messages of one request to its keepers."""
 
     def __init__(self, keepers: Sequence[Keeper]) -> None:
         self._keepers = keepers
@@ -58,7 +58,7 @@ class Wiretap:
         self.add(REPLY, part)
 
     def tee(self, parts: Iterator[bytes]) -> Iterator[bytes]:
-        """The parts of a client's answer, as they pass."""
+        """Yields the parts of a client's answer, and keeps each."""
         try:
             for part in parts:
                 self.add(REPLY, part)
@@ -71,14 +71,14 @@ class Wiretap:
     def attempt(
         self, exchange: Exchange, provider: Provider, upstream_request: UpstreamRequest, credential: Credential | None
     ) -> Exchange:
-        """The exchange of one attempt, listened to."""
+        """Wraps the exchange of one attempt so that its messages are kept."""
         self._attempts += 1
         number = f" {self._attempts}" if self._attempts > 1 else ""
         headers: Mapping[str, str]
         try:
             url = provider.url(upstream_request.operation, upstream_request.model)
             headers = provider.headers(upstream_request, credential)
-        except LookupError:  # a provider that is no server
+        except LookupError:  # a provider without a server
             url, headers = provider.name, upstream_request.headers
         self.begin(f"upstream request{number}", f"POST {url}", headers)
         self.add(f"upstream request{number}", upstream_request.body)
@@ -98,14 +98,14 @@ class Wiretap:
 
 
 class Wiretaps:
-    """Opens a wiretap for each request, while anybody listens."""
+    """Opens a wiretap for each request that the raw log or the inspector wants."""
 
     def __init__(self, raw_log: RawLog | None, inspector: Inspector | None) -> None:
         self._raw_log = raw_log
         self._inspector = inspector
 
     def open(self, record: Record) -> Wiretap | None:
-        """None for a request that nobody listens to."""
+        """The wiretap of a request, or None if neither wants it."""
         files = self._raw_log.open(record.id, record.path) if self._raw_log is not None else None
         copied = self._inspector.open(record) if self._inspector is not None else None
         keepers = [keeper for keeper in (files, copied) if keeper is not None]
