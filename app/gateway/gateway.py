@@ -287,8 +287,8 @@ class Gateway:
         self, client_request: ClientRequest, record: Record, upstream: Upstream, stream: bool, sends: Sends,
         may_repeat: bool, begun: Begun | None, *, may_plan: bool,
     ) -> Obtaining[StartedResponse]:  # fmt: skip
-        """Asks one upstream. If it `may_repeat`, it tries again after failures where that duplicates no work and may
-        help. If it `may_plan`, it leaves a plan for similar requests."""
+        """Asks one upstream. With `may_repeat`, it tries again after failures if that duplicates no work and may help.
+        With `may_plan`, a success leaves a plan for similar requests."""
         provider = upstream.provider
         budget = self.health.budget(provider.name) if begun else self.health.earn(provider.name, record.started)
         session = client_request.session
@@ -439,7 +439,7 @@ def _is_needed(client_request: ClientRequest, chain: Sequence[Upstream]) -> bool
 
 
 def _sleep(seconds: float, longest: float) -> Obtaining[None]:
-    """Sleeps for so many seconds, yielding every `longest` seconds so that the client can be sent a ping."""
+    """Sleeps, yielding every `longest` seconds so that the client can be sent a ping."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         time.sleep(min(left, longest))

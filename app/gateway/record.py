@@ -180,7 +180,7 @@ class Record(msgspec.Struct, eq=False):
             self._began = None
 
     def wait(self, seconds: float) -> None:
-        """Notes that the next attempt begins after so many seconds."""
+        """Notes how long the next attempt is delayed."""
         if self.tried:
             *before, last = self.tried
             self.tried = (*before, msgspec.structs.replace(last, waited=round(seconds * 1000)))

@@ -13,7 +13,7 @@ import msgspec
 from app.errors import DragomanError, FailureKind
 
 MEGABYTE = 1024 * 1024
-# A body uses so many times its own bytes while it is read, translated and sent.
+# Memory that a body needs while it is read, translated and sent, as a multiple of its size.
 COST = 3
 LEAST = 32 * MEGABYTE
 MOST = 1024 * MEGABYTE

@@ -12,7 +12,7 @@ from app.ledger import Ledger
 from app.loops import Loop
 from app.providers.provider import Provider
 
-# A loop is stale if its last round is more than so many periods and so many seconds ago.
+# A loop is stale if its last round is longer ago than both of these: periods of the loop, and seconds.
 STALE_PERIODS, STALE_SECONDS = 10, 30.0
 # Seconds before the end of a login that cannot be renewed, and after the end of one that should have been renewed.
 LOGIN_ENDS, LOGIN_ENDED = 86_400.0, 300.0

@@ -47,7 +47,7 @@ TOLERANCES: Mapping[Fault, Tolerance] = {
 FAULT_STATUSES = frozenset({500, 502, 503, 504, 520, 521, 522, 523, 524, 529, 530})
 # Those statuses count only with these kinds: servers have answered 500 to bad requests and context overflows.
 FAULT_KINDS = frozenset({"internal", "overloaded", "timeout", "unreachable"})
-# Faults of one tenant's requests count for that tenant only, until so many tenants have met them.
+# Tenants that must meet faults before they count for all; until then they count only for the tenants that met them.
 CONFIRMING_TENANTS = 2
 # Faults that no request can have caused.
 FOR_ALL: frozenset[Fault] = frozenset({"unreachable", "gone"})

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from app.transport import Exchange
 
-# Approximate seconds between two looks for a place returned by another worker; a worker that already has its share
-# waits so many times as long.
+# Approximate seconds between two looks for a place returned by another worker, and the factor by which a worker that
+# already has its share waits longer.
 LOOK_AGAIN = 0.02
 MODESTY = 3
 _dice = random.Random()  # a separate generator, because threads use it concurrently with other users of `random`
@@ -52,7 +52,7 @@ class Ticket:
             self._called.set()
 
     def wait(self, seconds: float) -> bool:
-        """Waits at most so many seconds; returns whether the place was given."""
+        """Waits at most `seconds`; returns whether the place was given."""
         if self._called is None:
             self._called = threading.Event()
         if not self.given:

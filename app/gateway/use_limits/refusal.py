@@ -13,7 +13,7 @@ from app.conversation.traits import DialectTraits
 from app.errors import LimitReached
 from app.rate_limits.counts import DOLLAR, RING, Full, Limit
 
-# If the wait is longer than so many seconds, an automatic retry is of no use.
+# Seconds of waiting beyond which an automatic retry is of no use.
 USELESS = 600
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
