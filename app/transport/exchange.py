@@ -203,6 +203,8 @@ class SocketExchange(Exchange):
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+        if self._decoder is not None:
+            self._decoder.drop_parser()
 
     def _start(self, call: Call, *, anew: bool = False) -> None:
         """Sends the request, on a kept connection if there is one and not `anew`."""

@@ -135,6 +135,11 @@ class ReplyDecoder:
         self.complete = True
         self._release()
 
+    def drop_parser(self) -> None:
+        """Ends the parsing. The parser refers back to this object: otherwise each reply would wait for the garbage
+        collector."""
+        self._parser = None
+
     def on_message_begin(self) -> None:
         if self.complete:
             raise HttpParserError("bytes follow the reply")
@@ -257,9 +262,8 @@ class ReplyDecoder:
             )
 
     def _release(self) -> None:
-        """Drops the parser, which refers back to this object: otherwise each reply would wait for the garbage
-        collector. Raises UpstreamCut if a compressed body is incomplete."""
-        self._parser = None
+        """Frees what parsed a complete reply. Raises UpstreamCut if a compressed body is incomplete."""
+        self.drop_parser()
         if self._content is not None:
             try:
                 self._content.finish()

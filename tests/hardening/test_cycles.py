@@ -15,7 +15,7 @@ import pytest
 from tests.hardening.gateway import PATHS, Attacked, post, question, read_reply
 from tests.hardening.test_connections import worker_of
 from tests.hardening.test_upstream_replies import ANSWERS, MORE, PROVIDERS
-from tests.support.fake_upstream import FakeUpstream, json_reply, sse
+from tests.support.fake_upstream import CLOSE, FakeUpstream, json_reply, raw, sse
 
 Figure = Callable[[str, object, object], None]
 
@@ -141,4 +141,36 @@ def test_refused_requests_leave_no_cycles(client: str, gateway: Attacked, figure
     found = collect(gateway)
 
     figure("cyclic garbage of an error, worst dialect", f"{found.total() / REQUESTS:.2f} objects", "0.5 objects")
+    assert found.total() <= MOST_FOUND, found.most_common(12)
+
+
+FAILURES = {
+    "refused": json_reply({"error": {"message": "temperature: too high", "type": "invalid_request_error"}}, 400),
+    "down": json_reply({"error": {"message": "try later", "type": "api_error"}}, 503),
+    "no answer": json_reply(["nothing", "known"]),
+    "packed": raw(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\nnone", CLOSE),
+    "cut": raw(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{", CLOSE),
+}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("failure", FAILURES)
+def test_failures_of_upstreams_leave_no_cycles(
+    failure: str, stream: bool, gateway: Attacked, upstream: FakeUpstream, figure: Figure
+) -> None:
+    """A cycle through an error's traceback would keep all that was read of the reply."""
+    upstream.script(FAILURES[failure])
+    body = question("openai_chat", model=f"{PROVIDERS['anthropic_messages']}/m", **({"stream": True} if stream else {}))
+
+    def ask(count: int) -> None:
+        for _ in range(count):
+            gateway.ask(PATHS["openai_chat"], body)
+
+    ask(20)
+    collect(gateway)
+
+    ask(REQUESTS // 2)
+    found = collect(gateway)
+
+    figure("cyclic garbage of a failure, worst kind", f"{found.total() * 2 / REQUESTS:.2f} objects", "0.5 objects")
     assert found.total() <= MOST_FOUND, found.most_common(12)

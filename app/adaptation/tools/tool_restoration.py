@@ -18,6 +18,7 @@ from app.conversation.response import Response
 # Decorations that models put around a tool's name: Kimi `functions.NAME:0`, Gemini `default_api.NAME`.
 _AROUND = re.compile(r"(?:(?:functions?|tools?|default_api|default_function)[.:/])?(.*?)(?::\d{1,4})?", re.DOTALL)
 _LONGEST_NAME = 256
+_NO_JOINTS = str.maketrans("", "", "-_. ")
 
 
 class Original(msgspec.Struct, frozen=True):
@@ -88,7 +89,7 @@ class SpellCalls:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[-_. ]", "", name).casefold()
+    return name.translate(_NO_JOINTS).casefold()
 
 
 class Restore:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from functools import partial
+from typing import NoReturn
 
 from app.conversation.capabilities import Capabilities
 from app.conversation.tokens.estimate import estimate_tokens
@@ -60,23 +61,33 @@ class Recovery:
     def meet(self, error: DragomanError, attempt: Attempt, number: int, sends: Sends, *, may_repeat: bool) -> float:
         """Seconds until the next try, after try `number` failed. Raises the failure, explained, if nothing is left to
         try."""
-        error = tell_overflow(error, self.capabilities.context_window, partial(estimate, attempt))
-        self._record.end_attempt(error)
-        failure, upstream = error.failure, self._upstream
-        log.debug("request %s: attempt %d at %s failed: %s", self._record.id, number, upstream.label, failure.kind)
-        if self._renew(failure):
-            return 0.0
-        may_send = sends.made < sends.most
-        if self._switch(error, may_send=may_send) or self._repair(failure, attempt):
-            return 0.0
-        wait = find_wait(error, number, self._budget) if may_repeat and may_send else None
-        if wait is None:
+        try:
+            error = tell_overflow(error, self.capabilities.context_window, partial(estimate, attempt))
+            self._record.end_attempt(error)
+            failure, upstream = error.failure, self._upstream
+            log.debug("request %s: attempt %d at %s failed: %s", self._record.id, number, upstream.label, failure.kind)
+            if self._renew(failure):
+                return 0.0
+            may_send = sends.made < sends.most
+            if self._switch(error, may_send=may_send) or self._repair(failure, attempt):
+                return 0.0
+            wait = find_wait(error, number, self._budget) if may_repeat and may_send else None
+            if wait is None:
+                self._give_up(error, attempt)
+            self._record.wait(wait)
+            return wait
+        finally:
+            del error  # its traceback holds this frame, and all that was read of the reply with it
+
+    def _give_up(self, error: DragomanError, attempt: Attempt) -> NoReturn:
+        try:
             pause = cool_down(error)
             if pause is not None:
-                self._facts.report(upstream.label, self._client_request.tenant, COOL_DOWN, times=1, seconds=pause)
-            raise_explained(error, attempt, self._remedy or find_remedy(upstream.provider.settings.kind))
-        self._record.wait(wait)
-        return wait
+                label, tenant = self._upstream.label, self._client_request.tenant
+                self._facts.report(label, tenant, COOL_DOWN, times=1, seconds=pause)
+            raise_explained(error, attempt, self._remedy or find_remedy(self._upstream.provider.settings.kind))
+        finally:
+            del error
 
     def _renew(self, failure: Failure) -> bool:
         """Tries to renew a refused credential, once for each; returns whether there is a new one."""
