@@ -115,12 +115,16 @@ STEPS: tuple[Step, ...] = (
     Step(adapt_replay, wakes_replay),
     Step(adapt_turns, wakes_turns),
     Step(adapt_reasoning, wakes_reasoning),
-    Step(adapt_writing, lambda can: _any_if(can.think_tags) | (has.NONE if can.first_party else has.TOOLS)),
+    Step(adapt_writing, lambda can: _any_if(can.think_tags) | _tools_if(can.text_tool_calls or not can.first_party)),
 )
 
 
 def _any_if(needed: bool) -> Features:
     return has.ALWAYS if needed else has.NONE
+
+
+def _tools_if(needed: bool) -> Features:
+    return has.TOOLS if needed else has.NONE
 
 
 _Plan = tuple[tuple[Adapt, Features], ...]

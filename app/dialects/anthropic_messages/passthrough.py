@@ -131,6 +131,8 @@ class StreamPassthrough:
         return (frame.write(texts), rest) if texts and frame is not None else (b"", part)
 
     def feed(self, part: bytes) -> bytes:
+        if self._state is _State.ENDED and not self.finished:
+            return b""  # nothing may follow an error
         if self._decoder is not None:
             return self._take(self._decoder.feed(part))
         if b"\r" in part:

@@ -106,8 +106,8 @@ class Observers:
         find_transport: Callable[[], Transport],
         find_troubles: Callable[[], list[Alert]],
     ) -> list[Loop]:
-        """Begins observing in this worker. Returns the loops, which the caller must start. Outgoing calls use
-        `find_transport`; `find_troubles` returns the current alerts."""
+        """Begins observing in this worker. Returns the loops, which the caller must start. `find_transport` returns
+        what exporters and alerts are sent with, `find_troubles` the current alerts."""
         self._started = self.recorder.batched = True
         opened = {
             "traces": open_traces(environ, find_transport),
