@@ -7,12 +7,11 @@ worker can be cleared. A lock on the file, held for microseconds, makes counting
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import mmap
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from app.rate_limits.counts import PARTS, RING, Demand, Full, Limit, Taken
@@ -53,7 +52,7 @@ class CountFile:
         self._seats: Seats | None = None
 
     def take(self, demands: Sequence[Demand], now: float) -> Taken | Full:
-        with self._locked():
+        with self:
             slots = [self._find_slot(demand, now) for demand in demands]
             used = []
             for demand, slot in zip(demands, slots, strict=True):
@@ -72,7 +71,7 @@ class CountFile:
             return Taken(self, tuple(taken), tuple(used))
 
     def settle(self, taken: Taken, actual: Sequence[int], now: float) -> None:
-        with self._locked():
+        with self:
             for (demand, number), used in zip(taken.demands, actual, strict=True):
                 limit = demand.limit
                 if limit.bucket and used == demand.amount:
@@ -90,7 +89,7 @@ class CountFile:
                     self._cells[slot + _COUNTS + (newest % RING if limit.bucket else 0)] += used
 
     def look(self, demands: Sequence[Demand], now: float) -> list[int]:
-        with self._locked():
+        with self:
             return [self._look(demand, now) for demand in demands]
 
     def _look(self, demand: Demand, now: float) -> int:
@@ -204,17 +203,15 @@ class CountFile:
         self._cells[slot], self._cells[slot + 1] = place
         return slot
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+    # As a lock: counting happens between the two. Cheaper than a generator, and each request with limits counts twice.
+    def __enter__(self) -> None:
         if self._map is None or self._owner != os.getpid():
             self._open()
-        if self._file < 0:
-            yield
-            return
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
+        if self._file >= 0:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        if self._file >= 0:
             fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def _open(self) -> None:

@@ -44,21 +44,22 @@ SETTINGS: dict[str, tuple[Kind, Period]] = {
 
 class Limit(msgspec.Struct, frozen=True):
     """A limit. `most` is in requests, tokens, concurrent requests or billionths of a dollar. Requests and tokens are
-    counted over a moving window, budgets over a calendar day or month in UTC. `parallel` has no period."""
+    counted over a moving window, budgets over a calendar day or month in UTC. `parallel` has no period. `bucket`, which
+    follows from the others, is in seconds, and 0 without a moving window."""
 
     kind: Kind
     most: int
     period: Period = ""
+    bucket: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind in ("requests", "tokens"):
+            msgspec.structs.force_setattr(self, "bucket", BUCKETS[self.period])
 
     @property
     def setting(self) -> str:
         """The name of the setting that defines it."""
         return "max_parallel" if self.kind == "parallel" else f"{self.kind}_per_{self.period}"
-
-    @property
-    def bucket(self) -> int:
-        """Seconds of a bucket, or 0 without a moving window."""
-        return BUCKETS[self.period] if self.kind in ("requests", "tokens") else 0
 
     def number(self, now: float) -> int:
         """The number of the bucket, day or month that contains a time."""

@@ -24,6 +24,8 @@ STREAM_BYTES, WHOLE_BYTES = 100, 4
 _CUT = ("client_closed", "upstream_cut", "stopped")
 
 _NOTHING = Usage()
+# The kinds of limits that are counted finally in advance.
+_STANDING = {"requests"}
 
 Bill = Callable[[str, str, Usage], int | None]
 
@@ -34,10 +36,12 @@ class Reservation:
 
     __slots__ = ("_bill", "_counts", "_input", "_taken", "stands")
 
-    def __init__(self, counts: SharedCounts, taken: Taken, input_tokens: int, bill: Bill | None) -> None:
+    def __init__(
+        self, counts: SharedCounts, taken: Taken, input_tokens: int, bill: Bill | None, *, stands: bool
+    ) -> None:
         self._counts = counts
         self._taken: Taken | None = taken
-        self.stands = all(demand.limit.kind == "requests" for demand, _ in taken.demands)
+        self.stands = stands
         self._input = input_tokens
         self._bill = bill
 
@@ -113,7 +117,8 @@ class Limiter:
         taken = self.counts.take([Demand(owner.mark, limit, amounts[limit.kind]) for limit in limits])
         if isinstance(taken, Full):
             raise refuse(owner, taken, client_request.dialect.TRAITS)
-        return Reservation(self.counts, taken, usage.fresh, None if prices is None else prices.bill)
+        bill = None if prices is None else prices.bill
+        return Reservation(self.counts, taken, usage.fresh, bill, stands=kinds == _STANDING)
 
 
 def _estimate_cost(upstream: Upstream, usage: Usage, prices: Prices | None) -> int:
