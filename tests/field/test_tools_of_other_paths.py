@@ -107,7 +107,7 @@ def test_a_server_that_knows_functions_alone_gets_functions(every: Client, upstr
 
 
 ITEMS: dict[str, tuple[str, dict[str, Any], str]] = {
-    "ollama/ollama#18286": ('input[1]: unknown input item type: "agent_message"', {"type": "agent_message", "id": "a_1", "author": "/root", "recipient": "/root/c", "content": [{"type": "input_text", "text": "count them"}]}, "count them"),
+    "ollama/ollama#18286": ('input[1]: unknown input item type: "agent_message"', {"type": "agent_message", "id": "a_1", "author": "/lead", "recipient": "/lead/c", "content": [{"type": "input_text", "text": "count them"}]}, "count them"),
     "diegosouzapw/OmniRoute#13698": ("input[1] did not match any supported type", {"type": "agent_message", "id": "a_1", "author": "/root", "content": [{"type": "input_text", "text": "count them"}]}, "count them"),
     "envoyproxy/ai-gateway#2442": ("malformed request: failed to parse JSON for /v1/responses: cannot unmarshal unknown input type: agent_reasoning", {"type": "agent_reasoning", "content": "it rains"}, "it rains"),
     "envoyproxy/ai-gateway#2586": ("malformed request: failed to parse JSON for /v1/responses: cannot unmarshal unknown input type: additional_tools", {"type": "additional_tools", "role": "developer", "tools": [{"type": "function", "name": "exec", "parameters": {"type": "object"}}]}, '"exec"'),
