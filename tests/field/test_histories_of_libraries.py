@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from app.conversation.capabilities import Capabilities
-from app.dialects import openai_responses
+from app.dialects import anthropic_messages, openai_responses
+from app.errors import InvalidRequest
 from app.providers.profiles import capabilities_for
 from tests.field.pairs import ask, whole_reply
 from tests.field.translating import RESPONSES, send
@@ -148,3 +149,34 @@ def test_a_patch_that_failed_says_so_once(every: Client, upstream: FakeUpstream)
             marked,
             not marked,
         )
+
+
+FUNCTION = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+def turns_of_chat(calls: Any, result: Any) -> list[Any]:
+    called = {"role": "assistant", "content": "a", "tool_calls": calls}
+    return [{"role": "user", "content": "q"}, called, {"role": "tool", "tool_call_id": "c", "content": result}]
+
+
+@pytest.mark.parametrize(("dialect", "field"), [(openai_responses, "input"), (anthropic_messages, "messages")])
+@pytest.mark.parametrize("odd", [None, {}, 5, "x", {"id": "d", "type": "function"}])
+def test_a_call_of_chat_that_nobody_can_read_is_named_on_other_paths(dialect: Any, field: str, odd: Any) -> None:
+    body = {"model": "m", "max_tokens": 9, field: turns_of_chat([FUNCTION, odd], "r")}
+
+    with pytest.raises(InvalidRequest, match=rf"{field}\[1\].tool_calls\[1\]"):
+        dialect.parse_request(json.dumps(body).encode(), {})
+
+
+@pytest.mark.parametrize(("dialect", "field"), [(openai_responses, "input"), (anthropic_messages, "messages")])
+def test_calls_of_chat_and_what_stands_beside_their_results_arrive_on_other_paths(dialect: Any, field: str) -> None:
+    custom = {"id": "d", "type": "custom", "custom": {"name": "g", "input": "i"}}
+    result = [{"type": "tool_result", "tool_use_id": "c", "content": "r"}, {"type": "text", "text": "and this"}]
+    told = []
+    for calls in (FUNCTION, [FUNCTION, custom]):
+        body = {"model": "m", "max_tokens": 9, field: turns_of_chat(calls, result)}
+        request = dialect.parse_request(json.dumps(body).encode(), {})
+        blocks = [block for turn in request.turns for block in turn.blocks]
+        told.append([getattr(block, "name", None) or getattr(block, "text", None) for block in blocks])
+
+    assert told == [["q", "a", "f", None, "and this"], ["q", "a", "f", "g", None, "and this"]]

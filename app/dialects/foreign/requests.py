@@ -52,7 +52,8 @@ def check_fields(fields: Fields, shape: Shape) -> None:
 
 
 def mend_request(body: bytes, shape: Shape) -> bytes | None:
-    """The body in the shape of its path's dialect; None if it needs no change or is unreadable."""
+    """The body in the shape of its path's dialect; None if it needs no change or is unreadable. Raises InvalidRequest
+    for a call that no dialect has."""
     try:
         given = _any.decode(repair_surrogates(body))
         if not isinstance(given, dict):
@@ -60,7 +61,7 @@ def mend_request(body: bytes, shape: Shape) -> bytes | None:
         mended = mend_fields(given, shape)
         history = _HISTORIES[shape]
         if history in mended:
-            mended[history] = mend_turns(mended[history], shape)
+            mended[history] = mend_turns(mended[history], shape, history)
         mended = {name: value for name, value in mended.items() if value is not None or name in given}
         data = encode_body(mended)
         return data if data != encode_body(given) else None

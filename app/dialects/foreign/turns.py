@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from app.dialects.foreign.shapes import Shape
+from app.errors import InvalidRequest
 
 _MESSAGES: Shape = "messages"
 _CHAT: Shape = "chat"
@@ -61,22 +62,25 @@ class _Answered(msgspec.Struct):
 _Piece = _Said | _Called | _Answered
 
 
-def mend_turns(values: Any, shape: Shape) -> Any:
-    """A history converted to `shape`."""
+def mend_turns(values: Any, shape: Shape, field: str) -> Any:
+    """The history in `field`, converted to `shape`. Raises InvalidRequest for a call that no dialect has."""
     if isinstance(values, dict):
         values = [values]
     if not isinstance(values, list):
         return values
     mended: list[Any] = []
     calls = _OpenCalls()
-    for value in values:
+    for position, value in enumerate(values):
+        is_foreign = _is_foreign(value, shape)
+        if is_foreign:
+            _check_calls(value, f"{field}[{position}]")
         pieces = list(_read(value))
         for piece in pieces:
             if isinstance(piece, _Called):
                 calls.add(piece)
             elif isinstance(piece, _Answered):
                 calls.answer(piece, value)
-        mended.extend(_WRITERS[shape](pieces) if _is_foreign(value, shape) else [value])
+        mended.extend(_WRITERS[shape](pieces) if is_foreign else [value])
     return mended
 
 
@@ -132,6 +136,9 @@ def _read_message(role: str, value: Mapping[Any, Any]) -> Iterator[_Piece]:
     if role in _RESULT_ROLES:
         answers = [step for part in parts if isinstance(step := _read_step(part), _Answered)]
         yield from answers or [_Answered(message.get("tool_call_id") or message.get("call_id"), content)]
+        beside = [part for part in parts if not isinstance(_read_step(part), _Answered)] if answers else []
+        if beside:
+            yield _Said("user", beside)
         return
     said: list[Any] = []
     for part in parts:
@@ -145,9 +152,23 @@ def _read_message(role: str, value: Mapping[Any, Any]) -> Iterator[_Piece]:
         yield step
     if said or not (parts or calls):
         yield _Said(role, said, message)
-    for call in calls if isinstance(calls, list) else ():
+    for call in _list_calls(calls):
         if isinstance(step := _read_step(call), _Called):
             yield step
+
+
+def _list_calls(calls: Any) -> list[Any]:
+    return calls if isinstance(calls, list) else [calls] if calls else []
+
+
+def _check_calls(value: Mapping[str, Any], path: str) -> None:
+    """Raises InvalidRequest for a call that would be lost, because it is in the shape of no dialect."""
+    for number, call in enumerate(_list_calls(value.get("tool_calls"))):
+        if not isinstance(_read_step(call), _Called):
+            place = f"{path}.tool_calls[{number}]"
+            raise InvalidRequest(
+                f"{place}: a tool call is an object with id, name and arguments; correct or remove it", param=place
+            )
 
 
 def _read_step(value: Any) -> _Called | _Answered | None:
@@ -161,6 +182,8 @@ def _read_step(value: Any) -> _Called | _Answered | None:
             return _Called(value.get("id"), name, rest.get("arguments"))
         case {"type": "tool-call", "toolCallId": id, "toolName": name}:  # the AI SDK's
             return _Called(id, name, value.get("input", value.get("args")))
+        case {"type": "custom", "custom": {"name": name, **rest}}:
+            return _Called(value.get("id"), name, {"input": rest.get("input")})
         case {"name": name, "args": args}:  # LangChain's
             return _Called(value.get("id"), name, args)
         case {"type": "function" | "tool_call", "name": name}:
