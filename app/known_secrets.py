@@ -67,6 +67,7 @@ class KnownSecrets:
     """The values that must not leave. Adding one is rare and costly, searching for all is cheap."""
 
     def __init__(self) -> None:
+        self.version = 0  # another number whenever what is masked changes
         self.forget()
 
     def forget(self) -> None:
@@ -125,6 +126,7 @@ class KnownSecrets:
         return plain
 
     def _unlearn(self) -> None:
+        self.version += 1
         self._grams: _Grams = {}
         self._loose: _Grams = {}
         self._short: tuple[str, ...] = ()  # spellings too short to be found by pieces for certain
@@ -144,6 +146,7 @@ class KnownSecrets:
                     _note(loose, letters, most)
         self._grams, self._loose, self._plain_names = grams, loose, set()
         self._short = tuple(sorted(short, key=len, reverse=True))
+        self.version += 1
 
     def _mask_escaped(self, text: str) -> str:
         readings = [text]

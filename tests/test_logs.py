@@ -46,8 +46,8 @@ def test_the_lines_of_requests_are_whole_and_masked() -> None:
     log = RequestLog()
     log.open(file, as_json=True)
 
-    log.write(b'{"id":"1","model":"sk-abcdefghijkl"}')
-    log.write(b'{"id":"2"}')
+    log.tell({"id": "1", "model": "sk-abcdefghijkl"})
+    log.tell({"id": "2"})
     before = file.getvalue()
     log.flush()
 

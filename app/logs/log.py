@@ -24,6 +24,7 @@ from app.logs.files import LogFile, LogFileStream
 from app.settings import ServerSettings
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
+_LEVEL_NAMES = {level: logging.getLevelName(level).encode() for level in LEVELS.values()}
 
 # Text that looks like a credential, in case a foreign message contains one.
 _SECRET = (
@@ -140,6 +141,7 @@ class RequestLog:
 
     def __init__(self) -> None:
         self.enabled = False
+        self.for_people = False
         self.level = logging.INFO
         self._file: _Sink | None = None
         self._as_json = True
@@ -153,6 +155,7 @@ class RequestLog:
         precede it. If `colours` is not None, lines are for people at a terminal instead, with or without colours."""
         self._file = file
         self._as_json, self._colours = as_json, colours
+        self.for_people = colours is not None
         self.level = level
         self._second = 0
         self.enabled = True
@@ -166,25 +169,24 @@ class RequestLog:
         if not self.enabled or level < self.level:
             return
         if self._colours is None:
-            self.write(_encode(line), level)
+            self.write(clean_json(_encode(line)), level)
         else:
             said = describe_request(line, datetime.now(), colours=self._colours)
             self._append(hide_secrets(said).encode() + b"\n")
 
     def write(self, line: bytes, level: int = logging.INFO) -> None:
-        """Logs one JSON object. It reaches the file at the next `flush`, or when many lines wait."""
+        """Logs one clean JSON object. It reaches the file at the next `flush`, or when many lines wait."""
         now = time.time()
         if int(now) != self._second:
             self._second = int(now)
             self._prefix = _rfc3339(self._second).encode().removesuffix(b"000Z")
-        moment = b"%s%03dZ" % (self._prefix, int(now % 1 * 1000))
-        masked = _clean_json(line)
-        name = logging.getLevelName(level).encode()
+        moment = int(now % 1 * 1000)
+        name = _LEVEL_NAMES[level]
         if self._as_json:
-            rest = masked[1:] if len(masked) <= 2 else b"," + masked[1:]
-            self._append(b'{"time":"%s","level":"%s"%s\n' % (moment, name, rest))
+            rest = line[1:] if len(line) <= 2 else b"," + line[1:]
+            self._append(b'{"time":"%s%03dZ","level":"%s"%s\n' % (self._prefix, moment, name, rest))
         else:
-            self._append(b"%s %s %s\n" % (moment, name, masked))
+            self._append(b"%s%03dZ %s %s\n" % (self._prefix, moment, name, line))
 
     def _append(self, line: bytes) -> None:
         self._lines.append(line)
@@ -201,8 +203,8 @@ class RequestLog:
                 self._file.flush()
 
 
-def _clean_json(line: bytes) -> bytes:
-    """A line of JSON, whose control characters are already escaped, without secrets and odd characters."""
+def clean_json(line: bytes) -> bytes:
+    """JSON, whose control characters are already escaped, without secrets and odd characters."""
     text = line.decode("utf-8", "replace")
     clean = hide_secrets(text)
     if not clean.isascii() or "\x7f" in clean:

@@ -328,7 +328,7 @@ def test_a_log_line_can_be_neither_forged_nor_coloured(forged: str, log: io.Byte
     except ValueError as error:
         record = logging.LogRecord("x", logging.ERROR, "f", 1, "say %s", (forged,), (type(error), error, None))
 
-    request_log.write(json.dumps({"model": forged}, ensure_ascii=False).encode())
+    request_log.tell({"model": forged})
     request_log.flush()
 
     for text in (formatter.format(record), log.getvalue().decode().removesuffix("\n")):

@@ -3,27 +3,76 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+
+import msgspec
 
 from app.accounts.record import RequestRecord
 from app.errors import STATUS
-from app.logs import request_log
+from app.known_secrets import known_secrets
+from app.logs import clean_json, request_log
+
+# Maximum remembered texts that similar requests share: clients choose the names in them.
+MOST_REMEMBERED = 512
+
+_encode = msgspec.json.Encoder().encode
 
 
 class RecordLog:
-    """A sink of records. No field of a line contains bodies or credentials."""
+    """A sink of records. No field of a line contains bodies or credentials.
+
+    Searching a line for secrets costs more than all else that is done with a record. So what similar requests share is
+    searched once, and remembered until the secrets change.
+    """
+
+    def __init__(self) -> None:
+        self._remembered: dict[tuple[object, ...], tuple[bytes, bytes]] = {}
+        self._version = known_secrets.version
 
     def take(self, record: RequestRecord) -> None:
         if not request_log.enabled:
             return
         level = _level(record)
-        if level >= request_log.level:
+        if level < request_log.level:
+            return
+        if request_log.for_people:
             request_log.tell(_describe(record), level)
+        else:
+            request_log.write(self._render(record), level)
+
+    def _render(self, record: RequestRecord) -> bytes:
+        """The line as clean JSON."""
+        first, last = self._find_shared(record)
+        own = _encode(_own(record))
+        if record.upstream_request_id or record.message or record.trace or record.passed_over:
+            own = clean_json(own)
+        return b'{"id":"%s"%s,%s%s}' % (record.id.encode(), first, own[1:-1], last)
+
+    def _find_shared(self, record: RequestRecord) -> tuple[bytes, bytes]:
+        """What comes before and after the request's own values, each member with a comma before it."""
+        if known_secrets.version != self._version or len(self._remembered) >= MOST_REMEMBERED:
+            self._version = known_secrets.version
+            self._remembered.clear()
+        attempts = record.attempts
+        alike = (
+            record.method, record.path, record.dialect_in, record.dialect_out, record.model, record.target,
+            record.status, record.terminal, record.stream, len(attempts), record.session, record.key, record.agent,
+            record.peer, record.error, record.origin, attempts[-1].credential if attempts else "", record.rule,
+            record.losses, record.lowered,
+        )  # fmt: skip
+        shared = self._remembered.get(alike)
+        if shared is None:
+            shared = self._remembered[alike] = _members(_what(record)), _members(_whose(record))
+        return shared
 
 
 def _describe(record: RequestRecord) -> dict[str, object]:
-    times, usage = record.times, record.usage
-    line: dict[str, object] = {
-        "id": record.id,
+    return {"id": record.id, **_what(record), **_own(record), **_whose(record)}
+
+
+def _what(record: RequestRecord) -> dict[str, object]:
+    """What was asked of whom, and how it ended."""
+    return {
         "method": record.method,
         "path": record.path,
         "in": record.dialect_in,
@@ -34,9 +83,13 @@ def _describe(record: RequestRecord) -> dict[str, object]:
         "terminal": record.terminal,
         "stream": record.stream,
         "attempts": len(record.attempts),
-        "ttfb_ms": times.first_byte,
-        "ms": times.end,
     }
+
+
+def _own(record: RequestRecord) -> dict[str, object]:
+    """The values that differ from request to request."""
+    line: dict[str, object] = {"ttfb_ms": record.times.first_byte, "ms": record.times.end}
+    usage = record.usage
     if usage is not None:
         line["tokens_in"] = usage.input
         line["tokens_cached"] = usage.cache_read
@@ -45,25 +98,38 @@ def _describe(record: RequestRecord) -> dict[str, object]:
             line["tokens_estimated"] = True
     if record.upstream_status is not None:
         line["upstream_status"] = record.upstream_status
-    for name, value in (
-        ("trace", record.trace[3:35]),
-        ("session", record.session),
-        ("key", record.key),
-        ("agent", record.agent),
-        ("peer", record.peer),
-        ("upstream_request_id", record.upstream_request_id),
-        ("error", record.error),
-        ("origin", record.origin),
-        ("credential", record.attempts[-1].credential if record.attempts else ""),
-        ("passed_over", record.passed_over),
-        ("message", record.message),
-        ("matched", record.rule),
-        ("dropped", record.losses),
-        ("lowered", record.lowered),
-    ):
-        if value:
-            line[name] = value
+    if record.trace:
+        line["trace"] = record.trace[3:35]
+    if record.upstream_request_id:
+        line["upstream_request_id"] = record.upstream_request_id
+    if record.passed_over:
+        line["passed_over"] = record.passed_over
+    if record.message:
+        line["message"] = record.message
     return line
+
+
+def _whose(record: RequestRecord) -> dict[str, object]:
+    """Who asked, and what else similar requests share, as far as it is there."""
+    line = {
+        "session": record.session,
+        "key": record.key,
+        "agent": record.agent,
+        "peer": record.peer,
+        "error": record.error,
+        "origin": record.origin,
+        "credential": record.attempts[-1].credential if record.attempts else "",
+        "matched": record.rule,
+        "dropped": record.losses,
+        "lowered": record.lowered,
+    }
+    return {name: value for name, value in line.items() if value}
+
+
+def _members(line: Mapping[str, object]) -> bytes:
+    """The members of an object as clean JSON, each with a comma before it."""
+    inner = clean_json(_encode(line))[1:-1]
+    return b"," + inner if inner else b""
 
 
 def _level(record: RequestRecord) -> int:
