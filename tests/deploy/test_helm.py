@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from app.settings import ServerSettings, load_settings
+from app.settings import load_settings
 from tests.docs.blocks import ROOT
 
 helm = pytest.importorskip("helm_python", reason="Helm's engine is not installed: pip install helm-python-sdk")
@@ -25,6 +24,7 @@ KEYS = dict.fromkeys(("PROXY_API_KEY", "ANTHROPIC_API_KEY"), "k" * 32) | {
     "LEDGER_URL": "postgresql://u:secret-word@db/dragoman",
     "REDIS_URL": "redis://redis:6379/0",
 }
+SECRET = {"secret": {"existing": "dragoman-secrets"}}
 EVERYTHING = {
     "replicas": 3,
     "persistence": {"enabled": False},
@@ -39,14 +39,21 @@ EVERYTHING = {
     "nodeSelector": {"kubernetes.io/arch": "amd64"},
     "tolerations": [{"key": "llm", "operator": "Exists"}],
     "affinity": {"nodeAffinity": {}},
+    "networkPolicy": {"ingress": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]},
+    "podSecurityContext": {"runAsUser": None, "runAsGroup": None, "fsGroup": None},
+    "gracefulTimeout": 60,
+    "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy.example:3128"}],
+    "extraVolumes": [{"name": "authorities", "configMap": {"name": "authorities"}}],
+    "extraVolumeMounts": [{"name": "authorities", "mountPath": "/authorities", "readOnly": True}],
 }
 NOTHING = {
+    **SECRET,
     "persistence": {"enabled": False},
     "disruptionBudget": {"enabled": False},
     "networkPolicy": {"enabled": False},
 }
 VALUES: dict[str, dict[str, Any]] = {
-    "defaults": {},
+    "smallest": SECRET,
     "everything": EVERYTHING,
     "nothing": NOTHING,
     **{name: yaml.safe_load(path.read_text()) for name, path in EXAMPLES.items()},
@@ -66,6 +73,10 @@ def render(values: dict[str, Any], name: str = "dragoman") -> dict[str, dict[str
 @pytest.fixture(params=VALUES.values(), ids=VALUES)
 def manifests(request: pytest.FixtureRequest) -> dict[str, dict[str, Any]]:
     return render(request.param)
+
+
+def variables(container: dict[str, Any]) -> dict[str, str]:
+    return {each["name"]: each["value"] for each in container["env"]}
 
 
 def selectors(value: object) -> Iterator[dict[str, str]]:
@@ -108,19 +119,20 @@ def test_the_settings_of_the_pod_are_accepted(manifests: dict[str, dict[str, Any
     config.write_text(manifests["ConfigMap"]["data"]["config.toml"])
     config.chmod(0o600)
 
-    server = load_settings(config, KEYS, {}).server
+    (container,) = manifests["Deployment"]["spec"]["template"]["spec"]["containers"]
+    server = load_settings(config, KEYS | variables(container), {}).server
 
-    (port,) = manifests["Deployment"]["spec"]["template"]["spec"]["containers"][0]["ports"]
+    (port,) = container["ports"]
     assert (server.host, server.port) == ("0.0.0.0", port["containerPort"])
     assert server.api_keys
 
 
 def test_the_pod_is_given_longer_than_streams_may_take(manifests: dict[str, dict[str, Any]]) -> None:
-    told = tomllib.loads(manifests["ConfigMap"]["data"]["config.toml"])["server"]
     pod = manifests["Deployment"]["spec"]["template"]["spec"]
-    pause = int(pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
+    (container,) = pod["containers"]
+    pause = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
 
-    streams = told.get("graceful_timeout", ServerSettings().graceful_timeout)
+    streams = float(variables(container)["DRAGOMAN__SERVER__GRACEFUL_TIMEOUT"])
     assert pod["terminationGracePeriodSeconds"] > streams + pause
 
 
@@ -157,8 +169,47 @@ def test_the_scaler_watches_a_metric_that_is_documented() -> None:
     assert "replicas" not in render(VALUES["team"])["Deployment"]["spec"]
 
 
+def test_the_path_of_the_ingress_is_the_one_that_the_gateway_leads_to() -> None:
+    made = render(EVERYTHING)
+    (container,) = made["Deployment"]["spec"]["template"]["spec"]["containers"]
+
+    (path,) = made["Ingress"]["spec"]["rules"][0]["http"]["paths"]
+    assert variables(container)["DRAGOMAN__SERVER__ROOT_PATH"] == path["path"]
+
+
+def test_a_platform_may_choose_the_user_of_the_pod() -> None:
+    context = render(EVERYTHING)["Deployment"]["spec"]["template"]["spec"]["securityContext"]
+
+    assert context["runAsNonRoot"] is True
+    assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert not {"runAsUser", "runAsGroup", "fsGroup"} & context.keys()
+
+
+def test_new_values_of_the_charts_own_secret_restart_the_pods() -> None:
+    def annotations(key: str) -> dict[str, str]:
+        made = render({"secret": {"values": {"PROXY_API_KEY": key}}})
+        return made["Deployment"]["spec"]["template"]["metadata"]["annotations"]  # type: ignore[no-any-return]
+
+    assert annotations("one") != annotations("another")
+    assert annotations("one") == annotations("one")
+
+
+@pytest.mark.parametrize("cidr", ["0.0.0.0/0", "::/0"])
+def test_providers_are_reached_by_both_kinds_of_address(cidr: str) -> None:
+    policy = render(SECRET)["NetworkPolicy"]["spec"]
+
+    peers = [peer["ipBlock"]["cidr"] for rule in policy["egress"] for peer in rule.get("to", [])]
+    assert cidr in peers
+
+
+def test_who_is_named_besides_may_ask_through_the_network_policy() -> None:
+    (rule,) = render(EVERYTHING)["NetworkPolicy"]["spec"]["ingress"]
+
+    assert {"ipBlock": {"cidr": "192.0.2.0/24"}} in rule["from"]
+
+
 def test_two_releases_in_one_namespace_share_no_name() -> None:
-    names = [{each["metadata"]["name"] for each in render({}, name).values()} for name in ("dragoman-a", "other")]
+    names = [{each["metadata"]["name"] for each in render(SECRET, name).values()} for name in ("dragoman-a", "other")]
 
     assert names[0].isdisjoint(names[1])
 
@@ -166,15 +217,18 @@ def test_two_releases_in_one_namespace_share_no_name() -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
+        ({}, "PROXY_API_KEY.* nothing gives them"),
+        (SECRET | {"autoscaling": {"enabled": True, "minReplicas": 9}, **NOTHING}, "minReplicas is more"),
+        ({"extraEnv": [{"value": "x"}]}, "extraEnv"),
         ({"replicas": 2}, "logins would be renewed by each"),
         ({"autoscaling": {"enabled": True}}, "logins would be renewed by each"),
-        ({"serviceMonitor": {"enabled": True}}, "serviceMonitor needs secret"),
+        ({"serviceMonitor": {"enabled": True}, "config": "[server]"}, "serviceMonitor needs secret"),
         ({"replicaz": 2}, "replicaz"),
         ({"image": {"digest": "latest"}}, "digest"),
         ({"persistence": {"size": "much"}}, "size"),
         ({"secret": {"values": {"PROXY_API_KEY": ""}}}, "PROXY_API_KEY"),
     ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else value[:20],
+    ids=lambda value: next(iter(value), "nothing") if isinstance(value, dict) else value[:20],
 )
 def test_values_that_cannot_work_are_refused_by_name(values: dict[str, Any], said: str) -> None:
     with pytest.raises(helm.HelmError, match=said):

