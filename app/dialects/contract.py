@@ -61,6 +61,12 @@ class StreamParser(Protocol):
         without the parser appends it here."""
         ...
 
+    @property
+    def ending(self) -> bool:
+        """Whether the upstream has named the end. More may follow nevertheless, so the answer is complete only when the
+        input ends, or an end mark comes."""
+        ...
+
     def close(self) -> list[Event]:
         """The remaining events at the end of input. Called once, after the last `feed`.
 

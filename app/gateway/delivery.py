@@ -178,8 +178,14 @@ def go_on(
             yield started.first
         heard = clock()
         left = limit
+        ended: float | None = None
         while True:
-            part = exchange.read_part(GRACE if stream.finished else interval)
+            finished = stream.finished
+            part = exchange.read_part(GRACE if finished else interval)
+            if finished:
+                ended = ended or clock()
+                if clock() - ended > GRACE:  # some servers send pings, and never the end
+                    break
             if part:
                 left -= len(part)
                 if left < 0:
@@ -196,7 +202,7 @@ def go_on(
                     elif clock() - heard >= interval:
                         yield stream.ping()
                         heard = clock()
-            elif part is None and not stream.finished:
+            elif part is None and not finished:
                 yield stream.ping()
                 heard = clock()
             else:

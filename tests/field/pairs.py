@@ -33,24 +33,36 @@ class Told:
 
 def ask(client: Client, dialect: str, model: str, *, stream: bool = False, **more: Any) -> Told:
     """One turn with a tool `f`; `more` are fields of the body."""
-    match dialect:
-        case "A":
-            tools = [{"name": "f", "input_schema": TOOL}]
-            body: dict[str, Any] = {"max_tokens": 100, "messages": [{"role": "user", "content": "hi"}], "tools": tools}
-            path = "/v1/messages"
-        case "C":
-            tools = [{"type": "function", "function": {"name": "f", "parameters": TOOL}}]
-            body = {"messages": [{"role": "user", "content": "hi"}], "tools": tools}
-            path = "/v1/chat/completions"
-        case _:
-            body = {"input": "hi", "tools": [{"type": "function", "name": "f", "parameters": TOOL}], "store": False}
-            path = "/v1/responses"
+    path, body = body_of(dialect)
     response = client.ask(path, body | {"model": model, "stream": stream} | more)
     if response.status_code != 200:
         error = response.json["error"] if response.json else {}
         return Told(response.status_code, error=error.get("message", response.text), code=error.get("code"))
     if stream:
-        return _READ_STREAM[dialect]([event for event in events_of(response) if event != "[DONE]"])
+        return tell_stream(dialect, [event for event in events_of(response) if event != "[DONE]"])
+    return tell_whole(dialect, response)
+
+
+def body_of(dialect: str) -> tuple[str, dict[str, Any]]:
+    """The path and the body of a request with one question and a tool `f`."""
+    match dialect:
+        case "A":
+            tools = [{"name": "f", "input_schema": TOOL}]
+            body: dict[str, Any] = {"max_tokens": 100, "messages": [{"role": "user", "content": "hi"}], "tools": tools}
+            return "/v1/messages", body
+        case "C":
+            tools = [{"type": "function", "function": {"name": "f", "parameters": TOOL}}]
+            return "/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}], "tools": tools}
+        case _:
+            tools = [{"type": "function", "name": "f", "parameters": TOOL}]
+            return "/v1/responses", {"input": "hi", "tools": tools, "store": False}
+
+
+def tell_stream(dialect: str, events: list[Any]) -> Told:
+    return _READ_STREAM[dialect](events)
+
+
+def tell_whole(dialect: str, response: TestResponse) -> Told:
     return _READ[dialect](response)
 
 

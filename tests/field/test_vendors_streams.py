@@ -31,7 +31,11 @@ class Stream:
 
 def named(*events: dict[str, Any], name: bool = True) -> Reply:
     head = "event: {}\n" if name else ""
-    return sse(*(f"{head.format(event['type'])}data: {json.dumps(event)}\n\n".encode() for event in events))
+    numbered = [
+        {**event, "sequence_number": number} if event["type"].startswith("response.") else event
+        for number, event in enumerate(events)
+    ]
+    return sse(*(f"{head.format(event['type'])}data: {json.dumps(event)}\n\n".encode() for event in numbered))
 
 
 # --- Responses ---

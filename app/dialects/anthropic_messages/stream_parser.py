@@ -167,6 +167,10 @@ class StreamParser:
                 self._excuse(payload, error, events)
         return events
 
+    @property
+    def ending(self) -> bool:
+        return bool(self._end.stop_reason)
+
     def close(self) -> list[Event]:
         if self._state is _State.ENDED:
             return []

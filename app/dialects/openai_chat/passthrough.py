@@ -41,6 +41,7 @@ from app.dialects.openai_chat.vocabulary import (
     WireUsage,
     calls_of,
     errors_in,
+    read_finish,
     says_more,
 )
 from app.dialects.runs import Frame, RunReader, last_event
@@ -87,7 +88,8 @@ class StreamPassthrough:
         self._calls = CallBinder(context.id)  # of the first choice
         self._called: set[int] = set()  # choices that call tools
         self._finishes: set[int] = set()
-        self._ending = b""  # an event that may be the end, or a whole call, held until the next shows it
+        # An event that may be the end, or a whole call, held until the next shows it, with its payload and chunk.
+        self._ending: tuple[bytes, bytes, WireChunk] | None = None
         self._whole = False  # whether it is a call with an empty object
         self._head: dict[str, Any] = {}  # the fields that all chunks begin with, as sent to the client
         self._counted = b""  # the event with the last counts, held until the end
@@ -95,7 +97,7 @@ class StreamPassthrough:
         self._came = b""  # the last payload that was not part of an answer
         self._rewriter: Rewriter | None = None  # set once the rest is rewritten
         self.usage: Usage | None = None
-        self.finished = False
+        self.finished = False  # the end was named; what follows shows whether it was one
 
     def run(self, part: bytes) -> tuple[bytes, bytes]:
         texts, rest = self._runs.take(part, self._unfinished)
@@ -244,7 +246,7 @@ class StreamPassthrough:
             if self._state is _State.WAITING:
                 return self._break(no_answer(self._came).failure)
             if not self._finishes and self._has_silent_calls():
-                return self._turn(event)
+                return ending + self._turn(event)
             return ending + self._end(event)
         try:
             chunk = decode_tolerantly(_decode_chunk, payload)
@@ -264,32 +266,36 @@ class StreamPassthrough:
             self._came = payload
             if chunk.usage is None:
                 return known_secrets.mask_bytes(event) if b'"moderation"' in payload else b""
-            ending = self._let_go()
             self.usage, self._counts, self._counted = read_usage(chunk.usage), chunk.usage, event
             if chunk.choices is None and self._head:  # clients require `choices` in every chunk
                 counts = encode_body(_any(payload)["usage"])
                 self._counted = encode_event(encode_body(self._head)[:-1] + b',"choices":[],"usage":' + counts + b"}")
-            return ending
+            return b""
         if self._context.several:
             return self._pass_choices(event, payload, chunk)
         goes_on = says_more(chunk.choices[0])
         kept = self._let_go() if self._ending and self._whole and not _adds_arguments(chunk.choices[0]) else b""
         if (self._ending and goes_on) or not self._is_clean(chunk.choices):
-            ending, self._ending = self._ending, b""
-            return kept + self._turn(ending + event)
+            held, self._ending = self._ending, None
+            return kept + self._turn(held[0] + event if held else event)
+        if self._ending and self.finished:
+            self._note_counts(event, payload, chunk)  # nothing else may follow the end
+            return kept
         self._whole = self._opens_empty(chunk.choices[0])
-        if goes_on and (chunk.choices[0].finish_reason or self._whole):
-            self._ending, self._shape = event, None
+        reason = chunk.choices[0].finish_reason
+        ends = bool(reason) and read_finish(reason or "") != "broken"
+        if ends or (goes_on and self._whole):
+            kept += self._let_go()
+            self._ending, self._shape, self.finished = (event, payload, chunk), None, ends
             return kept
         return kept + self._let_go() + self._pass_choices(event, payload, chunk)
 
     def _let_go(self) -> bytes:
         """Releases the event that was held because it might have been the end."""
-        event, self._ending = self._ending, b""
-        if not event:
+        held, self._ending = self._ending, None
+        if held is None:
             return b""
-        payload = _payload_of(event)
-        passed = self._pass_choices(event, payload, decode_tolerantly(_decode_chunk, payload))
+        passed = self._pass_choices(*held)
         if self._state is _State.WAITING:
             self._state = _State.OPEN
         return passed
@@ -348,9 +354,8 @@ class StreamPassthrough:
             if not delta.get("role"):
                 first["choices"][0]["delta"] = {**delta, "role": "assistant"}
                 edited = first
-        if (usage := chunk.usage or (chunk.x_groq and chunk.x_groq.usage) or choices[0].usage) is not None:
-            self.usage, self._counts = read_usage(usage), usage
-            event, payload = self._take_counts(event, payload)
+        if (counted := self._note_counts(event, payload, chunk)) is not None:
+            event, payload = counted
             edited = edited and {name: value for name, value in edited.items() if name != "usage"}
         repeated = 0
         for position, choice in enumerate(choices):
@@ -370,6 +375,9 @@ class StreamPassthrough:
                     edited["choices"][position]["finish_reason"] = true
                 self._finishes.add(index)
                 self.finished = True
+            elif reason is not None:  # some servers end every chunk with an empty reason
+                edited = edited or _any(payload)
+                edited["choices"][position]["finish_reason"] = None
         if repeated == len(choices):
             return b""  # some servers send the end twice
         return event if edited is None else encode_event(encode_body(edited))
@@ -381,6 +389,15 @@ class StreamPassthrough:
         # The last call's arguments may continue in the same shape.
         if call.position == len(self._calls.calls) - 1 and call.pieces:
             self._shape = arguments_of(call, call.position)
+
+    def _note_counts(self, event: bytes, payload: bytes, chunk: WireChunk) -> tuple[bytes, bytes] | None:
+        """The event and its payload without their counts; None if there are none."""
+        choices = chunk.choices or []
+        usage = chunk.usage or (chunk.x_groq and chunk.x_groq.usage) or choices[0].usage
+        if usage is None:
+            return None
+        self.usage, self._counts = read_usage(usage), usage
+        return self._take_counts(event, payload)
 
     def _take_counts(self, event: bytes, payload: bytes) -> tuple[bytes, bytes]:
         """The event and its payload without the counts, which are sent once at the end, because clients add them up."""
@@ -397,6 +414,7 @@ class StreamPassthrough:
     def _turn(self, event: bytes) -> bytes:
         """Starts to rewrite the stream, beginning with this event."""
         self._rewriter = Rewriter(self._context, self._head, self._calls, self._counts)
+        self.finished = False
         return self._rewrite(event)
 
     def _rewrite(self, events: bytes) -> bytes:
@@ -407,7 +425,7 @@ class StreamPassthrough:
     def _follow(self, rewriter: Rewriter, written: bytes) -> bytes:
         """The rewritten events, with our own state updated from the rewriter's."""
         self.usage = rewriter.usage or self.usage
-        self.finished = self.finished or rewriter.finished
+        self.finished = rewriter.finished
         if written and self._state is _State.WAITING:
             self._state = _State.OPEN
         return written if rewriter.failure is None else written + self._break(rewriter.failure)

@@ -87,7 +87,7 @@ _HEADS: dict[type[Text | Reasoning | Refusal], Text | Reasoning | Refusal] = {
 class _State(Enum):
     WAITING = "nothing of the answer has come"
     OPEN = "the answer comes"
-    FINISHED = "it ended; only usage may follow"
+    FINISHED = "the end mark came; only usage may follow"
     FAILED = "nothing counts any more"
 
 
@@ -106,6 +106,8 @@ class StreamParser:
         self._block = -1
         self._next = 0
         self._binder = calls or CallBinder()
+        self.ending = False
+        self._streamed = False  # a delta came, so a whole message at the end repeats what was said
         self._said = False  # reasoning came as plain text, so the text in its proofs is a duplicate
         self._pieces: dict[str, list[bytes]] = {reasoning.DETAILS: [], reasoning.BLOCKS: []}
         self._usage: WireUsage | None = None
@@ -123,7 +125,7 @@ class StreamParser:
 
     def resume(self, usage: WireUsage | None) -> list[Event]:
         """Continues a stream of which the calls and these counts were read before."""
-        self._state, self._decode, self._usage = _State.OPEN, _decode_chunk, usage
+        self._state, self._decode, self._usage, self._streamed = _State.OPEN, _decode_chunk, usage, True
         events: list[Event] = []
         self._announce_calls(events)
         return events
@@ -186,7 +188,7 @@ class StreamParser:
         if payload.lstrip().startswith(b"[DONE]"):
             self._end(events)
             return
-        if self._state in (_State.FINISHED, _State.FAILED):
+        if self.ending or self._state in (_State.FINISHED, _State.FAILED):
             return
         hidden = hide_halves(payload)
         try:
@@ -209,7 +211,8 @@ class StreamParser:
             return
         if self._state is not _State.FINISHED:
             if (failure := _failure_of(chunk, payload)) is not None:
-                self._fail(failure, events)
+                if not self.ending:
+                    self._fail(failure, events)
                 return
             if not choices:
                 self._came = payload
@@ -218,20 +221,25 @@ class StreamParser:
             for choice in choices:
                 self._read_choice(choice, events)
                 usage = usage or choice.usage
+            if choices and self._reasons:
+                self._notice_end(choices)
         self._usage = usage or self._usage
-        if self._reasons and not self._unfinished and self._state is _State.OPEN and not self._may_go_on(choices):
-            self._finish([*self._reasons.values()], events)
 
-    def _may_go_on(self, choices: Sequence[WireChoice]) -> bool:
-        """Whether a finish reason may not be the end: servers that send one in each chunk do so next to content, and
-        before anything was said. The following chunks decide."""
-        return (self._next == 0 and not self._binder.calls) or any(says_more(choice) for choice in choices)
+    def _notice_end(self, choices: Sequence[WireChoice]) -> None:
+        """Judges whether a finish reason names the end: servers that send one in each chunk do so next to content, and
+        before anything was said. Even after a bare one, more may come (BerriAI/litellm#27139)."""
+        said = self._next > 0 or bool(self._binder.calls)
+        self.ending = said and not self._unfinished and not any(says_more(choice) for choice in choices)
+        if self.ending:
+            self._shape = None
 
     def _read_choice(self, choice: WireChoice, events: list[Event]) -> None:
         """Reads one choice. Several were not requested, so all belong to one turn: GitHub Copilot puts the text in one
         and the call in the next."""
         index = choice.index or 0
-        self._read_delta(choice.delta or choice.message or _NO_DELTA, choice, events)
+        self._streamed = self._streamed or choice.delta is not None
+        repeats = self._streamed and (self.ending or choice.finish_reason)
+        self._read_delta(choice.delta or (not repeats and choice.message) or _NO_DELTA, choice, events)
         if choice.finish_reason:
             self._reasons[index] = choice.finish_reason
             self._stop = self._stop or _stop_of(choice)

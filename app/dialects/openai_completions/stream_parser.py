@@ -38,6 +38,10 @@ class StreamParser:
     steady = False
     growing = None
 
+    @property
+    def ending(self) -> bool:
+        return self._finished is not None
+
     def close(self) -> list[Event]:
         if self._ended:
             return []

@@ -131,6 +131,7 @@ class StreamParser:
 
     steady = False  # events are numbered, so no two are alike
     growing = None
+    ending = False  # the terminal event is the end
 
     def __init__(self) -> None:
         self._items: dict[int, _UpstreamItem] = {}

@@ -20,7 +20,7 @@ from app.errors import DragomanError
 from app.gateway.messages import ClientRequest
 from app.gateway.reasoning_memory.reasoning_store import Keys, Owner, ReasoningStore, keeps_reasoning
 from app.gateway.replies.observed_stream import ObservedStream
-from app.sse import SseDecoder
+from app.sse import DONE, SseDecoder
 
 # Past reasoning in a body that is not empty, under any of its names.
 _SENT = re.compile(rb'"(?:reasoning_content|reasoning|reasoning_details|thinking_blocks)"\s*:\s*(?:"[^"]|\[\s*[^\]\s])')
@@ -54,7 +54,7 @@ class ReasoningRecall:
 
     def observe_stream(self, stream: StreamPassthrough) -> StreamPassthrough:
         """Wraps a passing stream so that its reasoning is stored."""
-        return ObservedStream(stream, PassingObserver(stream, self._observe).look)
+        return ObservedStream(stream, PassingObserver(self._observe).look)
 
     def observing_stage(self) -> Stage:
         """A stage for an answer that would pass, but came as a stream instead of whole or the reverse."""
@@ -135,15 +135,14 @@ class PassingObserver:
     """Collects the events of a passing stream that contain reasoning or calls, and reads them at its end, before the
     client gets that end."""
 
-    def __init__(self, stream: StreamPassthrough, observe_body: Callable[[Sequence[Event]], None]) -> None:
-        self._stream = stream
+    def __init__(self, observe_body: Callable[[Sequence[Event]], None]) -> None:
         self._observe = observe_body
         self._parts: list[bytes] = []
         self._called = False
         self._ended = False
 
     def look(self, events: bytes) -> None:
-        calls, ends = _CALLS in events, self._stream.finished and not self._ended
+        calls, ends = _CALLS in events, DONE in events and not self._ended
         if calls or ends or _REASONING in events:
             self._parts.append(events)
         self._called = self._called or calls

@@ -69,6 +69,7 @@ class PausedTurn:
 
     steady = False  # every event must be parsed
     growing = None
+    ending = False  # after a pause the next round follows
 
     def close(self) -> list[Event]:
         """Ends the stream. A pause that was not resumed counts as the end."""

@@ -43,9 +43,13 @@ class StreamTranslation:
         self._block = -1  # index of the block of the last delta
         self._said = 0  # bytes of the answer's text so far
         self._began = False
-        self.finished = False
+        self._finished = False
         self.failed: Failure | None = None
         self.usage: Usage | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self._finished or self._parser.ending
 
     def run(self, part: bytes) -> tuple[bytes, bytes]:
         texts, rest = self._runs.take(part, self._decoder.unfinished)
@@ -115,7 +119,7 @@ class StreamTranslation:
         if self.failed is not None:
             return b""
         counted = b""
-        if self.finished and not _is_told(self.usage):
+        if self._finished and not _is_told(self.usage):
             self.usage = _estimate_usage(self._context, -(-self._said // TOKEN))
             counted = self._renderer.feed(_scale_events([UsageSeen(self.usage)], self._context.usage_scale))
         return counted + self._renderer.close()
@@ -130,7 +134,7 @@ class StreamTranslation:
                 case Started():
                     self.usage = event.usage or self.usage
                 case Finished():
-                    self.finished = True
+                    self._finished = True
                 case Failed():
                     if not self._began and all(isinstance(other, Failed | Started) for other in events):
                         raise UpstreamRefused(event.failure)

@@ -370,13 +370,13 @@ def test_the_last_usage_counts_wherever_it_stands(read_wire: ReadWire) -> None:
 def test_of_several_usages_after_the_finish_the_last_is_told_at_the_end() -> None:
     parser = StreamParser()
     counts = [{"prompt_tokens": 7, "completion_tokens": number} for number in (1, 3)]
-    finished = parser.feed([json.dumps(chunk({"content": "x"})).encode(), json.dumps(chunk(finish="stop")).encode()])
+    parser.feed([json.dumps(chunk({"content": "x"})).encode(), json.dumps(chunk(finish="stop")).encode()])
     waiting = parser.feed([json.dumps({"choices": [], "usage": usage}).encode() for usage in counts])
     told = parser.feed([b"[DONE]"]) + parser.close()
 
-    assert isinstance(finished[-1], Finished)
+    assert parser.ending
     assert waiting == []
-    assert told == [Counted(Usage(fresh=7, output=3))]
+    assert told[-2:] == [Finished("stop", "stop"), Counted(Usage(fresh=7, output=3))]
 
 
 def test_without_the_end_mark_usage_is_told_at_the_end_of_input() -> None:

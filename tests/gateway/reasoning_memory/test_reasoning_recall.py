@@ -315,7 +315,7 @@ def test_a_stream_is_heard_however_it_is_cut(size: int) -> None:
     heard: list[Any] = []
     reply, capabilities = RenderContext(model="m", id="1", created=1), Capabilities(dialect="openai_chat")
     stream = openai_chat.StreamPassthrough(reply, capabilities)
-    listener = PassingObserver(stream, heard.extend)
+    listener = PassingObserver(heard.extend)
 
     for start in range(0, len(whole), size):
         listener.look(stream.feed(whole[start : start + size]))

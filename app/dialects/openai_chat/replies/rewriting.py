@@ -33,8 +33,12 @@ class Rewriter:
             self._renderer.feed(self._parser.resume(usage))
         self._counts_wanted = context.include_usage
         self.usage: Usage | None = None
-        self.finished = False
+        self._finished = False
         self.failure: Failure | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self._finished or self._parser.ending
 
     def feed(self, payloads: Sequence[bytes]) -> bytes:
         """The client's chunks, up to a failure, which the caller must report."""
@@ -52,7 +56,7 @@ class Rewriter:
             if isinstance(event, UsageSeen):
                 self.usage = event.usage
             elif isinstance(event, Finished):
-                self.finished = True
+                self._finished = True
             elif isinstance(event, Failed):
                 self.failure = event.failure
                 events = events[:position]
