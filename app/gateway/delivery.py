@@ -52,6 +52,8 @@ MOST_SPACE = 256  # maximum bytes at the start of a body in which its beginning 
 CALM = 8 * 1024
 MOST_LINES = 1500
 TURN = 2 * 1024
+# Bytes after which to see whether the events have become a run: a text or two, and what comes before it.
+STEP = 512
 # How a body begins that cannot be an event stream.
 DOCUMENT_BEGINNINGS = (b"{", b"[", b"<")
 
@@ -248,12 +250,13 @@ def in_turns(part: bytes) -> Iterator[bytes]:
 def pass_on(stream: StreamPassthrough, told: bytes, part: bytes) -> Iterator[bytes]:
     """Yields the client's output for one read, in pieces between which other requests run. `told` is the output for the
     beginning of the read, which is already processed, and `part` the bytes after it."""
-    if len(part) > CALM:
-        # After the first events, the rest may be a run of plain ones, which is cheap enough to need no turns.
-        begun = part.find(b"\n\n", TURN) + 2
-        first = mask_errors(stream.feed(part[:begun]))
-        more, part = stream.run(part[begun:])
+    fed, more = 0, b""
+    # After the first events, the rest may be a run of plain ones, which is cheap enough to need no turns.
+    while not more and fed < TURN and len(part) > CALM and (end := part.find(b"\n\n", STEP) + 2) > 1:
+        first = mask_errors(stream.feed(part[:end]))
+        more, part = stream.run(part[end:])
         told = b"".join((told, first, more))
+        fed += end
     for piece in in_turns(part):
         out = mask_errors(stream.feed(piece))
         yield told + out if out else told

@@ -1,7 +1,7 @@
 """Parses a reply that arrived completely in one read, as most unary replies do.
 
 llhttp makes one call for each line of a head. Here all lines are split at once. Anything unusual is left to
-ReplyDecoder, which is strict.
+ReplyDecoder, which is strict, and so are event streams: they have many chunks, and seldom come whole.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 from functools import lru_cache
 
 _HEAD_END = b"\r\n\r\n"
+_EVENT_STREAM = b"event-stream"
 _LAST_CHUNK = b"\r\n0\r\n\r\n"
 _STATUS = re.compile(r"HTTP/1\.1 ([2-5][0-9]{2})(?: .*)?")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -26,7 +27,7 @@ def read_whole(data: bytes, max_head: int) -> tuple[int, dict[str, str], bytes] 
     """The status, headers (lower-case names) and body of a reply, if `data` is exactly one complete reply. The
     connection may then serve another call. None if it is unusual, wrong, incomplete or has no body."""
     end = data.find(_HEAD_END, 0, min(max_head, _MOST_HEAD))
-    if end < 0:
+    if end < 0 or data.find(_EVENT_STREAM, 0, end) >= 0:
         return None
     lines = data[:end].decode("latin-1").split("\r\n")
     status = _read_status(lines[0])
