@@ -31,7 +31,7 @@ class FlaskApp(Flask):
         self.runtime = runtime
         self.extensions["dragoman"] = runtime
         self.extensions["dragoman.logins"] = WebLogins(
-            os.environ, home_folder(os.environ), runtime.take_up_login, runtime.find_session
+            os.environ, home_folder(os.environ), runtime.reload_login, runtime.find_session
         )
         add_endpoints(self, endpoints)
         load_pages()

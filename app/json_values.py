@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 # More values than a model's whole context holds, and still decoded in a moment.
-MOST_VALUES = 500_000
+MAX_VALUES = 500_000
 # Texts up to this size are not counted: whatever they hold is decoded fast enough.
 SMALL = 2 * 1024 * 1024
 # Bytes that are counted in one uninterrupted step.
@@ -19,16 +19,16 @@ _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 
 def has_too_many_values(text: bytes) -> bool:
-    """Whether a text holds more than MOST_VALUES values, judged by the commas outside its strings."""
-    if len(text) <= SMALL or sum(_count_in_steps(text)) <= MOST_VALUES:
+    """Whether a text holds more than MAX_VALUES values, judged by the commas outside its strings."""
+    if len(text) <= SMALL or sum(_count_in_steps(text)) <= MAX_VALUES:
         return False
     found = end = 0
     for string in _STRING.finditer(text):
         found += text.count(b",", end, string.start())
-        if found > MOST_VALUES:
+        if found > MAX_VALUES:
             return True
         end = string.end()
-    return found + text.count(b",", end) > MOST_VALUES
+    return found + text.count(b",", end) > MAX_VALUES
 
 
 def _count_in_steps(text: bytes) -> Iterator[int]:

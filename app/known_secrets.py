@@ -32,17 +32,17 @@ SHORTEST = 8
 # The shortest part of a value that counts as a secret.
 SHORTEST_PART = 2 * SHORTEST - 1
 # Login tokens are renewed again and again. Only the latest may still be quoted.
-MOST_RENEWED = 64
+MAX_RENEWED = 64
 
 _GRAM = SHORTEST
 # The number of pieces that are indexed at each end of a spelling. Tokens are long, and each piece costs memory. A part
 # from the middle of a long token is not found; one that touches an indexed piece is found as a whole.
-_MOST_PLACES = 128
+_MAX_PLACES = 128
 # The same for rare encodings, such as those of an encoding, which are found only as a whole.
 _FEW_PLACES = _GRAM
 
 # Bounds the cache of header names: servers repeat a few dozen, but hostile ones send ever new ones.
-_MOST_NAMES = 256
+_MAX_NAMES = 256
 
 # Characters as JSON, programs, URLs and HTML escape them, perhaps several times over.
 _ESCAPE = re.compile(
@@ -51,7 +51,7 @@ _ESCAPE = re.compile(
 )
 _BASES = (16, 16, 8, 16, 16, 10)
 # The most layers of escapes that are undone.
-_MOST_UNDONE = 3
+_MAX_UNDONE = 3
 # For the search by letters and digits alone: letters become lower case, everything else is removed.
 _WORD = re.compile(r"[A-Za-z0-9]+")
 _SMALL = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"abcdefghijklmnopqrstuvwxyz")
@@ -89,10 +89,10 @@ class KnownSecrets:
         if not fresh:
             return
         self._renewed.update(dict.fromkeys(fresh))
-        if len(self._renewed) <= MOST_RENEWED:
+        if len(self._renewed) <= MAX_RENEWED:
             self._learn(fresh)
             return
-        for value in list(self._renewed)[: MOST_RENEWED // 2]:
+        for value in list(self._renewed)[: MAX_RENEWED // 2]:
             del self._renewed[value]
         self._unlearn()
         self._learn({*self._configured, *self._renewed})
@@ -103,7 +103,7 @@ class KnownSecrets:
             return text
         if "\\" in text or "%" in text or "&" in text:
             return self._mask_escaped(text)
-        return _cover(text, self._find(text)) if self._is_suspect(text) else text
+        return _replace_spans(text, self._find(text)) if self._is_suspect(text) else text
 
     def mask_bytes(self, data: bytes) -> bytes:
         """`mask` for bytes, usually UTF-8. Returns the very object if there is nothing to mask."""
@@ -121,7 +121,7 @@ class KnownSecrets:
 
     def _is_plain_name(self, name: str) -> bool:
         plain = self.mask(name) is name
-        if plain and len(self._plain_names) < _MOST_NAMES:
+        if plain and len(self._plain_names) < _MAX_NAMES:
             self._plain_names.add(name)
         return plain
 
@@ -140,17 +140,17 @@ class KnownSecrets:
                 if len(spelling) < SHORTEST_PART:
                     short[spelling] = None
                 else:
-                    _note(grams, spelling, _MOST_PLACES)
-            for most, encoded in _encodings(value):
+                    _note(grams, spelling, _MAX_PLACES)
+            for maximum, encoded in _encodings(value):
                 if len(letters := _letters(encoded)) >= SHORTEST_PART:
-                    _note(loose, letters, most)
+                    _note(loose, letters, maximum)
         self._grams, self._loose, self._plain_names = grams, loose, set()
         self._short = tuple(sorted(short, key=len, reverse=True))
         self.version += 1
 
     def _mask_escaped(self, text: str) -> str:
         readings = [text]
-        while len(readings) <= _MOST_UNDONE and (undone := _ESCAPE.sub(_unescape, readings[-1])) != readings[-1]:
+        while len(readings) <= _MAX_UNDONE and (undone := _ESCAPE.sub(_unescape, readings[-1])) != readings[-1]:
             readings.append(undone)
         if not any(map(self._is_suspect, readings)):
             return text
@@ -159,7 +159,7 @@ class KnownSecrets:
         for reading, undone in pairwise(readings):
             places = _place(reading, places)
             spans += [(places[begin][0], places[end - 1][1]) for begin, end in self._find(undone)]
-        return _cover(text, spans)
+        return _replace_spans(text, spans)
 
     def _is_suspect(self, text: str) -> bool:
         """Whether a text contains a piece of a secret, as it is or by its letters and digits."""
@@ -196,10 +196,10 @@ def _letters(text: str) -> str:
     return text.encode("utf-8", "surrogatepass").translate(_SMALL, _BETWEEN).decode("ascii")
 
 
-def _note(grams: _Grams, spelling: str, most: int) -> None:
+def _note(grams: _Grams, spelling: str, maximum: int) -> None:
     """Indexes the pieces of a spelling, at most `most` at each of its ends."""
     count = len(spelling) - _GRAM + 1
-    for place in range(count) if count <= 2 * most else (*range(most), *range(count - most, count)):
+    for place in range(count) if count <= 2 * maximum else (*range(maximum), *range(count - maximum, count)):
         gram = spelling[place : place + _GRAM]
         grams[gram] = (*grams.get(gram, ()), (spelling, place))[:4]
 
@@ -252,7 +252,7 @@ def _place(text: str, places: _Spans | None) -> _Spans:
     return spans if places is None else [(places[begin][0], places[end - 1][1]) for begin, end in spans]
 
 
-def _cover(text: str, spans: _Spans) -> str:
+def _replace_spans(text: str, spans: _Spans) -> str:
     kept: list[str] = []
     end = 0
     for begin, stop in sorted(spans):
@@ -287,7 +287,7 @@ def _encodings(value: str) -> Iterator[tuple[int, str]]:
     data = value.encode("utf-8", "surrogateescape")
     once = _in_base64(data)
     for usual in (value, data.hex(), *once):
-        yield _MOST_PLACES, usual
+        yield _MAX_PLACES, usual
     rare = [
         "".join(map(str, data)),
         "".join(f"0x{code:02x}" for code in data),

@@ -16,7 +16,7 @@ from functools import partial
 from gevent.monkey import get_original
 
 # The most bytes that are kept for a slow reader. More are lost.
-MOST_WAITING = 256 * 1024
+MAX_WAITING = 256 * 1024
 # A pipe that polls as writable accepts this much without blocking (POSIX's least PIPE_BUF).
 _SURE = 512
 
@@ -43,7 +43,7 @@ class LogTarget:
 
     def write(self, data: bytes) -> int:
         """Accepts whole lines. They are lost if too much is waiting."""
-        if self._waiting and not self.flush() and len(self._waiting) + len(data) > MOST_WAITING:
+        if self._waiting and not self.flush() and len(self._waiting) + len(data) > MAX_WAITING:
             self.lost += 1
             return len(data)
         self._waiting += data

@@ -16,7 +16,7 @@ from app.settings import Settings, masked
 # What each group of entry points adds.
 GROUPS: Mapping[str, Literal["provider", "hook"]] = {registry.ENTRY_POINTS: "provider", hooks.ENTRY_POINTS: "hook"}
 # The most characters of an import error that are shown.
-MOST_SAID = 300
+MAX_SAID = 300
 
 
 class Plugin(msgspec.Struct, frozen=True):
@@ -70,5 +70,5 @@ def _try_import(entry: metadata.EntryPoint) -> str | None:
     try:
         entry.load()
     except Exception as fault:
-        return known_secrets.mask(f"{type(fault).__name__}: {fault}")[:MOST_SAID]
+        return known_secrets.mask(f"{type(fault).__name__}: {fault}")[:MAX_SAID]
     return None

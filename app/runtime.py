@@ -26,7 +26,7 @@ from app.gateway.recording.workers import Workers
 from app.gateway.responses_api.background import Background
 from app.gateway.upstream_health.shared_redis import SharedRedis
 from app.gateway.upstream_health.shared_state import SharedState
-from app.gateway.use_limits.in_force import Limited, find_limited, look_at
+from app.gateway.use_limits.in_force import Limited, find_limited, read_use
 from app.gateway.use_limits.limiter import Limiter
 from app.gateway.use_limits.made_keys import MadeKeys
 from app.ledger import Ledger
@@ -37,7 +37,7 @@ from app.routing.mounts import ROOTS, strip_mount
 from app.services import Services, build_services, find_upstreams
 from app.settings import Settings, data_folder, load_settings
 from app.settings.discovered.login_files import find_claude_files, own_oca_file
-from app.settings.loading import home_folder, is_hollow
+from app.settings.loading import home_folder, is_blank_file
 from app.transport import ActiveRequests, Transport
 
 log = logging.getLogger("dragoman")
@@ -77,8 +77,8 @@ class Runtime:
         self.followers = ActiveRequests()
         self.workers.end_own = self._end_own
         server = settings.server
-        most = server.bodies_mb * MEGABYTE if server.bodies_mb else default_budget(server.workers)
-        self.bodies = BodyBudget(most)
+        maximum = server.bodies_mb * MEGABYTE if server.bodies_mb else default_budget(server.workers)
+        self.bodies = BodyBudget(maximum)
         self._watcher = Watcher()
         self._seen: object = None
         self._unsettled: object = None
@@ -141,7 +141,7 @@ class Runtime:
         self._watcher.start()
         source = self.services.settings.source
         self._seen, self._logins = _stamp(source), self._find_logins()
-        self._had_content = source is not None and not is_hollow(source)
+        self._had_content = source is not None and not is_blank_file(source)
         own = [
             Loop("configuration follower", self.follow, PERIOD),
             Loop("client keys", self.follow_keys, KEYS_PERIOD),
@@ -202,7 +202,7 @@ class Runtime:
         said += self.observers.complaints()
         return said
 
-    def take_up_login(self, name: str) -> None:
+    def reload_login(self, name: str) -> None:
         """Uses the new or removed login of provider `name` at once. Other workers notice it within seconds."""
         provider = self.services.providers.get(name)
         if provider is not None and isinstance(provider.source, LoginSource):
@@ -239,7 +239,7 @@ class Runtime:
             self.limiter.counts.beat()
 
     def _load_changed(self, source: Path | None) -> Settings:
-        hollow = source is not None and is_hollow(source)
+        hollow = source is not None and is_blank_file(source)
         if hollow and self._had_content:
             raise ConfigError(f"{source} is empty; restore the settings, or restart to run without any")
         settings = load_settings(source, self._environ, {})
@@ -253,7 +253,7 @@ class Runtime:
             services = build_services(
                 load(), self._environ, home_folder(self._environ), old, self.observers.recorder, self._find_limiter
             )
-            self.observers.take_up(services.settings, old.settings)
+            self.observers.apply_settings(services.settings, old.settings)
         except ConfigError as error:
             self.problem = str(error)
             log.warning("the changed configuration was rejected: %s", error)
@@ -288,7 +288,7 @@ class Runtime:
         budgets = [each for each in self.find_limited() if any(limit.kind == "budget" for limit in each.limits)]
         return [
             *find_troubles(services.providers, self.loops, services.ledger, self.problem, time.time()),
-            *(find_spent_budgets(look_at(budgets, self.limiter.counts)) if budgets else ()),
+            *(find_spent_budgets(read_use(budgets, self.limiter.counts)) if budgets else ()),
         ]
 
     def _retire(self, old: Services) -> None:

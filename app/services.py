@@ -155,7 +155,7 @@ def _keep_health(old: Services | None, providers: Mapping[str, Provider]) -> Non
         if before is not None and before.settings == provider.settings:
             provider.health = before.health
             if isinstance(provider.source, CredentialPool) and isinstance(before.source, CredentialPool):
-                provider.source.adopt_rests(before.source.rests())
+                provider.source.adopt_cooldowns(before.source.cooldowns())
 
 
 def _keep_facts(old: Services | None, settings: Settings) -> LearnedFacts:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from codecs import BOM_UTF8
 
 from app.errors import UpstreamMalformed, in_units
-from app.json_values import MOST_VALUES, has_too_many_values
+from app.json_values import MAX_VALUES, has_too_many_values
 
 COMMENT_KEEPALIVE = b": keep-alive\n\n"
 DONE = b"data: [DONE]\n\n"
@@ -57,7 +57,7 @@ class EventBuffer:
             whole = b"".join((kept, whole))
             kept.clear()
             if has_too_many_values(whole):
-                raise UpstreamMalformed(f"an event of the upstream's stream contains more than {MOST_VALUES:,} values")
+                raise UpstreamMalformed(f"an event of the upstream's stream contains more than {MAX_VALUES:,} values")
         if end < len(part):
             self._keep(part[end:])
         return whole

@@ -23,8 +23,8 @@ from app.sql import Connection
 from tests.accounts.records import NOW, many
 
 DAY = 86_400.0
-MOST_MS = 50.0
-MOST_BYTES_A_ROW = 250.0
+MAX_MS = 50.0
+MAX_BYTES_PER_ROW = 250.0
 # What else runs on the machine only adds to a time, so the shortest counts.
 ROUNDS = 5
 
@@ -42,11 +42,11 @@ def main() -> int:
             database.write(batch)
         written = (time.process_time() - writing) / rows * 1e6
         size = sum(each.stat().st_size for each in Path(folder).iterdir())
-        missed = _report("bytes a row", size / rows, MOST_BYTES_A_ROW)
+        missed = _report("bytes a row", size / rows, MAX_BYTES_PER_ROW)
         print(f"{'CPU to write a row, µs':<44}{written:>10.1f}")
         with closing(Connection(path, 60)) as connection:
             for name, ask in _questions(connection, rows).items():
-                missed += _report(name, min(_time(ask) for _ in range(ROUNDS)), MOST_MS, "ms")
+                missed += _report(name, min(_time(ask) for _ in range(ROUNDS)), MAX_MS, "ms")
         database.close()
     return 1 if missed else 0
 
@@ -79,9 +79,9 @@ def _time(ask: Callable[[], object]) -> float:
     return (time.perf_counter() - begun) * 1000
 
 
-def _report(name: str, value: float, most: float, unit: str = "") -> int:
-    missed = value > most
-    print(f"{name:<44}{value:>10.1f} {unit:<3} (at most {most:g}){' MISSED' if missed else ''}")
+def _report(name: str, value: float, maximum: float, unit: str = "") -> int:
+    missed = value > maximum
+    print(f"{name:<44}{value:>10.1f} {unit:<3} (at most {maximum:g}){' MISSED' if missed else ''}")
     return int(missed)
 
 

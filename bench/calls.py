@@ -32,7 +32,7 @@ from gunicorn.util import http_date
 from programs import build_program, free_port, write_answers, write_gateway_config
 from scenarios import COSTS, HISTORY, PACED, Scenario
 
-from app.gateway.recording.recorder import MOST_WAITING
+from app.gateway.recording.recorder import MAX_WAITING
 
 APP = str(Path(__file__).parent.parent / "app")
 
@@ -166,7 +166,7 @@ def main() -> None:
         for scenario in (*COSTS, *PACED):
             if not scenario.name.startswith(arguments.only):
                 continue
-            requests = 1 if scenario.answer.pause_ms else 3 if scenario is HISTORY else MOST_WAITING
+            requests = 1 if scenario.answer.pause_ms else 3 if scenario is HISTORY else MAX_WAITING
             calls = count_calls(wsgi, scenario, requests)
             total = calls.total() / requests
             told = f"{scenario.name:32} {total:8.1f} calls a request"

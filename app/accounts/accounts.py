@@ -21,7 +21,7 @@ T = TypeVar("T")
 DAY = 86_400.0
 FILE_NAME = "usage.sqlite3"
 # The most records that wait to be written. If the database is slower than the requests, rows are lost, never requests.
-MOST_WAITING = 10_000
+MAX_WAITING = 10_000
 # Seconds between two tries to use a failed database, and between two prunings of old rows.
 RETRY_PERIOD = 10.0
 PRUNE_PERIOD = 60.0
@@ -60,7 +60,7 @@ class Accounts:
         strangers could fill the database with them."""
         if not record.operation:
             return
-        if len(self._waiting) >= MOST_WAITING:
+        if len(self._waiting) >= MAX_WAITING:
             self.lost += 1
             return
         self._waiting.append(record)
@@ -103,7 +103,7 @@ class Accounts:
 
     def _fail(self, batch: list[RequestRecord], error: Exception) -> None:
         """Queues the newest records of a failed batch again, as far as there is room, for a later try."""
-        room = max(0, MOST_WAITING - len(self._waiting))
+        room = max(0, MAX_WAITING - len(self._waiting))
         self.lost += max(0, len(batch) - room)
         self._waiting.extendleft(reversed(batch[-room:] if room else []))
         self._retry_at = time.monotonic() + RETRY_PERIOD

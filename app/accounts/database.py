@@ -21,26 +21,26 @@ from app.accounts.rows import (
     SESSION_COLUMNS,
     SUM_COLUMNS,
     attempt_rows,
+    needs_attempt_rows,
     pack_id,
     request_row,
     session_rows,
     sum_by_credential,
     sum_by_day,
     sum_by_hour,
-    tells_attempts,
 )
 from app.accounts.schema import (
     COUNTS,
     SESSION_COUNTS,
     Table,
     attempt,
+    create_statements,
     credential,
     day,
     hour,
     quote,
     request,
     session,
-    spell,
 )
 from app.logs import hide_secrets
 from app.sql import Connection, identify, list_marks
@@ -50,20 +50,20 @@ TIMEOUT = 2.0
 # Rows that are deleted at once. A longer delete would keep the other workers waiting.
 BATCH = 500
 # The most names whose numbers this process remembers. Sessions add new ones all the time.
-MOST_NAMES = 20_000
+MAX_NAMES = 20_000
 # Rows per statement. Only a few sizes, so that each statement is parsed once.
 _CHUNKS = (200, 20, 1)
 
 
-def _spell_joining(table: Table, counts: Sequence[str], more: Sequence[str] = ()) -> str:
+def _upsert_clause(table: Table, counts: Sequence[str], more: Sequence[str] = ()) -> str:
     """The end of an INSERT that adds its counts to an existing row with the same key."""
     sums = (f'"{column}" = {table.name}."{column}" + excluded."{column}"' for column in counts)
     return f" ON CONFLICT ({quote(table.place)}) DO UPDATE SET {', '.join((*sums, *more))}"
 
 
-_JOIN_SUMS = {table.name: _spell_joining(table, COUNTS) for table in (hour, day, credential)}
+_JOIN_SUMS = {table.name: _upsert_clause(table, COUNTS) for table in (hour, day, credential)}
 # Batches of several workers arrive in any order, so times are compared. Names are those of the last writer.
-_JOIN_SESSION = _spell_joining(
+_JOIN_SESSION = _upsert_clause(
     session,
     SESSION_COUNTS,
     (
@@ -152,7 +152,7 @@ class AccountsDatabase:
 
     def number(self, text: str, this_hour: int) -> int:
         """The number of a name. Also marks the name as used in this hour."""
-        if this_hour != self._numbers_hour or len(self._numbers) > MOST_NAMES:
+        if this_hour != self._numbers_hour or len(self._numbers) > MAX_NAMES:
             self._numbers, self._numbers_hour = {}, this_hour
         found = self._numbers.get(text)
         if found is None:
@@ -166,7 +166,7 @@ class AccountsDatabase:
         connection = Connection(self._place, TIMEOUT, ("temp_store=MEMORY",))
         self._file = identify(self._place)
         with connection.changes():
-            for statement in spell("sqlite" if connection.is_sqlite else "postgresql"):
+            for statement in create_statements("sqlite" if connection.is_sqlite else "postgresql"):
                 connection.execute(statement)
         return connection
 
@@ -187,7 +187,7 @@ class AccountsDatabase:
     def _write(self, records: Sequence[RequestRecord]) -> None:
         number = _Numbers(self, int(records[-1].received) // HOUR).__getitem__
         self._insert_rows(request, REQUEST_COLUMNS, [request_row(each, number) for each in records])
-        told = [record for record in records if tells_attempts(record)]
+        told = [record for record in records if needs_attempt_rows(record)]
         if told:
             seqs = self._find_seqs([pack_id(record.id) for record in told])
             rows = [row for each in told for row in attempt_rows(each, seqs[pack_id(each.id)], number)]

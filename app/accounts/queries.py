@@ -18,11 +18,11 @@ from app.sql import Connection, list_marks
 
 PAGE = 50
 # Longer ranges are summed by the day.
-MOST_HOURS = 72
-MOST_ROWS = 1000
+MAX_HOURS = 72
+MAX_ROWS = 1000
 # The most names that a pattern may match, and stars in it: matching more of them against each name takes too long.
-MOST_PATTERN = 500
-MOST_STARS = 4
+MAX_PATTERN = 500
+MAX_STARS = 4
 # The status of requests whose client left.
 LEFT = 499
 
@@ -96,8 +96,8 @@ def list_requests(connection: Connection, query: Query) -> list[dict[str, Any]]:
         if lowest >= 400 and not lowest <= LEFT <= highest:
             wanted.add("failed = 1")
     order = "received DESC, seq DESC" if query.after is None else "seq"
-    page = f"{_REQUEST} WHERE {wanted} ORDER BY {order} LIMIT {min(query.limit, MOST_ROWS):d}"
-    return _spell(connection, connection.rows(page, wanted.values))
+    page = f"{_REQUEST} WHERE {wanted} ORDER BY {order} LIMIT {min(query.limit, MAX_ROWS):d}"
+    return _finish(connection, connection.rows(page, wanted.values))
 
 
 def find_request(connection: Connection, request_id: str) -> dict[str, Any] | None:
@@ -105,7 +105,7 @@ def find_request(connection: Connection, request_id: str) -> dict[str, Any] | No
     rows = connection.rows(f"{_REQUEST} WHERE id = ? LIMIT 1", (pack_id(request_id),))
     if not rows:
         return None
-    (found,) = _spell(connection, rows)
+    (found,) = _finish(connection, rows)
     tried = connection.rows(_ATTEMPTS, (found["seq"],))
     named = ("target", "error", "credential")
     texts = find_texts(connection, {row[column] for row in tried for column in named})
@@ -134,7 +134,7 @@ def list_sessions(
         wanted.add('"last" < ?', round(before * 1000))
     if since is not None:
         wanted.add('"last" >= ?', round(since * 1000))
-    page = f'{_SESSION} WHERE {wanted} ORDER BY "last" DESC LIMIT {min(limit, MOST_ROWS):d}'
+    page = f'{_SESSION} WHERE {wanted} ORDER BY "last" DESC LIMIT {min(limit, MAX_ROWS):d}'
     rows = connection.rows(page, wanted.values)
     _name(connection, rows, ("session", "tenant", "key", "agent", "model"))
     for row in rows:
@@ -149,12 +149,12 @@ def sum_usage(
     until: float | None = None,
     where: Mapping[str, str] = {},
 ) -> list[dict[str, Any]]:
-    """Sums over whole hours, or over whole UTC days beyond MOST_HOURS. One row per group, by falling cost.
+    """Sums over whole hours, or over whole UTC days beyond MAX_HOURS. One row per group, by falling cost.
 
     `by` holds names from GROUPS, "hour" or "day". Hours and days are given as their first second in unix time.
     """
     end = time.time() if until is None else until
-    by_hour = "hour" in by or end - since <= MOST_HOURS * HOUR
+    by_hour = "hour" in by or end - since <= MAX_HOURS * HOUR
     sums, seconds = (hour, HOUR) if by_hour else (day, DAY)
     starts = {"hour": f"period * {seconds}", "day": f"(period - period % {DAY // seconds}) * {seconds}"}
     groups = {column: starts.get(column) or f'"{_check(column, GROUPS)}"' for column in by}
@@ -223,12 +223,12 @@ def _check(column: str, known: Container[str]) -> str:
 
 
 def _numbers_of(connection: Connection, text: str) -> list[int]:
-    """The numbers of a name, or of all names that match a pattern with `*`, at most MOST_PATTERN."""
-    if not 1 <= text.count("*") <= MOST_STARS:
+    """The numbers of a name, or of all names that match a pattern with `*`, at most MAX_PATTERN."""
+    if not 1 <= text.count("*") <= MAX_STARS:
         found = connection.tuples("SELECT id FROM name WHERE text = ?", (text,))
     else:
         pattern = "".join("%" if letter == "*" else f"\\{letter}" if letter in "%_\\" else letter for letter in text)
-        statement = f"SELECT id FROM name WHERE text LIKE ? ESCAPE '\\' LIMIT {MOST_PATTERN}"
+        statement = f"SELECT id FROM name WHERE text LIKE ? ESCAPE '\\' LIMIT {MAX_PATTERN}"
         found = connection.tuples(statement, (pattern,))
     return [number for (number,) in found]
 
@@ -240,7 +240,7 @@ def _name(connection: Connection, rows: Sequence[dict[str, Any]], columns: Seque
         row.update({column: texts.get(row[column], "") for column in columns})
 
 
-def _spell(connection: Connection, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _finish(connection: Connection, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     _name(connection, rows, _NAMES)
     for told in rows:
         more = told.pop("more")

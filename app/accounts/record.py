@@ -58,7 +58,7 @@ class RequestRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     `provider` and `target`. `cost` is in billionths of a US dollar, or None if no price is known; `billed` is False for
     subscription logins, whose cost is a list price that nobody bills. `usage` is None if no tokens were used. `lowered`
     describes settings that were reduced to the upstream's limits, one sentence each. `losses` are the paths of fields
-    that were dropped or coerced. `rate_limits` are the upstream's headers by lower-case name. `passed_over` are the
+    that were dropped or coerced. `rate_limits` are the upstream's headers by lower-case name. `skipped` are the
     route's targets that were not tried, each with the reason. `steps` are those that took a millisecond or more.
     `operation` is empty for requests that are not for the API: an unknown path, a wrong key. `quiet` requests only
     serve another one. `trace` is the client's W3C `traceparent`.
@@ -83,7 +83,7 @@ class RequestRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     target: str = ""
     attempts: tuple[AttemptRecord, ...] = ()
     steps: tuple[StepRecord, ...] = ()
-    passed_over: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
     status: int = 0
     terminal: Terminal = "completed"
     error: str = ""

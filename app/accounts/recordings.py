@@ -15,9 +15,9 @@ HOUR = 3600
 # Rows that are deleted at once.
 BATCH = 50
 # The most bytes that a recording may unpack to.
-MOST_UNPACKED = 64 << 20
+MAX_UNPACKED = 64 << 20
 # The most recordings that a page lists.
-MOST_LISTED = 100
+MAX_LISTED = 100
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -45,7 +45,7 @@ def find_recording(connection: Connection, request_id: str) -> dict[str, Any] | 
     found = connection.value("SELECT body FROM recording WHERE id = ?", (pack_id(request_id),))
     if found is None:
         return None
-    unpacked = zstandard.ZstdDecompressor().decompress(bytes(found), max_output_size=MOST_UNPACKED)
+    unpacked = zstandard.ZstdDecompressor().decompress(bytes(found), max_output_size=MAX_UNPACKED)
     told: dict[str, Any] = msgspec.msgpack.decode(unpacked)
     return told
 
@@ -53,7 +53,7 @@ def find_recording(connection: Connection, request_id: str) -> dict[str, Any] | 
 def list_recordings(connection: Connection, tenant: str | None) -> list[dict[str, Any]]:
     """The ids of recordings of one tenant or of all, with time and size, newest first."""
     theirs, values = ("", ()) if tenant is None else ("WHERE tenant = ? ", (tenant,))
-    newest = f"SELECT id, made, size FROM recording {theirs}ORDER BY made DESC LIMIT {MOST_LISTED}"
+    newest = f"SELECT id, made, size FROM recording {theirs}ORDER BY made DESC LIMIT {MAX_LISTED}"
     rows = connection.tuples(newest, values)
     return [{"id": unpack_id(marked), "made": made / 1000, "size": size} for marked, made, size in rows]
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.accounts.queries import MOST_ROWS, list_sessions, sum_credentials, sum_usage
+from app.accounts.queries import MAX_ROWS, list_sessions, sum_credentials, sum_usage
 from app.settings.key_checks import read_date
 from app.sql import Connection
 
@@ -62,7 +62,7 @@ def report_usage(
     """Sums by `groups`, which are names from GROUPS, or just one from ALONE. Costs are in billionths of a dollar. Sums
     by CREDENTIAL are over whole days, for providers with several, and allow only the provider in `where`."""
     if SESSION in groups:
-        rows = list_sessions(connection, since=since, where=where, limit=MOST_ROWS)
+        rows = list_sessions(connection, since=since, where=where, limit=MAX_ROWS)
         names = {"session": "session", "key": "key", "client": "agent"}
     elif CREDENTIAL in groups:
         rows = sum_credentials(connection, since, until, where)

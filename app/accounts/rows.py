@@ -74,7 +74,7 @@ def request_row(record: RequestRecord, number: Number) -> tuple[Any, ...]:
     )
 
 
-def tells_attempts(record: RequestRecord) -> bool:
+def needs_attempt_rows(record: RequestRecord) -> bool:
     """Whether the attempts get rows of their own: unless there is just one, and it succeeded."""
     tried = record.attempts
     return len(tried) > 1 or (len(tried) == 1 and bool(tried[0].error))

@@ -184,7 +184,7 @@ recording = Table(
 TABLES = (name, request, attempt, hour, day, credential, client_key, session, recording)
 
 
-def spell(backend: str) -> Iterator[str]:
+def create_statements(backend: str) -> Iterator[str]:
     """The statements that create missing tables and indexes. `backend` is "sqlite" or "postgresql"."""
     spellings = _SPELLINGS[backend]
     for table in TABLES:

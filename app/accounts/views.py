@@ -12,10 +12,10 @@ from app.accounts.schema import hour, request
 from app.sql import Connection, list_marks
 
 # The number of newest rows from which times to the first byte are taken.
-MOST_TIMED = 2000
+MAX_TIMED = 2000
 # Seconds. Longer ranges are counted by the hour, from the sums.
-MOST_SCANNED = 3 * HOUR
-MOST_BARS = 60
+MAX_SCANNED = 3 * HOUR
+MAX_BARS = 60
 
 KINDS = ("well", "left", "client_error", "upstream_error", "cut")
 
@@ -25,12 +25,12 @@ def count_along(
 ) -> list[dict[str, Any]]:
     """Requests over a range, oldest first: `begin` in unix time, and how many ended in which way. In ranges of more
     than three hours, all failures count as `upstream_error` or `cut`, since the sums do not know more."""
-    if until - since <= MOST_SCANNED:
+    if until - since <= MAX_SCANNED:
         return _count_rows(connection, since, until, where)
     wanted = narrow(connection, hour, where)
     if wanted is None:
         return []
-    width = max(1, -(-int(until - since) // (HOUR * MOST_BARS)))
+    width = max(1, -(-int(until - since) // (HOUR * MAX_BARS)))
     wanted.add("period >= ? AND period <= ?", int(since) // HOUR, int(until) // HOUR)
     bar = f"period - period % {width}"
     counts = ", ".join(f'sum("{column}")' for column in ("requests", "failed", "cut", "left"))
@@ -57,7 +57,7 @@ def list_first_bytes(
     if wanted is None:
         return []
     wanted.add("received >= ? AND received < ?", since * 1000, until * 1000)
-    page = f"SELECT provider, first_byte_ms FROM request WHERE {wanted} ORDER BY received DESC LIMIT {MOST_TIMED}"
+    page = f"SELECT provider, first_byte_ms FROM request WHERE {wanted} ORDER BY received DESC LIMIT {MAX_TIMED}"
     rows = [(provider, ms) for provider, ms in connection.tuples(page, wanted.values) if ms is not None]
     texts = find_texts(connection, {provider for provider, _ in rows})
     return [(texts.get(provider, ""), ms) for provider, ms in rows]
@@ -93,7 +93,7 @@ def _count_rows(connection: Connection, since: float, until: float, where: Mappi
     if wanted is None:
         return []
     begin = int(since) // 60 * 60
-    width = max(60, -(-int(until - begin) // MOST_BARS) // 60 * 60)
+    width = max(60, -(-int(until - begin) // MAX_BARS) // 60 * 60)
     names = "SELECT text, id FROM name WHERE text IN ('client_closed', 'upstream_cut')"
     numbers = dict(connection.tuples(names))
     kind = (

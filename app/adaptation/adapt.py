@@ -13,6 +13,7 @@ from app.adaptation.cache_marks import adapt_cache_marks
 from app.adaptation.compaction import adapt_compaction
 from app.adaptation.extensions import adapt_extensions
 from app.adaptation.features import Features
+from app.adaptation.foreign_blocks import adapt_foreign_blocks
 from app.adaptation.limits import adapt_limits, wakes_limits
 from app.adaptation.media.media import adapt_media
 from app.adaptation.notes import Notes
@@ -21,13 +22,12 @@ from app.adaptation.reasoning.reasoning import adapt_reasoning, wakes_reasoning
 from app.adaptation.reasoning.think_tags import ThinkTags
 from app.adaptation.replies.empty_answer import RefuseEmpty
 from app.adaptation.structured import adapt_structured
-from app.adaptation.told import adapt_told
 from app.adaptation.tools.machine import adapt_machine
 from app.adaptation.tools.pairing import adapt_pairing
 from app.adaptation.tools.text_tool_calls import ReadTextToolCalls
 from app.adaptation.tools.tool_choice import adapt_tool_choice
 from app.adaptation.tools.tool_ids import adapt_tool_ids
-from app.adaptation.tools.tool_restoration import Spelling
+from app.adaptation.tools.tool_restoration import DeclaredNames
 from app.adaptation.tools.tools import adapt_tools
 from app.adaptation.turns import adapt_turns, wakes_turns
 from app.conversation.capabilities import Capabilities
@@ -84,7 +84,7 @@ def adapt_emptiness(request: Request, capabilities: Capabilities, notes: Notes) 
 def adapt_writing(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
     """Restores tool calls and thoughts that models write into their text."""
     if request.tools and request.dialect != capabilities.dialect and not capabilities.first_party:
-        notes.on_reply(Spelling(tool.name for tool in request.tools))
+        notes.on_reply(DeclaredNames(tool.name for tool in request.tools))
     schemas = {tool.name: tool.schema if isinstance(tool, FunctionTool) else None for tool in request.tools}
     if capabilities.text_tool_calls and schemas:
         notes.on_reply(partial(ReadTextToolCalls, schemas))
@@ -102,7 +102,7 @@ STEPS: tuple[Step, ...] = (
     Step(adapt_emptiness, lambda can: _any_if(not traits_of(can.dialect).means_empty)),
     Step(adapt_compaction, lambda can: has.COMPACT),
     Step(adapt_extensions, lambda can: has.EXTENSIONS | has.TOOLS),
-    Step(adapt_told, lambda can: has.FOREIGN | has.PROOFS),
+    Step(adapt_foreign_blocks, lambda can: has.FOREIGN | has.PROOFS),
     Step(adapt_pairing, lambda can: has.CALLS),
     Step(adapt_tool_ids, lambda can: has.CALLS),
     Step(adapt_tools, lambda can: has.TOOLS | has.CALLS),
@@ -130,7 +130,7 @@ def _tools_if(needed: bool) -> Features:
 _Plan = tuple[tuple[Adapt, Features], ...]
 # By the identity of the capabilities, which are the same object from request to request. The plan keeps them alive.
 _plans: dict[int, tuple[Capabilities, _Plan]] = {}
-_MOST_PLANS = 256
+_MAX_PLANS = 256
 
 
 def _plan(capabilities: Capabilities) -> _Plan:
@@ -139,7 +139,7 @@ def _plan(capabilities: Capabilities) -> _Plan:
     if known is not None and known[0] is capabilities:
         return known[1]
     plan = tuple([(step.adapt, step.wakes(capabilities)) for step in STEPS])
-    if len(_plans) >= _MOST_PLANS:
+    if len(_plans) >= _MAX_PLANS:
         _plans.clear()
     _plans[id(capabilities)] = capabilities, plan
     return plan

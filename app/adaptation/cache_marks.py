@@ -15,7 +15,7 @@ from app.conversation.blocks import Block, ToolResult
 from app.conversation.capabilities import Capabilities
 from app.conversation.request import Request
 
-MOST_MARKS = 4
+MAX_MARKS = 4
 
 T = TypeVar("T")
 
@@ -23,11 +23,11 @@ T = TypeVar("T")
 def adapt_cache_marks(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
     if capabilities.cache_hints == "none":
         return request
-    over = _count(request) - MOST_MARKS
+    over = _count(request) - MAX_MARKS
     if over <= 0:
         return request
     notes.lose(
-        "ignorable", field(request.dialect, "cache"), f"only {MOST_MARKS} are accepted: the earliest are left out"
+        "ignorable", field(request.dialect, "cache"), f"only {MAX_MARKS} are accepted: the earliest are left out"
     )
     taker = _Taker(over)
     # In the order in which they form the prefix.

@@ -184,7 +184,9 @@ def _limit_tools(request: Request, capabilities: Capabilities, notes: Notes) -> 
     return _add(request, Extension(capabilities.dialect, "max_tool_calls", limit, "degrading"))
 
 
-def _hurry(request: Request, extension: Extension, capabilities: Capabilities, notes: Notes) -> Request | None:
+def _apply_fast_mode(
+    request: Request, extension: Extension, capabilities: Capabilities, notes: Notes
+) -> Request | None:
     if extension.value != "fast" or not capabilities.service_tier:
         return None
     return replace(request, service_tier="fast")
@@ -202,7 +204,7 @@ _CARRIERS: dict[tuple[str, str, str], Carry] = {
     ("openai_tools", "context_management", "anthropic_tools"): _compact_with_anthropic,
     ("anthropic_tools", "mcp_servers", "openai_tools"): mcp_servers.to_responses,
     ("openai_tools", "max_tool_calls", "anthropic_tools"): _limit_searches,
-    ("anthropic_tools", "speed", "service_tiers"): _hurry,
+    ("anthropic_tools", "speed", "service_tiers"): _apply_fast_mode,
     ("openai_tools", "user", "anthropic_tools"): _name_user,
     ("openai_tools", "user", "chat_search"): _name_user,
     **{("openai_settings", name, "openai_settings"): _share for name in SHARED_BY_OPENAI},

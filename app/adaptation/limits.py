@@ -22,7 +22,7 @@ from app.dialects.registry import have_one_owner, traits_of
 from app.errors import InvalidRequest
 
 # Characters of all stop sequences that we watch for ourselves: each of their beginnings is kept.
-MOST_WATCHED = 2048
+MAX_WATCHED = 2048
 MAX_ID = 64  # characters of a user id or cache key that every vendor accepts
 
 # Sampling settings, the capability that each needs, and the severity of its loss.
@@ -68,10 +68,10 @@ def adapt_limits(request: Request, capabilities: Capabilities, notes: Notes) -> 
 
 def _limit_length(request: Request, capabilities: Capabilities, notes: Notes) -> int | None:
     asked = request.max_tokens
-    most = capabilities.max_output
+    maximum = capabilities.max_output
     if asked is None:
         default = None if capabilities.max_tokens_field in capabilities.refused_fields else capabilities.default_output
-        return min(default, most) if default is not None and most is not None else default
+        return min(default, maximum) if default is not None and maximum is not None else default
     path = field(request.dialect, "max_tokens")
     if capabilities.max_tokens_field in capabilities.refused_fields:
         notes.lose("degrading", path, "this upstream accepts no limit")
@@ -79,10 +79,10 @@ def _limit_length(request: Request, capabilities: Capabilities, notes: Notes) ->
     if asked == 0:
         notes.lose("degrading", path, "a request without an answer is useful only for Anthropic's cache")
         return 1
-    if most is not None and asked > most:
-        why = f"lowered from {asked} to the {most} tokens that this model can answer"
-        notes.lose("degrading", path, why, lowered=(asked, most))
-        return most
+    if maximum is not None and asked > maximum:
+        why = f"lowered from {asked} to the {maximum} tokens that this model can answer"
+        notes.lose("degrading", path, why, lowered=(asked, maximum))
+        return maximum
     return asked
 
 
@@ -96,10 +96,10 @@ def _limit_stop(request: Request, capabilities: Capabilities, notes: Notes) -> t
             notes.lose("degrading", path, "the upstream rejects sequences of only whitespace")
         stop = seen
     if capabilities.stop_limit is not None and len(stop) > capabilities.stop_limit:
-        if sum(map(len, stop)) > MOST_WATCHED:
+        if sum(map(len, stop)) > MAX_WATCHED:
             raise InvalidRequest(
                 f"this model takes up to {capabilities.stop_limit} stop sequences, and more of them may have "
-                f"{MOST_WATCHED} characters in all; send fewer or shorter ones",
+                f"{MAX_WATCHED} characters in all; send fewer or shorter ones",
                 param=path,
             )
         notes.on_reply(partial(StopMatcher, stop))

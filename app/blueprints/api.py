@@ -17,7 +17,7 @@ import msgspec
 
 from app.blueprints.bodies import SMALL, check_transfer, read_body, read_length
 from app.blueprints.endpoints import Endpoint
-from app.credentials.credential import spell_login_page
+from app.credentials.credential import name_login_page
 from app.dialects.contract import ClientDialect
 from app.dialects.registry import find_dialect
 from app.errors import (
@@ -31,7 +31,7 @@ from app.errors import (
     UpstreamRefused,
 )
 from app.gateway.large_bodies.body_budget import NoRoom
-from app.gateway.messages import MOST_NAME, ClientRequest, ClientResponse, new_id
+from app.gateway.messages import MAX_NAME, ClientRequest, ClientResponse, new_id
 from app.gateway.peek import NO_PARTS, Parts
 from app.gateway.record import Record
 from app.gateway.replies.reply_headers import with_own_limits
@@ -75,8 +75,8 @@ def read_client_request(
     session = environ.get("dragoman.session") or path_parts.get("session")
     if session is None:
         session = admission.session
-    if session is not None and len(session) > MOST_NAME:
-        raise InvalidRequest(f"a session's name may have at most {MOST_NAME} characters", param="session_id")
+    if session is not None and len(session) > MAX_NAME:
+        raise InvalidRequest(f"a session's name may have at most {MAX_NAME} characters", param="session_id")
     client_request = ClientRequest(
         endpoint.dialect,
         body,
@@ -144,7 +144,9 @@ def generate(owner: Runtime, environ: dict[str, Any], endpoint: Endpoint, path_p
                 Owner("key", key.name), key.limits, client_request, lambda: parts.gateway.resolve(client_request)[0]
             )
             client_response = endpoint.answer(parts, client_request, record)
-            client_response.headers = with_own_limits(client_response.headers, reservation.tell_left(dialect.TRAITS))
+            client_response.headers = with_own_limits(
+                client_response.headers, reservation.limit_headers(dialect.TRAITS)
+            )
         else:
             client_response = endpoint.answer(parts, client_request, record)
         streaming = not isinstance(client_response.body, bytes)
@@ -238,7 +240,7 @@ def _with_login_page(error: DragomanError, environ: Mapping[str, Any]) -> Dragom
     host = environ.get("HTTP_HOST")
     if not host or not isinstance(error, CredentialUnavailable):
         return error
-    said = spell_login_page(str(error), f"{environ['wsgi.url_scheme']}://{host}")
+    said = name_login_page(str(error), f"{environ['wsgi.url_scheme']}://{host}")
     error.failure = msgspec.structs.replace(error.failure, message=said)
     return error
 

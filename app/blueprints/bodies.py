@@ -9,10 +9,10 @@ from typing import IO
 
 from app.errors import DragomanError, InvalidRequest, TooLarge, UnsupportedEncoding
 from app.gateway.large_bodies.body_budget import Hold
-from app.gateway.large_bodies.heavy_work import work_on
-from app.json_values import MOST_VALUES, has_too_many_values
+from app.gateway.large_bodies.heavy_work import run_heavy
+from app.json_values import MAX_VALUES, has_too_many_values
 from app.json_values import SMALL as VALUES_UNSEEN
-from app.transport.content import DECODERS, MOST_LAYERS, ContentDecoder, content_decoder, list_encodings
+from app.transport.content import DECODERS, MAX_LAYERS, ContentDecoder, content_decoder, list_encodings
 from app.turns import give_way
 
 # The first bytes of bodies in these encodings.
@@ -20,15 +20,15 @@ MAGIC = {"zstd": b"\x28\xb5\x2f\xfd", "gzip": b"\x1f\x8b"}
 
 
 # The most characters of a header that an error message quotes.
-MOST_QUOTED = 64
+MAX_QUOTED = 64
 # A body up to this size is read at once, and does not count towards the budget.
 SMALL = 64 * 1024
 # Bytes that are read or unpacked before other requests get their turn.
 STEP = 256 * 1024
 # A compressed body may unpack to the larger of this many bytes and this many times its size. The text of a whole
 # context window is smaller, and larger bodies contain images, which hardly compress.
-MOST_UNPACKED = 8 * 1024 * 1024
-MOST_TIMES = 20
+MAX_UNPACKED = 8 * 1024 * 1024
+MAX_TIMES = 20
 
 
 def read_body(stream: IO[bytes], length: int | None, encoding: str, limit: int, hold: Hold | None = None) -> bytes:
@@ -59,8 +59,8 @@ def read_body(stream: IO[bytes], length: int | None, encoding: str, limit: int, 
     names = list_encodings(encoding) if encoding else [name for name, magic in MAGIC.items() if raw.startswith(magic)]
     if names:
         raw = _unpack_body(raw, names, encoding, limit, hold)
-    if len(raw) > VALUES_UNSEEN and work_on(len(raw), has_too_many_values, raw):
-        raise TooLarge(f"the request body contains more than {MOST_VALUES:,} values")
+    if len(raw) > VALUES_UNSEEN and run_heavy(len(raw), has_too_many_values, raw):
+        raise TooLarge(f"the request body contains more than {MAX_VALUES:,} values")
     # Windows shells put a byte order mark at the beginning of a file.
     return raw.removeprefix(BOM_UTF8)
 
@@ -69,11 +69,11 @@ def _unpack_body(raw: bytes, names: Sequence[str], encoding: str, limit: int, ho
     decoder = content_decoder(names)
     if decoder is None:
         known = ", ".join(DECODERS)
-        said = f"Content-Encoding {encoding[:MOST_QUOTED]!r} is not one of {known}, or a list of up to {MOST_LAYERS}"
+        said = f"Content-Encoding {encoding[:MAX_QUOTED]!r} is not one of {known}, or a list of up to {MAX_LAYERS}"
         raise UnsupportedEncoding(said)
-    most = max(MOST_UNPACKED, MOST_TIMES * len(raw))
+    maximum = max(MAX_UNPACKED, MAX_TIMES * len(raw))
     try:
-        return _gather(_unpack(raw, decoder), min(limit, most), hold, packed=most < limit)
+        return _gather(_unpack(raw, decoder), min(limit, maximum), hold, packed=maximum < limit)
     except (ValueError, EOFError) as error:
         raise InvalidRequest(f"the request body {error}") from error
 
@@ -90,7 +90,7 @@ def read_length(header: str | None) -> int | None:
 def check_transfer(header: str) -> None:
     """Raises InvalidRequest for a transfer coding that is not decoded here: its bytes would be taken for the body."""
     if header.strip().lower() != "chunked":
-        raise InvalidRequest(f"Transfer-Encoding {header[:MOST_QUOTED]!r} is not supported; use chunked")
+        raise InvalidRequest(f"Transfer-Encoding {header[:MAX_QUOTED]!r} is not supported; use chunked")
 
 
 def _read_pieces(stream: IO[bytes], length: int | None) -> Iterator[bytes]:
@@ -138,6 +138,6 @@ def _too_large(limit: int) -> TooLarge:
 
 def _unpacks_too_far(limit: int) -> TooLarge:
     return TooLarge(
-        f"the request body unpacks to more than {limit // (1024 * 1024)} MB, which is more than {MOST_TIMES} times its "
+        f"the request body unpacks to more than {limit // (1024 * 1024)} MB, which is more than {MAX_TIMES} times its "
         "size; send it uncompressed"
     )

@@ -12,15 +12,15 @@ from app.blueprints.turnstile import Turnstile
 from app.errors import ClientError, TooLarge, UnsupportedEncoding
 
 # A form contains a few names, and at most a pasted address with a code.
-MOST_BYTES = 16 * 1024
-MOST_FIELDS = 32
+MAX_BYTES = 16 * 1024
+MAX_FIELDS = 32
 # The most forms that are read at a time: without a key, anybody can send one slowly.
-MOST_AT_ONCE = 16
+MAX_AT_ONCE = 16
 
 _TYPE = "application/x-www-form-urlencoded"
 
 
-_reading = Turnstile(MOST_AT_ONCE, "too many forms are being sent at once; try again soon")
+_reading = Turnstile(MAX_AT_ONCE, "too many forms are being sent at once; try again soon")
 
 
 def read_form() -> Mapping[str, str]:
@@ -34,11 +34,11 @@ def read_form() -> Mapping[str, str]:
 def _read() -> dict[str, str]:
     if request.mimetype not in ("", _TYPE):
         raise UnsupportedEncoding(f"a form must be sent as {_TYPE}")
-    if (request.content_length or 0) > MOST_BYTES:
-        raise TooLarge(f"a form may have at most {MOST_BYTES // 1024} KB")
+    if (request.content_length or 0) > MAX_BYTES:
+        raise TooLarge(f"a form may have at most {MAX_BYTES // 1024} KB")
     try:
         with _reading:
-            body = read_body(request.environ["wsgi.input"], request.content_length, "identity", MOST_BYTES)
-        return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS))
+            body = read_body(request.environ["wsgi.input"], request.content_length, "identity", MAX_BYTES)
+        return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MAX_FIELDS))
     except ValueError as error:
-        raise ClientError(f"a form may have at most {MOST_FIELDS} fields") from error
+        raise ClientError(f"a form may have at most {MAX_FIELDS} fields") from error

@@ -34,7 +34,7 @@ def list_models() -> Response:
         problems = parts.listing.problems(key) if not found else {}
         return {
             "object": "list",
-            "data": [spell_model(model) for model in page],
+            "data": [render_model(model) for model in page],
             "first_id": page[0].id if page else None,
             "last_id": page[-1].id if page else None,
             "has_more": more,
@@ -52,7 +52,7 @@ def get_model(name: str) -> Response:
         model = parts.listing.find(name, key)
         if model is None:
             raise NotFound(f"Model '{name}' not found", code="model_not_found", param="model")
-        return spell_model(model)
+        return render_model(model)
 
     return _view(answer)
 
@@ -95,7 +95,7 @@ def _choose_page(found: list[Listed], asked: Mapping[str, str]) -> tuple[list[Li
     return found[start : start + limit], start + limit < len(found)
 
 
-def spell_model(model: Listed) -> dict[str, Any]:
+def render_model(model: Listed) -> dict[str, Any]:
     created = datetime.datetime.fromtimestamp(model.created, datetime.UTC)
     entry: dict[str, Any] = {
         "id": model.id,

@@ -16,10 +16,10 @@ class Turnstile:
     """Admits `most` requests at a time, by `with` or `hold`; with `hold`, at most `share` of one tenant. Others get
     TooMany with the message `refusal`."""
 
-    def __init__(self, most: int, refusal: str, share: int | None = None) -> None:
-        self._most = most
+    def __init__(self, maximum: int, refusal: str, share: int | None = None) -> None:
+        self._most = maximum
         self._refusal = refusal
-        self._share = most if share is None else share
+        self._share = maximum if share is None else share
         self._held: Counter[str] = Counter()
         self.count = 0
 

@@ -12,7 +12,7 @@ import click
 from app.accounts.accounts import Accounts
 from app.accounts.keys import create_key, disable_key, list_keys, rotate_key, touch_stamp
 from app.accounts.reports import read_end, read_span
-from app.cli.accounts.reading import print_table, spell_time
+from app.cli.accounts.reading import format_time, print_table
 from app.cli.options import config_option, json_option, print_json, read_settings
 from app.errors import ConfigError, DragomanError
 from app.settings import KeySettings
@@ -166,4 +166,4 @@ def _row(name: str, hint: str, table: KeySettings, state: str, expires: float | 
     rights = [f"{field} {value}" for field in ("models", "providers") for value in getattr(table, field)]
     limits = [f"{field} {value}" for field in LIMITS if (value := getattr(table, field)) is not None]
     told = {"name": name, "key": hint, "role": table.role, "state": state}
-    return told | {"expires": spell_time(end) if end is not None else None, "rights": [*rights, *limits]}
+    return told | {"expires": format_time(end) if end is not None else None, "rights": [*rights, *limits]}

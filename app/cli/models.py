@@ -20,7 +20,7 @@ def models(path: Path | None, as_json: bool) -> None:
     """List the models that clients can name, one per line."""
     # Imported here: the other commands need not wait for the whole server to load.
     from app import create_app
-    from app.blueprints.models import spell_model
+    from app.blueprints.models import render_model
     from app.providers.catalogues import fill_catalogues
 
     settings = read_settings(path)
@@ -30,7 +30,7 @@ def models(path: Path | None, as_json: bool) -> None:
     with waiting_for("the providers' lists of models"):
         # A client waits only for seconds; a person at a terminal waits for complete lists.
         fill_catalogues(parts.providers.values(), limit=_LIST_TIMEOUT)
-        listed = [spell_model(model) for model in parts.listing.models()]
+        listed = [render_model(model) for model in parts.listing.models()]
     if listed or as_json:
         click.echo(json.dumps(listed, indent=2) if as_json else "\n".join(model["id"] for model in listed))
     problems = [f"{name}: {said}" for name, said in parts.listing.problems().items()]

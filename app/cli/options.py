@@ -30,8 +30,8 @@ _LONG = 1.0
 class WholeNumber(click.IntRange):
     """An option's number, with a plain error message."""
 
-    def __init__(self, least: int, most: int | None = None) -> None:
-        super().__init__(least, most)
+    def __init__(self, least: int, maximum: int | None = None) -> None:
+        super().__init__(least, maximum)
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
         try:

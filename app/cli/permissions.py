@@ -37,7 +37,7 @@ def permissions(url: str | None, key: str | None, no_reconnect: bool, path: Path
         while True:
             try:
                 for name, data in _listen(session, address):
-                    _meet(session, address, name, data)
+                    _handle_event(session, address, name, data)
             except (requests.RequestException, ValueError) as error:
                 click.echo(f"The connection to {address} ended ({type(error).__name__}).", err=True)
             if no_reconnect:
@@ -58,7 +58,7 @@ def _listen(session: requests.Session, address: str) -> Iterator[tuple[str, dict
                 yield event.event, data
 
 
-def _meet(session: requests.Session, address: str, name: str, data: dict[str, Any]) -> None:
+def _handle_event(session: requests.Session, address: str, name: str, data: dict[str, Any]) -> None:
     match name:
         case "permission_request":
             _ask(session, address, data)

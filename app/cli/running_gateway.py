@@ -21,7 +21,7 @@ _TIMEOUT = 2.0
 # Seconds to connect, and between two pieces of an answer: some models must be loaded first.
 _ANSWER_TIMEOUT = (5.0, 120.0)
 # Maximum bytes read of an error.
-_MOST_READ = 65536
+_MAX_READ = 65536
 
 
 def find_address(server: ServerSettings, url: str | None) -> str:
@@ -89,7 +89,7 @@ def ask_model(url: str, key: str, body: dict[str, Any], *, until_speaks: bool = 
 
 def explain_refusal(reply: requests.Response) -> str:
     """The message of an error, else its status."""
-    said = reply.raw.read(_MOST_READ, decode_content=True).decode("utf-8", "replace")
+    said = reply.raw.read(_MAX_READ, decode_content=True).decode("utf-8", "replace")
     return find_message(said) or f"HTTP {reply.status_code}"
 
 

@@ -82,7 +82,7 @@ def join(values: Iterable[bytes]) -> bytes:
 # After these characters an object may begin inside an object.
 _BEFORE_VALUES = (":", ",", "[")
 # Maximum pieces that are checked for repeating the whole object.
-_MOST_DOUBTS = 64
+_MAX_DOUBTS = 64
 NOTHING = b'"{}"'
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -102,7 +102,7 @@ class Resent:
 
     def rest_of(self, pieces: Sequence[bytes], added: bytes) -> bytes:
         """The literal of the part of `added` that `pieces` do not contain yet; all of them are literals."""
-        if not pieces or not added.startswith(b'"{') or self.doubts >= _MOST_DOUBTS:
+        if not pieces or not added.startswith(b'"{') or self.doubts >= _MAX_DOUBTS:
             return added
         if added != NOTHING and not added.startswith(pieces[0][:-1]):
             return added

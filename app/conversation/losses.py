@@ -15,8 +15,8 @@ LossPolicy = Literal["normal", "strict", "lenient"]
 
 
 # Maximum characters of a header that lists losses, and of one field in it.
-MOST_HEADER = 2048
-MOST_FIELD = 256
+MAX_HEADER = 2048
+MAX_FIELD = 256
 
 
 class Loss(msgspec.Struct, frozen=True):
@@ -65,19 +65,19 @@ def lost_headers(losses: Iterable[Loss]) -> dict[str, str]:
     if not losses:
         return {}
     told = {"x-dragoman-dropped": list_dropped(losses), "x-dragoman-lowered": list_lowered(losses)}
-    return {name: _spell_fields(fields) for name, fields in told.items() if fields}
+    return {name: _join_fields(fields) for name, fields in told.items() if fields}
 
 
-def _spell_fields(fields: Sequence[str]) -> str:
-    """The fields as one header value: characters that headers forbid are replaced, and the list is cut at MOST_HEADER
+def _join_fields(fields: Sequence[str]) -> str:
+    """The fields as one header value: characters that headers forbid are replaced, and the list is cut at MAX_HEADER
     characters."""
-    spelled: list[str] = []
-    left = MOST_HEADER
+    joined: list[str] = []
+    left = MAX_HEADER
     for number, field in enumerate(fields):
-        text = "".join(each if " " <= each <= "~" else "?" for each in field[:MOST_FIELD])
+        text = "".join(each if " " <= each <= "~" else "?" for each in field[:MAX_FIELD])
         left -= len(text) + 1
         if left < 0:
-            spelled.append(f"and {len(fields) - number} more")
+            joined.append(f"and {len(fields) - number} more")
             break
-        spelled.append(text)
-    return ",".join(spelled)
+        joined.append(text)
+    return ",".join(joined)

@@ -13,7 +13,7 @@ from app.conversation.blocks import Block
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "stop_sequence", "pause", "compaction"]
 
 # Maximum token count of one answer; anything larger is a counting error.
-MOST_TOKENS = 1_000_000_000
+MAX_TOKENS = 1_000_000_000
 # Counts none of which has a bit from here on are all in order.
 _FEW = 1 << 29
 
@@ -44,7 +44,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
         if 0 <= bits < _FEW:
             return
         for name, count in msgspec.structs.asdict(self).items():
-            msgspec.structs.force_setattr(self, name, type(count)(min(max(count, 0), MOST_TOKENS)))
+            msgspec.structs.force_setattr(self, name, type(count)(min(max(count, 0), MAX_TOKENS)))
 
     @property
     def input(self) -> int:

@@ -45,7 +45,7 @@ _MAX_INLINED = 128 * 1024
 _LEAST_INLINED = 64
 _MAX_CHAIN = 64
 # Maximum characters of a reference quoted in a loss.
-_MOST_QUOTED = 100
+_MAX_QUOTED = 100
 
 _GEMINI = frozenset(
     ("type", "title", "description", "nullable", "enum", "items", "minItems", "maxItems", "properties", "required")
@@ -393,7 +393,7 @@ def _inline(schema: Schema, lost: list[str]) -> Schema:
             return _map_parts(part, resolve)
         beside = {word: value for word, value in part.items() if word != "$ref"}
         if not fits(target):
-            lost.append(f"the reference {target[:_MOST_QUOTED]} cannot be resolved")
+            lost.append(f"the reference {target[:_MAX_QUOTED]} cannot be resolved")
             return {"type": "object", **beside}
         within.add(target)
         whole = resolve({**named[target], **beside})

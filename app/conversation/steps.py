@@ -14,12 +14,12 @@ SERVER_TOOL = "server_tool"
 # The kind of a proof that holds a citation in another dialect's form.
 CITATION = "citation"
 # Maximum bytes of vendor items carried through the client, because every later turn resends them.
-MOST_CARRIED = 200_000
+MAX_CARRIED = 200_000
 
 _decode = msgspec.json.Decoder().decode
 
 
-def tell(step: Step) -> str:
+def describe_step(step: Step) -> str:
     """The step in words: input, answer and pages."""
     asked = "\n".join(_words(step.asked)) if step.asked else ""
     if step.kind == "mcp" and step.asked is not None:
@@ -49,8 +49,8 @@ def pair(steps: Sequence[Step]) -> Iterator[tuple[Step, Step | None]]:
 
 def carry(steps: Sequence[ServerTool]) -> Proof | None:
     """A proof with the vendor's own blocks of these steps, which a client of another dialect returns. None if there are
-    no steps or they are larger than MOST_CARRIED."""
-    if not steps or sum(len(step.raw) for step in steps) > MOST_CARRIED:
+    no steps or they are larger than MAX_CARRIED."""
+    if not steps or sum(len(step.raw) for step in steps) > MAX_CARRIED:
         return None
     return Proof(steps[0].dialect, SERVER_TOOL, tuple(step.raw for step in steps))
 

@@ -45,7 +45,7 @@ def find_thoughts(blocks: Sequence[Block]) -> list[Thought]:
     return thoughts
 
 
-def weave(thoughts: Sequence[Thought], others: Sequence[Block]) -> tuple[Block, ...]:
+def interleave(thoughts: Sequence[Thought], others: Sequence[Block]) -> tuple[Block, ...]:
     """The thoughts in their places among the other blocks of a turn. None is placed after the last call, because
     thinking precedes what it results in."""
     calls = [block for block in others if isinstance(block, ToolCall)]
@@ -54,9 +54,9 @@ def weave(thoughts: Sequence[Thought], others: Sequence[Block]) -> tuple[Block, 
     slots: list[list[Block]] = [[] for _ in range(last + 1)]
     for thought in thoughts:
         slots[min(max(thought.place, 0), last)].append(thought.block)
-    woven: list[Block] = [*slots[0], *spoken]
+    interleaved: list[Block] = [*slots[0], *spoken]
     if not calls:
-        return (*woven, *slots[1])
+        return (*interleaved, *slots[1])
     for slot, call in zip(slots[1:], calls, strict=True):
-        woven += (*slot, call)
-    return tuple(woven)
+        interleaved += (*slot, call)
+    return tuple(interleaved)

@@ -110,7 +110,7 @@ def find_remedy(kind: str) -> str:
     return _REMEDIES.get(kind, _REMEDY)
 
 
-def spell_login_page(message: str, gateway: str) -> str:
+def name_login_page(message: str, gateway: str) -> str:
     """A message with the login page's full address. `gateway` is the URL at which its reader reached us."""
     return message.replace(_LOGIN_PAGE, f"visit {gateway}/login")
 

@@ -6,9 +6,9 @@
           │
     still usable?  ── yes ──▶ return, renew in the background
           │ no
-    renew; all callers meanwhile wait for the same flight, with a time limit
+    renew; all callers meanwhile wait for the same renewal, with a time limit
 
-A flight is a renewal in a thread of its own. So a client that leaves cannot interrupt it between receiving a rotated
+A renewal is a renewal in a thread of its own. So a client that leaves cannot interrupt it between receiving a rotated
 token and saving it.
 """
 
@@ -74,8 +74,8 @@ class LoginSource:
         self._stamp: Stamp | None = None
         self._problem: str | None = None
         self._missed = False
-        self._flights = threading.Lock()
-        self._flight: _Flight | None = None
+        self._renewal_lock = threading.Lock()
+        self._running: _Renewal | None = None
         self._failure: _Failure | None = None
 
     def snapshot(self) -> Credential:
@@ -88,11 +88,11 @@ class LoginSource:
             return held.credential
         if held.tokens.is_usable(now):
             if self._is_renewable(held):
-                self._begin_flight(held.tokens.secret)
+                self._begin_renewal(held.tokens.secret)
             return held.credential
         if not self._is_renewable(held):
             raise CredentialUnavailable(f"The access token in {self.login.label} has expired. {self.login.remedy}")
-        return self._fly(held.tokens.secret)
+        return self._await_renewal(held.tokens.secret)
 
     def refresh(self, failed: Credential) -> Credential:
         held = self._held
@@ -104,7 +104,7 @@ class LoginSource:
         is_new = held.received_at is not None and self._monotonic() - held.received_at < _NEW
         if not self._is_renewable(held) or is_new:
             raise CredentialUnavailable(f"The credential from {self.login.label} was refused. {self.login.remedy}")
-        return self._fly(failed.secret)
+        return self._await_renewal(failed.secret)
 
     def describe(self) -> SourceStatus:
         try:
@@ -203,69 +203,69 @@ class LoginSource:
     def _is_renewable(self, held: _Held) -> bool:
         return self._renew is not None and held.tokens.refresh_token is not None
 
-    def _fly(self, unwanted: str | None) -> Credential:
+    def _await_renewal(self, unwanted: str | None) -> Credential:
         """Wait for a credential other than `unwanted`."""
-        flight = self._begin_flight(unwanted)
-        if flight is not None and not flight.landed.wait(self._wait_limit):
+        renewal = self._begin_renewal(unwanted)
+        if renewal is not None and not renewal.ended.wait(self._wait_limit):
             raise CredentialPostponed(
                 f"The login in {self.login.label} is still being renewed after {self._wait_limit:g} s; try again."
             )
-        failure = flight.failure if flight is not None else self._failure
+        failure = renewal.failure if renewal is not None else self._failure
         held = self._held
         if held is not None and held.tokens.secret != unwanted and held.tokens.is_usable(self._clock()):
             return held.credential
         # A new exception for each waiting caller: a shared one would collect all their tracebacks.
         if failure is not None:
-            raise self._retell(failure) from failure.error
+            raise self._repeat(failure) from failure.error
         raise CredentialUnavailable(
             f"The login in {self.login.label} returned no new access token. {self.login.remedy}"
         )
 
-    def _retell(self, failure: _Failure) -> CredentialUnavailable:
+    def _repeat(self, failure: _Failure) -> CredentialUnavailable:
         if isinstance(failure.error, CredentialPostponed):
             return CredentialPostponed(str(failure.error), retry_after=failure.until - self._monotonic())
         return CredentialUnavailable(str(failure.error), status=failure.error.failure.status)
 
-    def _begin_flight(self, unwanted: str | None) -> _Flight | None:
+    def _begin_renewal(self, unwanted: str | None) -> _Renewal | None:
         """The running renewal, or a new one. None if the last failure was too recent."""
-        with self._flights:
-            if self._flight is not None:
-                return self._flight
+        with self._renewal_lock:
+            if self._running is not None:
+                return self._running
             if self._failure is not None and self._monotonic() < self._failure.until:
                 return None
             held = self._held
             if held is not None and held.tokens.secret != unwanted and held.tokens.is_usable(self._clock()):
-                return _Flight.done()
-            flight = self._flight = _Flight()
+                return _Renewal.done()
+            renewal = self._running = _Renewal()
             # Not a daemon, so that a normal exit waits until the tokens are saved.
-            threading.Thread(target=self._run_flight, args=(flight, unwanted), name="dragoman-renewal").start()
-            return flight
+            threading.Thread(target=self._run_renewal, args=(renewal, unwanted), name="dragoman-renewal").start()
+            return renewal
 
-    def _run_flight(self, flight: _Flight, unwanted: str | None) -> None:
+    def _run_renewal(self, renewal: _Renewal, unwanted: str | None) -> None:
         assert self._renew is not None
         try:
             renewed = self._renew(unwanted)
             with self._reading:
                 self._swap(renewed.tokens, renewed.granted_at)
         except RenewalPostponed as error:
-            self._note_failure(flight, error, error.delay)
+            self._note_failure(renewal, error, error.delay)
         except CredentialUnavailable as error:
-            self._note_failure(flight, error, _FINAL)
+            self._note_failure(renewal, error, _FINAL)
         except Exception as error:
             # Passed on to the waiting callers, who must not be left waiting.
             log.exception("The renewal of %s failed", self.login.label)
             told = CredentialUnavailable(f"The renewal failed ({type(error).__name__}). {self.login.remedy}")
-            self._note_failure(flight, told, _FINAL)
+            self._note_failure(renewal, told, _FINAL)
         finally:
-            with self._flights:
-                self._flight = None
-            flight.landed.set()
+            with self._renewal_lock:
+                self._running = None
+            renewal.ended.set()
 
-    def _note_failure(self, flight: _Flight, error: CredentialUnavailable, pause: float) -> None:
+    def _note_failure(self, renewal: _Renewal, error: CredentialUnavailable, pause: float) -> None:
         """Note the failure, and keep using a token that is still valid without a new try for `pause` seconds."""
         log.warning("%s", error)
         with self._reading:
-            flight.failure = self._failure = _Failure(error, self._monotonic() + pause)
+            renewal.failure = self._failure = _Failure(error, self._monotonic() + pause)
             held = self._held
             if held is not None and held.tokens.is_usable(self._clock()):
                 renew_at = min(self._clock() + pause, held.tokens.expires_at or float("inf"))
@@ -308,15 +308,15 @@ class _Failure(msgspec.Struct, frozen=True):
     until: float
 
 
-class _Flight:
+class _Renewal:
     """A running renewal, shared by all callers that need it."""
 
     def __init__(self) -> None:
-        self.landed = threading.Event()
+        self.ended = threading.Event()
         self.failure: _Failure | None = None
 
     @classmethod
-    def done(cls) -> _Flight:
-        flight = cls()
-        flight.landed.set()
-        return flight
+    def done(cls) -> _Renewal:
+        renewal = cls()
+        renewal.ended.set()
+        return renewal

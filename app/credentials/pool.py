@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
+from app.credentials.cooldowns import Cooldowns
 from app.credentials.credential import Credential, CredentialSource, SourceStatus
-from app.credentials.rests import Rests
 from app.errors import CredentialUnavailable
 
 # Seconds. A credential rests no longer than this, whatever its upstream says.
 LONGEST_REST = 7 * 86400.0
 
 
-class Rest(msgspec.Struct, frozen=True):
+class Cooldown(msgspec.Struct, frozen=True):
     """A member that rests `until` a time of the monotonic clock, for one `tenant`, or for all if that is None."""
 
     member: str
@@ -30,7 +30,7 @@ class MemberState(msgspec.Struct, frozen=True):
 
     name: str
     status: SourceStatus
-    rests: float
+    cooldowns: float
     tenants: tuple[str, ...] = ()
 
 
@@ -41,7 +41,7 @@ class PoolMember:
         self.name = name
         self.source = source
         self.priority = priority
-        self.rests = Rests()
+        self.cooldowns = Cooldowns()
         self.used = 0  # the number of the last request that got it
         self._given: tuple[Credential, Credential] | None = None
 
@@ -60,7 +60,7 @@ class CredentialPool:
     A session keeps its member as long as that is ready, because a provider's prompt cache belongs to an account. The
     member follows from the session's name alone, so that all workers agree. Requests without a session go to the member
     that was used least recently. Members with the highest priority are preferred. A member that its upstream limits or
-    refuses rests, for the tenant whose request met that, or for all (rests.py). If all rest, the one that is ready
+    refuses rests, for the tenant whose request met that, or for all (cooldowns.py). If all rest, the one that is ready
     soonest is used. Clients that cannot be told apart share the empty tenant.
     """
 
@@ -90,16 +90,16 @@ class CredentialPool:
     def switch(
         self, failed: Credential, session: str, rest: float, tenant: str = "", *, for_all: bool = False
     ) -> Credential | None:
-        """Rest the member that supplied `failed` for `rest` seconds, and return another ready member's credential, or
+        """Cooldown the member that supplied `failed` for `rest` seconds, and return another ready member's credential, or
         None. `for_all` says that the upstream's refusal concerns the account, not just this request."""
         now = self._monotonic()
         until = now + min(rest, LONGEST_REST)
         for member in self.members:
             if member.name == failed.name:
-                member.rests.rest(tenant, until, now)
+                member.cooldowns.cool_down(tenant, until, now)
                 if for_all:
-                    member.rests.rest_for_all(until)
-        if not any(member.rests.until(tenant) <= now for member in self.members):
+                    member.cooldowns.cool_down_for_all(until)
+        if not any(member.cooldowns.until(tenant) <= now for member in self.members):
             return None
         try:
             other = self.choose(session, tenant)
@@ -123,30 +123,32 @@ class CredentialPool:
             MemberState(
                 each.name,
                 each.source.describe(),
-                max(0.0, each.rests.any_until() - now),
-                () if each.rests.for_all > now else tuple(sorted(name for name, _ in each.rests.tenants(now))),
+                max(0.0, each.cooldowns.any_until() - now),
+                () if each.cooldowns.for_all > now else tuple(sorted(name for name, _ in each.cooldowns.tenants(now))),
             )
             for each in self.members
         ]
 
-    def rests(self) -> list[Rest]:
+    def cooldowns(self) -> list[Cooldown]:
         """All rests of members, for all tenants or for one."""
         now = self._monotonic()
-        found = [Rest(each.name, each.rests.for_all) for each in self.members if each.rests.for_all > now]
-        return found + [Rest(each.name, end, name) for each in self.members for name, end in each.rests.tenants(now)]
+        found = [Cooldown(each.name, each.cooldowns.for_all) for each in self.members if each.cooldowns.for_all > now]
+        return found + [
+            Cooldown(each.name, end, name) for each in self.members for name, end in each.cooldowns.tenants(now)
+        ]
 
-    def adopt_rests(self, rests: Iterable[Rest]) -> None:
+    def adopt_cooldowns(self, cooldowns: Iterable[Cooldown]) -> None:
         """Adopts the rests that other workers report, where they last longer than our own."""
         now = self._monotonic()
         members = {member.name: member for member in self.members}
-        for rest in rests:
-            member, until = members.get(rest.member), min(rest.until, now + LONGEST_REST)
+        for cooldown in cooldowns:
+            member, until = members.get(cooldown.member), min(cooldown.until, now + LONGEST_REST)
             if member is None or not until > now:
                 continue
-            if rest.tenant is None:
-                member.rests.rest_for_all(until)
+            if cooldown.tenant is None:
+                member.cooldowns.cool_down_for_all(until)
             else:
-                member.rests.rest(rest.tenant, until, now)
+                member.cooldowns.cool_down(cooldown.tenant, until, now)
 
     def poll(self) -> None:
         for member in self.members:
@@ -155,17 +157,17 @@ class CredentialPool:
     def _rank(self, session: str, tenant: str) -> list[PoolMember]:
         """All members, the preferred one first."""
         now = self._monotonic()
-        ends = {member: member.rests.until(tenant) for member in self.members}
+        ends = {member: member.cooldowns.until(tenant) for member in self.members}
         ready = [member for member in self.members if ends[member] <= now]
         resting = sorted((each for each in self.members if ends[each] > now), key=ends.__getitem__)
         if session:
-            ready.sort(key=lambda each: (-each.priority, _draw_lot(session, each.name)))
+            ready.sort(key=lambda each: (-each.priority, _session_rank(session, each.name)))
         else:
             ready.sort(key=lambda each: (-each.priority, each.used))
         return ready + resting
 
 
-def _draw_lot(session: str, name: str) -> bytes:
+def _session_rank(session: str, name: str) -> bytes:
     """A member's lot in a session (rendezvous hashing). It is the same in every worker and independent of the other
     members, so adding or removing a member moves no sessions but its own."""
     return hashlib.blake2b(f"{session}\0{name}".encode("utf-8", "replace"), digest_size=8).digest()

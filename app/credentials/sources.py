@@ -106,7 +106,7 @@ def open_source(
         # Users of this file expect a renewed token to take effect with the next request.
         watch_closely=settings.kind == "anthropic" and isinstance(store, FileStore),
         wait_limit=wait_limit,
-        errand=_open_errand(settings, store, environ, clock),
+        errand=_open_cli_refresh(settings, store, environ, clock),
         clock=clock,
         monotonic=monotonic,
     )
@@ -195,7 +195,7 @@ def make_refresh_call(
     return call
 
 
-def _open_errand(
+def _open_cli_refresh(
     settings: ProviderSettings, store: LoginStore, environ: Mapping[str, str], clock: Callable[[], float]
 ) -> CliRefresh | None:
     if not settings.cli_refresh or not isinstance(store, FileStore):

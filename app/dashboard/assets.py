@@ -24,7 +24,7 @@ def _read_versions() -> dict[str, str]:
     }
 
 
-def spell_asset(name: str) -> str:
+def asset_url(name: str) -> str:
     version = find_version(name)
     assert version is not None, name
     return f"/_/static/{name}?v={version}"

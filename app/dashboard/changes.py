@@ -18,7 +18,7 @@ _LONGEST = 300
 
 def form_mark() -> str:
     """The token in each of our forms, which nobody without the visitor's cookie can make."""
-    return sign(_spell_mark())
+    return sign(_form_mark())
 
 
 def check_change(*, by_anybody: bool = False) -> Visitor:
@@ -29,18 +29,18 @@ def check_change(*, by_anybody: bool = False) -> Visitor:
     # An origin in server.cors_origins may use the API, but not these pages.
     if origin is not None and origin.partition("://")[2] != request.host:
         raise Forbidden("another site's page sent this; open the dashboard itself and try again")
-    if not is_signed(_spell_mark(), read_form().get("csrf", "")):
+    if not is_signed(_form_mark(), read_form().get("csrf", "")):
         raise Forbidden("this form has expired; reload the page and try again")
     if not (by_anybody or visitor.is_admin):
         raise Forbidden("only an admin may change this; sign in with an admin's key")
     return visitor
 
 
-def tell_change(visitor: Visitor, what: str) -> None:
+def log_change(visitor: Visitor, what: str) -> None:
     """Logs who did what, and from where."""
     who = visitor.key or "the user of this machine"
     log.info("dashboard: %s at %s %s", who, request.remote_addr or "-", clean_line(what[:_LONGEST]))
 
 
-def _spell_mark() -> str:
+def _form_mark() -> str:
     return "form " + request.cookies.get(COOKIE, "")[:_LONGEST]

@@ -7,24 +7,24 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from app.gateway.inspection.bodies import spell_json
-from app.gateway.large_bodies.heavy_work import work_on
+from app.gateway.inspection.bodies import indent_json
+from app.gateway.large_bodies.heavy_work import run_heavy
 
 # Maximum lines compared on each side, and lines shown around a difference.
-MOST_LINES = 4000
+MAX_LINES = 4000
 AROUND = 3
 # Maximum characters of one text on a page.
-MOST_SHOWN = 300_000
+MAX_SHOWN = 300_000
 
 
-def spell_panes(recording: Mapping[str, Any]) -> list[dict[str, Any]]:
+def render_panes(recording: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The panes of a recording in chronological order, with readable bodies."""
     return [
         {
             "name": pane["name"],
             "first": pane["first"],
             "headers": pane.get("headers", {}),
-            "body": spell_json(pane.get("body", ""))[:MOST_SHOWN],
+            "body": indent_json(pane.get("body", ""))[:MAX_SHOWN],
             "events": pane.get("events", []),
             "size": pane.get("size", 0),
             "cut": pane.get("cut", False),
@@ -41,10 +41,10 @@ def compare(recording: Mapping[str, Any]) -> list[tuple[str, str]]:
     if "client request" not in sides or not sent:
         return []
     before, after = sides["client request"], sent[-1]
-    return work_on(len(before) + len(after), _compare, before, after)
+    return run_heavy(len(before) + len(after), _compare, before, after)
 
 
-def spell_curl(recording: Mapping[str, Any], base_url: str) -> str:
+def render_curl(recording: Mapping[str, Any], base_url: str) -> str:
     """The client's request as a shell command, with its key as a variable."""
     asked = next((pane for pane in recording["panes"] if pane["name"] == "client request"), None)
     if asked is None:
@@ -55,17 +55,17 @@ def spell_curl(recording: Mapping[str, Any], base_url: str) -> str:
             value = asked["headers"][name].replace("'", "")
             lines.append(f"  -H '{name}: {value}' \\")
     body = asked.get("body", "").replace("'", "'\\''")
-    return "\n".join([*lines, "  -H 'content-type: application/json' \\", f"  -d '{body}'"])[:MOST_SHOWN]
+    return "\n".join([*lines, "  -H 'content-type: application/json' \\", f"  -d '{body}'"])[:MAX_SHOWN]
 
 
 def _compare(before: str, after: str) -> list[tuple[str, str]]:
-    sent, got = (_spell_sorted(text).splitlines()[:MOST_LINES] for text in (before, after))
+    sent, got = (_sort_json(text).splitlines()[:MAX_LINES] for text in (before, after))
     kinds = {"+": "add", "-": "del", "@": "place"}
     lines = difflib.unified_diff(sent, got, lineterm="", n=AROUND)
     return [(kinds.get(line[:1], ""), line[:2000]) for number, line in enumerate(lines) if number > 1]
 
 
-def _spell_sorted(text: str) -> str:
+def _sort_json(text: str) -> str:
     try:
         return json.dumps(json.loads(text), indent=1, ensure_ascii=False, sort_keys=True)
     except (ValueError, RecursionError):

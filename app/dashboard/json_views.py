@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from flask import Blueprint, Response, request
 
-from app.blueprints.operations.rights import tell
+from app.blueprints.operations.rights import render_json
 from app.blueprints.views import services
 from app.dashboard.pages.edit import change_config, describe_config
 from app.dashboard.pages.keys import list_keys
@@ -32,24 +32,24 @@ def models() -> Response:
         listed = [msgspec.structs.asdict(model) for model in listing.models(key=key)]
         return {"models": listed, "problems": listing.problems(key)}
 
-    return tell(answer)
+    return render_json(answer)
 
 
 @blueprint.get("/_/api/providers")
 def providers() -> Response:
-    return tell(lambda own: {"providers": list_providers()}, to_admins=True)
+    return render_json(lambda own: {"providers": list_providers()}, to_admins=True)
 
 
 @blueprint.get("/_/api/keys")
 def keys() -> Response:
-    return tell(lambda own: {"keys": list_keys()}, to_admins=True)
+    return render_json(lambda own: {"keys": list_keys()}, to_admins=True)
 
 
 @blueprint.get("/_/api/settings")
 def settings() -> Response:
     """Rows of name, value, origin and whether it is set, by table."""
     held = services().settings
-    return tell(lambda own: {"settings": describe_settings(held, dict(os.environ))}, to_admins=True)
+    return render_json(lambda own: {"settings": describe_settings(held, dict(os.environ))}, to_admins=True)
 
 
 @blueprint.get("/api/models/full")
@@ -68,17 +68,17 @@ def full_catalogue() -> Response:
             ]
         }
 
-    return tell(answer)
+    return render_json(answer)
 
 
 @blueprint.get("/api/config")
 def config() -> Response:
-    return tell(lambda own: describe_config(), to_admins=True)
+    return render_json(lambda own: describe_config(), to_admins=True)
 
 
 @blueprint.post("/api/config")
 def set_config() -> Response:
-    return tell(lambda own: change_config())
+    return render_json(lambda own: change_config())
 
 
 @blueprint.get("/api/logs/stream")

@@ -25,22 +25,22 @@ log = logging.getLogger("dragoman.dashboard")
 PERIOD = 0.5
 RUNNING_EVERY = 2
 # Maximum new rows sent per poll; nobody can read more.
-MOST_NEW = 20
+MAX_NEW = 20
 # Maximum pages that one worker updates, and maximum queue of a slow one.
-MOST_PAGES = 20
-MOST_WAITING = 20
+MAX_PAGES = 20
+MAX_WAITING = 20
 # Seconds after which a page must reconnect and show its cookie again; and seconds between keep-alives.
 LONGEST = 600.0
 PING = 15.0
 
 
 class Seen(Struct, frozen=True):
-    """The result of one poll: new rows, oldest first, and the running requests if they were polled. `spelled` and
+    """The result of one poll: new rows, oldest first, and the running requests if they were polled. `rendered` and
     `encoded` cache the rendering for other pages that show the same."""
 
     rows: list[dict[str, Any]]
     running: list[RequestRecord] | None
-    spelled: dict[Any, str]
+    rendered: dict[Any, str]
     encoded: dict[tuple[str, str], bytes]
 
 
@@ -52,19 +52,19 @@ class Live:
         self._period = period
         self._pages: set[Queue[Seen]] = set()
         refusal = "too many dashboard pages are receiving live updates; close some of them"
-        self._turnstile = Turnstile(MOST_PAGES, refusal, MOST_PAGES // 2)
+        self._turnstile = Turnstile(MAX_PAGES, refusal, MAX_PAGES // 2)
         self._greenlet: gevent.Greenlet | None = None
         self._last: int | None = None
         self._faults = 0
 
-    def stream(self, spell: Callable[[Seen], str], tenant: str) -> Response:
-        """Server-sent events with HTML for a page of `tenant`; `spell` renders what the page shows, or an empty text.
+    def stream(self, render: Callable[[Seen], str], tenant: str) -> Response:
+        """Server-sent events with HTML for a page of `tenant`; `render` renders what the page shows, or an empty text.
         Raises TooMany."""
         # Behind a proxy with a path prefix, links in events need the prefix too: only pages get it when they are sent.
-        return send_events(self._turnstile.hold(until_client_leaves(self._follow(spell, request.script_root)), tenant))
+        return send_events(self._turnstile.hold(until_client_leaves(self._follow(render, request.script_root)), tenant))
 
-    def _follow(self, spell: Callable[[Seen], str], root: str) -> Iterator[bytes]:
-        queue: Queue[Seen] = Queue(maxsize=MOST_WAITING)
+    def _follow(self, render: Callable[[Seen], str], root: str) -> Iterator[bytes]:
+        queue: Queue[Seen] = Queue(maxsize=MAX_WAITING)
         self._pages.add(queue)
         if self._greenlet is None or self._greenlet.dead:
             self._last = None
@@ -75,7 +75,7 @@ class Live:
                 seen = queue.get(timeout=1.0)
             except Empty:
                 return b""
-            return _encode(seen, spell(seen), root)
+            return _encode(seen, render(seen), root)
 
         try:
             yield from watch(self._runtime, look, pause=0.0)
@@ -107,7 +107,7 @@ class Live:
         rows: list[dict[str, Any]] = []
         accounts = self._runtime.accounts
         if accounts is not None:
-            newest = accounts.read(lambda connection: list_requests(connection, Query(limit=MOST_NEW)), 2.0)
+            newest = accounts.read(lambda connection: list_requests(connection, Query(limit=MAX_NEW)), 2.0)
             if self._last is not None:
                 rows = sorted((row for row in newest if row["seq"] > self._last), key=lambda row: row["seq"])
             self._last = max([row["seq"] for row in newest], default=self._last or 0)

@@ -17,7 +17,7 @@ from app.dashboard.visitors import Visitor
 from app.errors import Forbidden
 
 # Maximum parameters that the address keeps when another range is chosen.
-MOST_KEPT = 20
+MAX_KEPT = 20
 
 
 def show(
@@ -38,7 +38,7 @@ def show(
         path=request.path,
         kept={
             name: value[:LONGEST_VALUE]
-            for name, value in list(request.args.items())[:MOST_KEPT]
+            for name, value in list(request.args.items())[:MAX_KEPT]
             if name not in ("since", "until", "before")
         },
         recording=runtime().observers.inspector.describe(),

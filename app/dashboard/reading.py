@@ -17,9 +17,9 @@ T = TypeVar("T")
 
 # Maximum seconds that a page waits for the accounts, and pages per worker that may read them at once.
 READ_LIMIT = 2.0
-MOST_READING = 4
+MAX_READING = 4
 
-_reading = BoundedSemaphore(MOST_READING)
+_reading = BoundedSemaphore(MAX_READING)
 
 
 def ask(work: Callable[[Connection], T]) -> T:

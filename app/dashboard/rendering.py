@@ -13,12 +13,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from app.blueprints.operations.versions import own_version
-from app.dashboard.assets import spell_asset
+from app.dashboard.assets import asset_url
 from app.known_secrets import SHORTEST, known_secrets
 
 # Maximum characters of one value that are processed, and that are shown.
-MOST_READ = 8000
-MOST_SHOWN = 2000
+MAX_READ = 8000
+MAX_SHOWN = 2000
 # Control characters, and marks that reverse the order of letters, by which a name could look like another.
 _UNSHOWN = {
     **dict.fromkeys((*range(9), 11, 12, *range(14, 32), 127), None),
@@ -48,31 +48,31 @@ _KILO = 1000
 def _finalize(value: Any) -> Any:
     if isinstance(value, Markup):
         return value
-    text = str(value)[:MOST_READ]
+    text = str(value)[:MAX_READ]
     if len(text) < SHORTEST and text.isprintable():
         return text
-    return known_secrets.mask(text).translate(_UNSHOWN)[:MOST_SHOWN]
+    return known_secrets.mask(text).translate(_UNSHOWN)[:MAX_SHOWN]
 
 
-def _spell_time(unix: float) -> str:
+def _format_time(unix: float) -> str:
     return datetime.datetime.fromtimestamp(unix, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _spell_clock(when: float | str) -> str:
+def _format_clock(when: float | str) -> str:
     """The time for today, else date and time. `when` is a unix time, or a time as /health gives it."""
     unix = datetime.datetime.fromisoformat(when).timestamp() if isinstance(when, str) else when
     moment, today = (datetime.datetime.fromtimestamp(each, datetime.UTC) for each in (unix, time.time()))
     return moment.strftime("%H:%M:%S" if moment.date() == today.date() else "%b %d, %H:%M")
 
 
-def _spell_ago(unix: float) -> str:
+def _format_ago(unix: float) -> str:
     seconds = int(time.time() - unix)
     if seconds < 0:
-        return f"in {_spell_span(-seconds)}"
-    return "just now" if seconds < 5 else f"{_spell_span(seconds)} ago"
+        return f"in {_format_span(-seconds)}"
+    return "just now" if seconds < 5 else f"{_format_span(seconds)} ago"
 
 
-def _spell_span(seconds: float) -> str:
+def _format_span(seconds: float) -> str:
     """A duration in its largest unit and the next smaller one."""
     whole = int(seconds)
     for size, unit, below, part in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
@@ -82,19 +82,19 @@ def _spell_span(seconds: float) -> str:
     return f"{whole} s"
 
 
-def _spell_cost(cost: int | None) -> str:
+def _format_cost(cost: int | None) -> str:
     return "no price" if cost is None else f"${cost / _DOLLAR:,.4f}"
 
 
-def _spell_dollars(cost: int) -> str:
+def _format_dollars(cost: int) -> str:
     return f"${cost / _DOLLAR:,.2f}" if cost >= _DOLLAR or not cost else f"${cost / _DOLLAR:.4f}"
 
 
-def _spell_count(count: int | None) -> str:
+def _format_count(count: int | None) -> str:
     return "-" if count is None else f"{count:,}"
 
 
-def _spell_short(count: float | None) -> str:
+def _format_short(count: float | None) -> str:
     """A count in few digits."""
     if count is None:
         return "-"
@@ -105,26 +105,26 @@ def _spell_short(count: float | None) -> str:
     return f"{count:.1f}T"
 
 
-def _spell_bytes(size: int | None) -> str:
+def _format_bytes(size: int | None) -> str:
     return "-" if size is None else f"{size:,} B" if size < 10_000 else f"{size / 1024:,.0f} KB"
 
 
-def _spell_ms(ms: int | None) -> str:
+def _format_ms(ms: int | None) -> str:
     return "-" if ms is None else f"{ms:,} ms" if ms < 10_000 else f"{ms / 1000:,.1f} s"
 
 
-def _spell_link(query: Mapping[str, Any]) -> str:
+def _format_link(query: Mapping[str, Any]) -> str:
     """The query of a link, without empty values. Secrets are masked before a value is URL-encoded."""
     return urlencode({name: _finalize(value) for name, value in query.items() if value})
 
 
 def draw_line(values: Sequence[float]) -> str:
     """Points of a line in a box of 100 x 30, for SVG."""
-    most, last = max(values, default=0) or 1, max(1, len(values) - 1)
-    return " ".join(f"{at * 100 / last:.1f},{29 - value * 27 / most:.1f}" for at, value in enumerate(values))
+    maximum, last = max(values, default=0) or 1, max(1, len(values) - 1)
+    return " ".join(f"{at * 100 / last:.1f},{29 - value * 27 / maximum:.1f}" for at, value in enumerate(values))
 
 
-def _spell_long(text: str) -> Markup:
+def _format_long(text: str) -> Markup:
     """A long text that was masked when it was recorded; secrets known by now are masked again."""
     return Markup(escape(known_secrets.mask(text).translate(_UNSHOWN)))  # it is escaped right here
 
@@ -138,22 +138,22 @@ _environment = Environment(
     lstrip_blocks=True,
 )
 _environment.filters.update(
-    time=_spell_time,
-    clock=_spell_clock,
-    ago=_spell_ago,
-    span=_spell_span,
-    cost=_spell_cost,
-    dollars=_spell_dollars,
-    count=_spell_count,
-    short=_spell_short,
-    bytes=_spell_bytes,
-    ms=_spell_ms,
+    time=_format_time,
+    clock=_format_clock,
+    ago=_format_ago,
+    span=_format_span,
+    cost=_format_cost,
+    dollars=_format_dollars,
+    count=_format_count,
+    short=_format_short,
+    bytes=_format_bytes,
+    ms=_format_ms,
     terminal=lambda word: _TERMINALS.get(word, word),
-    query=_spell_link,
+    query=_format_link,
     line=draw_line,
-    long=_spell_long,
+    long=_format_long,
 )
-_environment.globals["asset"] = spell_asset
+_environment.globals["asset"] = asset_url
 
 
 def render(template: str, status: int = 200, **values: Any) -> Response:
@@ -161,7 +161,7 @@ def render(template: str, status: int = 200, **values: Any) -> Response:
     return Response(html, status, PAGE_HEADERS, content_type="text/html; charset=utf-8")
 
 
-def lead_to(path: str, **query: str) -> Response:
+def redirect_to(path: str, **query: str) -> Response:
     """Redirects the browser to a page, by GET."""
     return cast(Response, redirect(f"{path}?{urlencode(query)}" if query else path, 303))
 

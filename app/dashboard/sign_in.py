@@ -13,7 +13,7 @@ from app.blueprints.operations.rights import is_local
 from app.blueprints.operations.system import not_found
 from app.blueprints.views import services
 from app.dashboard.assets import find_version
-from app.dashboard.rendering import PAGE_HEADERS, lead_to, render
+from app.dashboard.rendering import PAGE_HEADERS, redirect_to, render
 from app.dashboard.tickets import redeem_ticket
 from app.dashboard.visitors import COOKIE_PATH, admit, dismiss, is_signed, sign
 from app.errors import DragomanError, Forbidden, NotFound, TooMany, Unauthorized
@@ -26,9 +26,9 @@ blueprint = Blueprint("dashboard_sign_in", __name__, url_prefix="/_", static_fol
 # The cookie with one half of the form's mark; the other half is in the form.
 FORM_COOKIE = "dragoman_form"
 # Maximum wrong tries per address and minute on each worker, and addresses that are remembered.
-MOST_TRIES = 5
+MAX_TRIES = 5
 PERIOD = 60.0
-MOST_ADDRESSES = 1000
+MAX_ADDRESSES = 1000
 
 _tries: dict[str, list[float]] = {}
 
@@ -88,7 +88,7 @@ def enter() -> Response:
             _count_try(address)
         raise Unauthorized("this link was already used or has expired; run `dragoman dashboard` again")
     log.info("somebody at %s signed in to the dashboard with a token", address)
-    return admit(lead_to(COOKIE_PATH))
+    return admit(redirect_to(COOKIE_PATH))
 
 
 @blueprint.post("/sign-in")
@@ -109,27 +109,27 @@ def sign_with_key() -> Response:
         log.warning("a sign-in to the dashboard from %s failed: wrong key", address)
         raise Unauthorized("this is not a key of this gateway") from None
     log.info("%s signed in to the dashboard from %s", key.name, address)
-    return admit(lead_to(COOKIE_PATH), key.tenant, hash_key(shown))
+    return admit(redirect_to(COOKIE_PATH), key.tenant, hash_key(shown))
 
 
 @blueprint.post("/sign-out")
 def sign_out() -> Response:
     """Removes the cookie. That a page of ours sent this is checked for all requests alike."""
-    return dismiss(lead_to(f"{COOKIE_PATH}sign-in"))
+    return dismiss(redirect_to(f"{COOKIE_PATH}sign-in"))
 
 
 def _check_tries(address: str) -> None:
     """Raises TooMany after too many wrong tries."""
     now = time.monotonic()
     recent = [at for at in _tries.get(address, ()) if now - at < PERIOD]
-    if len(recent) >= MOST_TRIES:
+    if len(recent) >= MAX_TRIES:
         raise TooMany("too many failed attempts; wait a minute")
 
 
 def _count_try(address: str) -> None:
     now = time.monotonic()
     recent = [at for at in _tries.pop(address, ()) if now - at < PERIOD]
-    while len(_tries) >= MOST_ADDRESSES:
+    while len(_tries) >= MAX_ADDRESSES:
         del _tries[next(iter(_tries))]
     _tries[address] = [*recent, now]
 

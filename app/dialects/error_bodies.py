@@ -21,7 +21,7 @@ MESSAGE_LIMIT = 4000  # characters; cuts error pages and dumps of the prompt
 QUOTE_LIMIT = 300  # characters quoted of a reply that is no answer
 _WORD_LIMIT = 256  # characters of a type, a code or a field name
 BODY_LIMIT = 1024 * 1024  # maximum bytes to decode; of a larger body only the beginning is read, as text
-_MOST_DETAILS = 20
+_MAX_DETAILS = 20
 # Characters of a page that are searched for its title.
 _PAGE_LIMIT = 20_000
 _GZIP = b"\x1f\x8b"
@@ -42,7 +42,7 @@ _SUCCESS = ("", "0", "00", "000", "0000", "00000", "200", "20000", "ok", "succes
             "null", "false", "true", "completed", "stop")  # fmt: skip
 # A body without any of these reports no error. A shortcut: one read may bring thousands of odd events, and each is
 # checked.
-_TELLING = frozenset({*_MESSAGES, *_CODES, *_ERROR_CODES, *_PLACES, "success", "ok", "object", "status"})
+_INFORMATIVE = frozenset({*_MESSAGES, *_CODES, *_ERROR_CODES, *_PLACES, "success", "ok", "object", "status"})
 _FAILED = ("error", "errors", "fail", "failed", "failure", "exception")
 _DEEPEST = 4
 # Where a body says how long to wait, and how many seconds its unit is.
@@ -114,9 +114,9 @@ def find_error(value: object, *, answered: bool = False) -> ErrorBody | None:
             fields = _fold(value)
         case _:
             return None
-    if _TELLING.isdisjoint(fields):
+    if _INFORMATIVE.isdisjoint(fields):
         return None
-    if not any(map(_is_error, filter(None, _accusations(fields, answered=answered)))):
+    if not any(map(_is_error, filter(None, _error_values(fields, answered=answered)))):
         return None
     return _cut(_read_value(value), "the upstream reported an error without a message")
 
@@ -131,7 +131,7 @@ def _cut(found: ErrorBody, otherwise: str) -> ErrorBody:
     )
 
 
-def retell(body: bytes, message: str, told: str) -> bytes | None:
+def replace_message(body: bytes, message: str, told: str) -> bytes | None:
     """The same error with its message replaced by `told` and all other fields kept; None if `message` is not at the
     usual place."""
     try:
@@ -155,7 +155,7 @@ def quote(came: bytes) -> str:
     return f"{text[:QUOTE_LIMIT]}…" if len(text) > QUOTE_LIMIT else text
 
 
-def _accusations(fields: dict[str, Any], *, answered: bool) -> Iterator[object]:
+def _error_values(fields: dict[str, Any], *, answered: bool) -> Iterator[object]:
     """The values in a body that would mean an error unless they are empty or report success."""
     yield fields.get("error")
     for name in ("err", "fault", "exception"):
@@ -195,7 +195,7 @@ def _is_error(accusation: object) -> bool:
 def _read_value(value: Any, place: str | None = None, depth: int = 0) -> ErrorBody:
     match value:
         case [*details] if len(details) and all(
-            isinstance(detail, dict) and "msg" in detail for detail in details[:_MOST_DETAILS]
+            isinstance(detail, dict) and "msg" in detail for detail in details[:_MAX_DETAILS]
         ):
             return _read_details(details)
         case [str() as first, *_] if depth:
@@ -304,7 +304,7 @@ def _message_of(fields: dict[str, Any]) -> Any:
 def _read_details(details: list[Any]) -> ErrorBody:
     """FastAPI's list of validation errors; the first location is the `param`."""
     texts, places = [], []
-    for detail in details[:_MOST_DETAILS]:
+    for detail in details[:_MAX_DETAILS]:
         match detail:
             case {"msg": str(text), "loc": [*steps]}:
                 places.append(".".join(str(step) for step in steps if step != "body"))
@@ -361,7 +361,7 @@ def _find_delay(fields: dict[str, Any], error: dict[str, Any]) -> str | None:
             return f"{value * unit:.10g}"
     match error:
         case {"details": [*details]}:  # Google's RetryInfo
-            for detail in details[:_MOST_DETAILS]:
+            for detail in details[:_MAX_DETAILS]:
                 match detail:
                     case {"retryDelay": {"seconds": int(seconds)}} if seconds >= 0:
                         return str(seconds)

@@ -160,12 +160,12 @@ BROAD_WORDS: tuple[tuple[FailureKind, tuple[str, ...]], ...] = (
 )
 
 # The kinds among them that say more than an unspecific status does.
-_TELLING = ("billing", "quota", "content_filter")
+_INFORMATIVE = ("billing", "quota", "content_filter")
 
 # The same by phrases of a message, in lower case; "…" separates words that may have others between them. For servers
 # that give no code and one status for everything: the kind decides whether a renewed credential, another upstream or
 # nothing helps.
-SAYINGS: tuple[tuple[FailureKind, tuple[str, ...]], ...] = (
+MESSAGE_KINDS: tuple[tuple[FailureKind, tuple[str, ...]], ...] = (
     ("billing", (
         "credit balance", "insufficient balance", "insufficient credit", "insufficient fund",
         "balance is insufficient", "not enough credit", "not enough balance", "out of credit", "run out of credit",
@@ -223,7 +223,7 @@ SAYINGS: tuple[tuple[FailureKind, tuple[str, ...]], ...] = (
 # Kinds that a message may give to a failure despite its status: a rate limit may mean an exhausted account, and so may
 # a refused key. If the status says little, any kind may apply.
 _ACCOUNTS: tuple[FailureKind, ...] = ("billing", "quota")
-_SAYABLE: dict[FailureKind, tuple[FailureKind, ...]] = {
+_REPLACEABLE: dict[FailureKind, tuple[FailureKind, ...]] = {
     "rate_limit": _ACCOUNTS,
     "upstream_auth": _ACCOUNTS,
     "permission": (*_ACCOUNTS, "content_filter", "upstream_auth"),
@@ -235,7 +235,7 @@ _SAYABLE: dict[FailureKind, tuple[FailureKind, ...]] = {
     "conflict": (),
     "unsupported_media": (),
 }
-_LONGEST_SAYING = 600  # characters of a message that are examined
+_LONGEST_MESSAGE = 600  # characters of a message that are examined
 
 STATUS_KINDS: dict[int, FailureKind] = {
     400: "invalid_request",
@@ -292,7 +292,7 @@ def judge_error(status: int, error: ErrorBody, retry_after: str | None = None) -
     if named is None and is_paced(error.message):
         named = "rate_limit"
     if named in (None, "upstream_auth", "permission", "rate_limit"):
-        said = _by_saying(error.message, named or usual)
+        said = _by_message(error.message, named or usual)
         # What vendors call a quota may be a per-minute limit.
         named = said if said is not None and (named != "rate_limit" or said == "billing") else named
     if named in (None, "overloaded") and status == 0:
@@ -351,7 +351,7 @@ def _named(error: ErrorBody, code: str | None, usual: FailureKind) -> FailureKin
     if error.place == "base_resp" and code in BASE_KINDS:
         return BASE_KINDS[code]
     for word in (code, error.type):
-        if named := KINDS.get(_plain(word)) or _tellingly(word, usual):
+        if named := KINDS.get(_plain(word)) or _by_word(word, usual):
             return named
     return None
 
@@ -363,17 +363,17 @@ def _broadly(word: str | None) -> FailureKind | None:
     return next((kind for kind, words in BROAD_WORDS if any(part in plain for part in words)), None)
 
 
-def _tellingly(word: str | None, usual: FailureKind) -> FailureKind | None:
+def _by_word(word: str | None, usual: FailureKind) -> FailureKind | None:
     """The kind that a word implies about the account or the content, if the status says less."""
     kind = _broadly(word)
-    return kind if kind in _TELLING and kind in _SAYABLE.get(usual, _TELLING) else None
+    return kind if kind in _INFORMATIVE and kind in _REPLACEABLE.get(usual, _INFORMATIVE) else None
 
 
-def _by_saying(message: str, usual: FailureKind) -> FailureKind | None:
+def _by_message(message: str, usual: FailureKind) -> FailureKind | None:
     """The kind that a message implies, if it may replace the `usual` one."""
-    text = " ".join(message[:_LONGEST_SAYING].lower().split())
-    for kind, phrases in SAYINGS:
-        if kind in _SAYABLE.get(usual, (kind,)) and any(is_said(phrase, text) for phrase in phrases):
+    text = " ".join(message[:_LONGEST_MESSAGE].lower().split())
+    for kind, phrases in MESSAGE_KINDS:
+        if kind in _REPLACEABLE.get(usual, (kind,)) and any(is_said(phrase, text) for phrase in phrases):
             return kind
     return None
 

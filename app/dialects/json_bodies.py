@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from app.conversation.capabilities import Capabilities
-from app.dialects.type_faults import tell_fault
+from app.dialects.type_faults import describe_fault
 from app.errors import InvalidRequest
 
 T = TypeVar("T")
@@ -106,7 +106,7 @@ def read_value(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T], path: str) ->
     try:
         return decoder.decode(raw)
     except msgspec.ValidationError as error:
-        what, inner = tell_fault(error)
+        what, inner = describe_fault(error)
         where = path + inner
         raise InvalidRequest(f"{where}: {what}", param=where) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -197,7 +197,7 @@ def replace_model(body: bytes, model: str, fields: Fields | None = None, old: An
         key = b'"model":' + said
         start = body.find(key) + len(b'"model":')
         changed = _splice(body, start, start + len(said), new) if start >= len(b'"model":') else b""
-        if changed and _says_model(changed, new):
+        if changed and _names_model(changed, new):
             return changed
     try:
         raw = bytes(_model_decoder.decode(body).model)
@@ -208,13 +208,13 @@ def replace_model(body: bytes, model: str, fields: Fields | None = None, old: An
     for found in _MODEL_KEY.finditer(body):
         if body.startswith(raw, found.end()):
             changed = _splice(body, found.end(), found.end() + len(raw), new)
-            if _says_model(changed, new):
+            if _names_model(changed, new):
                 return changed
     fields = fields_decoder.decode(body)  # the key itself contains escapes
     return msgspec.json.encode({**fields, "model": msgspec.Raw(new)})
 
 
-def _says_model(body: bytes, model: bytes) -> bool:
+def _names_model(body: bytes, model: bytes) -> bool:
     return bytes(_model_decoder.decode(body).model) == model
 
 

@@ -12,7 +12,7 @@ from app.errors import MALFORMED, UpstreamMalformed
 
 _any = msgspec.json.Decoder().decode
 _STEP = re.compile(r"\.(\w+)")
-_MOST_ODD_FIELDS = 8
+_MAX_ODD_FIELDS = 8
 
 # Fields whose loss harms nobody: counts, names and numbers beside the answer.
 HARMLESS = frozenset(
@@ -52,7 +52,7 @@ def without_odd_field(payload: bytes, complaint: msgspec.ValidationError) -> byt
 
 def decode_tolerantly(decode: Any, payload: bytes) -> Any:
     """`decode(payload)`, ignoring harmless fields of a wrong type. Raises msgspec.MsgspecError."""
-    for _ in range(_MOST_ODD_FIELDS):
+    for _ in range(_MAX_ODD_FIELDS):
         try:
             return decode(payload)
         except msgspec.ValidationError as complaint:

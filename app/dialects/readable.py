@@ -31,7 +31,7 @@ _BLANK = re.compile(r"\s")
 # Prefixes of OpenAI's ciphertext and of our own envelopes.
 CIPHERTEXT = ("gAAAAA", "gw1.")
 
-MOST_CHARACTERS = 200_000
+MAX_CHARACTERS = 200_000
 _DEEPEST = 12
 
 _decode = msgspec.json.Decoder().decode
@@ -42,7 +42,7 @@ def read_unknown(raw: bytes, kind: str) -> tuple[Block, ...]:
     return label(kind, _pieces_of(raw))
 
 
-def words_in(raw: bytes) -> str:
+def readable_text(raw: bytes) -> str:
     """The words of an object, without a label; empty if there is nothing to read."""
     return _join_words(_pieces_of(raw))
 
@@ -80,7 +80,7 @@ def _pieces_of(raw: bytes) -> Iterator[str | Image]:
 
 
 def _join_words(pieces: Iterable[str | Image]) -> str:
-    return "\n".join(piece for piece in pieces if isinstance(piece, str))[:MOST_CHARACTERS]
+    return "\n".join(piece for piece in pieces if isinstance(piece, str))[:MAX_CHARACTERS]
 
 
 def _walk(value: Any, key: str, depth: int) -> Iterator[str | Image]:

@@ -24,9 +24,9 @@ _TEXTS = re.compile(
 # A text without any of these needs no closer look.
 _SPECIAL = bytes((*range(0x20), *b'"\\'))
 # Learning stops after this many more events that broke the pattern than followed it.
-_MOST_MISSES = 16
+_MAX_MISSES = 16
 # Maximum bytes of an unfinished event that are examined again with each read.
-_MOST_KEPT = 64 * 1024
+_MAX_KEPT = 64 * 1024
 
 
 class Run(msgspec.Struct, frozen=True, gc=False):
@@ -67,7 +67,7 @@ class RunReader:
 
     def __init__(self) -> None:
         self.frame: Frame | None = None
-        self._misses_left = _MOST_MISSES
+        self._misses_left = _MAX_MISSES
 
     def take(self, part: bytes, unfinished: EventBuffer) -> tuple[list[bytes], bytes]:
         """The texts of the run that continues with `part`, and the rest; no texts and `part` if there is no run.
@@ -75,7 +75,7 @@ class RunReader:
         The run's first event may begin in `unfinished`.
         """
         frame, kept = self.frame, unfinished.kept
-        if frame is None or len(kept) > _MOST_KEPT:
+        if frame is None or len(kept) > _MAX_KEPT:
             return [], part
         data = b"".join((kept, part)) if kept else part
         # Nearly all events of a slow stream come alone and need no closer look.
@@ -89,8 +89,8 @@ class RunReader:
             self._misses_left -= 1
             return [], part
         kept.clear()
-        if self._misses_left < _MOST_MISSES:
-            self._misses_left = min(self._misses_left + len(texts), _MOST_MISSES)
+        if self._misses_left < _MAX_MISSES:
+            self._misses_left = min(self._misses_left + len(texts), _MAX_MISSES)
         return texts, rest
 
     @property

@@ -20,7 +20,7 @@ _MISSING = re.compile(r"Object missing required field `([^`]{1,80})`")
 _BOUNDS = {">=": "of at least", "<=": "of at most", ">": "above", "<": "below"}
 
 
-def tell_fault(error: msgspec.ValidationError) -> tuple[str, str]:
+def describe_fault(error: msgspec.ValidationError) -> tuple[str, str]:
     """The expected and the received type, and the path of the value below the decoded one (empty for the value
     itself)."""
     what, _, inner = str(error).partition(" - at `$")

@@ -27,7 +27,7 @@ from app.gateway.record import Record
 from app.gateway.replies.paused_turn import PausedTurn
 from app.gateway.replies.reply_headers import clean_error, relayed_headers
 from app.gateway.replies.translation import stream_whole
-from app.gateway.upstream_health.pulse import Pulse
+from app.gateway.upstream_health.liveness import LivenessCheck
 from app.known_secrets import known_secrets
 from app.providers.provider import Operation, Provider, UpstreamRequest
 from app.providers.quotas import has_nothing_left
@@ -38,26 +38,26 @@ from app.transport import Exchange, Obtaining
 log = logging.getLogger("dragoman")
 
 # Maximum characters of foreign text quoted in one of our errors.
-MOST_QUOTED = 300
+MAX_QUOTED = 300
 
 
 class Sends(msgspec.Struct):
     """How often one request has been sent, and how often it may be. Resending on a new connection counts too.
     `head_limit` is the longest wait for a response head, in seconds; None leaves it to the provider's time limits.
-    `pulse` shows whether a silent provider is alive; it is set only while another target is left.
+    `liveness` shows whether a silent provider is alive; it is set only while another target is left.
 
     The transport calls `may_resend` of this object rather than of the attempt, because the attempt holds the request
     that the transport was given.
     """
 
-    most: int = 2
+    maximum: int = 2
     made: int = 0
     head_limit: float | None = None
-    pulse: Pulse | None = None
+    liveness: LivenessCheck | None = None
     record: Record | None = None
 
     def may_resend(self) -> bool:
-        may = self.made < self.most
+        may = self.made < self.maximum
         if may:
             self.made += 1
             if self.record is not None:
@@ -157,7 +157,7 @@ class Attempt(abc.ABC):
             )  # fmt: skip
         return exchange
 
-    def meet_head(self, exchange: Exchange, record: Record) -> None:
+    def receive_head(self, exchange: Exchange, record: Record) -> None:
         """Records the head of the reply. Raises the upstream's error if its status is not 2xx."""
         target, status = self.target, exchange.status
         note_head(exchange, record, target.upstream.provider, target.credential)
@@ -175,11 +175,11 @@ class Attempt(abc.ABC):
         try:
             if sends.head_limit is not None:
                 yield from _wait_briefly(exchange, sends.head_limit, wait)
-            if sends.pulse is not None:
-                yield from sends.pulse.wait(exchange, wait)
+            if sends.liveness is not None:
+                yield from sends.liveness.wait(exchange, wait)
             while not exchange.wait_head(wait):
                 yield
-            self.meet_head(exchange, record)
+            self.receive_head(exchange, record)
             good = True
             return exchange
         finally:
@@ -215,7 +215,7 @@ class Attempt(abc.ABC):
         """The error that the upstream answered with, stripped of credentials."""
         target = self.target
         if not 400 <= exchange.status < 600:
-            place = known_secrets.mask(exchange.headers.get("location", ""))[:MOST_QUOTED]
+            place = known_secrets.mask(exchange.headers.get("location", ""))[:MAX_QUOTED]
             onward = (
                 f" and redirected to {place!r}; redirects are not followed, so set base_url to that address"
                 if place
@@ -244,9 +244,9 @@ class Attempt(abc.ABC):
 def note_head(exchange: Exchange, record: Record, provider: Provider, credential: Credential | None) -> None:
     """Stores the head of a reply in the record, and its quota headers with the provider's account."""
     headers = exchange.headers
-    record.meet_head(exchange.status, headers)
+    record.receive_head(exchange.status, headers)
     named = headers.get("x-request-id") or headers.get("request-id") or headers.get("opc-request-id")
-    record.upstream_request_id = None if named is None else known_secrets.mask(named)[:MOST_QUOTED]
+    record.upstream_request_id = None if named is None else known_secrets.mask(named)[:MAX_QUOTED]
     provider.note_quotas(credential, headers)
 
 

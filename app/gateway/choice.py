@@ -8,7 +8,7 @@ from app.dialects.contract import ClientDialect
 from app.dialects.registry import DIALECTS
 from app.gateway.attempt import Attempt, Sends, Target
 from app.gateway.fetching import Fetcher
-from app.gateway.large_bodies.heavy_work import SMALL, work_on
+from app.gateway.large_bodies.heavy_work import SMALL, run_heavy
 from app.gateway.messages import UNREADABLE, ClientRequest, unreadable
 from app.gateway.passing import Passing
 from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
@@ -50,7 +50,7 @@ def open_attempt(
             if client_request.size <= SMALL:
                 passed = dialect.pass_request(client_request.body, capabilities)
             else:
-                passed = work_on(client_request.size, dialect.pass_request, client_request.body, capabilities)
+                passed = run_heavy(client_request.size, dialect.pass_request, client_request.body, capabilities)
             if passed is not None:
                 return Passing(target, passed, reasoning_store)
             return Translating(target, reasoning_store, fetcher, reply_passes=True)

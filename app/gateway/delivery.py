@@ -17,12 +17,12 @@ from app.conversation.response import Response, Usage
 from app.dialects.contract import StreamPassthrough
 from app.errors import ClientError, DragomanError, UpstreamCut, UpstreamMalformed, in_units
 from app.gateway.attempt import Attempt
-from app.gateway.large_bodies.heavy_work import work_on
+from app.gateway.large_bodies.heavy_work import run_heavy
 from app.gateway.messages import StartedResponse
 from app.gateway.record import Record
 from app.gateway.replies.reply_headers import mask_errors, name_upstream, relayed_headers
 from app.gateway.replies.translation import StreamCollector
-from app.json_values import MOST_VALUES, has_too_many_values
+from app.json_values import MAX_VALUES, has_too_many_values
 from app.json_values import SMALL as VALUES_UNSEEN
 from app.known_secrets import known_secrets
 from app.transport import Exchange, Obtaining
@@ -46,11 +46,11 @@ UNREADABLE = (
     ClientError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError,
     msgspec.MsgspecError,
 )  # fmt: skip
-MOST_SPACE = 256  # maximum bytes at the start of a body in which its beginning is sought
-# A part of up to CALM bytes, or a larger one of up to MOST_LINES lines, is processed at once; any other in pieces of
+MAX_SPACE = 256  # maximum bytes at the start of a body in which its beginning is sought
+# A part of up to CALM bytes, or a larger one of up to MAX_LINES lines, is processed at once; any other in pieces of
 # TURN bytes, with other requests getting their turn in between.
 CALM = 8 * 1024
-MOST_LINES = 1500
+MAX_LINES = 1500
 TURN = 2 * 1024
 # Bytes after which to see whether the events have become a run: a text or two, and what comes before it.
 STEP = 512
@@ -71,7 +71,7 @@ def receive_whole(attempt: Attempt, exchange: Exchange, record: Record, body: by
     Closes the exchange. Raises DragomanError."""
     try:
         exchange.wait_head()
-        attempt.meet_head(exchange, record)
+        attempt.receive_head(exchange, record)
         headers = exchange.headers
         if is_streamed(headers):
             return wait_for(begin_delivery(attempt, exchange, record, None))
@@ -107,7 +107,7 @@ def _begin(attempt: Attempt, exchange: Exchange, record: Record, wait: float | N
     if streamed:
         early = yield from _first_part(exchange, wait)
         # Some servers label anything an event stream: a whole answer, an error, a proxy's HTML page.
-        streamed = not early[:MOST_SPACE].lstrip().startswith(DOCUMENT_BEGINNINGS)
+        streamed = not early[:MAX_SPACE].lstrip().startswith(DOCUMENT_BEGINNINGS)
     if streamed and attempt.stream:
         return (yield from _begin_stream(attempt, exchange, early, wait))
     if streamed:
@@ -129,13 +129,13 @@ def is_streamed(headers: Mapping[str, str]) -> bool:
 
 def begins_like_event(body: bytes) -> bool:
     """Whether a body is an event stream, regardless of its content type."""
-    return body[:MOST_SPACE].lstrip().startswith(EVENT_BEGINNINGS)
+    return body[:MAX_SPACE].lstrip().startswith(EVENT_BEGINNINGS)
 
 
 def _finish(attempt: Attempt, body: bytes) -> tuple[bytes, Usage | None]:
     """The client's answer, made from the upstream's whole body, with its usage."""
-    if len(body) > VALUES_UNSEEN and work_on(len(body), has_too_many_values, body):
-        raise UpstreamMalformed(f"the upstream's reply contains more than {MOST_VALUES:,} values")
+    if len(body) > VALUES_UNSEEN and run_heavy(len(body), has_too_many_values, body):
+        raise UpstreamMalformed(f"the upstream's reply contains more than {MAX_VALUES:,} values")
     body.decode()  # raw parts are never decoded here, but clients decode everything
     if begins_like_event(body):
         collector = StreamCollector(attempt.make_parser(), attempt.context)
@@ -161,7 +161,7 @@ def mask_reply(body: bytes) -> bytes:
     return mask_errors(body) if body.find(b'"usage"') >= 0 else known_secrets.mask_bytes(body)
 
 
-def go_on(
+def deliver_stream(
     started: StartedResponse, record: Record, interval: float, clock: Callable[[], float], limit: int
 ) -> Iterator[bytes]:
     """Yields the parts of an opened stream: one for each read of the upstream's socket, and a ping whenever the client
@@ -239,7 +239,7 @@ def go_on(
 def in_turns(part: bytes) -> Iterator[bytes]:
     """Cuts the bytes of a stream into pieces if they hold many events, and lets other requests run in between: an event
     of ten bytes costs as much as one of a thousand."""
-    if len(part) <= CALM or part.count(b"\n") + part.count(b"\r") <= MOST_LINES:
+    if len(part) <= CALM or part.count(b"\n") + part.count(b"\r") <= MAX_LINES:
         yield part
         return
     for start in range(0, len(part), TURN):

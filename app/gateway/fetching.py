@@ -17,10 +17,10 @@ from app.errors import InvalidRequest, UpstreamError
 from app.transport import Call, Limits, Transport
 
 LIMITS = Limits(connect=5.0, first_byte=10.0, idle=10.0, total=20.0)
-MOST_BYTES = 20 * 1024 * 1024
+MAX_BYTES = 20 * 1024 * 1024
 # Limits for all URLs of one request together; no vendor accepts as much in one request.
-MOST_URLS = 20
-MOST_BYTES_TOGETHER = 40 * 1024 * 1024
+MAX_URLS = 20
+MAX_TOTAL_BYTES = 40 * 1024 * 1024
 # Maximum characters of an address quoted in errors.
 _QUOTED = 200
 
@@ -35,7 +35,7 @@ class Fetcher:
         """Replaces every URL that the upstream would refuse with the bytes fetched from it. Raises InvalidRequest."""
         if capabilities.image_urls and capabilities.document_urls:
             return request
-        basket = _Basket(self._transport, capabilities)
+        basket = _FetchedFiles(self._transport, capabilities)
         turns = tuple(
             msgspec.structs.replace(turn, blocks=tuple(basket.bring(block) for block in turn.blocks))
             for turn in request.turns
@@ -43,13 +43,13 @@ class Fetcher:
         return msgspec.structs.replace(request, turns=turns)
 
 
-class _Basket:
+class _FetchedFiles:
     """What has been fetched for one request so far; each URL is fetched only once."""
 
     def __init__(self, transport: Transport, capabilities: Capabilities) -> None:
         self._transport = transport
         self._capabilities = capabilities
-        self._left = MOST_BYTES_TOGETHER
+        self._left = MAX_TOTAL_BYTES
         self._fetched: dict[str, Inline] = {}
 
     def bring(self, block: Block) -> Block:
@@ -65,9 +65,9 @@ class _Basket:
 
     def _bring_url(self, url: str) -> Inline:
         if url not in self._fetched:
-            if len(self._fetched) >= MOST_URLS:
+            if len(self._fetched) >= MAX_URLS:
                 raise InvalidRequest(
-                    f"this request contains more than {MOST_URLS} URLs to fetch; send the bytes instead"
+                    f"this request contains more than {MAX_URLS} URLs to fetch; send the bytes instead"
                 )
             self._fetched[url] = self._fetch(url)
         return self._fetched[url]
@@ -82,7 +82,7 @@ class _Basket:
                     target = exchange.headers.get("location", "")[:_QUOTED]
                     onward = f" and redirects to {target!r}, which is not followed" if target else ""
                     raise InvalidRequest(f"{named} cannot be fetched: it answered HTTP {exchange.status}{onward}")
-                data = exchange.read_body(min(MOST_BYTES, self._left))
+                data = exchange.read_body(min(MAX_BYTES, self._left))
                 media_type = exchange.headers.get("content-type", "application/octet-stream").partition(";")[0].strip()
             finally:
                 exchange.close()

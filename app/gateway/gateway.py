@@ -30,22 +30,22 @@ from app.gateway.delivery import (
     ask_whole,
     begin_delivery,
     deliver,
-    go_on,
+    deliver_stream,
 )
 from app.gateway.failures.explanation import raise_explained
 from app.gateway.failures.learned_facts import COOL_DOWN, LearnedFacts
-from app.gateway.failures.policy import goes_elsewhere, more_telling
+from app.gateway.failures.policy import more_informative, tries_next
 from app.gateway.failures.recovery import Recovery, estimate, find_wait
 from app.gateway.fetching import Fetcher
 from app.gateway.large_bodies.heavy_work import SMALL
 from app.gateway.messages import ClientRequest, ClientResponse, StartedResponse
-from app.gateway.plan import MOST_PLANS, Begun, Plan, make_plan
+from app.gateway.plan import MAX_PLANS, Begun, Plan, make_plan
 from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
 from app.gateway.record import SHORTEST_STEP, Record
 from app.gateway.replies.paused_turn import PausedTurnExchange
 from app.gateway.upstream_health.health import OPEN, UpstreamHealth
+from app.gateway.upstream_health.liveness import LivenessCheck
 from app.gateway.upstream_health.provider_queue import ProviderQueue, QueuedExchange
-from app.gateway.upstream_health.pulse import Pulse
 from app.gateway.upstream_health.retry_budget import RetryBudget
 from app.gateway.use_limits.limiter import Limiter
 from app.gateway.use_limits.refusal import Owner
@@ -108,7 +108,7 @@ class Gateway:
         except StopIteration as done:
             started = done.value
         record.begin_output()
-        body = started.first if started.stream is None else self._go_on(started, record)
+        body = started.first if started.stream is None else self._deliver_stream(started, record)
         return ClientResponse(200, started.headers, body)
 
     def resolve(self, client_request: ClientRequest) -> Sequence[Upstream]:
@@ -164,7 +164,7 @@ class Gateway:
             return
         plan = make_plan(attempt, self, budget)
         if plan is not None:
-            if len(plans) >= MOST_PLANS:
+            if len(plans) >= MAX_PLANS:
                 plans.clear()
             plans[model] = plan
 
@@ -183,7 +183,7 @@ class Gateway:
                     next(obtaining)
             except StopIteration as done:
                 record.begin_output()  # pings do not count as output
-                yield from self._go_on(done.value, record)
+                yield from self._deliver_stream(done.value, record)
             except DragomanError as error:
                 record.fail(error)
                 yield renderer.feed([Failed(error.failure)])
@@ -194,8 +194,8 @@ class Gateway:
 
         return ClientResponse(200, dict(STREAM_HEADERS), parts())
 
-    def _go_on(self, started: StartedResponse, record: Record) -> Iterator[bytes]:
-        return go_on(started, record, self._settings.ping_interval, self._clock, self._limits.stream_mb << 20)
+    def _deliver_stream(self, started: StartedResponse, record: Record) -> Iterator[bytes]:
+        return deliver_stream(started, record, self._settings.ping_interval, self._clock, self._limits.stream_mb << 20)
 
     def _obtain(
         self, client_request: ClientRequest, record: Record, stream: bool, begun: Begun | None = None
@@ -208,10 +208,10 @@ class Gateway:
             if begun is None:
                 record.routed = time.monotonic() - record.started
             tenant = client_request.tenant
-            most = self._settings.max_attempts
+            maximum = self._settings.max_attempts
             health = self.health
             well = self._choose(upstreams, tenant, record) if self.facts.any or health.breakers else upstreams
-            chain = (well or upstreams)[:most]
+            chain = (well or upstreams)[:maximum]
             if client_request.size > SMALL:
                 client_request.keeps_body = _is_needed(client_request, chain)
             sends = Sends(record=record) if begun is None else begun.sends
@@ -220,16 +220,16 @@ class Gateway:
                 gate = OPEN
                 record.go_to(upstream)
                 try:
-                    sends.pulse = None if last else self._find_pulse(upstream)
+                    sends.liveness = None if last else self._find_liveness(upstream)
                     if health.breakers and begun is None:
                         entered = health.enter(
-                            upstream.label, tenant, last=last or not well, followed=not last, pulse=sends.pulse
+                            upstream.label, tenant, last=last or not well, followed=not last, liveness=sends.liveness
                         )
                         if entered is None:
-                            record.pass_over(upstream.label, health.describe(upstream.label))
+                            record.skip_target(upstream.label, health.describe(upstream.label))
                             continue
                         gate = entered
-                    sends.most = most - (len(chain) - 1 - position)  # one is reserved for each remaining upstream
+                    sends.maximum = maximum - (len(chain) - 1 - position)  # one is reserved for each remaining upstream
                     sends.head_limit = gate.head_limit
                     started = yield from self._attempt(
                         client_request, record, upstream, stream, sends, last and not gate.once, begun,
@@ -243,13 +243,13 @@ class Gateway:
                     upstream.provider.health.fail(error)
                     told_by = client_request.body or client_request.id.encode()
                     self.health.fail(upstream.label, tenant, error, told_by, gate)
-                    if not goes_elsewhere(error):
+                    if not tries_next(error):
                         raise
-                    told = more_telling(told, error)
+                    told = more_informative(told, error)
                     if told is error:
                         who = upstream, record.upstream_status
                     if isinstance(error, LimitReached):
-                        record.pass_over(upstream.label, error.failure.message)
+                        record.skip_target(upstream.label, error.failure.message)
                     if not last:
                         log.warning("request %s: %s failed: %s", record.id, upstream.label, error.failure.kind)
                 except BaseException:
@@ -263,24 +263,24 @@ class Gateway:
             told = None  # an error kept by this frame would keep the frame and everything read alive
             client_request.continuation = None  # likewise breaks the reference cycle between these two
 
-    def _find_pulse(self, upstream: Upstream) -> Pulse | None:
+    def _find_liveness(self, upstream: Upstream) -> LivenessCheck | None:
         provider = upstream.provider
-        return self.health.pulse(provider.name, provider.shows_life) if provider.can_show_life else None
+        return self.health.liveness(provider.name, provider.is_alive) if provider.has_liveness else None
 
     def _choose(self, upstreams: Sequence[Upstream], tenant: str, record: Record) -> Sequence[Upstream]:
         """The upstreams worth asking now, in order; empty if there is a reason against every one."""
         well = []
-        passed_over = []
+        skipped = []
         for upstream in upstreams:
             if self.facts.holds(upstream.label, tenant, COOL_DOWN):
-                passed_over.append((upstream.label, "it asked us to wait"))
+                skipped.append((upstream.label, "it asked us to wait"))
             elif self.health.breakers and self.health.spares(upstream.label, tenant):
-                passed_over.append((upstream.label, self.health.describe(upstream.label)))
+                skipped.append((upstream.label, self.health.describe(upstream.label)))
             else:
                 well.append(upstream)
         if well:
-            for target, reason in passed_over:
-                record.pass_over(target, reason)
+            for target, reason in skipped:
+                record.skip_target(target, reason)
         return well
 
     def _attempt(
@@ -313,7 +313,7 @@ class Gateway:
             )  # fmt: skip
             try:
                 if begun is not None and number == 1:
-                    started = begun.go_on(attempt, record)
+                    started = begun.finish(attempt, record)
                 elif not stream and self._is_straight(attempt, record):
                     started = ask_whole(attempt, record)
                     if may_plan and number == 1:
@@ -329,7 +329,7 @@ class Gateway:
                 recovery = recovery or Recovery(
                     client_request, record, upstream, credential, capabilities, self.facts, budget
                 )
-                wait = recovery.meet(error, attempt, number, sends, may_repeat=may_repeat)
+                wait = recovery.handle(error, attempt, number, sends, may_repeat=may_repeat)
                 credential, capabilities = recovery.credential, recovery.capabilities
                 yield from _sleep(wait, self._settings.stream_start_timeout)
 
@@ -342,7 +342,7 @@ class Gateway:
             or record.lowered
             or attempt.answer is not None
             or attempt.paused_turn is not None
-            or target.sends.pulse is not None
+            or target.sends.liveness is not None
             or target.sends.head_limit is not None
             or target.capabilities.cuts_context
             or name in self.health.queues
@@ -359,7 +359,7 @@ class Gateway:
         exchange = yield from self._send(attempt, attempt.upstream_request, record, wait)
         record.paused_turn = attempt.paused_turn
         if attempt.paused_turn is not None:
-            exchange = PausedTurnExchange(exchange, attempt.paused_turn, partial(self._ask_on, attempt, record))
+            exchange = PausedTurnExchange(exchange, attempt.paused_turn, partial(self._ask_next_part, attempt, record))
         if attempt.target.capabilities.cuts_context and len(attempt.upstream_request.body) > CUTS_FROM:
             provider = attempt.target.upstream.provider
             record.watch = partial(provider.health.compare, attempt.target.upstream.label, estimate(attempt))
@@ -408,12 +408,12 @@ class Gateway:
             if queue is not None and ticket is not None and not sent:
                 queue.leave(ticket)
 
-    def _ask_on(self, attempt: Attempt, record: Record, said: Response) -> Obtaining[Exchange]:
+    def _ask_next_part(self, attempt: Attempt, record: Record, said: Response) -> Obtaining[Exchange]:
         """Requests the next part of a paused turn from the same upstream with the same credential. It may be retried
         even if the client has seen output, because what was `said` stays valid."""
         upstream_request = attempt.continued(said)
         sends = attempt.target.sends
-        sends.made, sends.most = 0, self._settings.max_attempts
+        sends.made, sends.maximum = 0, self._settings.max_attempts
         for number in itertools.count(1):
             try:
                 return (yield from self._send(attempt, upstream_request, record, self._settings.stream_start_timeout))
@@ -421,7 +421,7 @@ class Gateway:
                 record.end_attempt(error)
                 provider = attempt.target.upstream.provider
                 budget = self.health.budget(provider.name)
-                wait = find_wait(error, number, budget) if sends.made < sends.most else None
+                wait = find_wait(error, number, budget) if sends.made < sends.maximum else None
                 if wait is None:
                     raise_explained(error, attempt, find_remedy(provider.settings.kind))
                 record.wait(wait)

@@ -14,7 +14,7 @@ from app.dialects.contract import ClientDialect, StreamPassthrough
 from app.dialects.json_bodies import repair_surrogates
 from app.errors import InvalidRequest
 from app.gateway.client_access.client_keys import ANYBODY, ClientKey
-from app.gateway.large_bodies.heavy_work import work_on
+from app.gateway.large_bodies.heavy_work import run_heavy
 from app.gateway.peek import NO_PARTS, PEEK, Parts, Peek, ReadPeek
 from app.providers.provider import Operation
 from app.routing.router import Upstream
@@ -23,11 +23,11 @@ from app.transport import Exchange
 T = TypeVar("T")
 
 # Maximum characters of any name from a client: a model, a tool, a session, an earlier response.
-MOST_NAME = 256
+MAX_NAME = 256
 # What reading a body may raise for a value that its field does not allow.
 UNREADABLE = (msgspec.MsgspecError, UnicodeError, OverflowError)
 # Maximum characters of the decoder's message quoted in the error.
-MOST_TOLD = 200
+MAX_TOLD = 200
 
 
 def new_id() -> str:
@@ -115,14 +115,14 @@ class ClientRequest:
             raise InvalidRequest("the request body is nested too deeply") from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             # Clients that cut text by UTF-16 units send halves of surrogate pairs, which no upstream accepts.
-            whole = work_on(len(self.body), repair_surrogates, self.body)
+            whole = run_heavy(len(self.body), repair_surrogates, self.body)
             if whole == self.body:
                 raise InvalidRequest(f"the request body is not valid JSON: {error}") from error
             self.body = whole
             return self.peek
         if not peek.model:
             raise InvalidRequest("model string is required", param="model")
-        if peek.names or len(peek.model) > MOST_NAME:
+        if peek.names or len(peek.model) > MAX_NAME:
             _check_names(peek)
         return peek
 
@@ -132,11 +132,11 @@ class ClientRequest:
         if self._request is None:
             self.size = len(self.body)
             try:
-                parsed = work_on(self.size, self.parse, self.body, self.headers)
+                parsed = run_heavy(self.size, self.parse, self.body, self.headers)
             except UNREADABLE as error:
                 raise unreadable(error) from error
             for tool in parsed.tools:
-                if len(tool.name) > MOST_NAME:
+                if len(tool.name) > MAX_NAME:
                     raise _too_long("tools")
             if self.parts:
                 # The parser sees the body only, not the model and mode in the path.
@@ -167,13 +167,13 @@ class ClientRequest:
 
 def _check_names(peek: Peek) -> None:
     """Raises InvalidRequest for overlong names, since names are looked up, compared, logged and quoted in errors."""
-    if len(peek.model) > MOST_NAME:
+    if len(peek.model) > MAX_NAME:
         raise _too_long("model")
     for field in peek.names:
         name = getattr(peek, field)
         if isinstance(name, dict):
             name = name.get("id")
-        if isinstance(name, str) and len(name) > MOST_NAME:
+        if isinstance(name, str) and len(name) > MAX_NAME:
             raise _too_long(field)
 
 
@@ -187,11 +187,11 @@ def _explain(error: msgspec.ValidationError) -> InvalidRequest:
 
 
 def unreadable(error: Exception) -> InvalidRequest:
-    return InvalidRequest(f"the request body cannot be read: {str(error)[:MOST_TOLD]}")
+    return InvalidRequest(f"the request body cannot be read: {str(error)[:MAX_TOLD]}")
 
 
 def _too_long(field: str) -> InvalidRequest:
-    return InvalidRequest(f"{field}: a name has at most {MOST_NAME} characters", param=field)
+    return InvalidRequest(f"{field}: a name has at most {MAX_NAME} characters", param=field)
 
 
 class ClientResponse(msgspec.Struct):

@@ -11,7 +11,7 @@ from app.conversation.response import Response, Usage
 from app.dialects.contract import RenderedRequest, StreamPassthrough
 from app.dialects.openai_completions.passthrough import find_lowered
 from app.gateway.attempt import Attempt, Target
-from app.gateway.large_bodies.heavy_work import work_on
+from app.gateway.large_bodies.heavy_work import run_heavy
 from app.gateway.reasoning_memory.reasoning_recall import ReasoningRecall, passes_silently
 from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
 from app.gateway.replies.passing_reply import observe_reply, open_passing_stream, pass_reply, passing_context
@@ -38,7 +38,7 @@ class Passing(Attempt):
 
     def finish(self, body: bytes) -> tuple[bytes, Usage | None]:
         if self.stream:
-            return self.finish_response(work_on(len(body), self.target.dialect.parse_response, body))
+            return self.finish_response(run_heavy(len(body), self.target.dialect.parse_response, body))
         return pass_reply(self.target, self._recall, body, passing_context(self.target))
 
     def finish_response(self, response: Response) -> tuple[bytes, Usage | None]:

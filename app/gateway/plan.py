@@ -35,7 +35,7 @@ from app.settings import LimitsSettings
 from app.transport import Exchange, PreparedCall
 
 # Maximum plans for one head: clients choose the models' names.
-MOST_PLANS = 32
+MAX_PLANS = 32
 
 
 class Begun(msgspec.Struct):
@@ -47,7 +47,7 @@ class Begun(msgspec.Struct):
     body: bytes | None = None
     error: DragomanError | None = None
 
-    def go_on(self, attempt: Attempt, record: Record) -> StartedResponse:
+    def finish(self, attempt: Attempt, record: Record) -> StartedResponse:
         """Like `ask_whole`, for an attempt that is already under way. Raises DragomanError."""
         error, self.error = self.error, None  # a stored error would keep its frames alive
         try:
@@ -71,7 +71,7 @@ class Plan(msgspec.Struct, frozen=True):
     call: PreparedCall
     budget: RetryBudget
     limits: LimitsSettings
-    most: int  # times that one request may be sent
+    maximum: int  # times that one request may be sent
     model: str  # as the upstream calls it
     credential: Credential | None
     headers: dict[str, str]  # of each answer
@@ -100,7 +100,7 @@ class Plan(msgspec.Struct, frozen=True):
         record.upstream_dialect = capabilities.dialect
         self.budget.earn(record.started)
         record.begin_attempt()
-        begun = Begun(Sends(most=self.most, made=1, record=record))
+        begun = Begun(Sends(maximum=self.maximum, made=1, record=record))
         try:
             exchange = begun.exchange = self.call.send(asked, begun.sends.may_resend)
             exchange.wait_head()
@@ -147,6 +147,6 @@ def make_plan(attempt: Attempt, owner: object, budget: RetryBudget) -> Plan | No
         return None
     return Plan(
         owner, provider.catalogue_version, upstream, capabilities, target.dialect, call, budget, target.limits,
-        target.sends.most, target.model, target.credential,
+        target.sends.maximum, target.model, target.credential,
         {"x-dragoman-upstream": name_upstream(upstream.label), **JSON_HEADERS},
     )  # fmt: skip

@@ -28,12 +28,12 @@ LONGEST_MESSAGE = 300
 LONGEST_WORD = 200
 # Prefixes of the upstream's rate-limit headers, and how many such headers are kept.
 LIMIT_HEADERS = ("x-ratelimit-", "anthropic-ratelimit-", "x-codex-", "ratelimit", "retry-after")
-MOST_LIMIT_HEADERS = 40
+MAX_LIMIT_HEADERS = 40
 # Maximum total characters of a head's names for which `_find_names` is cached.
-_MOST_KNOWN = 2048
+_MAX_KNOWN = 2048
 # Minimum seconds of a step to be recorded, and maximum number of steps recorded.
 SHORTEST_STEP = 0.001
-MOST_STEPS = 50
+MAX_STEPS = 50
 
 # Maps provider, the provider's name for the model, and usage to a cost in billionths of a dollar; None without a price.
 Bill = Callable[[str, str, Usage], int | None]
@@ -93,7 +93,7 @@ class Record(msgspec.Struct, eq=False):
     status: int = 0
     attempts: int = 0
     tried: tuple[AttemptRecord, ...] = ()
-    passed_over: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
     steps: tuple[StepRecord, ...] = ()
     attempt_status: int = 0
     bytes_in: int = 0
@@ -115,7 +115,7 @@ class Record(msgspec.Struct, eq=False):
     _began: int | None = None  # when the current attempt began, in milliseconds
     _ended: int | None = None
 
-    def stand_for(self, request: Record) -> None:
+    def act_for(self, request: Record) -> None:
         """Copies the client's details from `request`, for work that continues on its behalf after it was answered."""
         self.method, self.path, self.agent, self.peer = request.method, request.path, request.agent, request.peer
         self.key, self.tenant, self.session = request.key, request.tenant, request.session
@@ -137,9 +137,9 @@ class Record(msgspec.Struct, eq=False):
         self.upstream, self.upstream_model, self.matched = upstream.label, upstream.model, upstream.matched
         self.provider, self.billed = provider.name, provider.bills
 
-    def pass_over(self, target: str, reason: str) -> None:
+    def skip_target(self, target: str, reason: str) -> None:
         """Notes that a target of the route is not asked, and why."""
-        self.passed_over += (f"{target[:LONGEST_WORD]}: {reason}",)
+        self.skipped += (f"{target[:LONGEST_WORD]}: {reason}",)
 
     def note_step(self, name: str, about: str, began: float) -> None:
         """Notes that a step which `began` then (monotonic clock) has ended. Very short steps are ignored."""
@@ -147,9 +147,9 @@ class Record(msgspec.Struct, eq=False):
         if ended - began >= SHORTEST_STEP:
             started = int((began - self.started) * 1000)
             took = StepRecord(name, about, started, started + int((ended - began) * 1000))
-            self.steps = (*self.steps, took)[:MOST_STEPS]
+            self.steps = (*self.steps, took)[:MAX_STEPS]
 
-    def meet_head(self, status: int, headers: Mapping[str, str]) -> None:
+    def receive_head(self, status: int, headers: Mapping[str, str]) -> None:
         """Notes that the upstream has begun to answer."""
         self.upstream_head = time.monotonic() - self.started
         self.attempt_status, self.upstream_headers = status, headers
@@ -258,7 +258,7 @@ class Record(msgspec.Struct, eq=False):
         )
         # Most requests need none of the fields below.
         if not (
-            running or self.error or self.message or self.steps or self.passed_over or self.dropped or self.lowered
+            running or self.error or self.message or self.steps or self.skipped or self.dropped or self.lowered
             or self.trace or self.quiet or self.origin or self.upstream_status is not None
             or self.operation != "generate" or self.terminal != "completed"
         ):  # fmt: skip
@@ -267,7 +267,7 @@ class Record(msgspec.Struct, eq=False):
             done,
             operation=self.operation,
             steps=self.steps,
-            passed_over=self.passed_over,
+            skipped=self.skipped,
             terminal="running" if running else self.terminal,
             error=self.error or "",
             message="" if self.message is None else hide_secrets(self.message),
@@ -289,7 +289,7 @@ class Record(msgspec.Struct, eq=False):
 
 def _find_limits(headers: Mapping[str, str]) -> dict[str, str]:
     names = tuple(headers)
-    find = _find_names if len("".join(names)) <= _MOST_KNOWN else _find_names.__wrapped__
+    find = _find_names if len("".join(names)) <= _MAX_KNOWN else _find_names.__wrapped__
     told_of = find(names)
     if not told_of:
         return {}
@@ -303,4 +303,4 @@ def _find_limits(headers: Mapping[str, str]) -> dict[str, str]:
 @lru_cache(maxsize=256)
 def _find_names(names: tuple[str, ...]) -> list[str]:
     """The names of a head that are rate-limit headers."""
-    return [name for name in names if name.startswith(LIMIT_HEADERS)][:MOST_LIMIT_HEADERS]
+    return [name for name in names if name.startswith(LIMIT_HEADERS)][:MAX_LIMIT_HEADERS]

@@ -21,7 +21,7 @@ from app.dialects.contract import RenderedRequest, StreamParser, StreamPassthrou
 from app.dialects.registry import DIALECTS
 from app.gateway.attempt import Attempt, Target
 from app.gateway.fetching import Fetcher
-from app.gateway.large_bodies.heavy_work import work_on
+from app.gateway.large_bodies.heavy_work import run_heavy
 from app.gateway.reasoning_memory.reasoning_recall import ReasoningRecall, may_forget
 from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
 from app.gateway.replies.passing_reply import open_passing_stream, pass_reply, passing_context
@@ -55,7 +55,7 @@ class Translating(Attempt):
         if reasoning_store is not None and may_forget(target.client_request, target.capabilities):
             recall = ReasoningRecall(reasoning_store, target.client_request, target.upstream.label, target.capabilities)
             request, observers = recall.restore_reasoning(request)
-        adapted, rendered = work_on(target.client_request.size, self._translate, request, reply_passes)
+        adapted, rendered = run_heavy(target.client_request.size, self._translate, request, reply_passes)
         self._stages, self._observed = (*adapted.stages, *observers), bool(observers)
         # Whether the reply passes nevertheless, and what observes it in that case.
         self._passes, self._recall = reply_passes and adapted.reply_passes, recall if observers else None
@@ -92,8 +92,8 @@ class Translating(Attempt):
         if self._passes and not self.stream:
             return pass_reply(self.target, self._recall, body, self.context)
         if self._observed:  # observers write to the ledger, which must not happen in a thread
-            return self.finish_response(work_on(len(body), self.target.dialect.parse_response, body))
-        return work_on(len(body), lambda: self.finish_response(self.target.dialect.parse_response(body)))
+            return self.finish_response(run_heavy(len(body), self.target.dialect.parse_response, body))
+        return run_heavy(len(body), lambda: self.finish_response(self.target.dialect.parse_response(body)))
 
     def finish_response(self, response: Response) -> tuple[bytes, Usage | None]:
         response = restage(response, self._stages, self.context)

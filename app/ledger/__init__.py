@@ -4,6 +4,6 @@ It handles bytes, tenants and ages, and knows no dialects. Nothing is opened bef
 LedgerUnavailable is raised, never anything else.
 """
 
-from app.ledger.ledger import REASONING_LIFETIME, Ledger, Shelf
+from app.ledger.ledger import REASONING_LIFETIME, Collection, Ledger
 
-__all__ = ["REASONING_LIFETIME", "Ledger", "Shelf"]
+__all__ = ["REASONING_LIFETIME", "Collection", "Ledger"]

@@ -26,7 +26,7 @@ BUSY_PAUSE = 0.01
 # Seconds for a statement, for connecting, and for getting one of the worker's connections.
 ANSWER_LIMIT = 2
 # The most connections of a worker.
-MOST_CONNECTIONS = 15
+MAX_CONNECTIONS = 15
 # Records that are deleted at once. A longer delete would keep the other workers waiting.
 BATCH = 500
 
@@ -54,7 +54,7 @@ class Database:
             raise LedgerUnavailable(f"ledger.url {error}") from error
         self._is_file = isinstance(self._place, Path) and self._place != MEMORY
         self._idle: list[Connection] = []
-        self._places = threading.Semaphore(MOST_CONNECTIONS)
+        self._places = threading.Semaphore(MAX_CONNECTIONS)
         self._is_closed = False
         self._run(migrate)
         self._file = identify(self._place)
@@ -107,7 +107,7 @@ class Database:
 
         return self._run(work)
 
-    def prune(self, oldest: int, most: int, *, only: str | None = None, apart: Sequence[str] = ()) -> None:
+    def prune(self, oldest: int, maximum: int, *, only: str | None = None, apart: Sequence[str] = ()) -> None:
         """Deletes records created before `oldest`, and then the oldest others while they take more than `most` bytes.
 
         Handles the kind `only`, or else all kinds but those in `apart`. Deletes at most a batch of each; the rest is
@@ -115,7 +115,7 @@ class Database:
         """
         kinds = ("kind = ?", (only,)) if only is not None else (f"kind NOT IN ({list_marks(apart)})", tuple(apart))
         self._run(lambda connection: _delete_aged(connection, *kinds, oldest))
-        self._run(lambda connection: _delete_excess(connection, *kinds, most))
+        self._run(lambda connection: _delete_excess(connection, *kinds, maximum))
 
     def close(self) -> None:
         self._is_closed = True
@@ -207,9 +207,9 @@ def _delete_aged(connection: Connection, kinds: str, values: Sequence[str], olde
         connection.execute(f"DELETE FROM records WHERE {kinds} AND created <= ?", (*values, last))
 
 
-def _delete_excess(connection: Connection, kinds: str, values: Sequence[str], most: int) -> None:
+def _delete_excess(connection: Connection, kinds: str, values: Sequence[str], maximum: int) -> None:
     total = connection.value(f"SELECT coalesce(sum(size), 0) FROM records WHERE {kinds}", values)
-    if total <= most:
+    if total <= maximum:
         return
     # The tenant with the most bytes loses records. Otherwise one tenant could push out those of all others.
     sums = f"SELECT tenant FROM records WHERE {kinds} GROUP BY tenant ORDER BY sum(size) DESC LIMIT 1"
@@ -220,6 +220,6 @@ def _delete_excess(connection: Connection, kinds: str, values: Sequence[str], mo
     for created, size in connection.tuples(ages, (*values, tenant)):
         last = created
         total -= size
-        if total <= most:
+        if total <= maximum:
             break
     connection.execute(f"DELETE FROM records WHERE {theirs} AND created <= ?", (*values, tenant, last))

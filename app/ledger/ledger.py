@@ -32,7 +32,7 @@ PRUNE_WRITES = 250
 # Seconds for which a failed database is not written to: waiting for a lock would block the whole worker.
 RETRY_PERIOD = 10.0
 # The most tries to change a record that other workers keep changing too.
-MOST_RACES = 20
+MAX_RACES = 20
 
 # Keys come from clients. Whatever does not look like an id is not looked up.
 _KEY = re.compile(r"[\w.:/-]{1,200}", re.ASCII)
@@ -42,21 +42,21 @@ class Limits(msgspec.Struct, frozen=True):
     """How many seconds records are kept, and the most bytes that they take together."""
 
     lifetime: int
-    most: int
+    maximum: int
 
 
 # Requests for permission are small, and useless once they are answered or expired.
-PERMISSIONS = Limits(lifetime=900, most=16 * MEGABYTE)
+PERMISSIONS = Limits(lifetime=900, maximum=16 * MEGABYTE)
 
 
-class Shelf:
+class Collection:
     """The records of one kind. Tenants never see each other's records. Clients without a key share the empty tenant.
 
     Every method raises LedgerUnavailable.
     """
 
     def __init__(self, ledger: Ledger, kind: str, limits: Limits | None = None) -> None:
-        """`limits` are a shelf's own limits. Without them, it shares its space with others."""
+        """`limits` are a collection's own limits. Without them, it shares its space with others."""
         self._ledger = ledger
         self._kind = kind
         self._limits = limits
@@ -91,7 +91,7 @@ class Shelf:
 
         `change` is called again if another worker has changed the value meanwhile.
         """
-        for _ in range(MOST_RACES):
+        for _ in range(MAX_RACES):
             packed = self._find(tenant, key)
             value = None if packed is None else change(zstandard.decompress(packed))
             if packed is None or value is None:
@@ -155,16 +155,16 @@ class Ledger:
         self._silent_until = 0.0
         self._pruned = 0.0
         self._writes = 0
-        self.responses = Shelf(self, "response")
-        self.events = Shelf(self, "events")
-        self.conversations = Shelf(self, "conversation")
+        self.responses = Collection(self, "response")
+        self.events = Collection(self, "events")
+        self.conversations = Collection(self, "conversation")
         # Own limits, so that reasoning takes no space from what clients were promised to find again.
         self._apart = {
             "reasoning": Limits(REASONING_LIFETIME, settings.reasoning_mb * MEGABYTE),
             "permission": PERMISSIONS,
         }
-        self.reasoning = Shelf(self, "reasoning", self._apart["reasoning"])
-        self.permissions = Shelf(self, "permission", PERMISSIONS)
+        self.reasoning = Collection(self, "reasoning", self._apart["reasoning"])
+        self.permissions = Collection(self, "permission", PERMISSIONS)
 
     def read(self, work: Callable[[Database, int], T], limits: Limits | None = None) -> T:
         """Returns the result of `work`, which gets the database and the unix time before which records are too old."""
@@ -174,7 +174,7 @@ class Ledger:
     def write(self, work: Callable[[Database, int], T], size: int, limits: Limits | None = None) -> T:
         """Returns the result of `work`, which writes `size` bytes. It gets the database and the current unix time.
         Prunes the shelves first now and then."""
-        if size > (limits or self._limits).most:
+        if size > (limits or self._limits).maximum:
             raise LedgerUnavailable("the record is larger than ledger.max_mb or ledger.reasoning_mb allows")
         now, moment = self._clock(), self._wait()
         if moment < self._broken_until:
@@ -199,7 +199,7 @@ class Ledger:
 
     def _clear(self, now: float, limits: Limits, *, only: str | None = None, apart: Sequence[str] = ()) -> None:
         oldest = int(now - limits.lifetime)
-        self._run(lambda database: database.prune(oldest, limits.most, only=only, apart=apart))
+        self._run(lambda database: database.prune(oldest, limits.maximum, only=only, apart=apart))
 
     def _run(self, work: Callable[[Database], T]) -> T:
         if self._wait() < self._silent_until:

@@ -40,9 +40,9 @@ _ODD = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
 
-_MOST_LINES = 256
+_MAX_LINES = 256
 # The log lines that a process remembers.
-MOST_RECENT = 2000
+MAX_RECENT = 2000
 # The most characters of a message, and of a line of a traceback.
 _LONGEST_MESSAGE = 8192
 
@@ -81,9 +81,9 @@ class LineFormatter(logging.Formatter):
 class RecentLines:
     """The last lines of this process's log, for pages that show them. `count` is the number of all lines so far."""
 
-    def __init__(self, most: int = MOST_RECENT) -> None:
+    def __init__(self, maximum: int = MAX_RECENT) -> None:
         self.count = 0
-        self._lines: deque[bytes] = deque(maxlen=most)
+        self._lines: deque[bytes] = deque(maxlen=maximum)
 
     def add(self, line: bytes) -> None:
         self.count += 1
@@ -191,7 +191,7 @@ class RequestLog:
     def _append(self, line: bytes) -> None:
         self._lines.append(line)
         recent_lines.add(line)
-        if len(self._lines) >= _MOST_LINES:
+        if len(self._lines) >= _MAX_LINES:
             self.flush()
 
     def flush(self) -> None:
@@ -263,8 +263,8 @@ def _open_file(settings: ServerSettings) -> LogFile | None:
     if settings.log_file is None:
         return None
     try:
-        most = settings.log_file_mb << 20
-        return LogFile(Path(settings.log_file), most, settings.log_files, settings.log_days)
+        maximum = settings.log_file_mb << 20
+        return LogFile(Path(settings.log_file), maximum, settings.log_files, settings.log_days)
     except OSError as error:
         print(f"dragoman: the log goes to standard output: {error}", file=sys.stderr)
         return None

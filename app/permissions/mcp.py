@@ -117,11 +117,11 @@ def deny(message: str) -> dict[str, Any]:
     return _result({"behavior": "deny", "message": message})
 
 
-def spell_result(message_id: int | str | None, result: Mapping[str, Any]) -> bytes:
+def encode_result(message_id: int | str | None, result: Mapping[str, Any]) -> bytes:
     return msgspec.json.encode({"jsonrpc": "2.0", "id": message_id, "result": result})
 
 
-def spell_error(message_id: int | str | None, error: McpError) -> bytes:
+def encode_error(message_id: int | str | None, error: McpError) -> bytes:
     return msgspec.json.encode(
         {"jsonrpc": "2.0", "id": message_id, "error": {"code": error.code, "message": str(error)}}
     )

@@ -12,19 +12,19 @@ import msgspec
 
 from app.errors import Conflict, InvalidRequest, NotFound
 from app.known_secrets import known_secrets
-from app.ledger.ledger import Shelf
+from app.ledger.ledger import Collection
 from app.settings import PermissionsSettings
 
 audit = logging.getLogger("dragoman.audit")
 
 # The most bytes of a tool's input. Nobody could judge more.
-MOST_INPUT = 256 * 1024
-MOST_NAME = 256
+MAX_INPUT = 256 * 1024
+MAX_NAME = 256
 # The most open requests of one tenant, and the most requests and bytes that are stored of it, since each look reads all
 # of them.
-MOST_OPEN = 50
-MOST_KEPT = 100
-MOST_BYTES = 2 * 1024 * 1024
+MAX_OPEN = 50
+MAX_KEPT = 100
+MAX_BYTES = 2 * 1024 * 1024
 # Seconds between two looks at a request that a program waits for. All waiting programs share these looks.
 PERIOD = 0.25
 
@@ -57,13 +57,13 @@ class Permissions:
 
     def __init__(
         self,
-        shelf: Shelf,
+        collection: Collection,
         settings: PermissionsSettings,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
-        self._shelf = shelf
+        self._shelf = collection
         self._clock = clock
         self._monotonic = monotonic
         self._seen: list[Permission] = []
@@ -73,11 +73,11 @@ class Permissions:
     def ask(self, tenant: str, tool_name: str, tool_input: dict[str, Any]) -> Permission:
         """Stores and returns a new request. Raises InvalidRequest if its name or input is too long, or too many are
         open."""
-        if not tool_name or len(tool_name) > MOST_NAME:
-            raise InvalidRequest(f"tool_name must have between 1 and {MOST_NAME} characters", param="tool_name")
+        if not tool_name or len(tool_name) > MAX_NAME:
+            raise InvalidRequest(f"tool_name must have between 1 and {MAX_NAME} characters", param="tool_name")
         size = len(_encoder.encode(tool_input))
-        if size > MOST_INPUT:
-            raise InvalidRequest(f"the input of the tool is larger than {MOST_INPUT} bytes", param="input")
+        if size > MAX_INPUT:
+            raise InvalidRequest(f"the input of the tool is larger than {MAX_INPUT} bytes", param="input")
         now = self._clock()
         self._make_room(tenant, size, now)
         asked = Permission(
@@ -98,15 +98,15 @@ class Permissions:
         total = size + sum(len(value) for _, value in kept)
         number = len(kept) + 1
         found = [(len(value), _decoder.decode(value)) for _, value in kept]
-        if sum(each.status(now) == "pending" for _, each in found) >= MOST_OPEN:
-            raise InvalidRequest(f"{MOST_OPEN} permission requests are open; answer them first")
+        if sum(each.status(now) == "pending" for _, each in found) >= MAX_OPEN:
+            raise InvalidRequest(f"{MAX_OPEN} permission requests are open; answer them first")
         for length, each in found:
-            if number <= MOST_KEPT and total <= MOST_BYTES:
+            if number <= MAX_KEPT and total <= MAX_BYTES:
                 return
             if each.status(now) != "pending":
                 self._shelf.delete(tenant, each.id)
                 number, total = number - 1, total - length
-        if number > MOST_KEPT or total > MOST_BYTES:
+        if number > MAX_KEPT or total > MAX_BYTES:
             raise InvalidRequest("the open permission requests are too large in total; answer them first")
 
     def find(self, own: Mapping[str, str]) -> list[Permission]:

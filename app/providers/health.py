@@ -36,7 +36,7 @@ _PASSING: frozenset[FailureKind] = frozenset({"not_found", "rate_limit", "permis
 # missing tokens that is worth a warning.
 CUT_SHARE = 0.6
 LEAST_CUT = 1000
-MOST_CUTS = 32
+MAX_CUTS = 32
 # Maximum characters of a message.
 _LONGEST = 500
 
@@ -88,7 +88,7 @@ class ProviderHealth:
             f"it read {usage.input} tokens of a request of about {estimate}: what does not fit into its context "
             "window is silently dropped. Give it a larger one (for Ollama: num_ctx, or OLLAMA_CONTEXT_LENGTH)"
         )
-        if len(self.context_cuts) < MOST_CUTS:
+        if len(self.context_cuts) < MAX_CUTS:
             self.context_cuts[upstream] = message
             log.warning("%s: %s", upstream, message)
 

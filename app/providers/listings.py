@@ -15,7 +15,7 @@ from app.errors import UpstreamMalformed
 T = TypeVar("T", bound=msgspec.Struct)
 
 # Dates above this are in milliseconds; in seconds it is the year 5138.
-_MOST_SECONDS = 100_000_000_000
+_MAX_SECONDS = 100_000_000_000
 
 
 # Where servers put the list, and what they call a model's name.
@@ -64,9 +64,9 @@ def _name(entry: dict[str, Any]) -> dict[str, Any]:
 
 def in_seconds(date: float | None) -> int:
     """A date as whole seconds since 1970; 0 if there is none."""
-    if date is None or not 0 < date < _MOST_SECONDS * 1000:
+    if date is None or not 0 < date < _MAX_SECONDS * 1000:
         return 0
-    return int(date / 1000 if date >= _MOST_SECONDS else date)
+    return int(date / 1000 if date >= _MAX_SECONDS else date)
 
 
 def stated(*limits: int | None) -> int | None:

@@ -14,10 +14,10 @@ import msgspec
 
 from app.conversation.blocks import DialectName
 from app.conversation.capabilities import Capabilities
+from app.credentials.cooldowns import Cooldowns
 from app.credentials.credential import Credential, CredentialSource
 from app.credentials.login_source import LoginSource
 from app.credentials.pool import CredentialPool
-from app.credentials.rests import Rests
 from app.credentials.static import StaticSource
 from app.errors import (
     CredentialUnavailable,
@@ -37,7 +37,7 @@ from app.providers.listings import in_seconds, read_entries, stated
 from app.providers.names import bare_name, canonical_name
 from app.providers.profiles import capabilities_for, profile_of
 from app.providers.quirk_tables import Row, read_fields
-from app.providers.quotas import CLAUDE_MARK, CODEX_MARK, find_rest, read_quotas, read_seconds
+from app.providers.quotas import CLAUDE_MARK, CODEX_MARK, find_cooldown, read_quotas, read_seconds
 from app.settings import Profile, ProviderSettings
 from app.settings.network import split_login
 from app.transport import Call, Exchange, Limits, PreparedCall, Transport
@@ -51,8 +51,8 @@ Operation = Literal["generate", "count_tokens", "models", "responses", "compact"
 CATALOGUE_LIFETIME = 300.0
 CATALOGUE_RETRY = 20.0
 # Model names come from clients, so caches keyed by them are bounded.
-MOST_CAPABILITIES = 4096
-MOST_WAYS = 512
+MAX_CAPABILITIES = 4096
+MAX_WAYS = 512
 # Kinds of failure that concern the credential, and the seconds for which a pool member rests unless the upstream says
 # otherwise.
 RESTS: dict[FailureKind, float] = {
@@ -106,7 +106,7 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     refused: tuple[str, ...] = ()
 
 
-class _Way(msgspec.Struct, frozen=True):
+class _PreparedHead(msgspec.Struct, frozen=True):
     """The URL and headers of requests, the latter also as bytes; the other fields are what they were derived from."""
 
     url: str
@@ -168,8 +168,8 @@ class Provider:
             self._headers.setdefault("authorization", login)
         self.health = ProviderHealth()
         self._capabilities: dict[str, Capabilities] = {}
-        self._ways: dict[tuple[object, ...], _Way] = {}
-        self._forbidden: dict[str, Rests] = {}  # by credential: how long a 403 causes no renewal
+        self._ways: dict[tuple[object, ...], _PreparedHead] = {}
+        self._forbidden: dict[str, Cooldowns] = {}  # by credential: how long a 403 causes no renewal
         self._catalogue: dict[str, Model] = {}
         self._catalogue_until = 0.0
         self._variants: tuple[Mapping[str, Model], dict[str, str]] | None = None
@@ -195,7 +195,7 @@ class Provider:
         """Whether this is the vendor's own service rather than a compatible one."""
         return bool(self.default_base_url) and _host(self.base_url) == _host(self.default_base_url)
 
-    def spell(self, model: str) -> str:
+    def public_name(self, model: str) -> str:
         """The name of a model of this provider for clients, which write it after the provider's name."""
         return model
 
@@ -204,7 +204,7 @@ class Provider:
         answer, because clients invent names. Raises nothing."""
         known = self._capabilities.get(model)
         if known is None:
-            if len(self._capabilities) >= MOST_CAPABILITIES:
+            if len(self._capabilities) >= MAX_CAPABILITIES:
                 self._capabilities.clear()
             known = self._capabilities[model] = self._with_window(model, self._with_rows(model))
         return known
@@ -265,7 +265,7 @@ class Provider:
             return None
         if serves_others:
             return self.source.switch(failed, session or "", MOMENT, tenant)
-        spent = find_rest(self.health.quotas.get(failed.name, ()), time.time())
+        spent = find_cooldown(self.health.quotas.get(failed.name, ()), time.time())
         told = spent or read_seconds(failure.retry_after)
         return self.source.switch(
             failed, session or "", told if told is not None else rest, tenant,
@@ -288,12 +288,12 @@ class Provider:
         if self.source is None or failed is None:
             return None
         if forbidden:
-            now, rests = time.monotonic(), self._forbidden.setdefault(failed.name, Rests())
-            if rests.until(tenant) > now:
+            now, cooldowns = time.monotonic(), self._forbidden.setdefault(failed.name, Cooldowns())
+            if cooldowns.until(tenant) > now:
                 self.source.poll()
                 fresh = self.credential(None, tenant)
                 return fresh if fresh is not None and fresh.secret != failed.secret else None
-            rests.rest(tenant, now + FORBIDDEN_RENEWAL, now)
+            cooldowns.cool_down(tenant, now + FORBIDDEN_RENEWAL, now)
         fresh = self.source.refresh(failed)
         return fresh if fresh.secret != failed.secret else None
 
@@ -317,7 +317,7 @@ class Provider:
             "POST", way.url, way.headers, upstream_request.body, self.limits, upstream_request.may_resend, way.head
         )
 
-    def _find_way(self, upstream_request: UpstreamRequest, credential: Credential | None) -> _Way:
+    def _find_way(self, upstream_request: UpstreamRequest, credential: Credential | None) -> _PreparedHead:
         """URL and headers, cached because they are the same for most requests of a client to a model."""
         client = upstream_request.client_headers
         place = (
@@ -340,9 +340,9 @@ class Provider:
         url = self.url(upstream_request.operation, upstream_request.model)
         headers = self.headers(upstream_request, credential)
         head = encode_fields("POST", locate(url), headers)
-        way = _Way(url, headers, head, client, credential, upstream_request.headers)
+        way = _PreparedHead(url, headers, head, client, credential, upstream_request.headers)
         if self.same_headers:
-            if len(self._ways) >= MOST_WAYS:
+            if len(self._ways) >= MAX_WAYS:
                 self._ways.clear()
             self._ways[place] = way
         return way
@@ -471,11 +471,11 @@ class Provider:
         ]
 
     @property
-    def can_show_life(self) -> bool:
+    def has_liveness(self) -> bool:
         """Whether the server has an endpoint that answers at once, whatever its models are doing."""
         return self.settings.health_check and self.offers("models")
 
-    def shows_life(self) -> bool:
+    def is_alive(self) -> bool:
         """Whether the server answers a request for its models within a few seconds, with anything. Never raises."""
         try:
             self._get(self.url("models", ""), self.credential())

@@ -60,7 +60,7 @@ def read_quotas(headers: Mapping[str, str], now: float) -> tuple[QuotaWindow, ..
     return tuple(window for window in windows if window is not None)
 
 
-def find_rest(windows: tuple[QuotaWindow, ...], now: float) -> float | None:
+def find_cooldown(windows: tuple[QuotaWindow, ...], now: float) -> float | None:
     """Seconds until every exhausted window has reset; None if none is exhausted."""
     ends = [window.resets_at - now for window in windows if window.used >= 1.0 and window.resets_at is not None]
     return max(ends) if ends and max(ends) > 0 else None

@@ -117,7 +117,7 @@ class CountFile:
         """The current count, and a Full if the limit is reached."""
         self._advance(limit, slot, now)
         used = self._sum(slot)
-        if used < limit.most:
+        if used < limit.maximum:
             return used, None
         newest = self._cells[slot + _NUMBER]
         if limit.bucket:

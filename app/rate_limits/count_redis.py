@@ -129,7 +129,7 @@ class CountRedis:
 
     def take(self, demands: Sequence[Demand], now: float) -> Taken | Full:
         keys = [_key(demand) for demand in demands]
-        rows = [(d.limit.bucket, d.limit.number(now), d.limit.most, d.amount, _lasts(d.limit)) for d in demands]
+        rows = [(d.limit.bucket, d.limit.number(now), d.limit.maximum, d.amount, _lasts(d.limit)) for d in demands]
         reached, used, clock, *rest = self._call("_take", keys, rows)
         if not reached:
             numbers, counted = rest[: len(demands)], rest[len(demands) :]

@@ -48,7 +48,7 @@ class Limit(msgspec.Struct, frozen=True):
     follows from the others, is in seconds, and 0 without a moving window."""
 
     kind: Kind
-    most: int
+    maximum: int
     period: Period = ""
     bucket: int = 0
 
@@ -80,7 +80,7 @@ class Limit(msgspec.Struct, frozen=True):
     def full(self, used: int, spent: int, now: float) -> Full:
         """The Full for a reached limit without a moving window. `spent` is the part of `used` that is not just
         reserved."""
-        if self.kind == "budget" and spent >= self.most:
+        if self.kind == "budget" and spent >= self.maximum:
             return Full(self, used, self.ends(self.number(now)) - now)
         return Full(self, used, 1.0, is_spent=self.kind != "budget")
 
@@ -88,7 +88,7 @@ class Limit(msgspec.Struct, frozen=True):
         """Seconds until enough has left the window to make room. `buckets` are numbers and counts, oldest first."""
         for number, count in buckets:
             used -= count
-            if used < self.most:
+            if used < self.maximum:
                 return max(1.0, (number + RING) * self.bucket - now)
         return float(self.bucket * RING)
 
@@ -144,9 +144,9 @@ class Counts(Protocol):
 def read_limits(settings: UseLimits) -> tuple[Limit, ...]:
     """The limits that are set. Budgets are in dollars in the settings, and counted in billionths of one."""
     return tuple(
-        Limit(kind, round(most * (DOLLAR if kind == "budget" else 1)), period)
+        Limit(kind, round(maximum * (DOLLAR if kind == "budget" else 1)), period)
         for field, (kind, period) in SETTINGS.items()
-        if (most := getattr(settings, field)) is not None
+        if (maximum := getattr(settings, field)) is not None
     )
 
 

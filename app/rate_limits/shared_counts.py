@@ -19,7 +19,7 @@ log = logging.getLogger("dragoman")
 # Seconds between two tries to use failed counts.
 RETRY_PERIOD = 5.0
 # The most requests that ended while Redis was unavailable and are still to be settled there.
-MOST_LATE = 10_000
+MAX_LATE = 10_000
 
 
 class LimitsUnavailable(DragomanError):
@@ -39,7 +39,7 @@ class SharedCounts:
         self._memory = CountFile(None)
         self._retry_at = {"redis": 0.0, "file": 0.0}
         self._problems: dict[str, str] = {}
-        self._late: deque[tuple[Taken, Sequence[int]]] = deque(maxlen=MOST_LATE)
+        self._late: deque[tuple[Taken, Sequence[int]]] = deque(maxlen=MAX_LATE)
 
     @property
     def problem(self) -> str | None:

@@ -41,7 +41,7 @@ PLACEHOLDERS = frozenset({"any", "auto", "default", "model", "whatever"})
 
 _MAX_DEPTH = 8
 # Bounds the cache: clients can send any number of names.
-MOST_RESOLVED = 4096
+MAX_RESOLVED = 4096
 
 
 class Upstream(msgspec.Struct, frozen=True):
@@ -87,7 +87,7 @@ class Upstream(msgspec.Struct, frozen=True):
         return self.assumed_window / window
 
 
-class _Led(NamedTuple):
+class _Resolution(NamedTuple):
     """The upstreams of a name and the rule that chose them. `known` is False if only the default accepts the name."""
 
     upstreams: list[Upstream]
@@ -114,7 +114,7 @@ class Router:
         for name, route in models.routes.items():
             (globs if _is_glob(name) else self._exact)[name] = route
         # The more characters a pattern spells out, the earlier it is tried.
-        self._globs = sorted(globs.items(), key=lambda item: -_spelled(item[0]))
+        self._globs = sorted(globs.items(), key=lambda item: -_count_literals(item[0]))
         self._spellings = {canonical_name(name): name for name in reversed(self._exact)}
         self._presets = _merge_presets(models.presets)
         self._named = self._gather_named()
@@ -152,39 +152,39 @@ class Router:
         resolved = self._resolved.get((name, provider))
         if resolved is None or (resolved.until < math.inf and resolved.until < time.monotonic()):
             resolved = self._find(name, provider)
-            if len(self._resolved) >= MOST_RESOLVED:
+            if len(self._resolved) >= MAX_RESOLVED:
                 self._resolved.clear()
             self._resolved[name, provider] = resolved
         return resolved
 
     def _find(self, name: str, provider: str | None) -> _Resolved:
         plain = plain_name(name)
-        led = self._find_mounted(plain, provider) if provider is not None else self._find_free(plain)
-        if led is None:
+        resolution = self._find_mounted(plain, provider) if provider is not None else self._find_free(plain)
+        if resolution is None:
             raise self._refuse(name)
-        marked = [msgspec.structs.replace(upstream, matched=led.matched) for upstream in led.upstreams]
+        marked = [msgspec.structs.replace(upstream, matched=resolution.matched) for upstream in resolution.upstreams]
         unique = list({upstream.label: upstream for upstream in marked}.values())
         # A provider's list may change, so what it decided is final only for a while.
-        settled = led.known and not led.matched.startswith(("the list", "the names"))
+        settled = resolution.known and not resolution.matched.startswith(("the list", "the names"))
         until = math.inf if settled or provider is not None else time.monotonic() + CATALOGUE_RETRY
-        return _Resolved(unique, led.known, until)
+        return _Resolved(unique, resolution.known, until)
 
-    def _find_mounted(self, name: str, provider: str) -> _Led:
-        routed = self._lead_configured(name, None, 0)
+    def _find_mounted(self, name: str, provider: str) -> _Resolution:
+        routed = self._resolve_configured(name, None, 0)
         own = [upstream for upstream in routed.upstreams if upstream.provider.name == provider] if routed else []
         if routed and own:
-            return _Led(own, routed.matched)
+            return _Resolution(own, routed.matched)
         model = name.removeprefix(f"{provider}/")
-        return _Led([self._upstream(self._providers[provider], model, None)], "the path")
+        return _Resolution([self._upstream(self._providers[provider], model, None)], "the path")
 
-    def _find_free(self, name: str) -> _Led | None:
-        led = self._lead(name, None, 0)
-        if led is not None:
-            return led
+    def _find_free(self, name: str) -> _Resolution | None:
+        resolution = self._resolve_name(name, None, 0)
+        if resolution is not None:
+            return resolution
         usual = _is_usual(name)
         if (label := self._named.get(name)) is not None:
-            led = self._lead_target(label, None, 0)
-            return _Led(led.upstreams, "the names in [models]") if led is not None else None
+            resolution = self._lead_target(label, None, 0)
+            return _Resolution(resolution.upstreams, "the names in [models]") if resolution is not None else None
         if "/" in name and not usual:
             return self._ask_only(name) if self._models.default is None else None
         if self._models.unknown == "refuse" and not usual:
@@ -198,7 +198,7 @@ class Router:
                 name[:LONGEST_NAME],
                 upstreams[0].label,
             )
-        return _Led(upstreams, "models.default", usual) if upstreams else None
+        return _Resolution(upstreams, "models.default", usual) if upstreams else None
 
     def _refuse(self, name: str) -> NotFound:
         shown = name[:LONGEST_NAME]
@@ -215,43 +215,47 @@ class Router:
             )
         return NotFound(said, param="model", code="model_not_found")
 
-    def _lead(self, name: str, route: RouteSettings | None, depth: int) -> _Led | None:
+    def _resolve_name(self, name: str, route: RouteSettings | None, depth: int) -> _Resolution | None:
         """Where a name leads by all rules but the default. May fetch the providers' lists of models."""
-        led = self._lead_configured(name, route, depth)
-        if led is not None:
-            return led
+        resolution = self._resolve_configured(name, route, depth)
+        if resolution is not None:
+            return resolution
         if self._needs_lists(name):
             fill_catalogues((each for each in self._real if each.lists_decide), only_new=True)
-        led = self._lead_listed(name, route)
-        if led is not None:
-            return led
+        resolution = self._lead_listed(name, route)
+        if resolution is not None:
+            return resolution
         vendor, rest = split_vendor(name)
         if vendor is not None:
-            led = self._lead_configured(rest, route, depth + 1) or self._lead_listed(rest, route)
-            if led is not None:
-                return led
+            resolution = self._resolve_configured(rest, route, depth + 1) or self._lead_listed(rest, route)
+            if resolution is not None:
+                return resolution
         elif "/" in name:
             return None
         family = self._family(rest)
         if family is not None:
-            return _Led([self._upstream(family, _spell_for(family, rest), route)], f"the names of {family.kind}")
+            return _Resolution(
+                [self._upstream(family, _vendor_name(family, rest), route)], f"the names of {family.kind}"
+            )
         canonical = canonical_name(rest)
         variants = ((provider, provider.find_variant(canonical)) for provider in self._real)
         for provider, listed in variants:
             if listed is not None:
-                return _Led([self._upstream(provider, provider.spell(listed), route)], f"the list of {provider.name}")
+                return _Resolution(
+                    [self._upstream(provider, provider.public_name(listed), route)], f"the list of {provider.name}"
+                )
         return None
 
-    def _lead_listed(self, name: str, route: RouteSettings | None) -> _Led | None:
+    def _lead_listed(self, name: str, route: RouteSettings | None) -> _Resolution | None:
         """Where a name leads that providers list: to its vendor's provider if that lists it, else to the first."""
         listing = [provider for provider in self._real if provider.lists(name)]
         if not listing:
             return None
         family = self._family(name)
         chosen = family if family in listing else listing[0]
-        return _Led([self._upstream(chosen, chosen.spell(name), route)], f"the list of {chosen.name}")
+        return _Resolution([self._upstream(chosen, chosen.public_name(name), route)], f"the list of {chosen.name}")
 
-    def _lead_configured(self, name: str, route: RouteSettings | None, depth: int) -> _Led | None:
+    def _resolve_configured(self, name: str, route: RouteSettings | None, depth: int) -> _Resolution | None:
         """Where a name leads by the configuration alone: provider, route, tier or preset."""
         if depth > _MAX_DEPTH:
             raise NotFound(
@@ -263,7 +267,7 @@ class Router:
             return self._take_route(name, self._exact[name], depth)
         provider, _, model = name.partition("/")
         if model and provider in self._providers:
-            return _Led([self._upstream(self._providers[provider], model, route)], "the name itself")
+            return _Resolution([self._upstream(self._providers[provider], model, route)], "the name itself")
         pattern = self._find_pattern(name)
         if pattern is not None:
             return self._take_route(pattern, self._models.routes[pattern], depth)
@@ -272,24 +276,24 @@ class Router:
                 continue
             tier, tier_matched = self._tier(alias)
             target = tier if tier is not None and matched.startswith("preset") else alias
-            led = self._lead_target(target, route, depth)
-            if led is not None:
-                return _Led(led.upstreams, f"{matched}, {tier_matched}" if target != alias else matched)
+            resolution = self._lead_target(target, route, depth)
+            if resolution is not None:
+                return _Resolution(resolution.upstreams, f"{matched}, {tier_matched}" if target != alias else matched)
         return None
 
-    def _take_route(self, name: str, route: RouteSettings, depth: int) -> _Led:
+    def _take_route(self, name: str, route: RouteSettings, depth: int) -> _Resolution:
         upstreams: list[Upstream] = []
         for target in route.targets:
-            led = self._lead_target(target, route, depth)
-            upstreams += led.upstreams if led is not None else []
-        return _Led(upstreams, f'models.routes."{name}"')
+            resolution = self._lead_target(target, route, depth)
+            upstreams += resolution.upstreams if resolution is not None else []
+        return _Resolution(upstreams, f'models.routes."{name}"')
 
-    def _lead_target(self, target: str, route: RouteSettings | None, depth: int) -> _Led | None:
+    def _lead_target(self, target: str, route: RouteSettings | None, depth: int) -> _Resolution | None:
         """Where a setting's target leads. A provider's model wins over a route of the same name."""
         provider, _, model = target.partition("/")
         if model and provider in self._providers:
-            return _Led([self._upstream(self._providers[provider], model, route)], "")
-        return self._lead(target, route, depth + 1) or self._ask_only(target, route)
+            return _Resolution([self._upstream(self._providers[provider], model, route)], "")
+        return self._resolve_name(target, route, depth + 1) or self._ask_only(target, route)
 
     def _gather_named(self) -> dict[str, str]:
         """Maps each model that the settings' targets name to the first such target. These models stay known even if a
@@ -311,7 +315,7 @@ class Router:
             None,
         )
         same = self._spellings.get(canonical) if _may_vary(name) else None
-        if same is not None and (found is None or len(same) >= _spelled(found)):
+        if same is not None and (found is None or len(same) >= _count_literals(found)):
             return same
         return found
 
@@ -324,7 +328,7 @@ class Router:
             return _find_successor(name) is not None
         return True
 
-    def _ask_only(self, name: str, route: RouteSettings | None = None) -> _Led | None:
+    def _ask_only(self, name: str, route: RouteSettings | None = None) -> _Resolution | None:
         """Sends an unknown name to the provider if there is only one: to its one model if it lists just one, else under
         the name as it is."""
         if len(self._real) != 1:
@@ -332,19 +336,21 @@ class Router:
         (provider,) = self._real
         listed = provider.known_names()
         if len(listed) == 1:
-            return _Led([self._upstream(provider, provider.spell(listed[0]), route)], "the only model", False)
+            return _Resolution(
+                [self._upstream(provider, provider.public_name(listed[0]), route)], "the only model", False
+            )
         if listed and "/" in name:
             return None
-        return _Led([self._upstream(provider, name, route)], "the only provider", False)
+        return _Resolution([self._upstream(provider, name, route)], "the only provider", False)
 
     def _default(self) -> list[Upstream]:
         default = self._models.default or ""
-        led = self._lead_target(default, None, 0)
-        if led is None and "/" not in default and self._providers:
+        resolution = self._lead_target(default, None, 0)
+        if resolution is None and "/" not in default and self._providers:
             # Only a provider can judge this name, which may come from DEFAULT_MODEL.
             first = next(iter(self._providers.values()))
             return [self._upstream(first, default, None)]
-        return led.upstreams if led is not None else []
+        return resolution.upstreams if resolution is not None else []
 
     def _tier(self, name: str) -> tuple[str | None, str]:
         """The target of a Claude name's tier and the setting that defines it. The target is None for other names, or if
@@ -415,7 +421,7 @@ class Router:
                     said = f"{target!r} names neither a route nor one of the providers {known}"
                     faults.append(ConfigError(said, key=key))
         for name, route in self._models.routes.items():
-            if not faults and self._is_circle(name, route, 0):
+            if not faults and self._is_circular(name, route, 0):
                 faults.append(
                     ConfigError(
                         f"the routes of model {name!r} form a loop; change one of them in [models.routes]",
@@ -438,11 +444,11 @@ class Router:
         named = self._family(target) is not None or self._find_pattern(target) not in (None, target)
         return len(self._real) == 1 or named or (key == "models.default" and (_is_usual(target) or not self._real))
 
-    def _is_circle(self, name: str, route: RouteSettings, depth: int) -> bool:
+    def _is_circular(self, name: str, route: RouteSettings, depth: int) -> bool:
         if depth > _MAX_DEPTH:
             return True
         onward = [target for target in route.targets if target in self._exact]
-        return any(self._is_circle(target, self._exact[target], depth + 1) for target in onward)
+        return any(self._is_circular(target, self._exact[target], depth + 1) for target in onward)
 
 
 def _is_usual(name: str) -> bool:
@@ -463,7 +469,7 @@ def _is_home(provider: Provider) -> bool:
     return provider.is_vendor or provider.name == vendors[settings.kind] or settings.profile == vendors[settings.kind]
 
 
-def _spell_for(provider: Provider, name: str) -> str:
+def _vendor_name(provider: Provider, name: str) -> str:
     """A vendor's own name as the vendor spells it, or its successor if the vendor no longer offers it."""
     if not name.lower().startswith("claude"):
         return name
@@ -496,7 +502,7 @@ def _is_glob(name: str) -> bool:
     return "*" in name or "?" in name
 
 
-def _spelled(glob: str) -> int:
+def _count_literals(glob: str) -> int:
     """The number of characters that a pattern spells out."""
     return len(glob) - glob.count("*") - glob.count("?")
 

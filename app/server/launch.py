@@ -38,15 +38,15 @@ from gunicorn.config import Config
 from app.credentials.oauth.browser import has_browser
 from app.errors import ConfigError
 from app.log_target import guard_standard_streams
-from app.server.connections.slots import ENOUGH, most_connections, raise_descriptor_limit
+from app.server.connections.slots import ENOUGH, max_connections, raise_descriptor_limit
 from app.server.gunicorn_settings import WORKER_CONNECTIONS, gunicorn_options
 from app.server.master import Master
 from app.server.ports import check_port
 from app.settings import Settings, load_settings
-from app.settings.loading import is_hollow
+from app.settings.loading import is_blank_file
 
 # The most settings that are kept, so that a new worker can fall back to earlier ones if the newest fail.
-MOST_KNOWN = 4
+MAX_KNOWN = 4
 
 
 class Gateway(BaseApplication):  # type: ignore[misc]
@@ -70,7 +70,7 @@ class Gateway(BaseApplication):  # type: ignore[misc]
         fresh = self._read()
         if fresh is not None:
             self.known.insert(0, fresh)
-        del self.known[MOST_KNOWN:]
+        del self.known[MAX_KNOWN:]
         for name, value in gunicorn_options(self.known[0].server).items():
             self.cfg.set(name, value)
         self.cfg.set("reload", self.watch_code)
@@ -97,25 +97,25 @@ class Gateway(BaseApplication):  # type: ignore[misc]
         except ConfigError as error:
             if not self.known:
                 raise
-            self._complain(str(error))
+            self._report_problem(str(error))
         except Exception as fault:
             if not self.known:
                 raise
-            self._complain(f"{type(fault).__name__}: {fault}"[:500])
+            self._report_problem(f"{type(fault).__name__}: {fault}"[:500])
         else:
             self.problem = None
-            self.had_content = not _says_nothing(settings)
+            self.had_content = not _is_unconfigured(settings)
             return settings
         return None
 
-    def _complain(self, said: str) -> None:
+    def _report_problem(self, said: str) -> None:
         self.problem = said
         print(f"dragoman: the configuration is broken, so the last good one stays in force: {said}", file=sys.stderr)
 
     def _check_change(self, settings: Settings) -> None:
         """Raises ConfigError for changes that would make the master fail after the old workers have ended."""
         before, now = self.known[0], settings
-        if self.had_content and _says_nothing(now):
+        if self.had_content and _is_unconfigured(now):
             raise ConfigError(f"{now.source} is empty; restore the settings, or restart to run without any")
         for name, value in gunicorn_options(now.server).items():
             Config().set(name, value)
@@ -138,9 +138,9 @@ class Gateway(BaseApplication):  # type: ignore[misc]
             try:
                 return self._build(settings)
             except ConfigError as error:
-                self._complain(str(error))
+                self._report_problem(str(error))
             except Exception as fault:
-                self._complain(f"{type(fault).__name__}: {fault}"[:500])
+                self._report_problem(f"{type(fault).__name__}: {fault}"[:500])
         return self._build(self.known[-1])
 
     def _build(self, settings: Settings) -> Any:
@@ -153,13 +153,13 @@ class Gateway(BaseApplication):  # type: ignore[misc]
         return application
 
 
-def tell_descriptors() -> None:
+def check_descriptors() -> None:
     """Raises the limit of file descriptors as far as possible, and reports if it is still low."""
     descriptors = raise_descriptor_limit()
     if descriptors < ENOUGH:
-        most = most_connections(descriptors, WORKER_CONNECTIONS)
+        maximum = max_connections(descriptors, WORKER_CONNECTIONS)
         print(
-            f"dragoman: only {descriptors} file descriptors are allowed, so a worker serves {most} connections at a "
+            f"dragoman: only {descriptors} file descriptors are allowed, so a worker serves {maximum} connections at a "
             "time; raise the limit with ulimit -n, or LimitNOFILE of systemd",
             file=sys.stderr,
         )
@@ -169,8 +169,8 @@ def _place(settings: Settings) -> tuple[str, int]:
     return settings.server.host, settings.server.port
 
 
-def _says_nothing(settings: Settings) -> bool:
-    return settings.source is None or is_hollow(settings.source)
+def _is_unconfigured(settings: Settings) -> bool:
+    return settings.source is None or is_blank_file(settings.source)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -181,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--open", dest="page", metavar="URL")
     parser.add_argument("--for-agent", action="store_true")
     gateway = Gateway(**vars(parser.parse_args(arguments)))
-    tell_descriptors()
+    check_descriptors()
     gateway.run()
 
 

@@ -22,7 +22,7 @@ from gunicorn.errors import HaltServer
 # The signals that tell a worker to end.
 ENDING = (signal.SIGTERM, signal.SIGQUIT)
 # Seconds that workers have to report their running requests.
-_TELLING = 0.5
+_INFORMATIVE = 0.5
 # The most seconds that an immediate stop takes.
 _QUICK = 3.0
 # Seconds that workers have after their last stream to clean up: programs' folders, rows of the accounts.
@@ -108,7 +108,7 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is untyped
         """The first Ctrl-C lets running streams finish, the second ends at once."""
         if self._parent is not None:
             return
-        self._say_what_is_running()
+        self._announce_draining()
         raise StopIteration
 
     def stop(self, graceful: bool = True) -> None:
@@ -153,7 +153,7 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is untyped
                     return True
         return False
 
-    def _say_what_is_running(self) -> None:
+    def _announce_draining(self) -> None:
         self.kill_workers(signal.SIGTERM)
         running = _count_running(list(self.WORKERS.values()))
         if running:
@@ -173,7 +173,7 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is untyped
 
 def _count_running(workers: list[Any]) -> int:
     """The number of running requests, as far as workers report in time."""
-    end = time.monotonic() + _TELLING
+    end = time.monotonic() + _INFORMATIVE
     shown = [worker.shown for worker in workers if hasattr(worker, "shown")]
     while any(each.count is None for each in shown) and time.monotonic() < end:
         time.sleep(0.02)

@@ -21,7 +21,7 @@ from app.settings.key_checks import (
     check_keys_differ,
     check_ledger_url,
     check_redis_url,
-    spell_expiry,
+    parse_expiry,
 )
 from app.settings.known_servers import KNOWN_SERVERS, OTHER_NAMES
 from app.settings.network import check_proxies, check_url, is_loopback
@@ -210,7 +210,7 @@ def _build_price(name: str, row: Any) -> PriceSettings:
 
 
 def _build_key(name: str, row: Any) -> KeySettings:
-    return check_key(name, _convert(spell_expiry(row, name), KeySettings, f"keys.{name}"))
+    return check_key(name, _convert(parse_expiry(row, name), KeySettings, f"keys.{name}"))
 
 
 # Renamed settings of [server], by old name. The old names are still accepted.

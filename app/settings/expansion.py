@@ -15,7 +15,7 @@ from typing import Any
 from app.errors import ConfigError
 
 # The largest credential file.
-MOST_BYTES = 65_536
+MAX_BYTES = 65_536
 # `$${` is a literal `${`.
 _VARIABLE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -57,14 +57,14 @@ def _replace(match: re.Match[str], environ: Mapping[str, str], key: str) -> str:
 def _read_credential(folder: Path, name: str, key: str) -> str:
     try:
         with (folder / name).open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+            content = file.read(MAX_BYTES + 1)
         text = content.decode().rstrip("\r\n")
     except FileNotFoundError:
         said = f"the environment variable {name} is not set, and CREDENTIALS_DIRECTORY has no file of that name"
         raise ConfigError(said, key=key) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the credential {name}: {_say(error)}", key=key) from error
-    if len(content) > MOST_BYTES or "\0" in text or "\n" in text:
+    if len(content) > MAX_BYTES or "\0" in text or "\n" in text:
         raise ConfigError(f"the credential {name} is not one line of text", key=key)
     return text
 

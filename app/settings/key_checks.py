@@ -34,7 +34,7 @@ def hash_key(key: str) -> str:
     return HASH_MARK + hashlib.sha256(key.encode()).hexdigest()
 
 
-def spell_expiry(table: Any, name: str) -> Any:
+def parse_expiry(table: Any, name: str) -> Any:
     """A key's table with `expires`, if present, as a time with a zone. A date means its start; the default zone is UTC.
 
     Raises ConfigError for text that is not a date.

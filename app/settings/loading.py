@@ -35,7 +35,7 @@ FOUND_NAME = "dragoman.toml"
 HANDED_ON = "DRAGOMAN_OVERRIDES"
 PREFIX = "DRAGOMAN__"
 # Deeper than any setting lies.
-MOST_LEVELS = 16
+MAX_LEVELS = 16
 
 # Unprefixed variables that earlier tools used, and the setting each of them sets.
 PLAIN_VARIABLES = {
@@ -59,7 +59,7 @@ _HEAD = 4096
 log = logging.getLogger("dragoman")
 
 # The largest configuration file: far more than anybody writes, but still read in a moment.
-MOST_BYTES = 8 * 1024 * 1024
+MAX_BYTES = 8 * 1024 * 1024
 _ONE_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 Tables = dict[str, Any]
@@ -208,8 +208,8 @@ def _is_file(path: Path) -> bool:
 
 def _read_text(source: Path) -> str:
     try:
-        if source.stat().st_size > MOST_BYTES:
-            raise ConfigError(f"{source} is larger than {in_units(MOST_BYTES)}")
+        if source.stat().st_size > MAX_BYTES:
+            raise ConfigError(f"{source} is larger than {in_units(MAX_BYTES)}")
         return source.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{source} cannot be read: {error.strerror}") from error
@@ -234,11 +234,11 @@ def _is_deep(value: Any, levels: int) -> bool:
     return any(levels == 0 or _is_deep(each, levels - 1) for each in inner)
 
 
-def is_hollow(source: Path) -> bool:
+def is_blank_file(source: Path) -> bool:
     """Whether a file holds only comments and blank lines, as when an editor is just about to write it."""
     try:
         with source.open("rb") as file:
-            lines = file.read(MOST_BYTES).splitlines()
+            lines = file.read(MAX_BYTES).splitlines()
     except OSError:
         return False
     return all(not line.strip() or line.lstrip().startswith(b"#") for line in lines)
@@ -253,8 +253,8 @@ def _read_file(source: Path, text: str, environ: Mapping[str, str], home: Path) 
     except (ValueError, RecursionError) as error:
         # For example a number of thousands of digits, or deeply nested tables.
         raise ConfigError(f"{source} cannot be read: {str(error).partition(';')[0]}") from error
-    if _is_deep(tables, MOST_LEVELS):
-        raise ConfigError(f"{source} nests tables more deeply than {MOST_LEVELS}")
+    if _is_deep(tables, MAX_LEVELS):
+        raise ConfigError(f"{source} nests tables more deeply than {MAX_LEVELS}")
     for name, each in tables.items():
         if name in SECTIONS and not isinstance(each, dict):
             raise ConfigError("this must be a table", key=name)

@@ -11,7 +11,7 @@ from msgspec import Struct, structs
 MASK = "***"
 # Up to this many named client keys, all of them are searched for in outgoing text. More are not: upstreams never see
 # them and cannot quote them, and searching for thousands would add seconds to every start.
-MOST_KEYS = 200
+MAX_KEYS = 200
 # Webhooks are secret because anybody who knows the address may send to it.
 SECRET_KEYS = frozenset({"api_keys", "api_key", "access_token", "webhooks", "slack", "key"})
 # Users set their own headers, which often hold a key.
@@ -41,7 +41,7 @@ def find_secrets(value: Any, key: str = "") -> Iterator[str]:
         for name, each in structs.asdict(value).items():
             yield from find_secrets(each, name)
     elif isinstance(value, dict):
-        if key != "keys" or len(value) <= MOST_KEYS:
+        if key != "keys" or len(value) <= MAX_KEYS:
             yield from _find_in_table(value)
     elif key in SECRET_KEYS:
         yield from (value,) if isinstance(value, str) else value or ()

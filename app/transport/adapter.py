@@ -58,10 +58,10 @@ class PoolAdapter(HTTPAdapter):
         self._pool = pool
         self._dialer = dialer
 
-    def knows_way(self, origin: Origin) -> bool:
+    def can_reach(self, origin: Origin) -> bool:
         """Whether the pool can reach an origin. False if only requests can, and while requests' network access is
         replaced."""
-        return HTTPAdapter.send is OWN_SEND and self._dialer.knows_way(origin)
+        return HTTPAdapter.send is OWN_SEND and self._dialer.can_reach(origin)
 
     def send(
         self, request: PreparedRequest, stream: bool = False, timeout: Any = None, *args: Any, **kwargs: Any
@@ -72,7 +72,7 @@ class PoolAdapter(HTTPAdapter):
         """
         url = request.url or ""
         body = request.body.encode() if isinstance(request.body, str) else request.body or b""
-        if not isinstance(body, bytes) or not self.knows_way(locate(url).origin):
+        if not isinstance(body, bytes) or not self.can_reach(locate(url).origin):
             return super().send(request, stream, timeout, *args, **kwargs)
         headers = {_text(name): _text(value) for name, value in request.headers.items()}
         call = Call(request.method or "GET", url, headers, body, _limits(timeout))

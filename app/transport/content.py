@@ -21,7 +21,7 @@ _STEP = 2048
 # The same for zstandard, which returns everything that a step's input holds: four bytes can be a block of 128 KB.
 _ZSTD_STEP = 64
 # The most encodings of one body. Nobody needs more, and each layer may cost as much as the body itself.
-MOST_LAYERS = 3
+MAX_LAYERS = 3
 
 
 class ContentDecoder(Protocol):
@@ -41,7 +41,7 @@ def list_encodings(header: str) -> list[str]:
 
 def content_decoder(encodings: Sequence[str]) -> ContentDecoder | None:
     """The decoder for a list of encodings. None if the list is empty, too long, or has an unknown encoding."""
-    if not 0 < len(encodings) <= MOST_LAYERS or any(name not in DECODERS for name in encodings):
+    if not 0 < len(encodings) <= MAX_LAYERS or any(name not in DECODERS for name in encodings):
         return None
     layers = [DECODERS[name]() for name in reversed(encodings)]
     return layers[0] if len(layers) == 1 else _Layers(layers)

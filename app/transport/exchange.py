@@ -181,9 +181,9 @@ class SocketExchange(Exchange):
                     if decoder.complete or not began:
                         self._note_progress(decoder)
                 else:
-                    part = self._begin(data) if data else self._meet_end(None)
+                    part = self._begin(data) if data else self._handle_end(None)
             except OSError as error:
-                part = self._meet_end(error)
+                part = self._handle_end(error)
             except BaseException:
                 self.close()
                 raise
@@ -255,15 +255,15 @@ class SocketExchange(Exchange):
     def _begin(self, data: bytes) -> bytes:
         """Parses the first read, which may be a whole reply. Returns its part of the body."""
         assert self._call is not None, "a reply that came whole is read once"
-        method, most = self._call.method, self._pool.max_head
-        if method != "HEAD" and (whole := read_whole(data, most)) is not None:
+        method, maximum = self._call.method, self._pool.max_head
+        if method != "HEAD" and (whole := read_whole(data, maximum)) is not None:
             self.status, self.headers, body = whole
             self._call = None
             assert self._connection is not None, "a reply comes on a connection"
             self._pool.keep(self._connection)
             self._connection = None
             return body
-        decoder = self._decoder = ReplyDecoder(method, most)
+        decoder = self._decoder = ReplyDecoder(method, maximum)
         body = decoder.feed(data)
         self._note_progress(decoder)
         return body
@@ -286,7 +286,7 @@ class SocketExchange(Exchange):
             self._pool.keep(self._connection)
             self._connection = None
 
-    def _meet_end(self, failure: OSError | None) -> bytes:
+    def _handle_end(self, failure: OSError | None) -> bytes:
         """Handles the end of the connection, with or without a failure: a stale one, a cut reply, or a reply's regular
         end."""
         decoder = self._decoder

@@ -15,15 +15,15 @@ from app.transport.content import PART, ContentDecoder, content_decoder, list_en
 
 # The most bytes of a reply's head, and later of any run without bytes of the body: trailers, the size of a chunk.
 MAX_HEAD = 128 * 1024
-_MOST_FIELDS = 1000
+_MAX_FIELDS = 1000
 CUT_SHORT = "the upstream closed the connection before its reply was complete"
 # The most bytes that are quoted if an upstream sends something other than HTTP.
 _QUOTED = 80
 # A compressed reply may unpack to the larger of this many bytes and this many times its size. The events of a stream
 # are similar, and compress well.
-_MOST_UNPACKED = 4 * 1024 * 1024
-_MOST_TIMES = 20
-_MOST_TIMES_STREAMED = 100
+_MAX_UNPACKED = 4 * 1024 * 1024
+_MAX_TIMES = 20
+_MAX_TIMES_STREAMED = 100
 
 _HEAD_END = re.compile(rb"\n\r?\n")
 # A length, or the same length several times.
@@ -77,7 +77,7 @@ class ReplyDecoder:
         self._is_odd = False  # whether the parser has refused the beginning of the head
         self._field_count = 0
         self._content: ContentDecoder | None = None
-        self._most_times = _MOST_TIMES
+        self._most_times = _MAX_TIMES
         self._packed = 0  # bytes of the body so far, before and after unpacking
         self._unpacked = 0
         self.unpacking: Iterator[bytes] | None = None  # the rest of what was fed, to be unpacked
@@ -149,8 +149,8 @@ class ReplyDecoder:
             # A trailer, which must not be merged into the headers (RFC 9110 section 6.5.1).
             return
         self._field_count += 1
-        if self._field_count > _MOST_FIELDS:
-            raise HttpParserError(f"it has more than {_MOST_FIELDS} header fields")
+        if self._field_count > _MAX_FIELDS:
+            raise HttpParserError(f"it has more than {_MAX_FIELDS} header fields")
         key = name.lower().decode("latin-1")
         text = value.strip().decode("latin-1")
         self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
@@ -176,7 +176,7 @@ class ReplyDecoder:
         if "content-encoding" in headers and (content := content_decoder(list_encodings(headers["content-encoding"]))):
             self._content = content
             if "event-stream" in headers.get("content-type", ""):
-                self._most_times = _MOST_TIMES_STREAMED
+                self._most_times = _MAX_TIMES_STREAMED
             del headers["content-encoding"]
             headers.pop("content-length", None)
 
@@ -255,9 +255,9 @@ class ReplyDecoder:
 
     def _check_size(self, more: int) -> None:
         self._unpacked += more
-        if self._unpacked > _MOST_UNPACKED and self._unpacked > self._packed * self._most_times:
+        if self._unpacked > _MAX_UNPACKED and self._unpacked > self._packed * self._most_times:
             raise UpstreamMalformed(
-                f"the upstream's reply unpacks to more than {in_units(_MOST_UNPACKED)}, and to more than "
+                f"the upstream's reply unpacks to more than {in_units(_MAX_UNPACKED)}, and to more than "
                 f"{self._most_times} times its size"
             )
 

@@ -71,15 +71,15 @@ def _request(session: Session, call: Call) -> Response:
 def _failure(error: RequestException) -> UpstreamError:
     cause = error.args[0] if error.args else None
     if isinstance(error, ProxyError):
-        return UpstreamUnreachable(f"the proxy does not connect to the upstream: {_innermost(error)}")
+        return UpstreamUnreachable(f"the proxy does not connect to the upstream: {_innermost_error(error)}")
     if isinstance(error, SSLError):
-        return UpstreamUnreachable(f"cannot connect to the upstream: {_innermost(error)}")
+        return UpstreamUnreachable(f"cannot connect to the upstream: {_innermost_error(error)}")
     if isinstance(error, NoConnection) and isinstance(cause, ProtocolError):
         return UpstreamCut("the upstream closed the connection without a reply", began=False)
-    return UpstreamUnreachable(f"cannot reach the upstream: {_innermost(error)}")
+    return UpstreamUnreachable(f"cannot reach the upstream: {_innermost_error(error)}")
 
 
-def _innermost(error: BaseException) -> str:
+def _innermost_error(error: BaseException) -> str:
     """A description of the innermost error. requests' own messages quote URLs, with their passwords."""
     seen = 0
     while (cause := error.__cause__ or error.__context__) is not None and seen < 10:

@@ -57,7 +57,7 @@ class PreparedCall:
         """`Transport.send` for this call with another body."""
         call = self._call
         call = Call(call.method, call.url, call.headers, body, call.limits, may_resend, call.head)
-        if HTTPAdapter.send is not OWN_SEND:  # as `knows_way` has it
+        if HTTPAdapter.send is not OWN_SEND:  # as `can_reach` has it
             return self._transport.send(call)
         return SocketExchange(self._pool, call, self._target)
 
@@ -93,14 +93,14 @@ class Transport:
         Raises UpstreamUnreachable, or UpstreamTimeout with phase "connect".
         """
         target = locate(call.url)
-        if self._adapter.knows_way(target.origin):
+        if self._adapter.can_reach(target.origin):
             return SocketExchange(self._pool, call, target)
         return ResponseExchange(self.session, call)
 
     def prepare(self, call: Call) -> PreparedCall | None:
         """Prepares to send calls that differ from this one only in their bodies. None if requests must make the
         connection. Raises UpstreamUnreachable."""
-        if call.head is None or not self._adapter.knows_way(locate(call.url).origin):
+        if call.head is None or not self._adapter.can_reach(locate(call.url).origin):
             return None
         return PreparedCall(self, self._pool, call)
 

@@ -19,14 +19,14 @@ _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 # Statuses of replies that never have a body, and fields that change how the rest is read.
 _BODILESS = frozenset({204, 304})
 _UNUSUAL = frozenset({"content-encoding", "proxy-connection", "trailer", "upgrade"})
-_MOST_HEAD = 8 * 1024
-_MOST_CHUNKS = 64
+_MAX_HEAD = 8 * 1024
+_MAX_CHUNKS = 64
 
 
 def read_whole(data: bytes, max_head: int) -> tuple[int, dict[str, str], bytes] | None:
     """The status, headers (lower-case names) and body of a reply, if `data` is exactly one complete reply. The
     connection may then serve another call. None if it is unusual, wrong, incomplete or has no body."""
-    end = data.find(_HEAD_END, 0, min(max_head, _MOST_HEAD))
+    end = data.find(_HEAD_END, 0, min(max_head, _MAX_HEAD))
     if end < 0 or data.find(_EVENT_STREAM, 0, end) >= 0:
         return None
     lines = data[:end].decode("latin-1").split("\r\n")
@@ -59,7 +59,7 @@ def _read_body(data: bytes, start: int, headers: dict[str, str]) -> bytes | None
 
 def _join_chunks(data: bytes, start: int) -> bytes | None:
     pieces: list[bytes] = []
-    for _ in range(_MOST_CHUNKS):
+    for _ in range(_MAX_CHUNKS):
         found = _CHUNK_SIZE.match(data, start)
         if found is None:
             return None

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.accounts import accounts as accounts_module
-from app.accounts.accounts import DAY, MOST_WAITING, Accounts
+from app.accounts.accounts import DAY, MAX_WAITING, Accounts
 from app.accounts.database import BATCH
 from app.accounts.queries import Query, find_request, list_requests, list_sessions, sum_usage
 from app.accounts.record import AttemptRecord
@@ -235,13 +235,13 @@ def test_hours_and_names_go_after_their_own_time(accounts: Accounts) -> None:
 
 
 def test_a_full_queue_loses_rows_and_counts_them(accounts: Accounts) -> None:
-    for number in range(MOST_WAITING + 7):
+    for number in range(MAX_WAITING + 7):
         accounts.take(record(number))
 
     accounts.flush()
 
     assert accounts.lost == 7
-    assert sums(accounts)[0]["requests"] == MOST_WAITING
+    assert sums(accounts)[0]["requests"] == MAX_WAITING
 
 
 def test_a_database_that_cannot_be_opened_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.adaptation.limits import MOST_WATCHED, adapt_limits
+from app.adaptation.limits import MAX_WATCHED, adapt_limits
 from app.adaptation.replies.stop import StopMatcher
 from app.conversation.blocks import CacheHint, Text
 from app.conversation.capabilities import Capabilities
@@ -270,9 +270,9 @@ def test_as_many_stop_sequences_as_anybody_has_are_watched_for() -> None:
 
     taken, notes = take(adapt_limits, by_chat(stop=stop), chat())
     tracemalloc.start()
-    StopMatcher(("x" * MOST_WATCHED,))
-    _, most = tracemalloc.get_traced_memory()
+    StopMatcher(("x" * MAX_WATCHED,))
+    _, maximum = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
     assert (taken.stop, len(notes.stages)) == (stop[:4], 1)
-    assert most < 8 << 20
+    assert maximum < 8 << 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.conversation.blocks import Block, Reasoning, Text, ToolCall
-from app.conversation.thoughts import Thought, place_of_next, weave
+from app.conversation.thoughts import Thought, interleave, place_of_next
 
 SAID, SAID_TOO = Text("said"), Text("said too")
 FIRST, SECOND = ToolCall("1", "f", "{}"), ToolCall("2", "f", "{}")
@@ -44,17 +44,17 @@ def apart(blocks: list[Block]) -> tuple[list[Thought], list[Block]]:
 def test_the_order_comes_back(blocks: list[Block]) -> None:
     thoughts, others = apart(blocks)
 
-    assert weave(thoughts, others) == tuple(blocks)
+    assert interleave(thoughts, others) == tuple(blocks)
 
 
 def test_the_order_of_thoughts_and_calls_comes_back_without_the_text() -> None:
     thoughts, others = apart([SAID, A, FIRST, B, SECOND])
 
-    assert weave(thoughts, others[1:]) == (A, FIRST, B, SECOND)
+    assert interleave(thoughts, others[1:]) == (A, FIRST, B, SECOND)
 
 
 @pytest.mark.parametrize("place", [-1, 3, 10**30])
 def test_a_place_that_does_not_exist_is_the_nearest_one_before_the_last_call(place: int) -> None:
-    woven = weave([Thought(place, A)], [SAID, FIRST, SECOND])
+    woven = interleave([Thought(place, A)], [SAID, FIRST, SECOND])
 
     assert woven == ((A, SAID, FIRST, SECOND) if place < 0 else (SAID, FIRST, A, SECOND))

@@ -27,6 +27,6 @@ def expired(kind: str, tmp_path: Path, issuer: Issuer) -> LoginFile:
 
 
 @pytest.fixture(autouse=True)
-def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+def _apply_fast_mode(monkeypatch: pytest.MonkeyPatch) -> None:
     """Other programs finish their files at once here."""
     monkeypatch.setattr("app.credentials.stores.stored_login._WRITE_TIMEOUT", 0.4)

@@ -15,7 +15,7 @@ from tests.dashboard.test_dashboard import record
 PAGES, RUNNING, ROWS_A_ROUND = 10, 100, 30
 SECONDS = 1.0
 WINDOWS = 5
-MOST_SHARE = 0.02
+MAX_SHARE = 0.02
 
 
 def read(client: Client, path: str) -> None:
@@ -54,4 +54,4 @@ def test_ten_open_pages_take_less_than_a_fiftieth_of_a_worker(make_app: MakeApp)
     gevent.killall(readers)
 
     assert followers == PAGES
-    assert watched - alone <= MOST_SHARE, f"{alone:.4f} s of each second without pages, {watched:.4f} s with them"
+    assert watched - alone <= MAX_SHARE, f"{alone:.4f} s of each second without pages, {watched:.4f} s with them"

@@ -16,7 +16,7 @@ from tests.dashboard.conftest import MakeApp, enter
 
 DOUBLINGS = 6
 ROWS, WRITTEN = 200_000, 200_000 >> DOUBLINGS
-MOST_SECONDS = 0.3
+MAX_SECONDS = 0.3
 SESSION = "user-3-00000000-4f7a-9c1d-000000000000"
 PAGES = (
     *("/_/", "/_/requests", "/_/requests?since=30d&failed=1", "/_/requests?since=30d&model=model-5&key=user-3"),
@@ -62,7 +62,7 @@ def test_each_page_over_200_000_requests_takes_less_than_a_third_of_a_second(mak
 
     took = {page: min(_time(client, page) for _ in range(3)) for page in PAGES}
 
-    assert {page: seconds for page, seconds in took.items() if seconds > MOST_SECONDS} == {}
+    assert {page: seconds for page, seconds in took.items() if seconds > MAX_SECONDS} == {}
 
 
 def _time(client: Client, page: str) -> float:

@@ -278,14 +278,14 @@ def test_a_choice_among_tools_never_becomes_a_choice_of_more(spelling: str, chos
     profile=st.sampled_from(["generic", "openai", "lmstudio", "glm", "kimi", "xai", "gemini", "mistral", "ollama"]),
     chosen=st.lists(st.sampled_from(("f", "g", "h", "gone")), min_size=1, unique=True),
     mode=st.sampled_from(["auto", "required", "named"]),
-    most=st.integers(1, 4),
+    maximum=st.integers(1, 4),
     client=st.sampled_from([MESSAGES, CHAT, RESPONSES]),
 )
 def test_no_server_s_own_ways_open_what_was_not_chosen(
-    profile: str, chosen: list[str], mode: str, most: int, client: DialectName
+    profile: str, chosen: list[str], mode: str, maximum: int, client: DialectName
 ) -> None:
     """A choice goes through all that servers lack: named and forced tools, and room for all that are declared."""
-    to = replace(upstream(CHAT, profile), tools_limit=most)
+    to = replace(upstream(CHAT, profile), tools_limit=maximum)
     tools: list[dict[str, Any]] = [
         {"type": "function", "name": name, "parameters": {}} for name in ("f", "g", "h", "i")
     ]

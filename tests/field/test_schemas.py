@@ -179,12 +179,12 @@ def test_lengths_are_told_to_grok_in_words(make_client: MakeClient, upstream: Fa
     ("profile", "model", "most"),
     [("groq", "m", 128), ("copilot", "gpt-5-1", 128), ("openai", "gpt-4.1", 128), ("xai", "grok-4.6", 200)],
 )
-def test_no_more_tools_are_sent_than_the_server_takes(make_client: MakeClient, upstream: FakeUpstream, dialect: str, profile: str, model: str, most: int) -> None:  # fmt: skip
+def test_no_more_tools_are_sent_than_the_server_takes(make_client: MakeClient, upstream: FakeUpstream, dialect: str, profile: str, model: str, maximum: int) -> None:  # fmt: skip
     """HunorLaczko/ha-groq-cloud-api#25, anomalyco/opencode#4909, musistudio/claude-code-router#686,
     router-for-me/CLIProxyAPI#5214: those that were called stay."""
     client = make_client(chat={"profile": profile})
     upstream.script(GOOD)
-    names = [f"t{number}" for number in range(most + 40)]
+    names = [f"t{number}" for number in range(maximum + 40)]
     history = {
         "A": {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": names[-1], "input": {}}]},
                            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": "ok"}]}]},
@@ -198,7 +198,7 @@ def test_no_more_tools_are_sent_than_the_server_takes(make_client: MakeClient, u
 
     assert told.text == "t"
     sent = [tool["function"]["name"] for tool in upstream.seen[-1].json()["tools"]]
-    assert sent == [*names[: most - 1], names[-1]]
+    assert sent == [*names[: maximum - 1], names[-1]]
 
 
 TOO_MANY = {

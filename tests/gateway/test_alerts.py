@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from app.errors import UpstreamUnreachable
-from app.gateway.recording.alerts import MOST_AN_HOUR, MOST_TRIES, Alert, Alerts
+from app.gateway.recording.alerts import MAX_PER_HOUR, MAX_TRIES, Alert, Alerts
 from app.loops import Loop
 from app.settings import AlertsSettings
 from tests.gateway.conftest import MakeClient
@@ -71,7 +71,7 @@ def test_a_webhook_gets_what_is_the_matter_and_that_it_is_over(
 def test_slack_gets_plain_text(receiver: FakeUpstream, session: requests.Session) -> None:
     alerts = Alerts(AlertsSettings(slack=(receiver.url,)))
 
-    alerts.tell(DOWN)
+    alerts.queue(DOWN)
     alerts.send(session)
 
     (seen,) = receiver.seen
@@ -96,16 +96,16 @@ def test_what_still_stands_is_told_again_after_the_interval(
 def test_what_flutters_does_not_bury_the_rest(receiver: FakeUpstream, session: requests.Session, clock: Clock) -> None:
     alerts = Alerts(AlertsSettings(webhooks=(receiver.url,)), clock)
 
-    for _ in range(2 * MOST_AN_HOUR):
+    for _ in range(2 * MAX_PER_HOUR):
         alerts.compare([DOWN])
         alerts.compare([])
         alerts.send(session)
     sent, lost = alerts.sent, alerts.lost
     clock.now += 3601
-    alerts.tell(Alert("loop_dead", "sweeper", "the sweeper has not run for 60 s"))
+    alerts.queue(Alert("loop_dead", "sweeper", "the sweeper has not run for 60 s"))
     alerts.send(session)
 
-    assert sent == MOST_AN_HOUR
+    assert sent == MAX_PER_HOUR
     assert lost > 0
     assert alerts.sent == sent + 1
 
@@ -114,12 +114,12 @@ def test_what_flutters_does_not_bury_the_rest(receiver: FakeUpstream, session: r
 def test_a_receiver_that_fails_is_asked_a_few_times(session: requests.Session, status: int) -> None:
     with FakeUpstream(Reply(status=status, framing="length")) as receiver:
         alerts = Alerts(AlertsSettings(webhooks=(receiver.url,)))
-        alerts.tell(DOWN)
+        alerts.queue(DOWN)
 
-        for _ in range(MOST_TRIES + 3):
+        for _ in range(MAX_TRIES + 3):
             alerts.send(session)
 
-        assert len(receiver.seen) == MOST_TRIES
+        assert len(receiver.seen) == MAX_TRIES
     assert (alerts.sent, alerts.lost) == (0, 1)
 
 
@@ -127,9 +127,9 @@ def test_a_receiver_that_is_gone_leaves_no_address_in_the_log(
     session: requests.Session, caplog: pytest.LogCaptureFixture
 ) -> None:
     alerts = Alerts(AlertsSettings(webhooks=("http://127.0.0.1:9/T0/secret-part",)))
-    alerts.tell(DOWN)
+    alerts.queue(DOWN)
 
-    for _ in range(MOST_TRIES):
+    for _ in range(MAX_TRIES):
         alerts.send(session)
 
     assert alerts.lost == 1
@@ -139,8 +139,8 @@ def test_a_receiver_that_is_gone_leaves_no_address_in_the_log(
 def test_only_the_kinds_that_are_wanted_are_told(receiver: FakeUpstream, session: requests.Session) -> None:
     alerts = Alerts(AlertsSettings(webhooks=(receiver.url,), kinds=("loop_dead",)))
 
-    alerts.tell(DOWN)
-    alerts.tell(Alert("loop_dead", "sweeper", "it stands"))
+    alerts.queue(DOWN)
+    alerts.queue(Alert("loop_dead", "sweeper", "it stands"))
     alerts.send(session)
 
     assert [seen.json()["kind"] for seen in receiver.seen] == ["loop_dead"]

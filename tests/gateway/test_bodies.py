@@ -90,10 +90,10 @@ def test_a_bomb_is_refused_before_it_is_unpacked(encoding: str) -> None:
 
     with pytest.raises(TooLarge, match="1 MB"):
         read(bomb, encoding)
-    most = tracemalloc.get_traced_memory()[1]
+    maximum = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
 
-    assert most < 40 * LIMIT
+    assert maximum < 40 * LIMIT
 
 
 def test_a_body_beyond_the_limit_is_not_even_read() -> None:

@@ -163,11 +163,11 @@ def test_a_kept_connection_is_asked_again_when_keys_or_the_time_change() -> None
     ending, made = HeaderFields({"x-api-key": OLD}), HeaderFields({"x-api-key": CI})
     for headers in (ending, made):
         headers["host"] = "localhost"
-    access.take_made({hash_key(CI): ClientKey(name="made", tenant="t", named=True)})
+    access.set_made_keys({hash_key(CI): ClientKey(name="made", tenant="t", named=True)})
     assert (access.admit(ending).key.name, access.admit(made).key.name) == ("old", "made")
 
     now[0] += 2
-    access.take_made({hash_key(CI): ClientKey(name="made", tenant="t", named=True, disabled=True)})
+    access.set_made_keys({hash_key(CI): ClientKey(name="made", tenant="t", named=True, disabled=True)})
 
     for headers in (ending, made):
         with pytest.raises(Unauthorized):

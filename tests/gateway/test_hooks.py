@@ -10,7 +10,7 @@ from app.accounts.record import RequestRecord
 from app.errors import ConfigError, DragomanError, Forbidden
 from app.gateway.messages import ClientRequest
 from app.gateway.recording import hooks as module
-from app.gateway.recording.hooks import MOST_WAITING, Hook, Hooks, load_hooks
+from app.gateway.recording.hooks import MAX_WAITING, Hook, Hooks, load_hooks
 from tests.accounts.records import record
 from tests.gateway.conftest import Client, chat_answer
 from tests.support.fake_upstream import FakeUpstream, json_reply
@@ -105,7 +105,7 @@ def test_a_hook_that_never_ends_loses_its_time_not_ours(monkeypatch: pytest.Monk
 def test_what_hooks_cannot_keep_up_with_is_lost_and_counted() -> None:
     hooks = Hooks([Hook("slow", on_record=print)])
 
-    for number in range(MOST_WAITING + 5):
+    for number in range(MAX_WAITING + 5):
         hooks.take(record(number))
 
     assert hooks.lost == 5

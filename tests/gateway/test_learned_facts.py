@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from app.conversation.capabilities import Capabilities
-from app.gateway.failures.learned_facts import LIFETIME, MOST_FACTS_OF_A_TENANT, KnownFact, LearnedFacts
+from app.gateway.failures.learned_facts import LIFETIME, MAX_FACTS_PER_TENANT, KnownFact, LearnedFacts
 
 PLAIN = Capabilities(dialect="openai_chat")
 
@@ -92,10 +92,10 @@ def test_a_pause_ends_when_it_said_and_never_lasts_longer_than_a_fact(facts: Lea
 def test_one_tenant_fills_its_own_share_only(facts: LearnedFacts) -> None:
     report(facts, "bert")
 
-    for number in range(MOST_FACTS_OF_A_TENANT * 3):
+    for number in range(MAX_FACTS_PER_TENANT * 3):
         report(facts, "anna", upstream=f"chat/made-up-{number}")
 
-    assert len(list(facts.known())) == MOST_FACTS_OF_A_TENANT + 1
+    assert len(list(facts.known())) == MAX_FACTS_PER_TENANT + 1
     assert not has_seed(facts, "bert")
 
 

@@ -16,7 +16,7 @@ from app.accounts.record import AttemptRecord, RequestRecord, Times
 from app.conversation.response import Usage
 from app.errors import UpstreamUnreachable
 from app.gateway.recording import workers as workers_module
-from app.gateway.recording.metrics import MOST_MODELS, OTHER, Counts, Gauge, Metrics
+from app.gateway.recording.metrics import MAX_MODELS, OTHER, Counts, Gauge, Metrics
 from app.gateway.recording.recorder import Recorder
 from app.gateway.recording.worker_files import WorkerFiles
 from app.gateway.recording.workers import Workers
@@ -77,7 +77,7 @@ def test_a_scrape_tells_what_was_asked(client: Client, upstream: FakeUpstream) -
 def test_strangers_cannot_multiply_the_metrics() -> None:
     metrics = Metrics()
 
-    for number in range(2 * MOST_MODELS):
+    for number in range(2 * MAX_MODELS):
         metrics.take(
             RequestRecord(
                 id=str(number), received=0.0, method=f"M{number}", provider="p", target=f"p/{number}", model=str(number)
@@ -85,9 +85,9 @@ def test_strangers_cannot_multiply_the_metrics() -> None:
         )
     counts = metrics.count()
 
-    assert len(counts.traffic) == MOST_MODELS + 1
+    assert len(counts.traffic) == MAX_MODELS + 1
     assert {group.labels[0] for group in counts.traffic} == {OTHER}
-    assert next(group.requests for group in counts.traffic if group.labels[5] == OTHER) == MOST_MODELS
+    assert next(group.requests for group in counts.traffic if group.labels[5] == OTHER) == MAX_MODELS
 
 
 def test_counts_are_those_of_the_records() -> None:

@@ -11,7 +11,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from app.gateway.failures.own_words import LONGEST_REQUEST, MOST_FOREIGN, MOST_LETTERS, own_words
+from app.gateway.failures.own_words import LONGEST_REQUEST, MAX_FOREIGN, MAX_LETTERS, own_words
 
 NAME = "Unsupported temperature"
 
@@ -64,7 +64,7 @@ def test_a_request_that_cannot_be_searched_leaves_no_words(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["é" * (MOST_FOREIGN + 1), "".join(chr(0x4E00 + number) for number in range(MOST_LETTERS + 1))]
+    "text", ["é" * (MAX_FOREIGN + 1), "".join(chr(0x4E00 + number) for number in range(MAX_LETTERS + 1))]
 )
 def test_a_request_that_would_take_long_to_search_leaves_no_words(text: str) -> None:
     assert own_words("Unsupported parameter: temperature", sent(user=text)) == ""
@@ -78,14 +78,14 @@ CRAFTED = {
     "one letter": (" ".join("中" * length + "b" for length in range(1, 30)), "中"),
     "pairs": (" ".join(f"中中中中{number % 10}" for number in range(80)), "中"),
     "words of two letters": (" ".join("abababab"[: n % 7 + 1] + "bcdefghijkl"[n % 11] for n in range(80)), "ab"),
-    "all there is": ("é " * 160, "".join(map(chr, range(0x4E00, 0x4E00 + MOST_LETTERS - 99)))),
+    "all there is": ("é " * 160, "".join(map(chr, range(0x4E00, 0x4E00 + MAX_LETTERS - 99)))),
 }
 
 
 @pytest.mark.parametrize("name", CRAFTED)
 def test_no_crafted_message_takes_long(name: str) -> None:
     message, piece = CRAFTED[name]
-    length = 900_000 if piece.isascii() else MOST_FOREIGN - 500
+    length = 900_000 if piece.isascii() else MAX_FOREIGN - 500
     body = json.dumps({"user": (piece * (length // len(piece) + 1))[:length], "x": "é"}, ensure_ascii=False).encode()
     taken = []
     for _ in range(3):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from app.gateway.replies.paused_turn import MOST_PAUSES
+from app.gateway.replies.paused_turn import MAX_PAUSES
 from app.settings import RouteSettings
 from tests.gateway.conftest import Client, MakeClient, events_of
 from tests.support.fake_upstream import CUT, STALL, FakeUpstream, Piece, Reply, json_reply, raw, sse
@@ -187,11 +187,11 @@ def test_an_answer_that_never_ends_is_cut_short(respond: Ask, upstream: FakeUpst
 
     response = events_of(answered)[-2]["response"] if stream else answered.get_json()
     assert (response["status"], response["incomplete_details"]) == ("incomplete", {"reason": "max_output_tokens"})
-    assert len(upstream.seen) == 1 + MOST_PAUSES
+    assert len(upstream.seen) == 1 + MAX_PAUSES
 
 
 def test_the_last_pause_that_is_allowed_is_followed_by_an_ordinary_end(chat: Ask, upstream: FakeUpstream) -> None:
-    upstream.script(*[turn(SEARCH, FOUND)] * MOST_PAUSES, turn(text("Tea."), stop="end_turn"))
+    upstream.script(*[turn(SEARCH, FOUND)] * MAX_PAUSES, turn(text("Tea."), stop="end_turn"))
 
     (choice,) = chat().get_json()["choices"]
 

@@ -11,7 +11,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from app.accounts.record import RequestRecord
-from app.gateway.plan import MOST_PLANS, Plan
+from app.gateway.plan import MAX_PLANS, Plan
 from app.headers import FIELDS, HeaderFields
 from app.settings import RouteSettings
 from app.settings.tables import CredentialSettings
@@ -238,9 +238,9 @@ def test_a_head_that_comes_once_leaves_no_plan(
     assert sender.fields.admission[1].plans == {}
     sender.ask()
     assert list(sender.fields.admission[1].plans) == ["chat/m"]
-    for number in range(MOST_PLANS + 1):
+    for number in range(MAX_PLANS + 1):
         sender.ask(model=f"chat/m{number}")
-    assert len(sender.fields.admission[1].plans) <= MOST_PLANS
+    assert len(sender.fields.admission[1].plans) <= MAX_PLANS
 
 
 @pytest.mark.parametrize(

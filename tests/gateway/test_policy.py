@@ -10,7 +10,7 @@ import pytest
 
 from app.errors import DragomanError, Failure, FailureKind, UpstreamCut, UpstreamRefused, UpstreamTimeout
 from app.errors import UpstreamUnreachable as Unreachable
-from app.gateway.failures.policy import cool_down, goes_elsewhere, more_telling, wait_before_retry
+from app.gateway.failures.policy import cool_down, more_informative, tries_next, wait_before_retry
 
 
 def refused(status: int, kind: FailureKind = "internal", message: str = "boom", **headers: str) -> UpstreamRefused:
@@ -57,10 +57,10 @@ def test_an_upstream_that_forbids_a_retry_is_obeyed() -> None:
 
 
 def test_a_wrong_request_is_wrong_everywhere() -> None:
-    assert not goes_elsewhere(refused(400, "invalid_request"))
-    assert not goes_elsewhere(refused(400, "context_overflow"))
-    assert goes_elsewhere(refused(429, "rate_limit"))
-    assert goes_elsewhere(UpstreamTimeout("first_byte", 1))
+    assert not tries_next(refused(400, "invalid_request"))
+    assert not tries_next(refused(400, "context_overflow"))
+    assert tries_next(refused(429, "rate_limit"))
+    assert tries_next(UpstreamTimeout("first_byte", 1))
 
 
 def test_an_upstream_cools_down_only_on_its_own_word() -> None:
@@ -96,13 +96,13 @@ def test_a_time_to_come_back_that_is_none_pauses_nobody(text: str) -> None:
 def test_the_last_failure_of_a_route_is_told() -> None:
     first, last = refused(429, "rate_limit"), refused(503, "overloaded")
 
-    assert more_telling(None, first) is first
-    assert more_telling(first, last) is last
-    assert more_telling(refused(401, "upstream_auth"), last) is last
+    assert more_informative(None, first) is first
+    assert more_informative(first, last) is last
+    assert more_informative(refused(401, "upstream_auth"), last) is last
 
 
 def test_a_fallback_without_access_does_not_hide_when_to_come_back() -> None:
     limit, locked = refused(429, "rate_limit"), refused(401, "upstream_auth")
 
-    assert more_telling(limit, locked) is limit
-    assert more_telling(refused(404, "not_found"), locked) is locked
+    assert more_informative(limit, locked) is limit
+    assert more_informative(refused(404, "not_found"), locked) is locked

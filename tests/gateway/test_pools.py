@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.errors import ConfigError
-from app.providers.quotas import QuotaWindow, find_rest, read_quotas
+from app.providers.quotas import QuotaWindow, find_cooldown, read_quotas
 from app.settings import load_settings
 from app.settings.checking import build_settings
 from tests.gateway.conftest import Client, MakeClient, chat_answer
@@ -157,7 +157,7 @@ def test_the_windows_of_chatgpt_are_named_by_their_length() -> None:
     windows = read_quotas(headers, 1000.0)
 
     assert windows == (QuotaWindow("5h", 1.0, 1600.0), QuotaWindow("7d", 0.125, 1090.0))
-    assert find_rest(windows, 1000.0) == 600.0
+    assert find_cooldown(windows, 1000.0) == 600.0
 
 
 FAULTS = {

@@ -79,7 +79,7 @@ def test_a_limited_provider_leads_to_the_next_target_and_the_record_says_why(
 
     assert [answer.status_code for answer in answers] == [200] * 4
     assert [answer.headers["x-dragoman-upstream"] for answer in answers] == ["first/m"] * 2 + ["chat/m"] * 2
-    assert "limit of 2 requests" in log_lines()[-1]["passed_over"][0]
+    assert "limit of 2 requests" in log_lines()[-1]["skipped"][0]
 
 
 def test_each_try_counts_as_a_request_and_only_answers_cost_tokens(
@@ -134,7 +134,7 @@ def test_a_limit_of_ours_lets_no_credential_rest(make_client: MakeClient, upstre
     assert client.chat("first/m").status_code == 429
 
     members = client.app.runtime.services.providers["first"].source.describe_members()  # type: ignore[union-attr]
-    assert [member.rests for member in members] == [0.0, 0.0]
+    assert [member.cooldowns for member in members] == [0.0, 0.0]
 
 
 def test_a_pool_does_not_rest_either_while_limits_fail_closed(upstream: FakeUpstream, open_client: OpenClient) -> None:
@@ -148,7 +148,7 @@ def test_a_pool_does_not_rest_either_while_limits_fail_closed(upstream: FakeUpst
     members = client.app.runtime.services.providers["up"].source.describe_members()  # type: ignore[union-attr]
     assert answer.status_code == 503
     assert "try again later" in answer.text
-    assert [member.rests for member in members] == [0.0, 0.0]
+    assert [member.cooldowns for member in members] == [0.0, 0.0]
     assert upstream.seen == []
 
 
@@ -204,7 +204,7 @@ def test_the_use_of_all_limits_is_shown_to_admins_and_to_each_key_its_own(
 
     def shown(key: str) -> list[tuple[str, str, str, int, int]]:
         rows = client.http.get("/_/api/limits", headers={"x-api-key": key}).get_json()["limits"]
-        return [(row["owner"], row["name"], row["limit"], row["used"], row["most"]) for row in rows]
+        return [(row["owner"], row["name"], row["limit"], row["used"], row["maximum"]) for row in rows]
 
     own = [("key", "ci", "budget_per_month", 18_000, 10**9), ("key", "ci", "requests_per_hour", 1, 5)]
     assert shown("dm-1") == own

@@ -187,7 +187,7 @@ def test_a_folder_that_cannot_be_written_harms_no_request(
 def test_what_waits_is_bounded(
     client: Client, upstream: FakeUpstream, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_HELD", 2000)
+    monkeypatch.setattr(module, "MAX_HELD", 2000)
     log = log_to(client, folder)
     upstream.script(json_reply(chat_answer()))
 

@@ -11,7 +11,7 @@ import pytest
 
 from app.accounts.record import AttemptRecord, RequestRecord, Times
 from app.conversation.response import Usage
-from app.gateway.recording.record_log import MOST_REMEMBERED, RecordLog
+from app.gateway.recording.record_log import MAX_REMEMBERED, RecordLog
 from app.known_secrets import known_secrets
 from app.logs import request_log
 from tests.accounts.records import record
@@ -62,7 +62,7 @@ CHANGES: dict[str, Any] = {
     "model": "another", "target": "oca/another", "status": 201, "terminal": "client_closed", "stream": True,
     "session": "other", "key": "bob", "agent": "codex/1", "peer": "10.0.0.1", "error": "timeout", "origin": "upstream",
     "attempts": (AttemptRecord("oca/gpt-4.1", 200, credential="second"),), "rule": "other", "losses": ("x",),
-    "lowered": ("y",), "usage": None, "upstream_status": 500, "passed_over": ("a: b",), "message": "no",
+    "lowered": ("y",), "usage": None, "upstream_status": 500, "skipped": ("a: b",), "message": "no",
     "upstream_request_id": "r",
 }  # fmt: skip
 
@@ -98,11 +98,11 @@ def test_a_secret_that_became_known_after_a_similar_line_is_masked(lines: io.Byt
 def test_what_clients_name_cannot_fill_the_memory(lines: io.BytesIO) -> None:
     log = RecordLog()
 
-    for number in range(3 * MOST_REMEMBERED):
+    for number in range(3 * MAX_REMEMBERED):
         log.take(record(number, model=f"m-{number}"))
 
-    assert len(log._remembered) <= MOST_REMEMBERED
-    assert [line["model"] for line in read(lines)] == [f"m-{number}" for number in range(3 * MOST_REMEMBERED)]
+    assert len(log._remembered) <= MAX_REMEMBERED
+    assert [line["model"] for line in read(lines)] == [f"m-{number}" for number in range(3 * MAX_REMEMBERED)]
 
 
 def test_a_record_with_nothing_in_it_is_a_line(lines: io.BytesIO) -> None:

@@ -14,7 +14,7 @@ import pytest
 import zstandard
 
 from app.dialects.json_bodies import repair_surrogates
-from app.json_values import MOST_VALUES, SMALL, has_too_many_values
+from app.json_values import MAX_VALUES, SMALL, has_too_many_values
 from tests.hardening.gateway import ANSWER, PATHS, Attacked, error_of
 from tests.hardening.test_memory import Peak
 from tests.hardening.test_upstream_replies import ANSWERS, MORE, PROVIDERS, chunked, read_error, wire
@@ -24,10 +24,10 @@ Figure = Callable[[str, object, object], None]
 
 MIB = 1 << 20
 # Seconds that another client may wait: 100 ms on a core that has nothing else to do.
-MOST_STALL = 0.1 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+MAX_STALL = 0.1 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 TRIES = 6
 # MiB that a refused request may add: what it may unpack to, two and a half times.
-MOST_ADDED = 8 * 2.5 + 12
+MAX_ADDED = 8 * 2.5 + 12
 
 QUESTION = '{"model":"MODEL","max_tokens":9,"messages":[{"role":"user","content":"q"}],"input":"q"'
 
@@ -114,7 +114,7 @@ def gateway(upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def test_a_packed_request_costs_what_it_weighs(gateway: Attacked, upstream: FakeUpstream, figure: Figure) -> None:
-    worst, most = (0.0, ""), (0.0, "")
+    worst, maximum = (0.0, ""), (0.0, "")
     upstream.script(json_reply(ANSWER))
     cases = PLAN if os.environ.get("HARDENING_CASES") else PLAN[::6]
 
@@ -128,15 +128,15 @@ def test_a_packed_request_costs_what_it_weighs(gateway: Attacked, upstream: Fake
                 stalls.append(stall)
                 # The upstream's answer is one of a Chat server for all.
                 assert status in (200, 400, 404, 413, 415, 502), name
-                if stall <= MOST_STALL:
+                if stall <= MAX_STALL:
                     break
         worst = max(worst, (min(stalls), name))
-        most = max(most, (peak.most - peak.before, name))
+        maximum = max(maximum, (peak.maximum - peak.before, name))
 
-    figure("worst stall by a packed request", f"{worst[0] * 1000:.0f} ms", f"{MOST_STALL * 1000:.0f} ms")
-    figure("memory added by a packed request", f"{most[0]:.0f} MiB", f"{MOST_ADDED:.0f} MiB")
-    assert worst[0] <= MOST_STALL, worst
-    assert most[0] <= MOST_ADDED, most
+    figure("worst stall by a packed request", f"{worst[0] * 1000:.0f} ms", f"{MAX_STALL * 1000:.0f} ms")
+    figure("memory added by a packed request", f"{maximum[0]:.0f} MiB", f"{MAX_ADDED:.0f} MiB")
+    assert worst[0] <= MAX_STALL, worst
+    assert maximum[0] <= MAX_ADDED, maximum
 
 
 @pytest.mark.parametrize("dialect", PATHS)
@@ -203,12 +203,12 @@ def test_a_packed_reply_costs_what_it_weighs(
             stall, status = gateway.stall_during(PATHS[client], f'{asked},"stream":{stream}}}'.encode())
             stalls.append(stall)
             assert status in (200, 502, 503, 529), (name, client)
-            if stall <= MOST_STALL:
+            if stall <= MAX_STALL:
                 break
         worst = max(worst, (min(stalls), f"{name}, {coding} of {len(packed) >> 10} KB, to {client}"))
 
-    figure(f"worst stall by a packed reply of {speaks}", f"{worst[0] * 1000:.0f} ms", f"{MOST_STALL * 1000:.0f} ms")
-    assert worst[0] <= MOST_STALL, worst
+    figure(f"worst stall by a packed reply of {speaks}", f"{worst[0] * 1000:.0f} ms", f"{MAX_STALL * 1000:.0f} ms")
+    assert worst[0] <= MAX_STALL, worst
 
 
 @pytest.mark.parametrize("client", PATHS)
@@ -223,7 +223,7 @@ def test_a_reply_that_unpacks_too_far_is_a_502(client: str, gateway: Attacked, u
 
 def test_values_are_counted_outside_of_texts() -> None:
     text = b'{"a":"' + b'a, \\" b,' * SMALL + b'"}'
-    many = b"[" + b'"a,b",' * MOST_VALUES + b'"a"]'
+    many = b"[" + b'"a,b",' * MAX_VALUES + b'"a"]'
 
     assert len(many) > SMALL
     assert [has_too_many_values(each) for each in (text, many, many + b",", b"[" + b"1," * (SMALL // 2 - 1))] == [

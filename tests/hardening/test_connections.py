@@ -42,11 +42,11 @@ def _answers(upstream: FakeUpstream) -> None:
     upstream.script(json_reply(ANSWER))
 
 
-def hold(client: socket.socket, drip: bytes, pause: float, most: float) -> float:
+def hold(client: socket.socket, drip: bytes, pause: float, maximum: float) -> float:
     """How long the gateway kept a connection on which nothing but a byte now and then comes."""
     begun = time.monotonic()
     client.settimeout(pause)
-    while time.monotonic() - begun < most:
+    while time.monotonic() - begun < maximum:
         with contextlib.suppress(TimeoutError):
             try:
                 if not client.recv(65536):

@@ -22,7 +22,7 @@ Figure = Callable[[str, object, object], None]
 REQUESTS = 200
 # Found by one collection after so many requests: the page that the test asks and the loops leave some; one a request
 # would be several hundred.
-MOST_FOUND = REQUESTS // 2
+MAX_FOUND = REQUESTS // 2
 
 # Runs in the gateway's worker: collects at the signal, keeps the collector off from then on, and tells what it found.
 COLLECTOR = """
@@ -111,7 +111,7 @@ def test_answered_requests_leave_no_cycles(
     found = collect(gateway)
 
     figure("cyclic garbage of a whole answer, worst pair", f"{found.total() / REQUESTS:.2f} objects", "0.5 objects")
-    assert found.total() <= MOST_FOUND, found.most_common(12)
+    assert found.total() <= MAX_FOUND, found.most_common(12)
 
 
 @pytest.mark.parametrize("speaks", PATHS)
@@ -128,7 +128,7 @@ def test_streams_leave_no_cycles(
     found = collect(gateway)
 
     figure("cyclic garbage of a stream, worst pair", f"{found.total() / REQUESTS:.2f} objects", "0.5 objects")
-    assert found.total() <= MOST_FOUND, found.most_common(12)
+    assert found.total() <= MAX_FOUND, found.most_common(12)
 
 
 @pytest.mark.parametrize("client", PATHS)
@@ -141,7 +141,7 @@ def test_refused_requests_leave_no_cycles(client: str, gateway: Attacked, figure
     found = collect(gateway)
 
     figure("cyclic garbage of an error, worst dialect", f"{found.total() / REQUESTS:.2f} objects", "0.5 objects")
-    assert found.total() <= MOST_FOUND, found.most_common(12)
+    assert found.total() <= MAX_FOUND, found.most_common(12)
 
 
 FAILURES = {
@@ -173,4 +173,4 @@ def test_failures_of_upstreams_leave_no_cycles(
     found = collect(gateway)
 
     figure("cyclic garbage of a failure, worst kind", f"{found.total() * 2 / REQUESTS:.2f} objects", "0.5 objects")
-    assert found.total() <= MOST_FOUND, found.most_common(12)
+    assert found.total() <= MAX_FOUND, found.most_common(12)

@@ -14,7 +14,7 @@ from app.credentials.stores.login_store import FileStore
 from app.errors import ConfigError
 from app.gateway.client_access.tenants import open_tenant_marks
 from app.ledger import Ledger
-from app.ledger.ledger import Shelf
+from app.ledger.ledger import Collection
 from app.server import worker
 from app.server.gunicorn_settings import gunicorn_options
 from app.settings import LedgerSettings, ServerSettings, Settings, load_settings
@@ -186,7 +186,7 @@ def test_hosts_that_share_a_database_give_a_tenant_the_same_mark(
     assert len(marks) == 1
 
 
-def fill(shelf: Shelf, tenant: str, count: int) -> None:
+def fill(shelf: Collection, tenant: str, count: int) -> None:
     for number in range(count):
         shelf.put(tenant, f"resp_{tenant}_{number}", os.urandom(20_000))
 

@@ -21,7 +21,7 @@ from tests.support.fake_upstream import CLOSE, FakeUpstream, Piece, Reply, raw
 MIB = 1 << 20
 LIMITS = "\n[limits]\nreply_mb = 16\nstream_mb = 24\nevent_mb = 4\nerror_kb = 64\n"
 # What one reply may add to a worker: its limit two and a half times, and what the interpreter keeps.
-MOST_GROWTH = 16 * 2.5 + 12
+MAX_GROWTH = 16 * 2.5 + 12
 SSE = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
 PLAIN = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n"
 GIANT = 1024 * MIB
@@ -87,7 +87,7 @@ class Peak:
     def __init__(self, gateway: Attacked) -> None:
         self._pids = [gateway.process.pid, *children_of(gateway.process.pid)]
         self.before = self.now()
-        self.most = self.before
+        self.maximum = self.before
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -104,7 +104,7 @@ class Peak:
 
     def _watch(self) -> None:
         while not self._stop.wait(0.005):
-            self.most = max(self.most, self.now())
+            self.maximum = max(self.maximum, self.now())
 
 
 def children_of(pid: int) -> list[int]:
@@ -126,11 +126,11 @@ def ask(gateway: Attacked, client: str, speaks: str, *, stream: bool) -> tuple[i
 def watch(gateway: Attacked, figure: Callable[..., None], name: str, act: Callable[[], None]) -> None:
     with Peak(gateway) as peak:
         act()
-    growth = peak.most - peak.before
-    figure(f"memory added by a reply: {name} (limit 16 MiB)", f"{growth:.0f} MiB", f"{MOST_GROWTH:.0f} MiB")
-    assert growth < MOST_GROWTH
+    growth = peak.maximum - peak.before
+    figure(f"memory added by a reply: {name} (limit 16 MiB)", f"{growth:.0f} MiB", f"{MAX_GROWTH:.0f} MiB")
+    assert growth < MAX_GROWTH
     # An allocator gives back late, and not all.
-    assert peak.now() - peak.before < MOST_GROWTH * 0.75
+    assert peak.now() - peak.before < MAX_GROWTH * 0.75
 
 
 @pytest.mark.parametrize("encoding", BOMBS)

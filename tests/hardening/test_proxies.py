@@ -49,18 +49,18 @@ def through(proxy: str, **more: object) -> TransportSettings:
 
 
 @pytest.mark.parametrize(
-    ("scheme", "looks_up"), [("socks4", False), ("socks4a", True), ("socks5", False), ("socks5h", True)]
+    ("scheme", "resolves_names"), [("socks4", False), ("socks4a", True), ("socks5", False), ("socks5h", True)]
 )
 def test_a_name_is_looked_up_where_the_proxys_scheme_says(
-    scheme: str, looks_up: bool, upstream: FakeUpstream, names: dict[str, str]
+    scheme: str, resolves_names: bool, upstream: FakeUpstream, names: dict[str, str]
 ) -> None:
-    names |= {} if looks_up else {"upstream.test": "127.0.0.1"}
+    names |= {} if resolves_names else {"upstream.test": "127.0.0.1"}
     with SocksServer() as proxy, closing(Transport(through(f"{scheme}://127.0.0.1:{proxy.port}"))) as transport:
         for _ in range(2):
             assert fetch(transport, f"http://upstream.test:{upstream.port}/") == b'"through"'
 
     # One way is kept and used again.
-    assert proxy.asked == [("upstream.test" if looks_up else "127.0.0.1", upstream.port)]
+    assert proxy.asked == [("upstream.test" if resolves_names else "127.0.0.1", upstream.port)]
 
 
 def test_a_user_and_a_password_are_shown_to_the_proxy_alone(upstream: FakeUpstream, names: dict[str, str]) -> None:

@@ -23,7 +23,7 @@ from app.gateway.recording import hooks as hooks_module
 from app.gateway.recording.alerts import Alert, Alerts
 from app.gateway.recording.hooks import Hook, HookFailed, Hooks, load_hooks
 from app.gateway.recording.telemetry import push as push_module
-from app.gateway.recording.telemetry.collector_session import MOST_ANSWER, ExportSession
+from app.gateway.recording.telemetry.collector_session import MAX_ANSWER, ExportSession
 from app.gateway.recording.telemetry.push import Push
 from app.settings import AlertsSettings, PushSettings
 from app.transport import Transport, TransportSettings
@@ -71,7 +71,7 @@ def answers(canary: FakeUpstream) -> dict[str, Reply]:
 
 def send_alert(url: str, transport: Transport) -> None:
     alerts = Alerts(AlertsSettings(webhooks=(url,)))
-    alerts.tell(Alert("provider_down", "up", "it is down"))
+    alerts.queue(Alert("provider_down", "up", "it is down"))
     alerts.send(transport.session)
 
 
@@ -82,7 +82,7 @@ def push_metrics(url: str, transport: Transport) -> None:
 def export_spans(url: str, transport: Transport) -> None:
     session = ExportSession(lambda: transport)
     with contextlib.suppress(requests.RequestException):
-        assert len(session.post(f"{url}/v1/traces", data=b"spans", timeout=LIMIT).content) <= MOST_ANSWER
+        assert len(session.post(f"{url}/v1/traces", data=b"spans", timeout=LIMIT).content) <= MAX_ANSWER
 
 
 @pytest.mark.parametrize("tell", [send_alert, push_metrics, export_spans])

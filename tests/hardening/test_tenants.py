@@ -14,7 +14,7 @@ from app import create_app
 from app.credentials.credential import Credential
 from app.gateway.endpoints.explanation import list_learned
 from app.gateway.messages import new_id
-from app.gateway.responses_api.background import MOST_JOBS_OF_A_TENANT
+from app.gateway.responses_api.background import MAX_JOBS_PER_TENANT
 from app.providers.provider import Provider
 from app.settings import LedgerSettings, ModelsSettings, ProviderSettings, RouteSettings, ServerSettings, Settings
 from app.settings.tables import CredentialSettings
@@ -314,7 +314,7 @@ def test_no_id_can_be_guessed_and_none_opens_anything_for_another(client: Client
 def test_jobs_in_the_background_of_one_client_leave_room_for_others(client: Client, upstream: FakeUpstream) -> None:
     services = client.application.runtime.services
     mark = services.access.check_key({"x-api-key": ANNA}).tenant
-    services.background._jobs.update({(mark, f"resp_{number}"): None for number in range(MOST_JOBS_OF_A_TENANT)})  # type: ignore[misc]
+    services.background._jobs.update({(mark, f"resp_{number}"): None for number in range(MAX_JOBS_PER_TENANT)})  # type: ignore[misc]
 
     refused = ask(client, ANNA, "/v1/responses", model="up/m", input="hi", background=True)
     taken = ask(client, BERT, "/v1/responses", model="up/m", input="hi", background=True)

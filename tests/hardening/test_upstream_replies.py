@@ -16,7 +16,7 @@ import pytest
 import zstandard
 
 from app.conversation.capabilities import Capabilities, RenderContext
-from app.conversation.response import MOST_TOKENS
+from app.conversation.response import MAX_TOKENS
 from app.dialects.registry import DIALECTS
 from app.gateway.replies.reply_headers import relayed_headers
 from tests.hardening.gateway import PATHS, Attacked, post
@@ -269,7 +269,7 @@ def test_a_count_is_one_that_sums_and_databases_hold(dialect: ModuleType, said: 
         odd, RenderContext(model="m", id="i", created=1), Capabilities(dialect=dialect.NAME)
     )
 
-    assert usage is None or all(0 <= count <= MOST_TOKENS for count in msgspec.structs.astuple(usage))
+    assert usage is None or all(0 <= count <= MAX_TOKENS for count in msgspec.structs.astuple(usage))
 
 
 SOUND = ["0", "5", "120", "3456000", "Fri, 31 Dec 1999 23:59:59 GMT"]

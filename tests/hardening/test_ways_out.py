@@ -16,7 +16,7 @@ from app.conversation.blocks import Image, Url
 from app.conversation.capabilities import Capabilities
 from app.conversation.request import Request, Turn
 from app.errors import ConfigError, InvalidRequest, NotFound, UpstreamCut, UpstreamTimeout, UpstreamUnreachable
-from app.gateway.fetching import MOST_URLS, Fetcher
+from app.gateway.fetching import MAX_URLS, Fetcher
 from app.settings import load_settings
 from app.settings.network import check_url, split_login
 from app.transport import Call, Limits, Transport, TransportSettings
@@ -242,10 +242,10 @@ def test_only_the_web_is_fetched_from(url: str, tried: list[str]) -> None:
 def test_one_request_fetches_so_many_urls_and_no_more(canary: FakeUpstream) -> None:
     with closing(Transport(TransportSettings(pool_size=0))) as transport:
         bring(transport, *[f"{canary.url}/{number % 5}" for number in range(50)])
-        with pytest.raises(InvalidRequest, match=f"more than {MOST_URLS}"):
-            bring(transport, *[f"{canary.url}/more/{number}" for number in range(MOST_URLS + 1)])
+        with pytest.raises(InvalidRequest, match=f"more than {MAX_URLS}"):
+            bring(transport, *[f"{canary.url}/more/{number}" for number in range(MAX_URLS + 1)])
 
-    assert len(canary.seen) == 5 + MOST_URLS
+    assert len(canary.seen) == 5 + MAX_URLS
 
 
 def test_one_request_fetches_so_many_bytes_and_no_more() -> None:

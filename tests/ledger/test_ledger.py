@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import LedgerUnavailable
-from app.ledger import Ledger, Shelf
+from app.ledger import Collection, Ledger
 from app.settings import LedgerSettings
 
 DAY = 86_400
@@ -76,7 +76,7 @@ def test_a_tenant_sees_nothing_of_another(open_ledger: OpenLedger) -> None:
 
 
 def test_shelves_do_not_share_keys(open_ledger: OpenLedger) -> None:
-    one, other = (Shelf(open_ledger(), kind) for kind in ("one", "other"))
+    one, other = (Collection(open_ledger(), kind) for kind in ("one", "other"))
 
     one.put("", "id", b"of one")
     other.put("", "id", b"of other")
@@ -290,9 +290,9 @@ def test_a_worker_that_is_killed_while_it_writes_leaves_whole_records(tmp_path: 
     url = f"sqlite:///{tmp_path / 'ledger.sqlite3'}"
     program = (
         "import sys; from app.ledger import Ledger; from app.settings import LedgerSettings\n"
-        f"shelf = Ledger(LedgerSettings(url={url!r})).responses\n"
+        f"collection = Ledger(LedgerSettings(url={url!r})).responses\n"
         "for number in range(10_000):\n"
-        "    shelf.put('', f'resp_{number}', bytes([number % 251]) * 50_000); print(number, flush=True)\n"
+        "    collection.put('', f'resp_{number}', bytes([number % 251]) * 50_000); print(number, flush=True)\n"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as worker:
         assert worker.stdout is not None

@@ -18,7 +18,7 @@ from app.blueprints.turnstile import Turnstile
 from app.errors import InvalidRequest, NotFound, TooMany
 from app.known_secrets import known_secrets
 from app.ledger import Ledger
-from app.permissions.pending import MOST_BYTES, MOST_KEPT, PERIOD, Permissions
+from app.permissions.pending import MAX_BYTES, MAX_KEPT, PERIOD, Permissions
 from app.permissions.prompt import PermissionPrompt, read_ticket, write_ticket
 from app.settings import KeySettings, LedgerSettings, PermissionsSettings, ProviderSettings, ServerSettings, Settings
 
@@ -354,15 +354,15 @@ def test_what_one_tenant_asks_hides_nothing_of_another_and_has_an_end(tmp_path: 
     assert pending.get(bob, own.id) == pending.find(bob)[0] == pending.look(bob)[0] == own
     assert own in pending.find({}), "whoever answers for all sees it too"
     kept = shelf.scan("ana")
-    assert len(kept) <= MOST_KEPT
-    assert sum(len(value) for _, value in kept) <= MOST_BYTES
+    assert len(kept) <= MAX_KEPT
+    assert sum(len(value) for _, value in kept) <= MAX_BYTES
     with pytest.raises(NotFound):
         pending.get({"tenant": "ana"}, own.id)
 
 
 def test_open_requests_are_never_taken_away_for_others(tmp_path: Path) -> None:
     pending = Permissions(Ledgers(tmp_path).ledger.permissions, PermissionsSettings())
-    asked = [pending.ask("ana", "Write", {"text": "x" * 250_000}) for _ in range(MOST_BYTES // 260_000)]
+    asked = [pending.ask("ana", "Write", {"text": "x" * 250_000}) for _ in range(MAX_BYTES // 260_000)]
 
     with pytest.raises(InvalidRequest, match="too large in total"):
         pending.ask("ana", "Write", {"text": "x" * 250_000})

@@ -95,11 +95,11 @@ def full(found: Taken | Full) -> Full:
 def test_two_that_count_together_let_exactly_the_limit_in(pair: tuple[Counts, Counts]) -> None:
     let_in = [isinstance(take(pair[number % 2], (MINUTE, 1)), Taken) for number in range(30)]
 
-    assert sum(let_in) == MINUTE.most
+    assert sum(let_in) == MINUTE.maximum
 
 
 def test_another_owner_has_a_limit_of_its_own(pair: tuple[Counts, Counts]) -> None:
-    for _ in range(MINUTE.most):
+    for _ in range(MINUTE.maximum):
         take(pair[0], (MINUTE, 1))
 
     assert isinstance(take(pair[0], (MINUTE, 1)), Full)
@@ -107,7 +107,7 @@ def test_another_owner_has_a_limit_of_its_own(pair: tuple[Counts, Counts]) -> No
 
 
 def test_a_refused_request_is_counted_nowhere(pair: tuple[Counts, Counts]) -> None:
-    for _ in range(PARALLEL.most):
+    for _ in range(PARALLEL.maximum):
         taken(pair[0], (PARALLEL, 1))
 
     for _ in range(50):
@@ -117,7 +117,7 @@ def test_a_refused_request_is_counted_nowhere(pair: tuple[Counts, Counts]) -> No
 
 
 def test_what_is_over_makes_room_for_another(pair: tuple[Counts, Counts]) -> None:
-    running = [taken(pair[number % 2], (PARALLEL, 1)) for number in range(PARALLEL.most)]
+    running = [taken(pair[number % 2], (PARALLEL, 1)) for number in range(PARALLEL.maximum)]
     full(take(pair[0], (PARALLEL, 1)))
 
     running[1].counts.settle(running[1], [0], time.time())
@@ -149,7 +149,7 @@ def test_a_budget_ends_with_the_request_that_spends_the_last_of_it(pair: tuple[C
 
 
 def test_the_end_of_a_full_window_is_told(pair: tuple[Counts, Counts]) -> None:
-    for _ in range(MINUTE.most):
+    for _ in range(MINUTE.maximum):
         taken(pair[0], (MINUTE, 1))
 
     assert 55 <= full(take(pair[0], (MINUTE, 1))).seconds <= 61
@@ -162,14 +162,14 @@ def test_no_window_ever_holds_more_than_the_limit(tmp_path: Path) -> None:
         now for step in range(4000) if isinstance(take(counts, (MINUTE, 1), now=(now := NOW + step * 0.05)), Taken)
     ]
 
-    assert len(let_in) >= 3 * MINUTE.most
+    assert len(let_in) >= 3 * MINUTE.maximum
     for at in let_in:
-        assert sum(at <= other < at + 60 for other in let_in) <= MINUTE.most
+        assert sum(at <= other < at + 60 for other in let_in) <= MINUTE.maximum
 
 
 def test_a_bucket_is_full_again_when_it_was_said(tmp_path: Path) -> None:
     counts = CountFile(tmp_path)
-    for _ in range(MINUTE.most):
+    for _ in range(MINUTE.maximum):
         take(counts, (MINUTE, 1), now=NOW)
 
     seconds = full(take(counts, (MINUTE, 1), now=NOW + 5)).seconds
@@ -201,7 +201,7 @@ def test_a_budget_begins_anew_with_its_day_or_month(tmp_path: Path, period: Any)
 
 def test_a_clock_that_is_set_back_forgets_nothing(tmp_path: Path) -> None:
     counts = CountFile(tmp_path)
-    for _ in range(MINUTE.most):
+    for _ in range(MINUTE.maximum):
         take(counts, (MINUTE, 1), now=NOW)
 
     full(take(counts, (MINUTE, 1), now=NOW - 3600))
@@ -209,7 +209,7 @@ def test_a_clock_that_is_set_back_forgets_nothing(tmp_path: Path) -> None:
 
 def test_counts_survive_a_restart_in_a_file_of_its_owner_alone(tmp_path: Path) -> None:
     before = CountFile(tmp_path / "data")
-    for _ in range(MINUTE.most):
+    for _ in range(MINUTE.maximum):
         take(before, (MINUTE, 1))
     before.close()
 
@@ -222,7 +222,7 @@ def test_more_limits_than_the_file_had_room_for_keep_their_counts(tmp_path: Path
     take(second, (MINUTE, 1), owner="early")
 
     for number in range(500):
-        take(first, (MINUTE, number % MINUTE.most + 1), owner=f"k{number}")
+        take(first, (MINUTE, number % MINUTE.maximum + 1), owner=f"k{number}")
 
     assert second.look([Demand(f"k{number}", MINUTE, 0) for number in (0, 7, 499)], time.time()) == [1, 8, 10]
     assert first.look([Demand("early", MINUTE, 0)], time.time()) == [1]

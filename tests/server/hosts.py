@@ -28,7 +28,7 @@ class CountingUpstream(FakeUpstream):
         super().__init__()
         self.seconds = seconds
         self.under_way: Counter[str] = Counter()
-        self.most: Counter[str] = Counter()
+        self.maximum: Counter[str] = Counter()
         self.answers: Counter[str] = Counter()
         self.tokens: Counter[str] = Counter()
         self._counting = threading.Lock()
@@ -39,8 +39,8 @@ class CountingUpstream(FakeUpstream):
         model = request.json()["model"]
         with self._counting:
             self.under_way[model] += 1
-            self.most[model] = max(self.most[model], self.under_way[model])
-            self.most[""] = max(self.most[""], self.under_way.total())
+            self.maximum[model] = max(self.maximum[model], self.under_way[model])
+            self.maximum[""] = max(self.maximum[""], self.under_way.total())
         time.sleep(self.seconds)
         with self._counting:
             self.under_way[model] -= 1

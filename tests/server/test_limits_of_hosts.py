@@ -59,7 +59,7 @@ def test_ten_keys_at_their_limit_on_two_hosts_and_accounts_equal_to_the_token(
             answered = sum(row["requests"] - row["failed"] for row in get(second, by_key)["usage"])
 
     assert refusals > 0
-    assert max(upstream.most[f"m{number}"] for number in range(len(KEYS))) <= 3 + HOSTS
+    assert max(upstream.maximum[f"m{number}"] for number in range(len(KEYS))) <= 3 + HOSTS
     assert upstream.answers.total() == answered == 2 * CLIENTS
 
 
@@ -76,7 +76,7 @@ def test_a_provider_is_never_asked_more_at_a_time_than_it_may_be_by_all_hosts(
             statuses = list(clients.map(lambda number: ask(hosts[number % HOSTS].url, ADMIN), range(240)))
 
     assert set(statuses) == {200}
-    assert 4 <= upstream.most[""] <= 5
+    assert 4 <= upstream.maximum[""] <= 5
 
 
 def test_a_budget_over_two_hosts_ends_with_the_request_that_spends_the_last_of_it(

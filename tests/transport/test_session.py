@@ -150,7 +150,7 @@ def test_a_total_limit_given_to_a_mock_is_no_obstacle(transport: Transport) -> N
 
 
 def test_a_cut_is_the_same_by_way_of_requests(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.transport.connections.dialer.Dialer.knows_way", lambda self, origin: False)
+    monkeypatch.setattr("app.transport.connections.dialer.Dialer.can_reach", lambda self, origin: False)
     with FakeUpstream(raw(CLOSE), raw(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhello", CLOSE)) as upstream:
         with pytest.raises(UpstreamCut) as before:
             transport.send(post(upstream.url))
@@ -163,7 +163,7 @@ def test_a_cut_is_the_same_by_way_of_requests(transport: Transport, monkeypatch:
 
 
 def test_a_stream_by_way_of_requests_comes_part_by_part(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.transport.connections.dialer.Dialer.knows_way", lambda self, origin: False)
+    monkeypatch.setattr("app.transport.connections.dialer.Dialer.can_reach", lambda self, origin: False)
     with FakeUpstream(sse(b"data: 1\n\n", 0.1, b"data: 2\n\n"), sse(b"data: 3\n\n", gzip=True)) as upstream:
         parts = [read_parts(transport.send(post(upstream.url))) for _ in range(2)]
 

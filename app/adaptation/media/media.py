@@ -95,22 +95,22 @@ class _Step:
     def adapt_turn(self, turn: Turn) -> Iterator[Turn]:
         """The adapted turn; before an assistant's turn also a user's turn with the summaries that it began with."""
         results: list[Block] = []
-        rehomed: list[Block] = []
+        moved: list[Block] = []
         blocks: list[Block] = []
         summaries: list[Block] = []
         for block in turn.blocks:
             if isinstance(block, ToolResult):
                 result, media = self._adapt_result(block)
                 results.append(result)
-                rehomed += media
+                moved += media
             elif isinstance(block, Compaction) and not self._can.understands(block.proof):
-                summaries += self._tell_summary(block)
+                summaries += self._summary_as_text(block)
             else:
                 blocks += self._adapt(block)
         if summaries and turn.role == "assistant":
             yield Turn("user", tuple(summaries), path=turn.path)
             summaries = []
-        yield replace(turn, blocks=(*results, *rehomed, *summaries, *blocks))
+        yield replace(turn, blocks=(*results, *moved, *summaries, *blocks))
 
     def _adapt(self, block: Block) -> list[Block]:
         match block:
@@ -121,7 +121,7 @@ class _Step:
             case File():
                 return self._adapt_file(block)
             case SearchResult():
-                return [block] if self._can.text_documents else _tell_search_result(block)
+                return [block] if self._can.text_documents else _search_result_as_text(block)
             case Refusal():
                 return [block] if self._can.refusals else [Text(block.text)]
             case Audio():
@@ -183,7 +183,7 @@ class _Step:
                 return self._omit(kind, f"the file id {source.file_id} is not valid at another vendor")
             case Inline() | Url() | FileId():
                 self._lose_citations(file)
-                return [*self._tell_context(file), file if source is file.source else replace(file, source=source)]
+                return [*self._context_as_text(file), file if source is file.source else replace(file, source=source)]
             case _:
                 assert_never(source)
 
@@ -207,7 +207,7 @@ class _Step:
         self._lose_citations(file)
         return [Text(_document_header(file)), *children, Text("</document>", cache=file.cache)]
 
-    def _tell_context(self, file: File) -> list[Block]:
+    def _context_as_text(self, file: File) -> list[Block]:
         """The client's remarks about a document, placed before it if the dialect has no field for them."""
         if self._can.text_documents or not file.context:
             return []
@@ -245,7 +245,7 @@ class _Step:
             blocks = _mark_error(blocks)
         return replace(result, blocks=tuple(blocks)), media
 
-    def _tell_summary(self, block: Compaction) -> list[Block]:
+    def _summary_as_text(self, block: Compaction) -> list[Block]:
         text = block.text or _sealed_summary(block)
         if text:
             return [Text(f"Summary of the conversation so far: {text}")]
@@ -281,7 +281,7 @@ def _document_header(file: File) -> str:
     return f"<document{title}{context}>"
 
 
-def _tell_search_result(block: SearchResult) -> list[Block]:
+def _search_result_as_text(block: SearchResult) -> list[Block]:
     content = "\n".join(text.text for text in block.blocks)
     return [Text(f"{block.title}\n{block.source}\n{content}", cache=block.cache)]
 

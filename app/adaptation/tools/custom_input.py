@@ -58,7 +58,7 @@ class InputReader:
         if not self._inside:
             head = _HEAD.match(self._text)
             if head is None:
-                return self._wait_or_free()
+                return self._read_start()
             self._inside = True
             self._text = self._text[head.end() :]
         return self._read_string()
@@ -71,7 +71,7 @@ class InputReader:
         self._over = True
         return _literal_of_run(text) if self._inside else literal(_meant_by(text))
 
-    def _wait_or_free(self) -> bytes | None:
+    def _read_start(self) -> bytes | None:
         start = self._text.lstrip()
         if not start or start[0] == "{":
             return None

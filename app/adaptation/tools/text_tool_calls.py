@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from app.adaptation.replies.block_numbering import Numbering
 from app.adaptation.replies.partial_match import beginnings, held_length
 from app.adaptation.tools.tool_ids import digest_id
-from app.adaptation.tools.written_calls import WRITINGS, Writing, spell_arguments
+from app.adaptation.tools.written_calls import WRITINGS, Writing, encode_arguments
 from app.conversation.blocks import Text, ToolCall
 from app.conversation.events import BlockClosed, BlockDelta, BlockNoted, BlockOpened, Event, Finished, Started
 from app.conversation.literals import literal, text_of
@@ -101,7 +101,7 @@ class ReadTextToolCalls:
         inside = written[len(writing.opening) : len(written) - len(writing.closing)]
         calls: list[ToolCall] = []
         for call in writing.read(inside):
-            arguments = spell_arguments(call, self._schemas.get(call.name))
+            arguments = encode_arguments(call, self._schemas.get(call.name))
             if call.name not in self._schemas or arguments is None:
                 return []
             calls.append(ToolCall("", call.name, arguments))

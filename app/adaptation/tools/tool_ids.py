@@ -35,14 +35,14 @@ def adapt_tool_ids(request: Request, capabilities: Capabilities, notes: Notes) -
         for block in turn.blocks:
             id_ = block.id if type(block) is ToolCall else block.call_id if type(block) is ToolResult else None
             if id_ is not None and not legal(id_):
-                blocks = tuple(_spell_block(block, capabilities.tool_id) for block in turn.blocks)
+                blocks = tuple(_legalize_ids(block, capabilities.tool_id) for block in turn.blocks)
                 turns[position] = replace(turn, blocks=blocks)
                 changed = True
                 break
     return replace(request, turns=tuple(turns)) if changed else request
 
 
-def spell_id(old: str, style: str) -> str:
+def legal_id(old: str, style: str) -> str:
     """The id itself if it is legal in `style`, else a new one that depends only on the old one.
 
     Replacing single characters would change less, but would make `a.b` and `a_b` the same id.
@@ -57,11 +57,11 @@ def digest_id(seed: str, length: int = 24) -> str:
     return base64.b32encode(digest).decode("ascii").rstrip("=").lower()[:length]
 
 
-def _spell_block(block: Block, style: str) -> Block:
+def _legalize_ids(block: Block, style: str) -> Block:
     match block:
         case ToolCall():
-            return replace(block, id=spell_id(block.id, style))
+            return replace(block, id=legal_id(block.id, style))
         case ToolResult():
-            return replace(block, call_id=spell_id(block.call_id, style))
+            return replace(block, call_id=legal_id(block.call_id, style))
         case _:
             return block

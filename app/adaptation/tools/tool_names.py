@@ -36,7 +36,7 @@ def name_tools(
         namespace, name = key
         namespace = None if namespace == VENDORS else namespace
         scope = namespace if keep_namespaces else None
-        wire = spell_name(name if keep_namespaces or not namespace else join_name(namespace, name), limit)
+        wire = legal_name(name if keep_namespaces or not namespace else join_name(namespace, name), limit)
         marked, number = wire, 0
         while (scope, marked) in taken:
             marked = _mark(wire, f"{key!r}{number or ''}", limit)
@@ -51,7 +51,7 @@ def join_name(namespace: str, name: str) -> str:
     return namespace + name if namespace.endswith("__") else f"{namespace}__{name}"
 
 
-def spell_name(name: str, limit: int) -> str:
+def legal_name(name: str, limit: int) -> str:
     """The name itself if it is legal, else its legal beginning and a hash of the whole; NAMELESS for an empty name,
     which only a history can contain."""
     name = name or NAMELESS

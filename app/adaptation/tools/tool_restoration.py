@@ -32,7 +32,7 @@ class Original(msgspec.Struct, frozen=True):
     properties: dict[str, str] = {}
 
 
-class Spelling:
+class DeclaredNames:
     """Makes the stage that corrects the names of called tools to their declared spelling: small models change case and
     dashes, and some add the decorations of their own templates."""
 
@@ -45,14 +45,14 @@ class Spelling:
             alike[plain] = None if plain in alike else name  # of two similar names, neither is certain
         self._alike = {plain: name for plain, name in alike.items() if plain and name is not None}
 
-    def __call__(self) -> SpellCalls:
-        return SpellCalls(self)
+    def __call__(self) -> RestoreNames:
+        return RestoreNames(self)
 
     def leaves(self, response: Response) -> bool:
         calls = (block for block in response.blocks if isinstance(block, ToolCall))
-        return all(self.spell(call.name) == call.name for call in calls)
+        return all(self.declared_name(call.name) == call.name for call in calls)
 
-    def spell(self, name: str) -> str:
+    def declared_name(self, name: str) -> str:
         """The declared name that is meant; unchanged if none can be identified."""
         if name in self._names or len(name) > _LONGEST_NAME:
             return name
@@ -61,13 +61,13 @@ class Spelling:
         return inner if inner in self._names else self._alike.get(_plain(inner), name)
 
 
-class SpellCalls:
-    """The stage made by `Spelling`. It does not change the arguments of calls."""
+class RestoreNames:
+    """The stage made by `DeclaredNames`. It does not change the arguments of calls."""
 
     quiet = True
 
-    def __init__(self, spelling: Spelling) -> None:
-        self._spell = spelling.spell
+    def __init__(self, spelling: DeclaredNames) -> None:
+        self._declared_name = spelling.declared_name
 
     def feed(self, events: Sequence[Event]) -> Sequence[Event]:
         for event in events:
@@ -82,7 +82,7 @@ class SpellCalls:
         if (
             not isinstance(call, ToolCall)
             or call.namespace is not None
-            or (name := self._spell(call.name)) == call.name
+            or (name := self._declared_name(call.name)) == call.name
         ):
             return event
         return BlockOpened(event.index, replace(call, name=name))

@@ -32,7 +32,7 @@ _KINDS: dict[str, ToolKind] = {
 
 
 # Maximum characters of the list of omitted tools.
-_MOST_NAMED = 500
+_MAX_NAMED = 500
 
 
 def adapt_tools(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
@@ -105,7 +105,7 @@ def _within_limit(
     ranked = sorted(declared, key=lambda tool: _key_of(tool) not in wanted)
     kept = {_key_of(tool) for tool in ranked[:limit]}
     left_out = ", ".join(_path_of(tool).removeprefix("tools.") for tool in declared if _key_of(tool) not in kept)
-    notes.lose("degrading", "tools", f"the upstream accepts {limit} tools; left out: {left_out[:_MOST_NAMED]}")
+    notes.lose("degrading", "tools", f"the upstream accepts {limit} tools; left out: {left_out[:_MAX_NAMED]}")
     return [tool for tool in declared if _key_of(tool) in kept]
 
 
@@ -174,9 +174,9 @@ def _declare_function(tool: FunctionTool, path: str, capabilities: Capabilities,
         examples = [json.dumps(example, ensure_ascii=False) for example in tool.examples]
         description = "\n".join(filter(None, (description, "Examples of its input:", *examples)))
         notes.lose("ignorable", path, "its examples are given only in the description")
-    most = capabilities.description_limit
-    if most is not None and description is not None and len(description) > most:
-        description = description[:most]
+    maximum = capabilities.description_limit
+    if maximum is not None and description is not None and len(description) > maximum:
+        description = description[:maximum]
         notes.lose("degrading", path, "its description is truncated")
     return replace(
         tool,
@@ -256,13 +256,13 @@ def _rename_choice(
     for namespace, name in choice.names:
         key = (namespace, name)
         if key not in names:
-            alike = (tool for tool in declared if isinstance(tool, NativeTool) and _goes_by(tool, name))
+            alike = (tool for tool in declared if isinstance(tool, NativeTool) and _is_called(tool, name))
             key = next((_key_of(tool) for tool in alike), key)
         renamed.append((namespace if capabilities.namespaces else None, names.get(key, name)))
     return replace(choice, names=tuple(renamed))
 
 
-def _goes_by(tool: NativeTool, name: str) -> bool:
+def _is_called(tool: NativeTool, name: str) -> bool:
     return name == tool.name or tool.type.startswith(name) or name.startswith(tool.type)
 
 
@@ -308,7 +308,7 @@ def _rename_block(
                 arguments=wrap_input(block.arguments) if block.kind == "custom" != kind else block.arguments,
             )
         case ToolResult():
-            blocks = tuple(_tell_reference(inner, names, capabilities) for inner in block.blocks)
+            blocks = tuple(_reference_as_text(inner, names, capabilities) for inner in block.blocks)
             return replace(block, kind=_kind_there(block.kind, capabilities), blocks=blocks)
         case _:
             return block
@@ -321,7 +321,7 @@ def _kind_there(kind: ToolKind, capabilities: Capabilities) -> ToolKind:
     return kind if native else "function"
 
 
-def _tell_reference(block: Block, names: Mapping[Key, str], capabilities: Capabilities) -> Block:
+def _reference_as_text(block: Block, names: Mapping[Key, str], capabilities: Capabilities) -> Block:
     """A reference to a deferred tool, as words: the tool itself has been declared all along."""
     if not isinstance(block, Opaque) or block.type != "tool_reference" or capabilities.deferred_tools:
         return block

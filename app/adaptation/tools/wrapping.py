@@ -25,7 +25,7 @@ class Wrapping(msgspec.Struct, frozen=True):
 # Blanks allowed around the parts of a wrapping; with more of them it is something else.
 _BLANKS = r"\s{0,200}"
 # Maximum trailing blanks held back because they may belong to the end.
-_MOST_HELD = 4096
+_MAX_HELD = 4096
 
 FENCE = Wrapping(
     start=re.compile(rf"{_BLANKS}```[a-zA-Z0-9]{{0,20}}[ \t]{{0,200}}\r?\n"),
@@ -80,10 +80,10 @@ class Unwrap:
 
     def _pass(self, index: int, text: str) -> str:
         text = self._wrapped[index] + text
-        mark, most = self._wrapping.mark, self._wrapping.marks
+        mark, maximum = self._wrapping.mark, self._wrapping.marks
         bare = text.rstrip()
-        bare = (bare[:-most] + bare[-most:].rstrip(mark)).rstrip()
-        if len(text) - len(bare) > _MOST_HELD:
+        bare = (bare[:-maximum] + bare[-maximum:].rstrip(mark)).rstrip()
+        if len(text) - len(bare) > _MAX_HELD:
             bare = text
         self._wrapped[index] = text[len(bare) :]
         return bare

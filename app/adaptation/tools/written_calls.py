@@ -49,7 +49,7 @@ def _deepseek(words: str) -> str:
     return f"<{_BAR}{words.replace(' ', _RULE)}{_BAR}>"
 
 
-def spell_arguments(call: WrittenCall, schema: Schema | None) -> str | None:
+def encode_arguments(call: WrittenCall, schema: Schema | None) -> str | None:
     """The JSON text of the arguments; None if they are no object. A value is a text if the schema says so, otherwise
     its JSON."""
     if isinstance(call.arguments, str):

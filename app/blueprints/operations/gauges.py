@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from itertools import islice
 
 from app.gateway.recording.metrics import Gauge
-from app.gateway.use_limits.in_force import look_at
+from app.gateway.use_limits.in_force import read_use
 from app.rate_limits.counts import DOLLAR
 from app.runtime import Runtime
 
 # Bounds the gauges: names of models come from clients, so any number of targets can fail.
-MOST_TARGETS = 100
+MAX_TARGETS = 100
 # The most keys and providers whose limits are reported.
-MOST_OWNERS = 100
+MAX_OWNERS = 100
 BREAKER_STATES = {"closed": 0, "half_open": 1, "open": 2}
 _PAGE = resource.getpagesize()
 
@@ -78,7 +78,7 @@ def _pressure(runtime: Runtime) -> Iterator[Gauge]:
         yield Gauge("dragoman_parallel_requests", "Requests it is answering now", load.parallel, told, "sum")
         yield Gauge("dragoman_queued_requests", "Requests waiting for their turn", load.waiting, told, "sum")
         yield Gauge("dragoman_queue_timeouts", "Requests that waited too long", load.timeouts, told, "sum")
-    for state in islice(health.targets(), MOST_TARGETS):
+    for state in islice(health.targets(), MAX_TARGETS):
         told = {"target": state.target}
         value = BREAKER_STATES[state.state]
         yield Gauge("dragoman_breaker_state", "0 closed, 1 half open, 2 open", value, told, "max")
@@ -86,11 +86,11 @@ def _pressure(runtime: Runtime) -> Iterator[Gauge]:
 
 def _limits(runtime: Runtime) -> Iterator[Gauge]:
     """Limits and their use, which all workers report alike. Budgets are in dollars."""
-    limited = runtime.find_limited()[:MOST_OWNERS]
-    for use in look_at(limited, runtime.limiter.counts) if limited else ():
+    limited = runtime.find_limited()[:MAX_OWNERS]
+    for use in read_use(limited, runtime.limiter.counts) if limited else ():
         told = {"owner": use.owner, "name": use.name, "limit": use.limit}
         unit = DOLLAR if use.kind == "budget" else 1
-        yield Gauge("dragoman_limit", "What a limit allows; a budget in dollars", use.most / unit, told, "max")
+        yield Gauge("dragoman_limit", "What a limit allows; a budget in dollars", use.maximum / unit, told, "max")
         yield Gauge("dragoman_limit_used", "What is used of a limit", use.used / unit, told, "max")
 
 

@@ -10,7 +10,7 @@ import msgspec
 from flask import Blueprint, Response, request
 
 from app.blueprints.bodies import read_body
-from app.blueprints.operations.rights import own_rows, tell
+from app.blueprints.operations.rights import own_rows, render_json
 from app.blueprints.operations.versions import own_version
 from app.blueprints.turnstile import Turnstile, until_client_leaves
 from app.blueprints.views import family, refuse, runtime, services
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 blueprint = Blueprint("permissions", __name__)
 
-MOST_BYTES = 1024 * 1024
+MAX_BYTES = 1024 * 1024
 # The most streams and waiting programs per worker, and per tenant among them.
-MOST_WATCHERS = 128
-MOST_OF_ONE = 64
+MAX_WATCHERS = 128
+MAX_OF_ONE = 64
 # Seconds between two keepalive messages.
 KEEPALIVE = 30.0
 # An SSE comment, which keeps a program waiting.
@@ -41,7 +41,7 @@ class _Answer(msgspec.Struct):
     message: str = ""
 
 
-_watchers = Turnstile(MOST_WATCHERS, "too many permission requests are waiting; try again soon", MOST_OF_ONE)
+_watchers = Turnstile(MAX_WATCHERS, "too many permission requests are waiting; try again soon", MAX_OF_ONE)
 
 
 @blueprint.get("/permissions")
@@ -136,11 +136,11 @@ def mcp_message() -> Response:
             return Response(b"", 202)
         result = mcp.answer_at_once(message, own_version() or "")
         if result is not None:
-            return _json(mcp.spell_result(message.id, result))
+            return _json(mcp.encode_result(message.id, result))
         question = mcp.read_question(message)
         return _wait_for_person(message.id, tenant, question)
     except mcp.McpError as error:
-        return _json(mcp.spell_error(message_id, error), 400 if message_id is None else 200)
+        return _json(mcp.encode_error(message_id, error), 400 if message_id is None else 200)
     except DragomanError as error:
         return refuse(family(), error.failure)
 
@@ -151,7 +151,7 @@ def _wait_for_person(message_id: int | str, tenant: str, question: mcp.Question)
         asked = pending.ask(tenant, question.tool_name, question.input)
         return _sse(_watchers.hold(until_client_leaves(_await_decision(pending, asked, message_id)), tenant))
     except DragomanError as error:
-        return _json(mcp.spell_result(message_id, mcp.deny(f"Cannot ask for permission: {error.failure.message}")))
+        return _json(mcp.encode_result(message_id, mcp.deny(f"Cannot ask for permission: {error.failure.message}")))
 
 
 def _await_decision(pending: Permissions, asked: Permission, message_id: int | str) -> Iterator[bytes]:
@@ -169,7 +169,7 @@ def _await_decision(pending: Permissions, asked: Permission, message_id: int | s
         if time.monotonic() - last >= KEEPALIVE / 2:
             last = time.monotonic()
             yield _ALIVE
-    yield encode_event(mcp.spell_result(message_id, result), "message")
+    yield encode_event(mcp.encode_result(message_id, result), "message")
 
 
 def _find_tenant() -> str:
@@ -187,12 +187,12 @@ def _find_tenant() -> str:
 
 
 def _answer(answer: Callable[[Permissions, Mapping[str, str]], Any]) -> Response:
-    return tell(lambda own: answer(services().permissions, own))
+    return render_json(lambda own: answer(services().permissions, own))
 
 
 def _read() -> bytes:
     encoding = request.headers.get("content-encoding", "")
-    return read_body(request.environ["wsgi.input"], request.content_length, encoding, MOST_BYTES)
+    return read_body(request.environ["wsgi.input"], request.content_length, encoding, MAX_BYTES)
 
 
 def _json(body: bytes, status: int = 200) -> Response:

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from app.blueprints.operations.rights import tell
+from app.blueprints.operations.rights import render_json
 from app.blueprints.views import services
 from app.errors import NotFound
 from app.plugins import describe_plugin, find_plugins
@@ -17,7 +17,7 @@ blueprint = Blueprint("plugins", __name__, url_prefix="/plugins")
 
 @blueprint.get("")
 def list_plugins() -> Response:
-    return tell(lambda own: {"plugins": _describe_plugins()}, to_admins=True)
+    return render_json(lambda own: {"plugins": _describe_plugins()}, to_admins=True)
 
 
 @blueprint.get("/<name>/health")
@@ -28,7 +28,7 @@ def health(name: str) -> Response:
                 return {key: plugin[key] for key in ("name", "status", "error", "package", "version")}
         raise NotFound(f"no installed package adds {name[:100]!r}")
 
-    return tell(answer, to_admins=True)
+    return render_json(answer, to_admins=True)
 
 
 def _describe_plugins() -> list[dict[str, Any]]:

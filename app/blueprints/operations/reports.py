@@ -14,10 +14,10 @@ from app.accounts.apart import READ_LIMIT, AccountsUnavailable
 from app.accounts.queries import Query, find_request, list_requests, list_sessions
 from app.accounts.record import RequestRecord
 from app.accounts.reports import ALONE, CREDENTIAL, GROUPS, SESSION, read_span, report_usage
-from app.blueprints.operations.rights import is_own, tell
+from app.blueprints.operations.rights import is_own, render_json
 from app.blueprints.views import runtime, services
 from app.errors import Forbidden, InvalidRequest, NotFound
-from app.gateway.use_limits.in_force import look_at
+from app.gateway.use_limits.in_force import read_use
 from app.sql import Connection
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ blueprint = Blueprint("reports", __name__, url_prefix="/_/api")
 DAY = 86_400.0
 # The most characters of a value in the query that are used.
 LONGEST_VALUE = 300
-MOST_ROWS = 1000
+MAX_ROWS = 1000
 # The filters of lists: names in the query, and their columns.
 FILTERS = {
     "key": "key",
@@ -60,7 +60,7 @@ def usage() -> Response:
         rows = ask_accounts(lambda connection: report_usage(connection, groups, since, until, where))
         return {"since": since, "until": until, "by": groups, "usage": rows}
 
-    return tell(answer)
+    return render_json(answer)
 
 
 @blueprint.get("/requests")
@@ -80,7 +80,7 @@ def requests() -> Response:
         full = len(rows) >= query.limit and query.after is None
         return {"requests": [_public(row) for row in rows], "next": rows[-1]["seq"] if full else None}
 
-    return tell(answer)
+    return render_json(answer)
 
 
 @blueprint.get("/requests/<request_id>")
@@ -92,7 +92,7 @@ def one_request(request_id: str) -> Response:
             raise NotFound(f"no request has the id {request_id[:LONGEST_VALUE]!r}")
         return _public(found)
 
-    return tell(answer)
+    return render_json(answer)
 
 
 @blueprint.get("/sessions")
@@ -108,7 +108,7 @@ def sessions() -> Response:
         )
         return {"sessions": [_public(row) for row in rows], "next": rows[-1]["last"] if len(rows) >= limit else None}
 
-    return tell(answer)
+    return render_json(answer)
 
 
 @blueprint.get("/running")
@@ -120,7 +120,7 @@ def running() -> Response:
         mine = [record for record in whole.running if is_own(record.tenant, own)]
         return {"running": [_describe(record) for record in mine], "workers": whole.workers, "complete": whole.complete}
 
-    return tell(answer)
+    return render_json(answer)
 
 
 @blueprint.get("/limits")
@@ -129,9 +129,9 @@ def limits() -> Response:
 
     def answer(own: Mapping[str, str]) -> Any:
         limited = [each for each in runtime().find_limited() if not own or each.tenant == own["tenant"]]
-        return {"limits": look_at(limited, runtime().limiter.counts)}
+        return {"limits": read_use(limited, runtime().limiter.counts)}
 
-    return tell(answer)
+    return render_json(answer)
 
 
 @blueprint.get("/prices")
@@ -152,7 +152,7 @@ def prices() -> Response:
             )
         return {"prices": {model[:LONGEST_VALUE]: msgspec.structs.asdict(price)}}
 
-    return tell(answer)
+    return render_json(answer)
 
 
 def ask_accounts(work: Callable[[Connection], T], limit: float = READ_LIMIT) -> T:
@@ -191,8 +191,8 @@ def read_number(name: str) -> int | None:
 
 def _read_limit() -> int:
     limit = read_number("limit")
-    if limit is not None and not 1 <= limit <= MOST_ROWS:
-        raise InvalidRequest(f"limit must be between 1 and {MOST_ROWS}", param="limit")
+    if limit is not None and not 1 <= limit <= MAX_ROWS:
+        raise InvalidRequest(f"limit must be between 1 and {MAX_ROWS}", param="limit")
     return limit or 50
 
 

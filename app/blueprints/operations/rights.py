@@ -18,7 +18,7 @@ from app.known_secrets import known_secrets
 _FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP", "HTTP_VIA")
 
 
-def tell(answer: Callable[[Mapping[str, str]], Any], *, to_admins: bool = False) -> Response:
+def render_json(answer: Callable[[Mapping[str, str]], Any], *, to_admins: bool = False) -> Response:
     """The result of `answer` as JSON, or the refusal. `answer` gets the filter for the rows that the caller may see."""
     try:
         own = own_rows()

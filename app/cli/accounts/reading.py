@@ -82,17 +82,17 @@ def print_table(rows: Sequence[Sequence[str]], headings: Sequence[str], right: S
         click.echo(click.style(line, bold=True) if number == 0 and bold else line)
 
 
-def spell_dollars(cost: int | None) -> str:
+def format_dollars(cost: int | None) -> str:
     """A cost in dollars; a dash if there is no price."""
     if cost is None:
         return "-"
     return f"{cost / _DOLLAR:.4f}" if cost < _DOLLAR else f"{cost / _DOLLAR:,.2f}"
 
 
-def spell_count(count: int | None) -> str:
+def format_count(count: int | None) -> str:
     return "-" if count is None else f"{count:,}"
 
 
-def spell_time(unix: float) -> str:
+def format_time(unix: float) -> str:
     """Local time to the second."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(unix))

@@ -14,12 +14,12 @@ from app.cli.accounts.reading import (
     Ago,
     ask,
     csv_option,
+    format_count,
+    format_dollars,
+    format_time,
     open_accounts,
     print_csv,
     print_table,
-    spell_count,
-    spell_dollars,
-    spell_time,
 )
 from app.cli.options import WholeNumber, config_option, json_option, print_json
 
@@ -111,16 +111,16 @@ def _follow(accounts: Accounts, last: int, failed: bool, where: dict[str, str]) 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     read = None if row["fresh"] is None else row["fresh"] + row["cache_read"] + row["cache_written"]
     return (
-        spell_time(row["received"]),
+        format_time(row["received"]),
         row["id"],
         row["key"] or "-",
         row["model"] or "-",
         row["target"] or "-",
         str(row["status"]),
         str(row["ms"]),
-        spell_count(read),
-        spell_count(row["output"]),
-        spell_dollars(row["cost"]),
+        format_count(read),
+        format_count(row["output"]),
+        format_dollars(row["cost"]),
         "" if row["terminal"] == "completed" else f"{row['terminal']} {row['error']}".strip(),
     )
 
@@ -136,10 +136,10 @@ def _sentence(row: dict[str, Any]) -> str:
 
 def _details(row: dict[str, Any]) -> list[tuple[str, Any]]:
     spent = row["fresh"] is not None
-    cost = spell_dollars(row["cost"]) if spent else None
-    tokens = _spell_tokens(row) if spent else None
+    cost = format_dollars(row["cost"]) if spent else None
+    tokens = _format_tokens(row) if spent else None
     return [
-        ("time", spell_time(row["received"])),
+        ("time", format_time(row["received"])),
         ("id", row["id"]),
         ("status", row["status"]),
         ("message", row.get("message")),
@@ -156,7 +156,7 @@ def _details(row: dict[str, Any]) -> list[tuple[str, Any]]:
     ]
 
 
-def _spell_tokens(row: dict[str, Any]) -> str:
+def _format_tokens(row: dict[str, Any]) -> str:
     counts = {
         "fresh": row["fresh"],
         "cached": row["cache_read"],
@@ -164,5 +164,5 @@ def _spell_tokens(row: dict[str, Any]) -> str:
         "out": row["output"],
         "of them reasoning": row["reasoning"],
     }
-    spelled = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-    return f"{spelled}, estimated" if row.get("estimated") else spelled
+    joined = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+    return f"{joined}, estimated" if row.get("estimated") else joined

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import requests
 
-from app.cli.accounts.reading import print_table, spell_count
+from app.cli.accounts.reading import format_count, print_table
 from app.cli.options import config_option, json_option, print_json, read_settings
 from app.cli.running_gateway import find_address, open_gateway_session, own_key
 
@@ -82,7 +82,7 @@ def _cells(each: dict[str, Any]) -> tuple[str, ...]:
         *(_plain(str(name)) for name in names),
         f"{times.get('end', 0) / 1000:.1f}",
         "-" if first is None else f"{first / 1000:.1f}",
-        spell_count(each.get("bytes_out", 0)),
+        format_count(each.get("bytes_out", 0)),
         str(len(each.get("attempts", ()))),
     )
 

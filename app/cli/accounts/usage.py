@@ -12,17 +12,17 @@ from app.accounts.reports import ALONE, COUNTS, GROUPS, report_usage
 from app.cli.accounts.reading import (
     ask,
     csv_option,
+    format_count,
+    format_dollars,
+    format_time,
     open_accounts,
     print_csv,
     print_table,
     since_option,
-    spell_count,
-    spell_dollars,
-    spell_time,
 )
 from app.cli.accounts.uses import read_uses
 from app.cli.options import config_option, json_option, print_json
-from app.gateway.use_limits.in_force import LimitUse, spell_use
+from app.gateway.use_limits.in_force import LimitUse, format_use
 
 
 @click.command()
@@ -60,7 +60,7 @@ def usage(
     rows = ask(accounts, lambda connection: report_usage(connection, groups, since))
     names = [name for name in rows[0] if name not in COUNTS] if rows else [*groups]
     for row in rows:
-        row.update({name: _spell_period(name, row[name]) for name in names if name in ("day", "hour")})
+        row.update({name: _format_period(name, row[name]) for name in names if name in ("day", "hour")})
     if as_json:
         print_json(rows)
     elif as_csv:
@@ -79,8 +79,8 @@ def _show_limits(path: Path | None, *, as_json: bool, as_csv: bool) -> None:
         click.echo("No limits are set for any key or provider.")
     else:
         cells = [
-            (use.owner, use.name, use.limit, spell_use(use), f"{use.share:.0%}",
-             "-" if use.resets is None else spell_time(use.resets))
+            (use.owner, use.name, use.limit, format_use(use), f"{use.share:.0%}",
+             "-" if use.resets is None else format_time(use.resets))
             for use in uses
         ]  # fmt: skip
         print_table(cells, ("of", "name", "limit", "used", "share", "begins anew"), right=(3, 4))
@@ -94,12 +94,12 @@ def _print_usage(rows: list[dict[str, Any]], names: list[str]) -> None:
     cells = [
         (
             *(str(row[name]) or "-" for name in names),
-            spell_count(row["requests"]),
-            spell_count(row["failed"]),
-            spell_count(row["fresh"] + row["cache_read"] + row["cache_written"]),
-            spell_count(row["cache_read"]),
-            spell_count(row["output"]),
-            spell_dollars(None if row["unpriced"] and not row["cost"] else row["cost"])
+            format_count(row["requests"]),
+            format_count(row["failed"]),
+            format_count(row["fresh"] + row["cache_read"] + row["cache_written"]),
+            format_count(row["cache_read"]),
+            format_count(row["output"]),
+            format_dollars(None if row["unpriced"] and not row["cost"] else row["cost"])
             + ("+" if row["unpriced"] else ""),
         )
         for row in rows
@@ -109,6 +109,6 @@ def _print_usage(rows: list[dict[str, Any]], names: list[str]) -> None:
         click.echo("A plus or a dash: some of these requests have no known price.")
 
 
-def _spell_period(name: str, first: float) -> str:
+def _format_period(name: str, first: float) -> str:
     """The day or hour that begins at this unix time."""
-    return spell_time(first)[: 10 if name == "day" else 16]
+    return format_time(first)[: 10 if name == "day" else 16]

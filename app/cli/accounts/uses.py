@@ -9,7 +9,7 @@ from app.accounts.keys import list_keys
 from app.cli.accounts.reading import ask
 from app.cli.options import read_settings
 from app.gateway.client_access.client_keys import read_key
-from app.gateway.use_limits.in_force import LimitUse, find_limited, look_at
+from app.gateway.use_limits.in_force import LimitUse, find_limited, read_use
 from app.rate_limits.shared_counts import SharedCounts
 from app.settings import data_folder
 
@@ -24,6 +24,6 @@ def read_uses(path: Path | None) -> list[LimitUse]:
     limited = find_limited([read_key(name, "", table) for name, table in tables.items()], settings.providers)
     counts = SharedCounts(data_folder(), settings.shared)
     try:
-        return look_at(limited, counts)
+        return read_use(limited, counts)
     finally:
         counts.close()

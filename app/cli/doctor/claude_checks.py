@@ -52,7 +52,7 @@ def check_claude(subject: Subject) -> Iterator[Finding]:
         if (winner := winners[name]) is not None and winner[1] not in ("", "0", "false"):
             yield Finding("warning", NAME, f"{name} in {winner[0]} makes it send requests to {service}", RUN)
     base = winners[BASE]
-    if base is not None and leads_here(base[1], subject.settings):
+    if base is not None and is_own_address(base[1], subject.settings):
         yield from _check_key(subject.settings, winners[TOKEN], winners[KEY], sources)
         yield from _check_window(subject, winners[WINDOW])
 
@@ -82,7 +82,7 @@ def read_sources(subject: Subject) -> tuple[list[Source], list[Finding]]:
     return sources, broken
 
 
-def leads_here(url: str, settings: Settings) -> bool:
+def is_own_address(url: str, settings: Settings) -> bool:
     """Whether a base URL is the address of the gateway with these settings."""
     ours = urlsplit(base_url(settings.server))
     try:
@@ -115,7 +115,7 @@ def _check_base(subject: Subject, sources: list[Source], winner: tuple[str, str]
     shown = _show_url(url)
     losers = [source.place for source in sources if BASE in source.variables and source.place != place]
     wins = f" and overrides {', '.join(losers)}" if losers else ""
-    if not leads_here(url, subject.settings):
+    if not is_own_address(url, subject.settings):
         said = f"{BASE} in {place} is {shown}{wins}; this is not the gateway's address"
         yield Finding("warning", NAME, said, f"{RUN}, or permanently: dragoman configure claude")
         return

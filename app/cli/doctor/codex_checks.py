@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from app.cli.doctor.claude_checks import leads_here, takes_key
+from app.cli.doctor.claude_checks import is_own_address, takes_key
 from app.cli.doctor.finding import Finding, Subject
 from app.cli.launcher.plan import find_window
 from app.cli.serving.start_screen import base_url
@@ -46,7 +46,7 @@ def _check_provider(
     subject: Subject, place: str, name: str, url: str, provider: Mapping[str, Any]
 ) -> Iterator[Finding]:
     assert subject.settings is not None
-    if not leads_here(url, subject.settings):
+    if not is_own_address(url, subject.settings):
         said = f"{place} uses {name} at {urlsplit(url).hostname}, not this gateway"
         yield Finding("warning", NAME, said, f"{RUN}, or permanently: dragoman configure codex")
         return

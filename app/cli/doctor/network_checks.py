@@ -17,7 +17,7 @@ from app.providers.provider import Provider
 
 # Timeout for a host, and tolerated error of the clock, in seconds: login signatures contain the time.
 TIMEOUT = 10.0
-MOST_SKEW = 120.0
+MAX_SKEW = 120.0
 # A clock before this date, on which this program was begun, was never set.
 EPOCH = 1_735_689_600
 # The start command of a local server, by the profile of its provider.
@@ -94,7 +94,7 @@ def _compare_clocks(subject: Subject, host: str, date: str) -> Iterator[Finding]
     except (ValueError, TypeError, OverflowError):
         return
     skew = subject.now - there
-    if abs(skew) > MOST_SKEW:
+    if abs(skew) > MAX_SKEW:
         way = "ahead of" if skew > 0 else "behind"
         said = f"it is {abs(skew):.0f} s {way} the clock of {host}; logins will be refused"
         yield Finding("warning", "clock", said, "sudo timedatectl set-ntp true")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from app.cli.doctor.claude_checks import leads_here
+from app.cli.doctor.claude_checks import is_own_address
 from app.cli.doctor.finding import Finding, Subject
 
 FILES = (".bashrc", ".bash_profile", ".profile", ".zshrc", ".zprofile", ".zshenv", ".config/fish/config.fish")
@@ -30,7 +30,7 @@ def check_shells(subject: Subject) -> Iterator[Finding]:
             continue
         for number, line in enumerate(lines, 1):
             found = _SETTING.match(line[:LONGEST])
-            if found is None or found[1] not in VARIABLES or leads_here(found[2], subject.settings):
+            if found is None or found[1] not in VARIABLES or is_own_address(found[2], subject.settings):
                 continue
             said = f"~/{name}:{number} sets {found[1]} to another server in every new shell"
             yield Finding("note", "shell", said, f"remove line {number} of ~/{name}, or use: dragoman run")

@@ -12,7 +12,7 @@ from types import FrameType
 import click
 
 # Signals that are forwarded to the agent. A terminal's signals reach it anyway, because it is in our process group.
-_HANDED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _FROM_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
 
 
@@ -22,18 +22,18 @@ def run_agent(command: Sequence[str], environ: Mapping[str, str]) -> int:
         process = subprocess.Popen(command, env=environ)
     except OSError as error:
         raise click.ClickException(f"{command[0]} cannot be run: {error.strerror}") from error
-    with _hand_on(process):
+    with _forward_signals(process):
         code = process.wait()
     return code if code >= 0 else 128 - code
 
 
 @contextlib.contextmanager
-def _hand_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
+def _forward_signals(process: subprocess.Popen[bytes]) -> Iterator[None]:
     def pass_on(number: int, _frame: FrameType | None) -> None:
-        if number in _HANDED_ON or not _holds_terminal():
+        if number in _FORWARDED or not _holds_terminal():
             process.send_signal(number)
 
-    before = {number: signal.signal(number, pass_on) for number in (*_HANDED_ON, *_FROM_TERMINAL)}
+    before = {number: signal.signal(number, pass_on) for number in (*_FORWARDED, *_FROM_TERMINAL)}
     try:
         yield
     finally:

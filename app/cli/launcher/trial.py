@@ -9,14 +9,14 @@ from app.cli.running_gateway import ask_model
 
 _PROMPT = "Answer with the word: ready"
 # Enough for one word of any model, and the minimum that some upstreams accept.
-_MOST_TOKENS = 64
+_MAX_TOKENS = 64
 
 
 def try_model(connection: Connection) -> str:
     """Asks the model for one word and returns the upstream that answered. A refusal ends the command with the gateway's
     message."""
     messages = [{"role": "user", "content": _PROMPT}]
-    body = {"model": connection.main, "max_tokens": _MOST_TOKENS, "stream": True, "messages": messages}
+    body = {"model": connection.main, "max_tokens": _MAX_TOKENS, "stream": True, "messages": messages}
     answer = ask_model(connection.url, connection.key, body, until_speaks=True)
     if answer.problem is not None:
         raise click.ClickException(

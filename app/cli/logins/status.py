@@ -124,8 +124,8 @@ def describe_accounts(entry: Mapping[str, Any]) -> Iterator[str]:
 
 def describe_limits(uses: Iterable[LimitUse], owner: str, name: str) -> Iterator[str]:
     """The lines about the limits of a key or a provider, and their use."""
-    from app.gateway.use_limits.in_force import spell_use
+    from app.gateway.use_limits.in_force import format_use
 
     for use in uses:
         if (use.owner, use.name) == (owner, name):
-            yield f"  {'limit':<9}{use.limit}: {spell_use(use)} used"
+            yield f"  {'limit':<9}{use.limit}: {format_use(use)} used"

@@ -13,7 +13,7 @@ from app.conversation.tokens.image_sizes import first_bytes
 HEAD = 1024  # a linearized document describes itself here
 END = 49_152  # bytes examined at each end; divisible by three, as base64 requires
 BYTES_PER_PAGE = 50_000  # for a document that does not state its pages
-MOST_PAGES = 1000  # more than any vendor accepts, so a false number does no harm
+MAX_PAGES = 1000  # more than any vendor accepts, so a false number does no harm
 
 _TREE = re.compile(rb"/Type\s*/Pages\b")
 _COUNT = re.compile(rb"/Count\s+(\d{1,6})")
@@ -34,4 +34,4 @@ def count_pages(data: str) -> int:
     if not counts and whole:
         return max(1, len(_PAGE.findall(ends)))
     pages = max(map(int, counts), default=0) or 1 + len(data) * 3 // 4 // BYTES_PER_PAGE
-    return min(pages, MOST_PAGES)
+    return min(pages, MAX_PAGES)

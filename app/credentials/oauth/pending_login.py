@@ -22,7 +22,7 @@ from app.credentials.stores.private_files import write_private
 LIFETIME = 600.0
 
 # The most logins under way. Real users never start more.
-_MOST_PENDING = 100
+_MAX_PENDING = 100
 
 NewSecret = Callable[[int], str]
 
@@ -146,12 +146,12 @@ class PendingLogins:
 
     def _drop_expired(self, now: float) -> None:
         self._kept = {state: pending for state, pending in self._kept.items() if now < pending.expires_at}
-        while len(self._kept) >= _MOST_PENDING:
+        while len(self._kept) >= _MAX_PENDING:
             self._kept.pop(next(iter(self._kept)))
         if self._folder is None:
             return
         with contextlib.suppress(OSError):
             by_age = sorted(self._folder.glob("login-*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
             for place, path in enumerate(by_age, start=1):
-                if place >= _MOST_PENDING or path.stat().st_mtime + LIFETIME < now:
+                if place >= _MAX_PENDING or path.stat().st_mtime + LIFETIME < now:
                     path.unlink()

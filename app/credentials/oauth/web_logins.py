@@ -35,7 +35,7 @@ class Begun(msgspec.Struct, frozen=True):
 class WebLogins:
     """Begins and finishes the logins of a server's providers. Any worker can finish what another began.
 
-    `take_up` is called with the name of a provider whose login has changed. `find_session` returns the HTTP session for
+    `on_change` is called with the name of a provider whose login has changed. `find_session` returns the HTTP session for
     calls to a provider's issuer.
     """
 
@@ -43,12 +43,12 @@ class WebLogins:
         self,
         environ: Mapping[str, str],
         home: Path,
-        take_up: Callable[[str], None],
+        on_change: Callable[[str], None],
         find_session: Callable[[str], requests.Session],
     ) -> None:
         self._environ = environ
         self._home = home
-        self._take_up = take_up
+        self._on_change = on_change
         self._find_session = find_session
         self._pending = PendingLogins(runtime_folder(environ))
         self._listeners: dict[str, CallbackListener] = {}
@@ -70,13 +70,13 @@ class WebLogins:
         if name is None:
             raise LoginFailed("unknown_state", "No provider of this gateway uses a login.")
         tokens = self._open(name, logins).finish(query)
-        self._take_up(name)
+        self._on_change(name)
         return tokens
 
     def log_out(self, name: str, logins: Logins) -> None:
         """Remove the login of provider `name`. Raises OSError."""
         self._open(name, logins).log_out()
-        self._take_up(name)
+        self._on_change(name)
 
     def _open(self, name: str, logins: Logins) -> LoginFlow:
         way = partial(self._find_session, name)
@@ -94,10 +94,12 @@ class WebLogins:
         except OSError:
             return None
         self._listeners[name] = listener
-        threading.Thread(target=self._attend, args=(name, listener), name="dragoman-login-wait", daemon=True).start()
+        threading.Thread(
+            target=self._await_callback, args=(name, listener), name="dragoman-login-wait", daemon=True
+        ).start()
         return listener.redirect_uri
 
-    def _attend(self, name: str, listener: CallbackListener) -> None:
+    def _await_callback(self, name: str, listener: CallbackListener) -> None:
         with listener:
             listener.wait(LIFETIME)
             del self._listeners[name]

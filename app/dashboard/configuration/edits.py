@@ -25,7 +25,7 @@ from app.routing.build import build_routing
 from app.settings.loading import check_text, home_folder
 
 # Maximum backup copies kept beside the file.
-MOST_BACKUPS = 10
+MAX_BACKUPS = 10
 AROUND = 3
 
 
@@ -102,7 +102,7 @@ def _apply(document: Any, edit: Edit) -> None:
         table = table[each]
         if not isinstance(table, dict):
             raise ConfigError("it is not a table in the file", key=".".join(edit.path))
-    value = _spell(edit.value)
+    value = _format(edit.value)
     if value is None:
         table.pop(name, None)
     elif isinstance(value, dict):
@@ -113,13 +113,13 @@ def _apply(document: Any, edit: Edit) -> None:
         table[name] = value
 
 
-def _spell(value: Any) -> Any:
+def _format(value: Any) -> Any:
     """A value as written in the file, with `${` escaped, because `${NAME}` would insert an environment variable and
     could show the page what only the file's owner may know."""
     if isinstance(value, dict):
-        return {name: _spell(each) for name, each in value.items()}
+        return {name: _format(each) for name, each in value.items()}
     if isinstance(value, list):
-        return [_spell(each) for each in value]
+        return [_format(each) for each in value]
     return value.replace("${", "$${") if isinstance(value, str) else value
 
 
@@ -131,7 +131,7 @@ def _back_up(target: Path) -> Path:
     with os.fdopen(descriptor, "wb") as file:
         file.write(target.read_bytes())
     known = sorted(target.parent.glob(f"{target.name}.[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T*"))
-    for old in known[:-MOST_BACKUPS]:
+    for old in known[:-MAX_BACKUPS]:
         with contextlib.suppress(OSError):
             old.unlink()
     return backup

@@ -49,7 +49,7 @@ def _find_common(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield key, found
 
 
-def spell_key(name: str) -> str:
+def quote_key(name: str) -> str:
     """A name as a part of a dotted key, in quotes where TOML wants them."""
     return name if name.replace("-", "").replace("_", "").isalnum() else f'"{name}"'
 
@@ -87,7 +87,7 @@ def _read_options(environ: Mapping[str, str]) -> dict[str, Any]:
 
 def _flatten(tables: Mapping[str, Any], before: str = "") -> Iterator[str]:
     for name, value in tables.items():
-        spelled = spell_key(name)
+        spelled = quote_key(name)
         if isinstance(value, dict):
             yield from _flatten(value, f"{before}{spelled}.")
         else:

@@ -14,7 +14,7 @@ from app.blueprints.bodies import read_body
 from app.blueprints.forms import read_form
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
-from app.dashboard.changes import check_change, tell_change
+from app.dashboard.changes import check_change, log_change
 from app.dashboard.configuration.edits import Edit, Proposal, apply, propose
 from app.dashboard.page import need_admin, show
 from app.dashboard.pages.keys import read_limit
@@ -29,7 +29,7 @@ NAMES = tuple(field for field in ModelsSettings.__struct_fields__ if field not i
 SIZES = LimitsSettings.__struct_fields__
 _FIELDS = ("what", "name", "value", "output", "field")
 _LONGEST = 300
-MOST_BODY = 256 * 1024
+MAX_BODY = 256 * 1024
 
 
 @blueprint.get("/settings/edit")
@@ -57,7 +57,7 @@ def make_change() -> Response:
     except ConfigError as error:
         return _show(visitor, asked, problem=str(error))
     backup = apply(proposal, form.get("mark", ""))
-    tell_change(visitor, f"changes {proposal.source.name}: {asked['what']} {asked['name']} {asked['field']}")
+    log_change(visitor, f"changes {proposal.source.name}: {asked['what']} {asked['name']} {asked['field']}")
     return _show(visitor, {}, done=f"The file was changed and takes effect within a second. Backup: {backup}")
 
 
@@ -97,7 +97,7 @@ def change_config() -> dict[str, Any]:
         raise Forbidden("without client keys, change the file on the page /_/settings/edit")
     if not access.check_key(read_headers(request.environ)).may_manage:
         raise Forbidden("only an admin may change the settings; send an admin's key")
-    body = read_body(request.environ["wsgi.input"], request.content_length, "", MOST_BODY)
+    body = read_body(request.environ["wsgi.input"], request.content_length, "", MAX_BODY)
     try:
         asked = msgspec.json.decode(body, type=_Config)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -27,7 +27,7 @@ from app.errors import DragomanError, NotFound
 from app.known_secrets import known_secrets
 
 PAGE = 500
-MOST_ROWS = 200_000
+MAX_ROWS = 200_000
 COLUMNS = (
     *("id", "received", "key", "agent", "session", "path", "operation", "model", "rule", "provider", "target"),
     *("status", "terminal", "error", "ms", "first_byte_ms", "attempts"),
@@ -50,7 +50,7 @@ def export_requests(kind: str) -> Response:
 
     def rows() -> Iterator[Mapping[str, Any]]:
         page, count = first, 0
-        while page and count < MOST_ROWS:
+        while page and count < MAX_ROWS:
             yield from page
             count += len(page)
             if len(page) < PAGE or accounts is None:
@@ -76,12 +76,12 @@ def _send(name: str, kind: str, columns: Iterable[str], rows: Iterable[Mapping[s
     if kind not in TYPES:
         raise NotFound(f"{name} can be exported as csv or json")
     names = tuple(columns)
-    parts = _spell_csv(names, rows) if kind == "csv" else _spell_json(names, rows)
+    parts = _render_csv(names, rows) if kind == "csv" else _render_json(names, rows)
     headers = {**PAGE_HEADERS, "content-disposition": f'attachment; filename="dragoman-{name}.{kind}"'}
     return Response(parts, headers=headers, content_type=TYPES[kind])
 
 
-def _spell_csv(columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+def _render_csv(columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
     file = io.StringIO()
     writer = csv.writer(file)
     writer.writerow(columns)
@@ -92,7 +92,7 @@ def _spell_csv(columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> I
     yield _take(file)
 
 
-def _spell_json(columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+def _render_json(columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
     before = b"[\n"
     for row in rows:
         told = msgspec.json.encode({name: row.get(name) for name in columns})

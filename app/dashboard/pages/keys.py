@@ -19,7 +19,7 @@ from app.accounts.reports import read_end, read_span, report_usage
 from app.blueprints.forms import read_form
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
-from app.dashboard.changes import check_change, tell_change
+from app.dashboard.changes import check_change, log_change
 from app.dashboard.page import need_admin, show
 from app.dashboard.reading import ask
 from app.dashboard.visitors import Visitor, find_visitor
@@ -50,7 +50,7 @@ def create_key() -> Response:
         raise InvalidRequest(error.said, param="name") from error
 
     key = _change(lambda connection: create(connection, name, settings, time.time()))
-    tell_change(visitor, f"makes the key {name}")
+    log_change(visitor, f"makes the key {name}")
     return _show(visitor, name, key)
 
 
@@ -63,7 +63,7 @@ def rotate_key() -> Response:
     _check_name(name)
 
     key = _change(lambda connection: rotate(connection, name, overlap, time.time()))
-    tell_change(visitor, f"rotates the key {name}")
+    log_change(visitor, f"rotates the key {name}")
     return _show(visitor, name, key)
 
 
@@ -74,7 +74,7 @@ def disable_key() -> Response:
 
     if not _change(lambda connection: disable(connection, name, time.time())):
         raise InvalidRequest(f"no enabled key is named {name[:100]!r}", param="name")
-    tell_change(visitor, f"disables the key {name}")
+    log_change(visitor, f"disables the key {name}")
     return _show(visitor)
 
 
@@ -82,17 +82,17 @@ def list_keys() -> list[dict[str, Any]]:
     """The keys in the settings and those created since, each with its use this month; never the keys themselves."""
     settings = services().settings
     rows = [
-        _tell(f"api_keys[{number}]", "", KeySettings(key=NO_KEY), "settings", None, None)
+        _describe(f"api_keys[{number}]", "", KeySettings(key=NO_KEY), "settings", None, None)
         for number, _ in enumerate(settings.server.api_keys)
     ]
     rows += [
-        _tell(name, "", table, "settings", None, table.expires.timestamp() if table.expires else None)
+        _describe(name, "", table, "settings", None, table.expires.timestamp() if table.expires else None)
         for name, table in settings.keys.items()
     ]
     try:
         now = time.time()
         rows += [
-            _tell(
+            _describe(
                 key.name, f"{key.hint}…", key.settings,
                 key.state(now), key.made, key.expires,
             )
@@ -123,7 +123,7 @@ def _show(visitor: Visitor, name: str = "", key: str = "") -> Response:
     )
 
 
-def _tell(
+def _describe(
     name: str, hint: str, table: KeySettings, state: str, made: float | None, expires: float | None
 ) -> dict[str, Any]:
     rights = {"models": ", ".join(table.models), "providers": ", ".join(table.providers)}

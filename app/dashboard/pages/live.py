@@ -13,7 +13,7 @@ from app.blueprints.operations.rights import is_own
 from app.blueprints.views import runtime
 from app.dashboard.blueprint import blueprint
 from app.dashboard.live import Live, Seen
-from app.dashboard.pages.overview import MOST_RUNNING
+from app.dashboard.pages.overview import MAX_RUNNING
 from app.dashboard.pages.requests import read_asked
 from app.dashboard.rendering import render_part
 from app.dashboard.visitors import Visitor, find_visitor
@@ -24,11 +24,11 @@ def follow_overview() -> Response:
     """Running requests, and the latest finished ones."""
     visitor = find_visitor()
 
-    def spell(seen: Seen) -> str:
-        said = _spell_rows([row for row in seen.rows if is_own(row["tenant"], visitor.own)])
-        return said if seen.running is None else said + _spell_running(seen, seen.running, visitor)
+    def render(seen: Seen) -> str:
+        said = _render_rows([row for row in seen.rows if is_own(row["tenant"], visitor.own)])
+        return said if seen.running is None else said + _render_running(seen, seen.running, visitor)
 
-    return _live().stream(spell, visitor.own.get("tenant", ""))
+    return _live().stream(render, visitor.own.get("tenant", ""))
 
 
 @blueprint.get("/live/requests")
@@ -36,17 +36,17 @@ def follow_requests() -> Response:
     """The requests that match the address's filters, as they end."""
     visitor, asked = find_visitor(), read_asked()
 
-    def spell(seen: Seen) -> str:
-        return _spell_rows([row for row in seen.rows if is_own(row["tenant"], visitor.own) and is_asked(row, asked)])
+    def render(seen: Seen) -> str:
+        return _render_rows([row for row in seen.rows if is_own(row["tenant"], visitor.own) and is_asked(row, asked)])
 
-    return _live().stream(spell, visitor.own.get("tenant", ""))
+    return _live().stream(render, visitor.own.get("tenant", ""))
 
 
 def is_asked(row: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
     """Whether a row matches the filters of an address, as the database would decide."""
     for column, wanted in asked["where"].items():
         have = row[column]
-        if not (fnmatchcase(have.lower(), _spell_glob(wanted)) if "*" in wanted else have == wanted):
+        if not (fnmatchcase(have.lower(), _format_glob(wanted)) if "*" in wanted else have == wanted):
             return False
     if asked["failed"] and not row["failed"]:
         return False
@@ -55,12 +55,12 @@ def is_asked(row: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
     return asked["status"] is None or asked["status"][0] <= row["status"] <= asked["status"][1]
 
 
-def _spell_glob(wanted: str) -> str:
+def _format_glob(wanted: str) -> str:
     """The same pattern for fnmatch, with its other special characters escaped."""
     return "".join(f"[{letter}]" if letter in "?[" else letter for letter in wanted.lower())
 
 
-def _spell_rows(rows: list[dict[str, Any]]) -> str:
+def _render_rows(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return ""
     # Each row is rendered once for all pages; the newest comes first.
@@ -71,13 +71,13 @@ def _spell_rows(rows: list[dict[str, Any]]) -> str:
     return _wrap("#rows", "afterbegin", "".join(row["html"] for row in reversed(rows)))
 
 
-def _spell_running(seen: Seen, running: Sequence[RequestRecord], visitor: Visitor) -> str:
+def _render_running(seen: Seen, running: Sequence[RequestRecord], visitor: Visitor) -> str:
     kind = (visitor.is_admin, *visitor.own.items())
-    if kind not in seen.spelled:
+    if kind not in seen.rendered:
         mine = [each for each in running if is_own(each.tenant, visitor.own)]
-        rows = render_part("running.html", "running_rows", mine[:MOST_RUNNING], visitor.is_admin)
-        seen.spelled[kind] = _wrap("#running", "innerHTML", rows)
-    return seen.spelled[kind]
+        rows = render_part("running.html", "running_rows", mine[:MAX_RUNNING], visitor.is_admin)
+        seen.rendered[kind] = _wrap("#running", "innerHTML", rows)
+    return seen.rendered[kind]
 
 
 def _wrap(target: str, how: str, html: str) -> str:

@@ -22,9 +22,9 @@ from app.runtime import Runtime
 
 LEVELS = ("debug", "info", "warn", "error")
 # Maximum lines that the page shows initially, and that it keeps.
-MOST_SHOWN = 500
-MOST_KEPT = 5000
-MOST_FOLLOWERS = 10
+MAX_SHOWN = 500
+MAX_KEPT = 5000
+MAX_FOLLOWERS = 10
 _REFUSAL = "too many pages are following the log; close some of them"
 _COLOURS = re.compile(r"\x1b\[[0-9;]{0,10}m")
 _LEVEL = re.compile(r'"level": ?"(\w{4,8})"|^[\dT:.+Z-]{8,40} (\w{4,8}) ')
@@ -37,7 +37,7 @@ class Line(Struct, frozen=True):
     text: str
 
 
-_followers = Turnstile(MOST_FOLLOWERS, _REFUSAL)
+_followers = Turnstile(MAX_FOLLOWERS, _REFUSAL)
 
 
 @blueprint.get("/logs")
@@ -47,7 +47,7 @@ def logs() -> Response:
     level, text = _read_filters()
     lines = [line for line in map(read_line, _look_once(runtime())) if _is_wanted(line, level, text)]
     return show(
-        "logs.html", visitor, lines=lines[-MOST_SHOWN:], levels=LEVELS, level=level, text=text, kept_lines=MOST_KEPT
+        "logs.html", visitor, lines=lines[-MAX_SHOWN:], levels=LEVELS, level=level, text=text, kept_lines=MAX_KEPT
     )
 
 
@@ -103,7 +103,7 @@ def _stream(*, as_page: bool) -> Response:
 
     def find() -> bytes:
         lines = [line for line in map(read_line, look()) if _is_wanted(line, level, text)]
-        return b"".join(_encode(line, as_page) for line in lines[-MOST_KEPT:])
+        return b"".join(_encode(line, as_page) for line in lines[-MAX_KEPT:])
 
     return send_events(_followers.hold(until_client_leaves(watch(owner, find))))
 

@@ -13,7 +13,7 @@ from app.blueprints.forms import read_form
 from app.blueprints.operations.reports import LONGEST_VALUE
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
-from app.dashboard.changes import check_change, tell_change
+from app.dashboard.changes import check_change, log_change
 from app.dashboard.page import show
 from app.dashboard.reading import ask
 from app.dashboard.trial import settle, test_model
@@ -21,9 +21,9 @@ from app.dashboard.visitors import Visitor, find_visitor
 from app.errors import DragomanError, InvalidRequest
 from app.gateway.endpoints.explanation import describe_upstream, list_quirks
 from app.gateway.endpoints.tool_trial import Answer
-from app.gateway.messages import MOST_NAME
+from app.gateway.messages import MAX_NAME
 
-MOST_SHOWN = 500
+MAX_SHOWN = 500
 WEEK = 7 * 86_400
 
 
@@ -37,9 +37,9 @@ def try_model() -> Response:
     """Tests a model, which costs the visitor's key a few tokens."""
     visitor = check_change(by_anybody=True)
     model = read_form().get("model", "").strip()
-    if not model or len(model) > MOST_NAME:
+    if not model or len(model) > MAX_NAME:
         raise InvalidRequest("name a model to test", param="model")
-    tell_change(visitor, f"tests the model {model}")
+    log_change(visitor, f"tests the model {model}")
     answer = test_model(visitor, model)
     settle()
     return _show(visitor, model, answer)
@@ -53,7 +53,7 @@ def _show(visitor: Visitor, tested: str = "", answer: Answer | None = None) -> R
     found = [model for model in listed if sought.lower() in model.id.lower() or sought in (model.target or "")]
     prices, used = runtime().recorder.prices, _find_use(visitor)
     rows = []
-    for model in found[:MOST_SHOWN]:
+    for model in found[:MAX_SHOWN]:
         provider, _, name = (model.target or model.id).partition("/")
         price = prices.find(provider, name) if prices is not None else None
         rows.append({"model": model, "price": price, "used": used.get(model.target or model.id)})
@@ -62,7 +62,7 @@ def _show(visitor: Visitor, tested: str = "", answer: Answer | None = None) -> R
         visitor,
         rows=rows,
         sought=sought,
-        left_out=max(0, len(found) - MOST_SHOWN),
+        left_out=max(0, len(found) - MAX_SHOWN),
         problems=listing.problems(visitor.client_key),
         tried=tried,
         explained=_explain(visitor, tried) if tried else [],

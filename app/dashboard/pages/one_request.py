@@ -12,7 +12,7 @@ from app.blueprints.operations.reports import LONGEST_VALUE
 from app.blueprints.operations.rights import is_own
 from app.blueprints.views import runtime
 from app.dashboard.blueprint import blueprint
-from app.dashboard.inspection import compare, spell_curl, spell_panes
+from app.dashboard.inspection import compare, render_curl, render_panes
 from app.dashboard.page import show
 from app.dashboard.reading import ask
 from app.dashboard.visitors import Visitor, find_visitor
@@ -35,9 +35,9 @@ def one_request(request_id: str) -> Response:
         steps=_list_steps(row),
         price=price,
         recorded=recorded,
-        panes=spell_panes(recorded) if recorded else [],
+        panes=render_panes(recorded) if recorded else [],
         difference=compare(recorded) if recorded else [],
-        curl=spell_curl(recorded, request.url_root.rstrip("/")) if recorded else "",
+        curl=render_curl(recorded, request.url_root.rstrip("/")) if recorded else "",
     )
 
 

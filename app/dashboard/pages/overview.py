@@ -23,7 +23,7 @@ from app.dashboard.reading import ask, list_requests
 from app.dashboard.visitors import Visitor, find_visitor
 
 LATEST = 10
-MOST_RUNNING = 50
+MAX_RUNNING = 50
 USUAL = "24h"
 
 
@@ -46,7 +46,7 @@ def overview() -> Response:
         troubles=troubles,
         running=running,
         complete=complete,
-        most_running=MOST_RUNNING,
+        most_running=MAX_RUNNING,
         numbers=numbers,
         by_provider=by_provider,
         providers={name: describe_provider(each, detailed=True) for name, each in services().providers.items()},
@@ -75,7 +75,7 @@ def _sum_up(visitor: Visitor, wanted: Range) -> tuple[dict[str, Any], dict[str, 
     total = {name: sum(row[name] for row in providers) for name in ("requests", "failed", "output", "cost", "unpriced")}
     fresh, read, written = (sum(row[name] for row in providers) for name in ("fresh", "cache_read", "cache_written"))
     total |= {"input": fresh + read + written, "cached": read / (fresh + read + written) if read else 0.0}
-    total |= _tell_times([ms for _, ms in timed])
+    total |= _percentiles([ms for _, ms in timed])
     total["courses"] = {
         "requests": [row["requests"] for row in courses],
         "tokens": [row["fresh"] + row["cache_read"] + row["cache_written"] + row["output"] for row in courses],
@@ -84,7 +84,7 @@ def _sum_up(visitor: Visitor, wanted: Range) -> tuple[dict[str, Any], dict[str, 
         "first": [row["first_byte_ms"] / row["first_bytes"] if row["first_bytes"] else 0 for row in courses],
     }
     by_provider = {
-        row["provider"]: {**row, **_tell_times([ms for name, ms in timed if name == row["provider"]])}
+        row["provider"]: {**row, **_percentiles([ms for name, ms in timed if name == row["provider"]])}
         for row in providers
     }
     return total, by_provider
@@ -95,7 +95,7 @@ def _share(row: Mapping[str, Any]) -> float:
     return float(row["cache_read"] / whole) if whole else 0.0
 
 
-def _tell_times(times: Sequence[int]) -> dict[str, int | None]:
+def _percentiles(times: Sequence[int]) -> dict[str, int | None]:
     """The median and the 95th percentile."""
     ordered = sorted(times)
     if not ordered:

@@ -12,24 +12,22 @@ from app.blueprints.forms import read_form
 from app.blueprints.turnstile import Turnstile, until_client_leaves
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
-from app.dashboard.changes import check_change, form_mark, tell_change
+from app.dashboard.changes import check_change, form_mark, log_change
 from app.dashboard.live import encode_html, send_events, watch
 from app.dashboard.page import show
-from app.dashboard.rendering import lead_to, render_part
+from app.dashboard.rendering import redirect_to, render_part
 from app.dashboard.visitors import Visitor, find_visitor
 from app.errors import DragomanError, Forbidden
 from app.permissions.pending import Permission, Permissions
 from app.runtime import Runtime
 
 # Maximum pages that one worker updates.
-MOST_PAGES = 10
+MAX_PAGES = 10
 # Characters per piece: a page would cut a longer text.
 PIECE = 1000
 
 
-_pages = Turnstile(
-    MOST_PAGES, "too many dashboard pages are receiving live updates; close some of them", MOST_PAGES // 2
-)
+_pages = Turnstile(MAX_PAGES, "too many dashboard pages are receiving live updates; close some of them", MAX_PAGES // 2)
 
 
 @blueprint.get("/permissions")
@@ -46,8 +44,8 @@ def answer_permission() -> Response:
         raise Forbidden("only an admin may answer these; sign in with an admin's key")
     allowed = form.get("answer") == "allow"
     resolved = pending.answer(visitor.own, form.get("id", "")[:64], allowed=allowed, by=request.remote_addr or "-")
-    tell_change(visitor, f"{'allows' if allowed else 'denies'} {resolved.tool_name} ({resolved.id})")
-    return lead_to("/_/permissions")
+    log_change(visitor, f"{'allows' if allowed else 'denies'} {resolved.tool_name} ({resolved.id})")
+    return redirect_to("/_/permissions")
 
 
 @blueprint.get("/live/permissions")
@@ -67,11 +65,11 @@ def _list(pending: Permissions, found: list[Permission]) -> list[dict[str, Any]]
     rows = [pending.describe(each) for each in reversed(found)]
     for row in rows:
         told = row["input"] if isinstance(row["input"], dict) else {"input": row["input"]}
-        row["input"] = {name: _spell(value) for name, value in told.items()}
+        row["input"] = {name: _split(value) for name, value in told.items()}
     return sorted(rows, key=lambda row: row["status"] != "pending")
 
 
-def _spell(value: Any) -> list[str]:
+def _split(value: Any) -> list[str]:
     """A value in pieces that the page shows in full: whoever allows it must have seen all of it."""
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     return [text[start : start + PIECE] for start in range(0, len(text), PIECE)]

@@ -18,28 +18,28 @@ from app.accounts.reports import read_span
 from app.blueprints.forms import read_form
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
-from app.dashboard.changes import check_change, tell_change
-from app.dashboard.inspection import spell_panes
+from app.dashboard.changes import check_change, log_change
+from app.dashboard.inspection import render_panes
 from app.dashboard.page import show
 from app.dashboard.pages.one_request import find_own, find_recorded
 from app.dashboard.reading import ask
-from app.dashboard.rendering import PAGE_HEADERS, lead_to
+from app.dashboard.rendering import PAGE_HEADERS, redirect_to
 from app.dashboard.trial import send, settle
 from app.dashboard.visitors import find_visitor
 from app.dialects.registry import DIALECTS
 from app.errors import DragomanError, InvalidRequest, NotFound
 from app.gateway.inspection.orders import (
-    MOST_ORDERS,
+    MAX_ORDERS,
     RecordingOrder,
     add_order,
     orders_file,
     read_orders,
     write_orders,
 )
-from app.gateway.messages import MOST_NAME
+from app.gateway.messages import MAX_NAME
 
 # Maximum bytes read of the answer to a replayed request.
-MOST_ANSWER = 8 << 20
+MAX_ANSWER = 8 << 20
 _PLACEHOLDERS = re.compile(r'"\[[\w./ +-]{1,80}, \d{1,12} bytes, sha256 [0-9a-f]{16}\]"')
 _REQUEST_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -69,14 +69,14 @@ def start_recording() -> Response:
     with _writing():
         order = add_order(
             read_span(form.get("for", "15m").strip()),
-            key=form.get("key", "").strip()[:MOST_NAME],
-            model=form.get("model", "").strip()[:MOST_NAME],
+            key=form.get("key", "").strip()[:MAX_NAME],
+            model=form.get("model", "").strip()[:MAX_NAME],
             errors=form.get("only") == "errors",
             share=int(share),
             by=visitor.key,
         )
-    tell_change(visitor, f"records {order.describe()} for {form.get('for', '15m')}")
-    return lead_to("/_/recording")
+    log_change(visitor, f"records {order.describe()} for {form.get('for', '15m')}")
+    return redirect_to("/_/recording")
 
 
 @blueprint.post("/recording/stop")
@@ -85,8 +85,8 @@ def stop_recording() -> Response:
     kept = [order for order in read_orders(orders_file(), time.time()) if wanted and order.id != wanted]
     with _writing():
         write_orders(orders_file(), kept)
-    tell_change(visitor, "ends recording")
-    return lead_to("/_/recording")
+    log_change(visitor, "ends recording")
+    return redirect_to("/_/recording")
 
 
 @blueprint.post("/recording/forget")
@@ -95,8 +95,8 @@ def forget_recordings() -> Response:
     visitor, accounts = check_change(), runtime().accounts
     if accounts is not None:
         accounts.change(forget)
-    tell_change(visitor, "deletes all recordings")
-    return lead_to("/_/recording")
+    log_change(visitor, "deletes all recordings")
+    return redirect_to("/_/recording")
 
 
 @blueprint.get("/requests/<request_id>/export")
@@ -105,13 +105,13 @@ def preview_export(request_id: str) -> Response:
     visitor = find_visitor()
     row = find_own(visitor, request_id)
     found = _need_recorded(request_id)
-    return show("export.html", visitor, row=row, text=_spell_export(row, found))
+    return show("export.html", visitor, row=row, text=_render_export(row, found))
 
 
 @blueprint.get("/requests/<request_id>/export.json")
 def export(request_id: str) -> Response:
     row = find_own(find_visitor(), request_id)
-    text = _spell_export(row, _need_recorded(request_id))
+    text = _render_export(row, _need_recorded(request_id))
     headers = {**PAGE_HEADERS, "content-disposition": f'attachment; filename="request-{row["id"]}.json"'}
     return Response(text, headers=headers, content_type="application/json")
 
@@ -119,7 +119,7 @@ def export(request_id: str) -> Response:
 @blueprint.post("/requests/<request_id>/replay")
 def replay(request_id: str) -> Response:
     """Sends the client's request again, to a target chosen by the visitor; the new request is recorded too."""
-    visitor, target = check_change(), read_form().get("target", "").strip()[:MOST_NAME]
+    visitor, target = check_change(), read_form().get("target", "").strip()[:MAX_NAME]
     find_own(visitor, request_id)
     found = _need_recorded(request_id)
     asked: dict[str, Any] = next((pane for pane in found["panes"] if pane["name"] == "client request"), {})
@@ -140,19 +140,19 @@ def replay(request_id: str) -> Response:
     now = time.time()
     order = RecordingOrder(secrets.token_hex(4), now + 120, model=str(fields.get("model", "")), by=visitor.key)
     with _writing():
-        write_orders(orders_file(), [*read_orders(orders_file(), now), order][-MOST_ORDERS:])
-    tell_change(visitor, f"replays request {request_id} to {target or 'where its model leads'}")
+        write_orders(orders_file(), [*read_orders(orders_file(), now), order][-MAX_ORDERS:])
+    log_change(visitor, f"replays request {request_id} to {target or 'where its model leads'}")
     dialect = DIALECTS[found["dialect"]]
     new_id, _, parts = send(visitor, dialect, found["path"], json.dumps(fields).encode())
     if not isinstance(parts, DragomanError):
         with contextlib.closing(parts):
-            left = MOST_ANSWER
+            left = MAX_ANSWER
             for part in parts:
                 left -= len(part)
                 if left < 0:
                     break
     settle()
-    return lead_to(f"/_/requests/{new_id}")
+    return redirect_to(f"/_/requests/{new_id}")
 
 
 @blueprint.post("/running/end")
@@ -162,8 +162,8 @@ def end_request() -> Response:
     if not _REQUEST_ID.fullmatch(wanted):
         raise NotFound("no request with that id is running")
     runtime().workers.end(wanted)
-    tell_change(visitor, f"ends the request {wanted}")
-    return lead_to("/_/")
+    log_change(visitor, f"ends the request {wanted}")
+    return redirect_to("/_/")
 
 
 def _need_recorded(request_id: str) -> dict[str, Any]:
@@ -173,9 +173,9 @@ def _need_recorded(request_id: str) -> dict[str, Any]:
     return found
 
 
-def _spell_export(row: dict[str, Any], found: dict[str, Any]) -> str:
+def _render_export(row: dict[str, Any], found: dict[str, Any]) -> str:
     shown = {name: value for name, value in row.items() if name not in ("tenant", "key", "seq")}
-    return json.dumps({"request": shown, "panes": spell_panes(found)}, indent=2, ensure_ascii=False, default=str)
+    return json.dumps({"request": shown, "panes": render_panes(found)}, indent=2, ensure_ascii=False, default=str)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from app.dashboard.blueprint import blueprint
 from app.dashboard.page import show
 from app.dashboard.ranges import read_range
 from app.dashboard.reading import ask, list_requests
-from app.dashboard.rendering import lead_to
+from app.dashboard.rendering import redirect_to
 from app.dashboard.visitors import Visitor, find_visitor
 from app.errors import InvalidRequest
 
@@ -63,16 +63,16 @@ def search() -> Response:
     visitor, text = find_visitor(), request.args.get("q", "").strip()[:LONGEST_VALUE]
 
     if not text:
-        return lead_to("/_/requests")
+        return redirect_to("/_/requests")
     if ":" in text and _TERM.search(text):
-        return lead_to("/_/requests", q=text)
+        return redirect_to("/_/requests", q=text)
     found = ask(lambda connection: find_request(connection, text))
     if found is not None and is_own(found["tenant"], visitor.own):
-        return lead_to(f"/_/requests/{found['id']}")
+        return redirect_to(f"/_/requests/{found['id']}")
     session = ask(lambda connection: list_rows(connection, Query(where={"session": text, **visitor.own}, limit=1)))
     if session:
-        return lead_to("/_/sessions/show", session=text)
-    return lead_to("/_/requests", model=text if "*" in text else f"*{text}*")
+        return redirect_to("/_/sessions/show", session=text)
+    return redirect_to("/_/requests", model=text if "*" in text else f"*{text}*")
 
 
 def read_asked() -> dict[str, Any]:

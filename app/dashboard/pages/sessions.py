@@ -20,7 +20,7 @@ from app.dashboard.visitors import find_visitor
 from app.errors import DragomanError, NotFound
 
 PAGE = 50
-MOST_TURNS = 200
+MAX_TURNS = 200
 USUAL = "30d"
 
 
@@ -53,11 +53,11 @@ def one_session() -> Response:
     """Shows one session. Its name is the client's own text, so it is passed in the query."""
     visitor = find_visitor()
     name = request.args.get("session", "")[:LONGEST_VALUE]
-    rows = list_requests(visitor, where={"session": name}, limit=MOST_TURNS) if name else []
+    rows = list_requests(visitor, where={"session": name}, limit=MAX_TURNS) if name else []
     if not rows:
         raise NotFound(f"no session is named {name!r}")
     windows = {target: find_window(target) for target in {row["target"] for row in rows}}
-    turns = [_tell_turn(row, windows) for row in reversed(rows) if row["output"] is not None]
+    turns = [_describe_turn(row, windows) for row in reversed(rows) if row["output"] is not None]
     return show(
         "session.html",
         visitor,
@@ -65,9 +65,9 @@ def one_session() -> Response:
         rows=rows,
         lines=fold(rows, True),
         turns=turns,
-        cut=len(rows) >= MOST_TURNS,
+        cut=len(rows) >= MAX_TURNS,
         window=next((turn["window"] for turn in reversed(turns) if turn["window"]), None),
-        most=max([turn["whole"] for turn in turns] + [turn["window"] or 0 for turn in turns], default=1) or 1,
+        maximum=max([turn["whole"] for turn in turns] + [turn["window"] or 0 for turn in turns], default=1) or 1,
     )
 
 
@@ -81,7 +81,7 @@ def find_window(target: str) -> int | None:
         return None
 
 
-def _tell_turn(row: dict[str, Any], windows: Mapping[str, int | None]) -> dict[str, Any]:
+def _describe_turn(row: dict[str, Any], windows: Mapping[str, int | None]) -> dict[str, Any]:
     fresh, written = row["fresh"] or 0, row["cache_written"] or 0
     told = {
         "id": row["id"],

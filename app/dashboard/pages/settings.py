@@ -10,7 +10,7 @@ from flask import Response
 
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
-from app.dashboard.configuration.origins import DEFAULT, find_origin, find_origins, spell_key
+from app.dashboard.configuration.origins import DEFAULT, find_origin, find_origins, quote_key
 from app.dashboard.page import need_admin, show
 from app.dashboard.visitors import find_visitor
 from app.settings import ProviderSettings, Settings, masked
@@ -56,7 +56,7 @@ def describe_settings(held: Settings, environ: dict[str, str]) -> dict[str, list
             if before is _UNSET and not is_set:
                 continue
             origin = find_origin(origins, f"{table}.{name}") if is_set else DEFAULT
-            rows.append(Setting(name, _spell(value), origin, is_set))
+            rows.append(Setting(name, _format(value), origin, is_set))
         tables[table] = rows
 
     for table, values in shown.items():
@@ -64,7 +64,7 @@ def describe_settings(held: Settings, environ: dict[str, str]) -> dict[str, list
             for name, row in values.items():
                 kept = {key: value for key, value in row.items() if value not in (None, [], {})}
                 add(
-                    f"{table}.{spell_key(name)}",
+                    f"{table}.{quote_key(name)}",
                     row if table == "providers" else kept,
                     _UNSET if table == "providers" else None,
                 )
@@ -73,6 +73,6 @@ def describe_settings(held: Settings, environ: dict[str, str]) -> dict[str, list
     return tables
 
 
-def _spell(value: Any) -> str:
+def _format(value: Any) -> str:
     """A value as JSON, which is close to the file's notation."""
     return "none" if value is None else msgspec.json.encode(value, enc_hook=str).decode()

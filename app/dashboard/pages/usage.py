@@ -18,12 +18,12 @@ from app.dashboard.ranges import Range, read_range
 from app.dashboard.reading import ask
 from app.dashboard.visitors import Visitor, find_visitor
 from app.errors import InvalidRequest
-from app.gateway.use_limits.in_force import look_at, spell_use
+from app.gateway.use_limits.in_force import format_use, read_use
 
 USUAL = "7d"
-MOST_SHOWN = 500
+MAX_SHOWN = 500
 # Maximum lines of the chart.
-MOST_LINES = 6
+MAX_LINES = 6
 METRICS = {
     "cost": "Cost",
     "requests": "Requests",
@@ -53,7 +53,7 @@ def usage() -> Response:
     before = find_usage([], begin - wanted.seconds, begin - 1, where)
     lines = [by] if by not in ("day", "hour") else []
     course = find_usage([period, *lines], wanted.begin, wanted.end, where)
-    shown = rows[:MOST_SHOWN]
+    shown = rows[:MAX_SHOWN]
     return show(
         "usage.html",
         visitor,
@@ -68,7 +68,9 @@ def usage() -> Response:
         total=_add(rows),
         before=_add(before),
         course=_draw(course, period, by if lines else "", metric, wanted),
-        heat=_draw_week(find_usage(["hour"], max(wanted.begin, wanted.end - 35 * 86_400), wanted.end, where), metric),
+        heat=_week_of_hours(
+            find_usage(["hour"], max(wanted.begin, wanted.end - 35 * 86_400), wanted.end, where), metric
+        ),
         limits=_list_limits(visitor),
         quotas=_list_quotas() if visitor.is_admin else [],
         span=wanted.since or USUAL,
@@ -107,7 +109,7 @@ def _draw(rows: Sequence[Mapping[str, Any]], period: str, by: str, metric: str, 
     for row in rows:
         name = str(row[by]) if by else METRICS[metric]
         totals[name] = totals.get(name, 0) + row[metric]
-    largest = sorted(totals, key=lambda name: -totals[name])[:MOST_LINES]
+    largest = sorted(totals, key=lambda name: -totals[name])[:MAX_LINES]
     names = [*largest, *(["others"] if len(totals) > len(largest) else [])]
     first, last = int(wanted.begin) // seconds * seconds, int(wanted.end) // seconds * seconds
     times = list(range(first, last + 1, seconds))
@@ -120,15 +122,15 @@ def _draw(rows: Sequence[Mapping[str, Any]], period: str, by: str, metric: str, 
     return {"names": names, "points": [{"at": at, "values": [values[at][name] for name in names]} for at in times]}
 
 
-def _draw_week(rows: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, Any]]:
+def _week_of_hours(rows: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, Any]]:
     """The hours of the week, each with the sum of a metric and its intensity relative to the others, from 0 to 4."""
     sums = [[0] * 24 for _ in _WEEK]
     for row in rows:
         moment = datetime.datetime.fromtimestamp(row["hour"], datetime.UTC)
         sums[moment.weekday()][moment.hour] += row[metric]
-    most = max(max(hours) for hours in sums) or 1
+    maximum = max(max(hours) for hours in sums) or 1
     return [
-        {"day": day, "hours": [{"value": value, "heat": -(-value * 4 // most)} for value in hours]}
+        {"day": day, "hours": [{"value": value, "heat": -(-value * 4 // maximum)} for value in hours]}
         for day, hours in zip(_WEEK, sums, strict=True)
     ]
 
@@ -137,9 +139,9 @@ def _list_limits(visitor: Visitor) -> list[dict[str, Any]]:
     """The limits in force that a visitor may see, the most used first, with the use of each."""
     tenant = visitor.own.get("tenant")
     limited = [each for each in runtime().find_limited() if tenant is None or each.tenant == tenant]
-    uses = look_at(limited, runtime().limiter.counts)
+    uses = read_use(limited, runtime().limiter.counts)
     return [
-        {"owner": use.owner, "name": use.name, "limit": use.limit.replace("_", " "), "said": spell_use(use)}
+        {"owner": use.owner, "name": use.name, "limit": use.limit.replace("_", " "), "said": format_use(use)}
         | {"share": min(1.0, use.share), "resets": use.resets}
         for use in sorted(uses, key=lambda use: -use.share)
     ]

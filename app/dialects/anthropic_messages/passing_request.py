@@ -27,7 +27,7 @@ BILLING_PREFIX = "x-anthropic-billing-header"
 
 # The mark for the prompt cache, and how many of them the vendor accepts.
 MARK = b'"cache_control"'
-MOST_MARKS = 4
+MAX_MARKS = 4
 
 _SEALED = b'"' + PREFIX.encode()
 _CALL_ID = re.compile(r"[a-zA-Z0-9_-]++")
@@ -147,7 +147,7 @@ def pass_request(body: bytes, capabilities: Capabilities) -> bytes | None:
     fields = read_body(body) if outline is None or capabilities.refused_fields or capabilities.extra_body else {}
     if outline is not None and find_obstacle(outline, capabilities) is not None:
         return None
-    if body.count(MARK) > MOST_MARKS or any(name in fields for name in capabilities.refused_fields):
+    if body.count(MARK) > MAX_MARKS or any(name in fields for name in capabilities.refused_fields):
         return None
     return pass_fields(body, fields or None, capabilities)  # the upstream judges a body of an unexpected shape
 

@@ -38,7 +38,7 @@ _ELSEWHERE = {
     "": (b"",),
 }
 
-_MOST_HELD = 4096
+_MAX_HELD = 4096
 
 _event_decoder = msgspec.json.Decoder(dict[str, Any])
 
@@ -136,12 +136,12 @@ class StreamPassthrough:
         if self._decoder is not None:
             return self._take(self._decoder.feed(part))
         if b"\r" in part:
-            return self._frame_anew(self._unfinished.drain() + part)
+            return self._restart_decoder(self._unfinished.drain() + part)
         whole = self._unfinished.take(part)
         if not whole:
             return b""
         if whole.startswith(b"data:") or (self._state is _State.EXPECTING and b"\n\ndata:" in whole):
-            return self._frame_anew(whole + self._unfinished.drain())
+            return self._restart_decoder(whole + self._unfinished.drain())
         out = self._pass(whole)
         if not self._runs.tired:
             event = last_event(whole)
@@ -184,7 +184,7 @@ class StreamPassthrough:
         self.finished, self._state = True, _State.ENDED
         return encode_event(b'{"type":"message_stop"}', "message_stop") if self._rewriter is None else b""
 
-    def _frame_anew(self, part: bytes) -> bytes:
+    def _restart_decoder(self, part: bytes) -> bytes:
         self._decoder = SseDecoder(self._context.max_event)
         return self._take(self._decoder.feed(part))
 
@@ -229,7 +229,7 @@ class StreamPassthrough:
                     self._state = _State.RUNNING
                     return events
         # Comments are passed on; anything else before the first event is useless to clients.
-        self._held = events if len(events) <= _MOST_HELD else b""
+        self._held = events if len(events) <= _MAX_HELD else b""
         return b""
 
     def _look(self, events: bytes) -> bytes:

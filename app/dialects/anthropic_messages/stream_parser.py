@@ -164,7 +164,7 @@ class StreamParser:
                     self._take(chunk, payload, events)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidRequest) as error:
                 self.steady = False
-                self._excuse(payload, error, events)
+                self._handle_unreadable(payload, error, events)
         return events
 
     @property
@@ -203,7 +203,7 @@ class StreamParser:
             case _:
                 pass  # an event type from the future
 
-    def _excuse(self, payload: bytes, error: Exception, events: list[Event]) -> None:
+    def _handle_unreadable(self, payload: bytes, error: Exception, events: list[Event]) -> None:
         """Handles an unreadable payload: skips an event of an unknown type, recovers a text that ends in the middle of
         a surrogate pair, and fails otherwise."""
         if payload.strip() == b"[DONE]" or (isinstance(error, msgspec.ValidationError) and _is_unknown(payload)):
@@ -343,9 +343,9 @@ class StreamParser:
                     self._say(block, literal(arguments if arguments.startswith("{") else "{}"), events)
                 events.append(BlockClosed(block.index))
             case _:
-                self._shut_whole(block, events)
+                self._close_collected(block, events)
 
-    def _shut_whole(self, block: _WireBlock, events: list[Event]) -> None:
+    def _close_collected(self, block: _WireBlock, events: list[Event]) -> None:
         """Announces and closes a block that had to be collected."""
         if block.texts and (arguments := text_of(join(block.texts))):
             block.fields["input"] = msgspec.Raw(arguments.encode("utf-8", "replace"))

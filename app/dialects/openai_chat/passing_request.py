@@ -100,7 +100,7 @@ def _unless(capability: str) -> Check:
     return lambda value, fields, can: not getattr(can, capability)
 
 
-def _unless_calm(capability: str, most: str | None = None) -> Check:
+def _unless_thinking(capability: str, maximum: str | None = None) -> Check:
     """A check for settings that a model accepts only while it does not think."""
 
     def check(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
@@ -108,14 +108,14 @@ def _unless_calm(capability: str, most: str | None = None) -> Check:
             return True
         if can.reasoning_excludes_sampling and _thinks(fields, can):
             return True
-        return most is not None and is_above(value, getattr(can, most))
+        return maximum is not None and is_above(value, getattr(can, maximum))
 
     return check
 
 
 def _check_top_p(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
     both = not can.top_p_with_temperature and set_raw(fields, "temperature") is not None
-    return both or _unless_calm("top_p")(value, fields, can)
+    return both or _unless_thinking("top_p")(value, fields, can)
 
 
 def _check_stop(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
@@ -213,15 +213,15 @@ def _of_others(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
 
 
 CHECKS: dict[str, Check] = {
-    "temperature": _unless_calm("temperature", "temperature_max"),
+    "temperature": _unless_thinking("temperature", "temperature_max"),
     "top_p": _check_top_p,
     "top_k": _unless("top_k"),
     "frequency_penalty": _unless("penalties"),
     "presence_penalty": _unless("penalties"),
     "seed": _unless("seed"),
     "logit_bias": _unless("logit_bias"),
-    "logprobs": _unless_calm("logprobs"),
-    "top_logprobs": _unless_calm("logprobs"),
+    "logprobs": _unless_thinking("logprobs"),
+    "top_logprobs": _unless_thinking("logprobs"),
     "n": _check_choices,
     "stop": _check_stop,
     "max_tokens": _check_limit("max_tokens"),

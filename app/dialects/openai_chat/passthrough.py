@@ -32,17 +32,17 @@ from app.dialects.openai_chat.replies.shapes import (
     read_reasoning_content,
     read_text,
 )
-from app.dialects.openai_chat.replies.tool_calls import CallBinder, are_clean, opens_empty, says_arguments
+from app.dialects.openai_chat.replies.tool_calls import CallBinder, are_clean, has_arguments, opens_empty
 from app.dialects.openai_chat.usage import read_usage
 from app.dialects.openai_chat.vocabulary import (
     CallFragment,
     WireChoice,
     WireChunk,
     WireUsage,
+    adds_content,
     calls_of,
     errors_in,
     read_finish,
-    says_more,
 )
 from app.dialects.runs import Frame, RunReader, last_event
 from app.errors import Failure, UpstreamCut, UpstreamMalformed, UpstreamRefused
@@ -171,7 +171,7 @@ class StreamPassthrough:
         # One read often contains many words and the end: only what follows the last word is examined.
         end = events.find(b"\n\n", events.rfind(self._calm)) + 2
         calm = events if end == len(events) else events[:end]
-        if not self._is_calm(calm):
+        if not self._only_adds_text(calm):
             return head + self._look(events)
         return head + events if calm is events else b"".join((head, calm, self._look(events[end:])))
 
@@ -189,7 +189,7 @@ class StreamPassthrough:
             self._model = found[0], new
             self._calm = _LOOSE if _LOOSE in events else _TIGHT
 
-    def _is_calm(self, events: bytes) -> bool:
+    def _only_adds_text(self, events: bytes) -> bool:
         """Whether all these events only add text: each contains its text and its null finish reason, and nothing more.
 
         Counting a few words costs a fraction of decoding; anything less simple is checked event by event.
@@ -273,7 +273,7 @@ class StreamPassthrough:
             return b""
         if self._context.several:
             return self._pass_choices(event, payload, chunk)
-        goes_on = says_more(chunk.choices[0])
+        goes_on = adds_content(chunk.choices[0])
         kept = self._let_go() if self._ending and self._whole and not _adds_arguments(chunk.choices[0]) else b""
         if (self._ending and goes_on) or not self._is_clean(chunk.choices):
             held, self._ending = self._ending, None
@@ -325,7 +325,7 @@ class StreamPassthrough:
 
     def _has_silent_calls(self, fragments: Sequence[CallFragment] = ()) -> bool:
         """Whether a call has no arguments after these fragments: clients parse them at the end."""
-        speaking = {fragment.index for fragment in fragments if says_arguments(fragment)}
+        speaking = {fragment.index for fragment in fragments if has_arguments(fragment)}
         silent: set[object] = {
             call.position for call in self._calls.calls if not (call.pieces or call.custom or call.empty)
         }
@@ -465,7 +465,7 @@ def _text_of(event: bytes) -> bytes | None:
 def _adds_arguments(choice: WireChoice) -> bool:
     """Whether a choice continues a call rather than starting one."""
     fragments = calls_of(choice.delta) if choice.delta is not None else []
-    return any(not fragment.id and says_arguments(fragment) for fragment in fragments)
+    return any(not fragment.id and has_arguments(fragment) for fragment in fragments)
 
 
 def _split(events: bytes) -> list[bytes]:

@@ -53,13 +53,13 @@ def call_proof(extra_content: bytes) -> Proof:
     return Proof(NAME, CALL_PROOF, (extra_content,))
 
 
-def is_of_call(proof: Proof) -> bool:
+def belongs_to_call(proof: Proof) -> bool:
     return proof.dialect == NAME and proof.kind == CALL_PROOF
 
 
 def write_call_proof(proof: Proof | None) -> dict[str, Any]:
     """The field of a call that holds its proof; empty if it has no such proof."""
-    return {"extra_content": msgspec.Raw(proof.originals[0])} if proof is not None and is_of_call(proof) else {}
+    return {"extra_content": msgspec.Raw(proof.originals[0])} if proof is not None and belongs_to_call(proof) else {}
 
 
 def text_of_entries(entries: Iterable[msgspec.Raw]) -> str:

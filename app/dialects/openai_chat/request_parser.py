@@ -34,7 +34,7 @@ from app.dialects.openai_chat.messages.messages import MessageReader
 from app.dialects.openai_chat.messages.tools import read_tool_choice, read_tools
 from app.dialects.openai_chat.vocabulary import (
     EXTENSION_LOSSES,
-    MOST_CHOICES,
+    MAX_CHOICES,
     NAME,
     UNKNOWN_FIELD,
     PlainRequest,
@@ -369,8 +369,8 @@ def _read_n(taker: _Taker) -> int:
         n = _integer.decode(raw)
     except msgspec.DecodeError:
         n = 0
-    if not 1 <= n <= MOST_CHOICES:
-        raise InvalidRequest(f"n must be a positive integer up to {MOST_CHOICES}", param="n")
+    if not 1 <= n <= MAX_CHOICES:
+        raise InvalidRequest(f"n must be a positive integer up to {MAX_CHOICES}", param="n")
     return n
 
 

@@ -54,7 +54,7 @@ def _write_message(response: Response, context: RenderContext) -> dict[str, Any]
     texts = [block for block in response.blocks if isinstance(block, Text)]
     calls = [block for block in response.blocks if isinstance(block, ToolCall)]
     thoughts = find_thoughts(response.blocks)
-    content, refusal = "".join(_spell_texts(texts)), _write_refusal(response)
+    content, refusal = "".join(_join_texts(texts)), _write_refusal(response)
     message: dict[str, Any] = {
         "role": "assistant",
         "content": content if content or not (calls or refusal) else None,
@@ -64,7 +64,7 @@ def _write_message(response: Response, context: RenderContext) -> dict[str, Any]
     if thought := _join_thoughts(response.blocks):
         message["reasoning_content"] = thought
     proven = [(thought.place, proof) for thought in thoughts if (proof := thought.block.proof) is not None]
-    proofs = [(place, proof) for place, proof in proven if not reasoning.is_of_call(proof)]
+    proofs = [(place, proof) for place, proof in proven if not reasoning.belongs_to_call(proof)]
     for nth, (place, proof) in enumerate(proofs):
         for name, entries in reasoning.write_proof(proof, nth, place).items():
             message.setdefault(name, []).extend(entries)
@@ -79,21 +79,21 @@ def _write_message(response: Response, context: RenderContext) -> dict[str, Any]
     return message
 
 
-def _spell_texts(texts: Sequence[Text]) -> list[str]:
+def _join_texts(texts: Sequence[Text]) -> list[str]:
     """The visible texts, with a paragraph break between a commentary and the answer."""
-    spelled: list[str] = []
+    joined: list[str] = []
     for before, text in zip((None, *texts), texts, strict=False):
         breaks = before is not None and before.phase is not None and text.phase != before.phase
-        spelled.append(PARAGRAPH + text.text if breaks else text.text)
-    return spelled
+        joined.append(PARAGRAPH + text.text if breaks else text.text)
+    return joined
 
 
 def _place_citations(texts: Sequence[Text]) -> list[dict[str, Any]]:
     """The annotations of all texts, with positions in the whole text."""
     annotations: list[dict[str, Any]] = []
     end = 0
-    for text, spelled in zip(texts, _spell_texts(texts), strict=True):
-        end += len(spelled)
+    for text, joined in zip(texts, _join_texts(texts), strict=True):
+        end += len(joined)
         placed = [write_citation(citation, end - len(text.text), end) for citation in text.citations]
         annotations += [annotation for annotation in placed if annotation is not None]
     return annotations

@@ -50,10 +50,10 @@ from app.dialects.openai_chat.vocabulary import (
     WireChunk,
     WireDelta,
     WireUsage,
+    adds_content,
     calls_of,
     errors_in,
     read_finish,
-    says_more,
 )
 from app.errors import Failure, UpstreamCut, UpstreamMalformed
 
@@ -75,7 +75,7 @@ _REASONING_SHAPES: dict[str, Shape | None] = {
 _QUOTE = ord('"')
 # Offset between the call indices of one choice and the next.
 _CALLS_OF_A_CHOICE = 1000
-_MOST_MISSES = 16  # chunks that may differ from the one before, beyond those that match
+_MAX_MISSES = 16  # chunks that may differ from the one before, beyond those that match
 
 _HEADS: dict[type[Text | Reasoning | Refusal], Text | Reasoning | Refusal] = {
     Text: Text(""),
@@ -161,7 +161,7 @@ class StreamParser:
         if self._state in (_State.WAITING, _State.OPEN):
             began = self._state is _State.OPEN
             self._fail(UpstreamCut("the upstream's reply ended before it was complete", began=began).failure, events)
-        self._tell_usage(events)
+        self._report_usage(events)
         return events
 
     def _read_payload(self, payload: bytes, events: list[Event]) -> None:
@@ -180,7 +180,7 @@ class StreamParser:
     def _give_up_shapes(self, missed: int, tried: int) -> None:
         """Stops predicting shapes in a stream whose chunks seldom look like the one before."""
         self._misses = max(0, self._misses + 2 * missed - tried)
-        if self._misses > _MOST_MISSES:
+        if self._misses > _MAX_MISSES:
             self._shape, self._guessing = None, False
 
     def _read_oddity(self, payload: bytes, events: list[Event]) -> None:
@@ -229,7 +229,7 @@ class StreamParser:
         """Judges whether a finish reason names the end: servers that send one in each chunk do so next to content, and
         before anything was said. Even after a bare one, more may come (BerriAI/litellm#27139)."""
         said = self._next > 0 or bool(self._binder.calls)
-        self.ending = said and not self._unfinished and not any(says_more(choice) for choice in choices)
+        self.ending = said and not self._unfinished and not any(adds_content(choice) for choice in choices)
         if self.ending:
             self._shape = None
 
@@ -463,9 +463,9 @@ class StreamParser:
             self._finish([*self._reasons.values()] or [""], events)
         elif self._state is _State.WAITING:
             self._fail(no_answer(self._came).failure, events)
-        self._tell_usage(events)
+        self._report_usage(events)
 
-    def _tell_usage(self, events: list[Event]) -> None:
+    def _report_usage(self, events: list[Event]) -> None:
         """Reports the last counts, once nothing can follow: servers send them in every chunk, with the finish, or after
         it."""
         if self._usage is not None and self._state is _State.FINISHED:

@@ -50,7 +50,7 @@ class _State(Enum):
     ENDED = "nothing may follow"
 
 
-class _Pen:
+class _BlockFrame:
     """The frame around each delta of one open block, and what its end needs."""
 
     __slots__ = ("call", "citations", "frame", "place", "prefix", "proof", "said", "suffix")
@@ -75,13 +75,13 @@ class StreamRenderer:
         self._context = context
         self._legacy = is_legacy(context)
         self._state = _State.WAITING
-        self._pens: dict[int, _Pen] = {}
+        self._pens: dict[int, _BlockFrame] = {}
         self._calls = 0
         self._proofs = 0
         self._said = False
         self._refused = False
         self._phase: str | None = None  # of the last text
-        self._texts: list[_Pen] = []  # of all texts, because citations have positions in the whole
+        self._texts: list[_BlockFrame] = []  # of all texts, because citations have positions in the whole
         self._usage: Usage | None = None
 
     def resume(self, head: Mapping[str, Any]) -> None:
@@ -95,10 +95,10 @@ class StreamRenderer:
         pens = self._pens
         for event in events:
             if type(event) is BlockDelta:
-                pen = pens[event.index]
-                if pen.prefix:
-                    pen.said.append(event.text)
-                    out += (pen.prefix, event.text, pen.suffix)
+                frame = pens[event.index]
+                if frame.prefix:
+                    frame.said.append(event.text)
+                    out += (frame.prefix, event.text, frame.suffix)
             elif self._state is _State.WAITING or self._state is _State.OPEN:
                 self._render(event, out)
             elif self._state is _State.FINISHED and isinstance(event, UsageSeen):
@@ -107,13 +107,13 @@ class StreamRenderer:
         return b"".join(out)
 
     def feed_run(self, run: Run) -> bytes:
-        pen = self._pens[run.index]
-        if not pen.prefix:
+        frame = self._pens[run.index]
+        if not frame.prefix:
             return b""
-        pen.said.append(run.whole)
-        if pen.frame is None:
-            pen.frame = Frame(pen.prefix + b'"', b'"' + pen.suffix)
-        return pen.frame.write(run.texts)
+        frame.said.append(run.whole)
+        if frame.frame is None:
+            frame.frame = Frame(frame.prefix + b'"', b'"' + frame.suffix)
+        return frame.frame.write(run.texts)
 
     def close(self) -> bytes:
         """Usage and [DONE], if they were held for counts that never came."""
@@ -162,64 +162,64 @@ class StreamRenderer:
         """Announces a block and prepares the frame for its deltas. Blocks without a form in this dialect are left
         out."""
         block = event.block
-        pen = _Pen(b"", b"")
+        frame = _BlockFrame(b"", b"")
         match block:
             case Text():
-                pen = self._pen(b'{"content":', b"}")
+                frame = self._block_frame(b'{"content":', b"}")
                 if self._phase is not None and block.phase != self._phase:
-                    self._say(pen, PARAGRAPH, out)
+                    self._say(frame, PARAGRAPH, out)
                 self._phase = block.phase
                 self._said = True
-                self._say(pen, block.text, out)
-                pen.citations += block.citations
-                self._texts.append(pen)
+                self._say(frame, block.text, out)
+                frame.citations += block.citations
+                self._texts.append(frame)
             case Reasoning():
-                pen = self._pen(b'{"reasoning_content":', b"}")
-                pen.proof = block.proof
-                pen.place = place_of_next(said=self._said, calls=self._calls)
-                self._say(pen, block.text, out)
+                frame = self._block_frame(b'{"reasoning_content":', b"}")
+                frame.proof = block.proof
+                frame.place = place_of_next(said=self._said, calls=self._calls)
+                self._say(frame, block.text, out)
             case Refusal():
                 self._refused = self._said = True
-                pen = self._pen(b'{"refusal":', b"}")
-                self._say(pen, block.text, out)
+                frame = self._block_frame(b'{"refusal":', b"}")
+                self._say(frame, block.text, out)
             case ServerTool():
-                pen = self._open_step(block, out)
+                frame = self._open_step(block, out)
             case ToolCall():
-                pen = self._open_call(block, out)
-                self._say(pen, block.arguments, out)
-        self._pens[event.index] = pen
+                frame = self._open_call(block, out)
+                self._say(frame, block.arguments, out)
+        self._pens[event.index] = frame
 
-    def _open_call(self, block: ToolCall, out: list[bytes]) -> _Pen:
+    def _open_call(self, block: ToolCall, out: list[bytes]) -> _BlockFrame:
         index = self._calls
         self._calls += 1
         if self._legacy:
             if index > 0:
-                return _Pen(b"", b"")  # the legacy form holds one call
+                return _BlockFrame(b"", b"")  # the legacy form holds one call
             out.append(self._chunk({"function_call": {"name": block.name, "arguments": ""}}))
-            pen = self._pen(b'{"function_call":{"arguments":', b"}}")
+            frame = self._block_frame(b'{"function_call":{"arguments":', b"}}")
         elif block.kind == "custom":
             custom = {"name": block.name, "input": ""}
             out.append(
                 self._chunk({"tool_calls": [{"index": index, "id": block.id, "type": "custom", "custom": custom}]})
             )
-            return self._pen(b'{"tool_calls":[{"index":%d,"custom":{"input":' % index, b"}}]}")
+            return self._block_frame(b'{"tool_calls":[{"index":%d,"custom":{"input":' % index, b"}}]}")
         else:
             function = {"name": block.name, "arguments": ""}
             start = {"index": index, "id": block.id, "type": "function", "function": function}
             out.append(self._chunk({"tool_calls": [start | reasoning.write_call_proof(block.proof)]}))
-            pen = self._pen(b'{"tool_calls":[{"index":%d,"function":{"arguments":' % index, b"}}]}")
-        pen.call = True
-        pen.proof = block.proof
-        return pen
+            frame = self._block_frame(b'{"tool_calls":[{"index":%d,"function":{"arguments":' % index, b"}}]}")
+        frame.call = True
+        frame.proof = block.proof
+        return frame
 
     def _close(self, event: BlockClosed, out: list[bytes]) -> None:
-        pen = self._pens.pop(event.index)
-        proof = event.proof or pen.proof
-        if pen.call:
-            if not pen.said:
-                out += (pen.prefix, b'"{}"', pen.suffix)
-        elif proof is not None and not reasoning.is_of_call(proof):
-            out.append(self._chunk(reasoning.write_proof(proof, self._proofs, pen.place)))
+        frame = self._pens.pop(event.index)
+        proof = event.proof or frame.proof
+        if frame.call:
+            if not frame.said:
+                out += (frame.prefix, b'"{}"', frame.suffix)
+        elif proof is not None and not reasoning.belongs_to_call(proof):
+            out.append(self._chunk(reasoning.write_proof(proof, self._proofs, frame.place)))
             self._proofs += 1
 
     def _finish(self, event: Finished, out: list[bytes]) -> None:
@@ -244,40 +244,40 @@ class StreamRenderer:
         out.append(DONE)
         self._state = _State.ENDED
 
-    def _say(self, pen: _Pen, text: str, out: list[bytes]) -> None:
+    def _say(self, frame: _BlockFrame, text: str, out: list[bytes]) -> None:
         """Writes the text of a block that comes whole when it is opened."""
-        if text and pen.prefix:
-            pen.said.append(literal(text))
-            out += (pen.prefix, pen.said[-1], pen.suffix)
+        if text and frame.prefix:
+            frame.said.append(literal(text))
+            out += (frame.prefix, frame.said[-1], frame.suffix)
 
     def _place_citations(self) -> list[dict[str, Any]]:
         """The annotations of all texts. Text lengths are computed only if there are any."""
-        if not any(pen.citations for pen in self._texts):
+        if not any(frame.citations for frame in self._texts):
             return []
         annotations: list[dict[str, Any]] = []
         start = 0
-        for pen in self._texts:
-            length = len(text_of(join(pen.said)))
-            begin = start + (len(PARAGRAPH) if pen.said[:1] == [_PARAGRAPH] else 0)
+        for frame in self._texts:
+            length = len(text_of(join(frame.said)))
+            begin = start + (len(PARAGRAPH) if frame.said[:1] == [_PARAGRAPH] else 0)
             start += length
-            for citation in pen.citations:
+            for citation in frame.citations:
                 if (annotation := write_citation(citation, begin, start)) is not None:
                     annotations.append(annotation)
         return annotations
 
-    def _open_step(self, block: ServerTool, out: list[bytes]) -> _Pen:
+    def _open_step(self, block: ServerTool, out: list[bytes]) -> _BlockFrame:
         """A step of the upstream's own tools, shown beside the answer together with the thoughts."""
-        pen = self._pen(b'{"reasoning_content":', b"}")
+        frame = self._block_frame(b'{"reasoning_content":', b"}")
         if block.step is not None:
-            self._say(pen, note_of(block), out)
+            self._say(frame, note_of(block), out)
             for image in block.step.images:
                 out.append(self._chunk({"images": [write_image(image)]}))
-        pen.proof = carry((block,))
-        pen.place = place_of_next(said=self._said, calls=self._calls)
-        return pen
+        frame.proof = carry((block,))
+        frame.place = place_of_next(said=self._said, calls=self._calls)
+        return frame
 
-    def _pen(self, before: bytes, after: bytes) -> _Pen:
-        return _Pen(
+    def _block_frame(self, before: bytes, after: bytes) -> _BlockFrame:
+        return _BlockFrame(
             b"data: " + self._head + b',"choices":[{"index":0,"delta":' + before,
             after + b',"finish_reason":null}]}\n\n',
         )

@@ -210,7 +210,7 @@ _Heat = Annotated[int, Meta(ge=0, le=2)] | Annotated[float, Meta(ge=0, le=2)] | 
 _Share = Annotated[int, Meta(ge=0, le=1)] | Annotated[float, Meta(ge=0, le=1)] | None
 _Penalty = Annotated[int, Meta(ge=-2, le=2)] | Annotated[float, Meta(ge=-2, le=2)] | None
 _Limit = Annotated[int, Meta(ge=1)] | None
-MOST_CHOICES = 128
+MAX_CHOICES = 128
 
 
 class PlainRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -235,7 +235,7 @@ class PlainRequest(msgspec.Struct, forbid_unknown_fields=True):
     stop: str | list[str] | None = None
     reasoning_effort: str | None = None
     verbosity: str | None = None
-    n: Annotated[int, Meta(ge=1, le=MOST_CHOICES)] | None = None
+    n: Annotated[int, Meta(ge=1, le=MAX_CHOICES)] | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
     user: str | None = None
@@ -394,7 +394,7 @@ def calls_of(delta: WireDelta) -> list[CallFragment]:
     return fragments
 
 
-def says_more(choice: WireChoice) -> bool:
+def adds_content(choice: WireChoice) -> bool:
     """Whether a choice adds to the answer, apart from its finish reason."""
     delta = choice.delta or choice.message
     said = [choice.text]

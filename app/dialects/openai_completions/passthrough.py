@@ -47,12 +47,12 @@ _head_decoder = msgspec.json.Decoder(dict[str, Any])
 
 def find_lowered(body: bytes, capabilities: Capabilities) -> list[Loss]:
     """The losses from lowering the limit in `pass_request`."""
-    most = capabilities.max_output
-    asked = None if most is None else decode_or_none(msgspec.Raw(body), _limit_decoder)
-    if most is None or asked is None or asked.max_tokens is None or asked.max_tokens <= most:
+    maximum = capabilities.max_output
+    asked = None if maximum is None else decode_or_none(msgspec.Raw(body), _limit_decoder)
+    if maximum is None or asked is None or asked.max_tokens is None or asked.max_tokens <= maximum:
         return []
-    why = f"lowered from {asked.max_tokens} to the {most} tokens that this model can answer"
-    return [Loss("degrading", "max_tokens", why, (asked.max_tokens, most))]
+    why = f"lowered from {asked.max_tokens} to the {maximum} tokens that this model can answer"
+    return [Loss("degrading", "max_tokens", why, (asked.max_tokens, maximum))]
 
 
 class StreamPassthrough:

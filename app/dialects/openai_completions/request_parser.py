@@ -9,7 +9,7 @@ import msgspec
 from app.conversation.blocks import Text
 from app.conversation.request import Extension, Request, Sampling, Turn
 from app.dialects.json_bodies import encode_body, read_body, read_value
-from app.dialects.openai_completions.vocabulary import DEFAULT_MAX_TOKENS, MOST_ANSWERS, NAME, WireRequest
+from app.dialects.openai_completions.vocabulary import DEFAULT_MAX_TOKENS, MAX_ANSWERS, NAME, WireRequest
 from app.errors import InvalidRequest, Unsupported
 
 # Fields that only a server of this dialect supports, and their values without effect.
@@ -57,8 +57,8 @@ def split_request(body: bytes) -> list[bytes]:
     """
     wire = read_request(body)
     prompts, n = read_prompts(wire), wire.n or 1
-    if len(prompts) * n > MOST_ANSWERS:
-        raise Unsupported(f"prompt: one request can have at most {MOST_ANSWERS} answers", param="prompt")
+    if len(prompts) * n > MAX_ANSWERS:
+        raise Unsupported(f"prompt: one request can have at most {MAX_ANSWERS} answers", param="prompt")
     fields = {name: raw for name, raw in read_body(body).items() if name not in ("n", "stream", "stream_options")}
     return [encode_body({**fields, "prompt": prompt}) for prompt in prompts for _ in range(n)]
 

@@ -17,7 +17,7 @@ NAME: Final[Literal["openai_completions"]] = "openai_completions"
 # Tokens that a server generates if the client sets no limit.
 DEFAULT_MAX_TOKENS = 16
 # Maximum answers requested one by one for a single request.
-MOST_ANSWERS = 16
+MAX_ANSWERS = 16
 
 Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
 

@@ -179,13 +179,13 @@ def _has_loose_calls(heads: list[_Head], fields: Fields) -> bool:
     )
 
 
-def _unless_calm(capability: str, most: str | None = None) -> Check:
+def _unless_thinking(capability: str, maximum: str | None = None) -> Check:
     """A check for settings that a model accepts only while it does not think."""
 
     def check(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
         if not getattr(can, capability) and (can.reasoning_off != "none" or _thinks(fields, can)):
             return True
-        return most is not None and is_above(value, getattr(can, most))
+        return maximum is not None and is_above(value, getattr(can, maximum))
 
     return check
 
@@ -254,9 +254,9 @@ def _check_parallel(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bo
 
 
 CHECKS: dict[str, Check] = {
-    "temperature": _unless_calm("temperature", "temperature_max"),
-    "top_p": _unless_calm("top_p"),
-    "top_logprobs": _unless_calm("logprobs"),
+    "temperature": _unless_thinking("temperature", "temperature_max"),
+    "top_p": _unless_thinking("top_p"),
+    "top_logprobs": _unless_thinking("logprobs"),
     "max_output_tokens": _check_limit,
     "reasoning": _check_reasoning,
     "tools": _check_tools,

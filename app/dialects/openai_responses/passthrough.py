@@ -276,7 +276,7 @@ class StreamPassthrough:
         if event.response is not NULL:
             response = self._repair_response(event.type, _with_error(event.response, event.error))
             repaired = _replace(block, event.response, response)
-            return self._tell_items(repaired, response) if event.type in _GOOD_ENDS else repaired
+            return self._complete_items(repaired, response) if event.type in _GOOD_ENDS else repaired
         if event.item is not NULL:
             return _replace(block, event.item, self._repair_item(event, event.item))
         if event.item_id is not None:
@@ -308,7 +308,7 @@ class StreamPassthrough:
         settled = [settle_item(complete_item(item)) for item in listed]
         return settled if any(new is not old for new, old in zip(settled, listed, strict=True)) else None
 
-    def _tell_items(self, block: bytes, response: bytes) -> bytes:
+    def _complete_items(self, block: bytes, response: bytes) -> bytes:
         """The terminal event, preceded by the events that the upstream omitted: clients expect an event per item, and
         the vendor's SDK `response.created`."""
         listed = response_decoder.decode(response).output or []

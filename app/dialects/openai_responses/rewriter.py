@@ -24,7 +24,7 @@ class Rewriter:
         self._renderer = StreamRenderer(context)
         self.usage: Usage | None = None
         if response_id is not None:
-            self._renderer.go_on(response_id, number)
+            self._renderer.resume(response_id, number)
 
     @property
     def finished(self) -> bool:

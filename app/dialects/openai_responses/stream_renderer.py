@@ -59,7 +59,7 @@ class StreamRenderer:
         self._refused = False
         self._state = _State.WAITING
 
-    def go_on(self, response_id: str, number: int) -> None:
+    def resume(self, response_id: str, number: int) -> None:
         """Continues a stream whose response was announced under this id; `number` is the next event's."""
         self._object.id = response_id
         self._output.number = number

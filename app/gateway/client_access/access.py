@@ -19,9 +19,9 @@ from app.settings.network import is_loopback
 KEY_HEADERS = ("x-api-key", "api-key", "x-goog-api-key")
 # Headers that carry the gateway's key, or anything else that an upstream must not see.
 PRIVATE_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", *KEY_HEADERS})
-MOST_KNOWN_HOSTS = 64
+MAX_KNOWN_HOSTS = 64
 SESSION_HEADERS = ("x-claude-code-session-id", "session-id", "session_id", "x-session-id")
-MOST_QUOTED = 100
+MAX_QUOTED = 100
 # Methods that change nothing. Pages may use them, since they cannot read the answers.
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
@@ -85,7 +85,7 @@ class Access:
         """The tenant of a named key. It depends on the name only, so that data survives a change of the key."""
         return self._marks.mark(f"keys.{name}")
 
-    def take_made(self, keys: Mapping[str, ClientKey]) -> None:
+    def set_made_keys(self, keys: Mapping[str, ClientKey]) -> None:
         """Sets the keys made by `dragoman keys`, by hash. Keys in the configuration take precedence."""
         self._made = keys
         self._judge = object()
@@ -118,7 +118,7 @@ class Access:
         own = name in LOOPBACK_NAMES or name in self._hosts or host.lower() in self._hosts
         if not own and not self._hosts and not self._on_loopback:
             own = _is_address(name)
-        if own and len(self._known_hosts) < MOST_KNOWN_HOSTS:
+        if own and len(self._known_hosts) < MAX_KNOWN_HOSTS:
             self._known_hosts.add(host)
         if not own and (self._hosts or self._names_matter or (keyless and "." in name)):
             raise Forbidden(f"host {host!r} is not served here; if it should be, add it to server.allowed_hosts")
@@ -135,7 +135,7 @@ class Access:
         own = origin is None or origin.partition("://")[2] == headers.get("HTTP_HOST")
         if not own or site not in (None, "same-origin", "none"):
             raise Forbidden(
-                f"another site's page sent this ({(origin or site or '')[:MOST_QUOTED]!r}); "
+                f"another site's page sent this ({(origin or site or '')[:MAX_QUOTED]!r}); "
                 "add its origin to server.cors_origins if it may"
             )
 

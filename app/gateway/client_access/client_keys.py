@@ -15,9 +15,9 @@ from app.routing.router import Upstream
 from app.settings import KeySettings
 
 # Maximum characters of a client's name for a model quoted in an error.
-MOST_QUOTED = 100
+MAX_QUOTED = 100
 # Maximum patterns listed in an error.
-MOST_NAMED = 10
+MAX_NAMED = 10
 
 Role = Literal["client", "admin"]
 
@@ -59,12 +59,12 @@ class ClientKey(msgspec.Struct, frozen=True, kw_only=True):
         and Forbidden if it may not use the providers."""
         own = [upstream for upstream in upstreams if self.may_name(asked, upstream.label)]
         if not own:
-            said = f"the client key {self.name!r} may not use the model {asked[:MOST_QUOTED]!r}; its models are "
+            said = f"the client key {self.name!r} may not use the model {asked[:MAX_QUOTED]!r}; its models are "
             raise NotFound(said + _list(self.models), param="model", code="model_not_found")
         allowed = [upstream for upstream in own if self.may_use(upstream.provider.name)]
         if not allowed:
             said = (
-                f"the client key {self.name!r} may not use the provider of {asked[:MOST_QUOTED]!r}; its providers are "
+                f"the client key {self.name!r} may not use the provider of {asked[:MAX_QUOTED]!r}; its providers are "
             )
             raise Forbidden(said + _list(self.providers), param="model")
         return allowed
@@ -97,5 +97,5 @@ def read_key(name: str, tenant: str, settings: KeySettings) -> ClientKey:
 
 
 def _list(patterns: Sequence[str]) -> str:
-    more = f" and {len(patterns) - MOST_NAMED} more" if len(patterns) > MOST_NAMED else ""
-    return ", ".join(patterns[:MOST_NAMED]) + more
+    more = f" and {len(patterns) - MAX_NAMED} more" if len(patterns) > MAX_NAMED else ""
+    return ", ".join(patterns[:MAX_NAMED]) + more

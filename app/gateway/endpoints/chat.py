@@ -38,7 +38,7 @@ class ChatPeek(Peek):
 PEEK_CHAT = peek_body(ChatPeek)
 
 # Maximum answers that are requested one by one for a single request.
-MOST_ANSWERS = 8
+MAX_ANSWERS = 8
 
 
 class _Parts(Protocol):
@@ -62,7 +62,7 @@ def answer_chat(parts: _Parts, client_request: ClientRequest, record: Record) ->
 
 
 def _must_fan_out(gateway: Gateway, client_request: ClientRequest, n: object) -> bool:
-    if not isinstance(n, int) or not 1 < n <= MOST_ANSWERS:
+    if not isinstance(n, int) or not 1 < n <= MAX_ANSWERS:
         return False
     upstreams = gateway.resolve(client_request)
     return not all(upstream.capabilities.n for upstream in upstreams)

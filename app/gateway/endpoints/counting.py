@@ -9,7 +9,7 @@ import msgspec
 from app.conversation.tokens.estimate import estimate_tokens
 from app.errors import DragomanError
 from app.gateway.choice import open_attempt
-from app.gateway.failures.policy import ABSENT_STATUSES, forgo
+from app.gateway.failures.policy import ABSENT_STATUSES, without_operation
 from app.gateway.gateway import Gateway
 from app.gateway.messages import ClientRequest
 from app.gateway.record import Record
@@ -60,7 +60,7 @@ def _ask_upstream(gateway: Gateway, client_request: ClientRequest, upstream: Ups
                 return None
             if exchange.status in ABSENT_STATUSES:
                 gateway.facts.report(
-                    upstream.label, client_request.tenant, "count_tokens", forgo("count_tokens").change
+                    upstream.label, client_request.tenant, "count_tokens", without_operation("count_tokens").change
                 )
             if exchange.status != 200:
                 return None

@@ -103,7 +103,7 @@ class Listing:
 def _resolve(name: str, upstream: Upstream) -> Listed:
     """The entry of the model that a name is routed to, under that name."""
     provider, model = upstream.provider, upstream.model
-    known = next((each for each in provider.models() if model in (each.id, provider.spell(each.id))), None)
+    known = next((each for each in provider.models() if model in (each.id, provider.public_name(each.id))), None)
     window, limit = (known.context_window, known.max_output) if known is not None else (None, None)
     if provider.has_catalogue:
         window, limit = upstream.capabilities.context_window or window, upstream.capabilities.max_output or limit
@@ -117,7 +117,7 @@ def _offered(provider: Provider, key: ClientKey, before: str) -> Iterator[Listed
     if not key.may_use(provider.name):
         return
     for model in provider.models():
-        spelled = provider.spell(model.id)
+        spelled = provider.public_name(model.id)
         name = before + (spelled if before else model.id)
         if key.may_name(name, f"{provider.name}/{spelled}"):
             yield _list(provider, model, name)

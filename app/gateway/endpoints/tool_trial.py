@@ -19,9 +19,9 @@ TOOL: dict[str, Any] = {
     "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
 }
 # Room for a model that thinks before it calls.
-MOST_TOKENS = 1024
+MAX_TOKENS = 1024
 # Maximum seconds, events and characters of a stream that is read as an answer.
-LONGEST, MOST_EVENTS, MOST_TEXT = 90.0, 5000, 2000
+LONGEST, MAX_EVENTS, MAX_TEXT = 90.0, 5000, 2000
 
 
 class Answer(Struct):
@@ -43,7 +43,7 @@ def make_request(model: str) -> dict[str, Any]:
     """The body of a streamed request, in the dialect of Anthropic Messages."""
     return {
         "model": model,
-        "max_tokens": MOST_TOKENS,
+        "max_tokens": MAX_TOKENS,
         "stream": True,
         "tools": [TOOL],
         "messages": [{"role": "user", "content": PROMPT}],
@@ -59,7 +59,7 @@ def read_answer(parts: Iterator[bytes], begun: float, answer: Answer, *, until_s
         now = time.monotonic() - begun
         answer.first_event = now if answer.first_event is None else answer.first_event
         ended = _note(answer, _decode(event.data), until_speaks=until_speaks)
-        if ended or answer.problem or number > MOST_EVENTS or now > longest:
+        if ended or answer.problem or number > MAX_EVENTS or now > longest:
             break
     if ended and not until_speaks:
         for _ in parts:  # so that its record is complete
@@ -78,9 +78,9 @@ def _note(answer: Answer, event: object, *, until_speaks: bool) -> bool:
         case {"type": "content_block_start", "content_block": {"type": "tool_use"}}:
             answer.called = True
         case {"type": "content_block_delta", "delta": {"type": "input_json_delta", "partial_json": str(piece)}}:
-            answer.arguments = (answer.arguments + piece)[:MOST_TEXT]
+            answer.arguments = (answer.arguments + piece)[:MAX_TEXT]
         case {"type": "content_block_delta", "delta": {"type": "text_delta", "text": str(piece)}}:
-            answer.text = (answer.text + piece)[:MOST_TEXT]
+            answer.text = (answer.text + piece)[:MAX_TEXT]
         case {"type": "error", "error": {"message": str(message)}}:
             answer.problem = message
         case {"type": "message_stop"}:

@@ -311,28 +311,28 @@ def find_repair(failure: Failure, message: str, capabilities: Capabilities, sent
     fields = _fields_of(sent)
     if fields is None:
         return None
-    if _says_any(lower, _EMPTY):
+    if _contains_any(lower, _EMPTY):
         return _needed(_repair_of_empty(sent), capabilities)
     repair = _repair_by_fields(lower, sent, fields)
     if repair is not None:
         return _needed(repair, capabilities)
-    suspected = _suspect(failure, text, capabilities, sent, fields)
+    suspected = _likely_repairs(failure, text, capabilities, sent, fields)
     return next((needed for each in suspected if (needed := _needed(each, capabilities)) is not None), None)
 
 
 def _repair_by_words(failure: Failure, text: str, capabilities: Capabilities) -> Repair | None:
     """The repair that the words of a complaint call for, regardless of what was sent."""
-    if _says_any(f"{failure.code or ''} {text}", _PROOFS):
+    if _contains_any(f"{failure.code or ''} {text}", _PROOFS):
         # If a turn without reasoning is refused, the reasoning is kept as text.
         kept = {} if capabilities.reasoning_required else {"reasoning_replay": "none"}
         return Repair("proofs", Change({"proofs": (), **kept}), learned=False)
     if "beta" in text and (names := _BETA_NAME.findall(text)):
         return Repair("beta", Change(refused=tuple(BETA + name for name in names)))
     for rows, name, values in _DEMANDS:
-        if _says_any(text, rows):
+        if _contains_any(text, rows):
             return Repair(name, Change(values))
-    if (most := _LONG_DESCRIPTION.search(text)) is not None:
-        return Repair("description", Change({"description_limit": int(most[1])}))
+    if (maximum := _LONG_DESCRIPTION.search(text)) is not None:
+        return Repair("description", Change({"description_limit": int(maximum[1])}))
     if "property keys should match" in text:
         return Repair("properties", Change({"plain_properties": True}))
     return None
@@ -340,7 +340,7 @@ def _repair_by_words(failure: Failure, text: str, capabilities: Capabilities) ->
 
 def _repair_by_fields(text: str, sent: bytes, fields: dict[str, msgspec.Raw]) -> Repair | None:
     """The repair that the words call for in view of what was sent."""
-    if _says_any(text, _NO_USER) and _lacks_user(fields):
+    if _contains_any(text, _NO_USER) and _lacks_user(fields):
         return Repair("user", Change({"user_required": True}))
     if "container" in fields and "container" in text and _GONE.search(text):
         return Repair("container", Change(refused=("container",)), learned=False)
@@ -360,7 +360,7 @@ def _repair_by_fields(text: str, sent: bytes, fields: dict[str, msgspec.Raw]) ->
     return None if limit is None else Repair("max_output", Change({"max_output": limit}))
 
 
-def _suspect(
+def _likely_repairs(
     failure: Failure, text: str, capabilities: Capabilities, sent: bytes, fields: dict[str, msgspec.Raw]
 ) -> Iterator[Repair | None]:
     """Possible repairs, the likeliest first: schemas, tools, then each field that a complaint seems to name."""
@@ -408,8 +408,8 @@ def _lacks_user(fields: dict[str, msgspec.Raw]) -> bool:
 def _repair_of_tools(failure: Failure, text: str, fields: dict[str, msgspec.Raw]) -> Repair | None:
     """Fewer tools, function tools only, or schemas reduced to the keywords that every vendor accepts."""
     if (found := _TOO_MANY.search(text)) is not None:
-        most = next(int(number) for number in found.groups() if number)
-        return Repair("tools", Change({"tools_limit": most})) if 0 < most < _count_of(fields["tools"]) else None
+        maximum = next(int(number) for number in found.groups() if number)
+        return Repair("tools", Change({"tools_limit": maximum})) if 0 < maximum < _count_of(fields["tools"]) else None
     if _FUNCTIONS_ONLY.search(f"{failure.param or ''} {text}"):
         return Repair("tool types", Change(_PLAIN_TOOLS))
     if _SCHEMA.search(f"{failure.code or ''} {failure.param or ''} {text}") and _may_be_plainer(fields["tools"]):
@@ -446,7 +446,7 @@ def find_affordable(message: str, capabilities: Capabilities, sent: bytes) -> Re
 
 
 # Maximum digits of a number of tokens.
-_MOST_DIGITS = 18
+_MAX_DIGITS = 18
 
 
 def _find_limit(text: str, fields: dict[str, msgspec.Raw]) -> int | None:
@@ -454,7 +454,7 @@ def _find_limit(text: str, fields: dict[str, msgspec.Raw]) -> int | None:
     if not _SPEAKS_OF_LIMIT.search(text) or not _IS_LIMIT.search(text):
         return None
     limits = [bytes(fields.get(name, b"")) for name in LIMITS]
-    asked = max([int(raw) for raw in limits if raw.isdigit() and len(raw) <= _MOST_DIGITS], default=0)
+    asked = max([int(raw) for raw in limits if raw.isdigit() and len(raw) <= _MAX_DIGITS], default=0)
     named = [int(number[0].replace(",", "")) for number in _COUNT.finditer(text)]
     return max([number for number in named if LEAST_LIMIT <= number < asked], default=None)
 
@@ -547,5 +547,5 @@ def _is_refusal_code(code: str | None) -> bool:
     return code is not None and any(word in code for word in ("unsupported", "unknown", "extra", "unrecognized"))
 
 
-def _says_any(text: str, rows: tuple[tuple[str, ...], ...]) -> bool:
+def _contains_any(text: str, rows: tuple[tuple[str, ...], ...]) -> bool:
     return any(all(words in text for words in row) for row in rows)

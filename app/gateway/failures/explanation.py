@@ -7,14 +7,14 @@ from typing import NoReturn
 
 import msgspec
 
-from app.dialects.error_bodies import retell
+from app.dialects.error_bodies import replace_message
 from app.errors import DragomanError, Failure, UpstreamBusy, UpstreamError, UpstreamRefused, UpstreamUnreachable
 from app.gateway.attempt import Attempt
 from app.providers.names import LONGEST_NAME
 from app.routing.router import Upstream
 
 # Maximum models of a provider named in an error.
-MOST_NAMED = 10
+MAX_NAMED = 10
 # Kinds of failures caused by the request itself; and servers' words for refusing its tools, each with the remedy.
 _REQUESTS_OWN = ("invalid_request", "unsupported", "not_found")
 _LONGEST_LOOK = 500
@@ -85,7 +85,7 @@ def _explained(error: DragomanError, attempt: Attempt, remedy: str) -> DragomanE
         return error
     refused = UpstreamRefused(explained, error.headers)
     if error.body is not None and failure.kind in _OWN_FIELDS:
-        refused.body = retell(error.body, failure.message, explained.message)
+        refused.body = replace_message(error.body, failure.message, explained.message)
     return refused
 
 
@@ -124,10 +124,10 @@ def _explain_absent(failure: Failure, attempt: Attempt) -> Failure:
     """Adds the models that the provider has, and why this one was requested, if the provider does not list it."""
     upstream, asked = attempt.target.upstream, attempt.client_request.peek.model
     provider, model = upstream.provider, upstream.model
-    names = [provider.spell(name) for name in provider.known_names()]
+    names = [provider.public_name(name) for name in provider.known_names()]
     if not names or model in names or provider.lists(model):
         return failure
     why = f" (asked for as {asked[:LONGEST_NAME]}, by {upstream.matched})" if asked != upstream.label else ""
-    shown = ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
+    shown = ", ".join(names[:MAX_NAMED]) + (f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")
     message = f"{provider.name} has no model {model[:LONGEST_NAME]}{why}; it has {shown}. It said: {failure.message}"
     return msgspec.structs.replace(failure, message=message)

@@ -22,7 +22,7 @@ CONFIRMING_TENANTS = 2
 # Seconds that a fact holds after it was last shown; also the longest pause that an upstream may ask for.
 LIFETIME = 3600.0
 # Clients choose the model names, so without a limit the facts would grow forever.
-MOST_FACTS_OF_A_TENANT = 128
+MAX_FACTS_PER_TENANT = 128
 
 COOL_DOWN = "cool_down"
 
@@ -173,7 +173,7 @@ class LearnedFacts:
         share = self._shares.setdefault(tenant, {})
         share.pop((upstream, name), None)
         share[upstream, name] = None
-        if len(share) > MOST_FACTS_OF_A_TENANT:
+        if len(share) > MAX_FACTS_PER_TENANT:
             oldest = next(iter(share))
             del share[oldest]
             self._drop(tenant, *oldest)

@@ -19,7 +19,7 @@ from app.turns import give_way
 LONGEST_MESSAGE = 500
 LONGEST_REQUEST = 1024 * 1024
 # Maximum words of a message looked for: a real message names the field among its first words.
-MOST_WORDS = 60
+MAX_WORDS = 60
 
 # Searches of a long request before other requests run, and the bytes from which a request is long.
 _SEARCHES = 8
@@ -31,15 +31,15 @@ _WORD = re.compile(r"\w+")
 _KEPT = (string.ascii_letters + string.digits + "_").encode()
 # How JSON and programs escape a letter, and how many times over a quotation may be escaped.
 _ESCAPED = re.compile(r"\\{1,4}+u([0-9a-fA-F]{4})")
-_MOST_ESCAPED = 3
+_MAX_ESCAPED = 3
 # Characters that a quotation may leave out.
 _JOINTS = b" _"
 # Maps ASCII to lower case, and to a space what is not part of a word; other bytes stay unchanged.
 _FOLDED = bytes(code if code in _KEPT or code > 127 else 0x20 for code in range(256)).lower()
 # Maximum characters of texts that are not ASCII, and maximum different ones: folding such a character takes twenty
 # times as long, and the first time a hundred times. No language has more.
-MOST_FOREIGN = 200_000
-MOST_LETTERS = 6000
+MAX_FOREIGN = 200_000
+MAX_LETTERS = 6000
 # Maximum characters that one character folds to: some expand to a whole phrase.
 _LONGEST_FOLD = 3
 
@@ -60,13 +60,13 @@ def own_words(message: str, request: bytes) -> str:
         return ""
     said = list(_client_texts(sent))
     foreign = [text for text in said if not text.isascii()]
-    if sum(map(len, foreign)) > MOST_FOREIGN or len(set().union(*foreign)) > MOST_LETTERS:
+    if sum(map(len, foreign)) > MAX_FOREIGN or len(set().union(*foreign)) > MAX_LETTERS:
         return ""
     texts = {b" ".join(_fold(text).split()) for text in said}
     sought = b" \0 ".join(texts)
     solid = sought.translate(None, _JOINTS)
-    words = list(_WORD.finditer(message))[:MOST_WORDS]
-    if len(words) == MOST_WORDS:
+    words = list(_WORD.finditer(message))[:MAX_WORDS]
+    if len(words) == MAX_WORDS:
         message = message[: words[-1].end()]
     folded = [_fold(word.group()) for word in words]
     pairs = [b"".join(pair).translate(None, _JOINTS) for pair in pairwise(folded)]
@@ -94,7 +94,7 @@ def own_words(message: str, request: bytes) -> str:
 
 def _undo_escapes(text: str) -> str:
     """Undoes escapes of JSON, URLs and HTML, which may be applied several times over."""
-    for _ in range(_MOST_ESCAPED):
+    for _ in range(_MAX_ESCAPED):
         plain = unquote_plus(html.unescape(_ESCAPED.sub(lambda code: chr(int(code[1], 16)), text)))
         if plain == text:
             break
@@ -111,13 +111,13 @@ class _Folds(dict[int, str]):
         plain = unicodedata.normalize("NFKC" if unicodedata.name(letter, "").startswith("HANGUL") else "NFKD", letter)
         kept = "".join(each for each in plain.casefold() if not unicodedata.combining(each))[:_LONGEST_FOLD]
         folded = kept if _WORD.fullmatch(kept) else "" if not kept else " "
-        if len(self) >= _MOST_FOLDS:
+        if len(self) >= _MAX_FOLDS:
             self.clear()
         self[code] = folded
         return folded
 
 
-_MOST_FOLDS = 8192
+_MAX_FOLDS = 8192
 _folds = _Folds()
 
 

@@ -60,12 +60,12 @@ OPENROUTER_LACKS = "no endpoints found that support"
 OVERFLOW_STATUSES = frozenset({400, 413, 422, 500})
 
 
-def forgo(operation: Operation) -> Repair:
+def without_operation(operation: Operation) -> Repair:
     """The repair for an operation that the upstream does not support, or not with this model."""
     return Repair(operation, Change(absent=(operation,)))
 
 
-def is_too_dear(failure: Failure) -> bool:
+def is_unaffordable(failure: Failure) -> bool:
     """Whether the account can pay for requests, but not for one of this size."""
     return failure.status == 402 and "fewer max_tokens" in failure.message[:LONGEST_COMPLAINT]
 
@@ -76,9 +76,9 @@ def find_repair(
     """The repair for a refused request, or None if there is none or it is already in force. `sent` is the refused
     body."""
     if operation == "completions" and failure.status in ABSENT_STATUSES:
-        return forgo(operation)
+        return without_operation(operation)
     lacking = failure.status == 404 and OPENROUTER_LACKS in failure.message.lower()
-    if is_too_dear(failure):
+    if is_unaffordable(failure):
         return find_affordable(failure.message, capabilities, sent)
     if failure.kind not in REPAIRABLE_KINDS and not lacking:
         return None
@@ -90,7 +90,7 @@ def find_repair(
     return find_named(failure, failure.message, capabilities, sent)
 
 
-def teaches(failure: Failure, repair: Repair, capabilities: Capabilities, sent: bytes) -> bool:
+def is_general(failure: Failure, repair: Repair, capabilities: Capabilities, sent: bytes) -> bool:
     """Whether a refusal shows that other requests will need `repair` too.
 
     It does not if the words that call for it may be quoted from the client: a tool may be named "Unsupported
@@ -102,7 +102,7 @@ def teaches(failure: Failure, repair: Repair, capabilities: Capabilities, sent: 
     return own is not None and own.name == repair.name
 
 
-def tell_overflow(error: DragomanError, window: int | None, estimate: Callable[[], int]) -> DragomanError:
+def recognise_overflow(error: DragomanError, window: int | None, estimate: Callable[[], int]) -> DragomanError:
     """Turns the error into a context overflow if it mentions too much input in words that are in no table, and the
     request is near the model's context window. `window` is that window and `estimate` counts the request, both in
     tokens."""
@@ -156,12 +156,12 @@ def is_paced(error: DragomanError) -> bool:
     )
 
 
-def goes_elsewhere(error: DragomanError) -> bool:
+def tries_next(error: DragomanError) -> bool:
     """Whether the next upstream of a route should be tried after this failure."""
     return error.failure.kind in ELSEWHERE_KINDS
 
 
-def more_telling(earlier: DragomanError | None, error: DragomanError) -> DragomanError:
+def more_informative(earlier: DragomanError | None, error: DragomanError) -> DragomanError:
     """Which of a route's failures the client should see: the later one, except that a temporary failure is preferred to
     a lasting one, so that a badly configured fallback does not hide when to retry."""
     if earlier is None or error.failure.kind not in LASTING or earlier.failure.kind in LASTING:

@@ -17,10 +17,10 @@ from app.gateway.failures.learned_facts import COOL_DOWN, LearnedFacts
 from app.gateway.failures.policy import (
     cool_down,
     find_repair,
+    is_general,
     is_paced,
-    is_too_dear,
-    teaches,
-    tell_overflow,
+    is_unaffordable,
+    recognise_overflow,
     wait_before_retry,
 )
 from app.gateway.messages import ClientRequest
@@ -31,7 +31,7 @@ from app.routing.router import Upstream
 log = logging.getLogger("dragoman")
 
 # Maximum changes to one request after refusals that name a field.
-MOST_REPAIRS = 3
+MAX_REPAIRS = 3
 
 
 class Recovery:
@@ -56,19 +56,19 @@ class Recovery:
         self._budget = budget
         self._renewed = False
         self._remedy: str | None = None
-        self._repairs = MOST_REPAIRS
+        self._repairs = MAX_REPAIRS
 
-    def meet(self, error: DragomanError, attempt: Attempt, number: int, sends: Sends, *, may_repeat: bool) -> float:
+    def handle(self, error: DragomanError, attempt: Attempt, number: int, sends: Sends, *, may_repeat: bool) -> float:
         """Seconds until the next try, after try `number` failed. Raises the failure, explained, if nothing is left to
         try."""
         try:
-            error = tell_overflow(error, self.capabilities.context_window, partial(estimate, attempt))
+            error = recognise_overflow(error, self.capabilities.context_window, partial(estimate, attempt))
             self._record.end_attempt(error)
             failure, upstream = error.failure, self._upstream
             log.debug("request %s: attempt %d at %s failed: %s", self._record.id, number, upstream.label, failure.kind)
             if self._renew(failure):
                 return 0.0
-            may_send = sends.made < sends.most
+            may_send = sends.made < sends.maximum
             if self._switch(error, may_send=may_send) or self._repair(failure, attempt):
                 return 0.0
             wait = find_wait(error, number, self._budget) if may_repeat and may_send else None
@@ -110,7 +110,7 @@ class Recovery:
         """Switches to another credential of the provider's pool; returns whether there is one."""
         asked = self._client_request
         other = self._upstream.provider.switch(
-            self.credential, asked.session, error, asked.tenant, serves_others=is_too_dear(error.failure)
+            self.credential, asked.session, error, asked.tenant, serves_others=is_unaffordable(error.failure)
         )
         if other is None or not may_send:
             return False
@@ -126,7 +126,7 @@ class Recovery:
             return False
         self._repairs -= 1
         before, self.capabilities = self.capabilities, repair.change(self.capabilities)
-        if teaches(failure, repair, before, sent):
+        if is_general(failure, repair, before, sent):
             self._facts.report(self._upstream.label, self._client_request.tenant, repair.name, repair.change)
         return True
 

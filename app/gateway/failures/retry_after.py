@@ -78,14 +78,14 @@ def settle_retry_after(headers: dict[str, str], now: float) -> None:
     other dates. A value that is unreadable or too far away is removed, and `retry-after-ms` alone gets a `retry-after`
     in seconds too."""
     given, exact = headers.get("retry-after"), headers.get("retry-after-ms")
-    if exact is not None and not is_sound_wait("retry-after-ms", exact, now):
+    if exact is not None and not is_valid_wait("retry-after-ms", exact, now):
         del headers["retry-after-ms"]
         exact = None
     if given is None:
         if exact is not None:
             headers["retry-after"] = str(math.ceil(float(exact) / 1000))
         return
-    if is_sound_wait("retry-after", given, now):
+    if is_valid_wait("retry-after", given, now):
         return
     seconds = None if given.lstrip().startswith("-") or given.endswith("GMT") else read_moment(given, now)
     if seconds is None:
@@ -109,7 +109,7 @@ def _read_message(message: str, now: float) -> float | None:
     return None
 
 
-def is_sound_wait(name: str, text: str, now: float) -> bool:
+def is_valid_wait(name: str, text: str, now: float) -> bool:
     """Whether a client can obey a `retry-after` or `retry-after-ms`: a plain number or a date that is not too far away.
     Some clients sleep for whatever the header says, and some crash if they cannot read it."""
     if name == "retry-after-ms":

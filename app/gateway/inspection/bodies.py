@@ -12,8 +12,8 @@ from typing import Any
 from app.logs import hide_secrets
 
 # Maximum bytes read of one body, and maximum characters stored of it.
-MOST_READ = 8 << 20
-MOST_KEPT = 256 * 1024
+MAX_READ = 8 << 20
+MAX_KEPT = 256 * 1024
 # If a body is still too long, its texts are cut to each of these lengths in turn until it fits.
 _LENGTHS = (20_000, 4000, 800, 160)
 # Base64-encoded files: nothing else is that long without a space.
@@ -32,25 +32,25 @@ _SECRET_FIELD = re.compile(
 
 def clean_body(data: bytes) -> tuple[str, bool]:
     """The cleaned text of a body, and whether part of it is missing."""
-    cut = len(data) > MOST_READ
-    text = clean_text(data[:MOST_READ].decode("utf-8", "replace"))
-    if len(text) <= MOST_KEPT:
+    cut = len(data) > MAX_READ
+    text = clean_text(data[:MAX_READ].decode("utf-8", "replace"))
+    if len(text) <= MAX_KEPT:
         return text, cut
     if not cut and text[:1] in "{[":
-        shortened = _shorten(text, MOST_KEPT)
+        shortened = _shorten(text, MAX_KEPT)
         if shortened is not None:
             return shortened, True
-    return text[:MOST_KEPT], True
+    return text[:MAX_KEPT], True
 
 
 def clean_text(text: str) -> str:
     """Masks secrets, and replaces each encoded file by its kind, size and hash."""
-    text = _ENCODED.sub(_tell_file, text)
+    text = _ENCODED.sub(_summarise_file, text)
     text = _SECRET_FIELD.sub(r'\1"[masked]"', text)
     return hide_secrets(text)
 
 
-def spell_json(text: str) -> str:
+def indent_json(text: str) -> str:
     """Indents JSON for display, with its fields in their order; returns any other text unchanged."""
     try:
         return json.dumps(json.loads(text), indent=2, ensure_ascii=False, sort_keys=False)
@@ -58,7 +58,7 @@ def spell_json(text: str) -> str:
         return text
 
 
-def _tell_file(found: re.Match[str]) -> str:
+def _summarise_file(found: re.Match[str]) -> str:
     encoded = found[2]
     kind = found[1] or _find_kind(encoded)
     digest = hashlib.sha256(encoded.encode()).hexdigest()[:16]
@@ -73,7 +73,7 @@ def _find_kind(encoded: str) -> str:
     return next((kind for magic, kind in _MAGIC if head.startswith(magic)), "encoded data")
 
 
-def _shorten(text: str, most: int) -> str | None:
+def _shorten(text: str, maximum: int) -> str | None:
     """Cuts the texts inside JSON, so that it stays valid JSON; None if that does not make it short enough."""
     try:
         value = json.loads(text)
@@ -82,7 +82,7 @@ def _shorten(text: str, most: int) -> str | None:
     for length in _LENGTHS:
         value = _cut_texts(value, length)
         shortened = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        if len(shortened) <= most:
+        if len(shortened) <= maximum:
             return shortened
     return None
 

@@ -19,9 +19,9 @@ from app.settings import ServerSettings
 log = logging.getLogger("dragoman")
 
 # Maximum bytes held for all requests until stored; further requests are not recorded, and counted.
-MOST_HELD = 48 << 20
+MAX_HELD = 48 << 20
 # Maximum recordings prepared and stored at a time.
-MOST_AT_ONCE = 20
+MAX_AT_ONCE = 20
 
 
 class Inspector:
@@ -41,7 +41,7 @@ class Inspector:
         self.held = 0
         self.lost = 0
 
-    def take_up(self, settings: ServerSettings) -> None:
+    def apply_settings(self, settings: ServerSettings) -> None:
         """Applies `[server] record` of new settings."""
         self._own = order_of_settings(settings)
 
@@ -69,7 +69,7 @@ class Inspector:
         key = record.key or ""
         if not any(order.is_for(key, order.model, failed=True, dice=0) for order in self.orders):
             return None
-        if self.held >= MOST_HELD:
+        if self.held >= MAX_HELD:
             self.lost += 1
             return None
         return WireCopy(self, record)
@@ -86,7 +86,7 @@ class Inspector:
     def flush(self, accounts: AccountsThread | None, hours: int, megabytes: int) -> None:
         """Stores the waiting recordings; called by one loop. Raises AccountsUnavailable, and then the batch is lost."""
         while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(MOST_AT_ONCE, len(self._waiting)))]
+            batch = [self._waiting.popleft() for _ in range(min(MAX_AT_ONCE, len(self._waiting)))]
             self.held -= sum(copied.size for copied, _ in batch)
             if accounts is None:
                 self.lost += len(batch)

@@ -15,7 +15,7 @@ from app.errors import InvalidRequest
 from app.settings import ServerSettings, data_folder
 
 # Maximum concurrent orders, and maximum duration of one in seconds, because people forget that a recording runs.
-MOST_ORDERS = 10
+MAX_ORDERS = 10
 LONGEST = 24 * 3600
 
 
@@ -60,7 +60,7 @@ def read_orders(file: Path, now: float) -> list[RecordingOrder]:
         orders = _orders.decode(file.read_bytes())
     except (OSError, msgspec.MsgspecError):
         return []
-    return [order for order in orders if order.until is not None and now < order.until][:MOST_ORDERS]
+    return [order for order in orders if order.until is not None and now < order.until][:MAX_ORDERS]
 
 
 def add_order(
@@ -71,8 +71,8 @@ def add_order(
         raise InvalidRequest("the recording time must be a time span such as 15m, up to 24h", param="for")
     now, file = time.time(), orders_file()
     orders = read_orders(file, now)
-    if len(orders) >= MOST_ORDERS:
-        raise InvalidRequest(f"{MOST_ORDERS} recordings are already running; stop one of them", param="for")
+    if len(orders) >= MAX_ORDERS:
+        raise InvalidRequest(f"{MAX_ORDERS} recordings are already running; stop one of them", param="for")
     only: Literal["all", "errors"] = "errors" if errors else "all"
     order = RecordingOrder(secrets.token_hex(4), now + seconds, key, model, only, share, by)
     write_orders(file, [*orders, order])

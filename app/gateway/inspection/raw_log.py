@@ -32,7 +32,7 @@ NAMES = {
     "client reply": "client_response",
 }
 # Maximum bytes held for all requests until written; further requests are not logged, and counted.
-MOST_HELD = 64 << 20
+MAX_HELD = 64 << 20
 # Files written between two checks of the folder's size.
 PRUNE_WRITES = 100
 
@@ -54,7 +54,7 @@ class RawLog:
         settings = self._settings
         if path.startswith(settings.exclude) or (settings.include and not path.startswith(settings.include)):
             return None
-        if self.held >= MOST_HELD:
+        if self.held >= MAX_HELD:
             self.lost += 1
             return None
         return RawFiles(self, request_id, settings.parts)
@@ -145,11 +145,11 @@ def _write(path: Path, text: bytes) -> None:
         file.write(text)
 
 
-def _prune(folder: Path, most: int) -> None:
+def _prune(folder: Path, maximum: int) -> None:
     """Removes the oldest files beyond `most` bytes."""
     files = sorted(((path.stat().st_mtime, path.stat().st_size, path) for path in folder.glob("*.http")), reverse=True)
     size = 0
     for _, each, path in files:
         size += each
-        if size > most:
+        if size > maximum:
             path.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from app.gateway.inspection.bodies import MOST_KEPT, clean_body, clean_text
+from app.gateway.inspection.bodies import MAX_KEPT, clean_body, clean_text
 from app.gateway.inspection.raw_log import REDACTED
 from app.known_secrets import known_secrets
 from app.settings.masking import sounds_secret
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from app.gateway.record import Record
 
 # Maximum bytes copied of one message, events stored of it, and characters of each event.
-MOST_COPIED = 2 << 20
-MOST_EVENTS = 1000
-MOST_EVENT = 8000
+MAX_COPIED = 2 << 20
+MAX_EVENTS = 1000
+MAX_EVENT = 8000
 _EVENT_END = re.compile(rb"\r?\n\r?\n")
 
 
@@ -86,7 +86,7 @@ class WireCopy:
         if side is None or not part:
             return
         side.size += len(part)
-        if side.parts and side.size > MOST_COPIED:
+        if side.parts and side.size > MAX_COPIED:
             return
         side.parts.append((int((time.monotonic() - self._record.started) * 1000), part))
         self.size += len(part)
@@ -119,11 +119,11 @@ def _make_pane(name: str, side: _Side) -> Pane:
 def _split(parts: Sequence[tuple[int, bytes]]) -> tuple[list[Event], bool]:
     """The events of a stream, each with the arrival time of its end, and whether some are left out."""
     events: list[Event] = []
-    kept, left = b"", MOST_KEPT
+    kept, left = b"", MAX_KEPT
     for at, part in parts:
         *whole, kept = _EVENT_END.split(kept + part)
         for text in whole:
-            if len(events) >= MOST_EVENTS or left <= 0:
+            if len(events) >= MAX_EVENTS or left <= 0:
                 return events, True
             event = _read_event(at, text)
             left -= len(event.data)
@@ -144,7 +144,7 @@ def _read_event(at: int, text: bytes) -> Event:
         else:
             data.append(line)
     cleaned = clean_text("\n".join(data))
-    return Event(at, name, cleaned[:MOST_EVENT])
+    return Event(at, name, cleaned[:MAX_EVENT])
 
 
 def _mask(header: str, text: str) -> str:

@@ -41,8 +41,8 @@ class BodyBudget:
     does not block the others. The empty tenant stands for everybody if no keys are required.
     """
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, maximum: int) -> None:
+        self.maximum = maximum
         self.taken = 0
         self.tenants: Counter[str] = Counter()
 
@@ -64,7 +64,7 @@ class Hold:
         """Reserves room for more bytes. Raises NoRoom."""
         budget, tenant = self._budget, self._tenant
         own = budget.tenants[tenant]
-        left = budget.most - (budget.taken - own)
+        left = budget.maximum - (budget.taken - own)
         if tenant and own > self._size:
             left = int(left * SHARE)
         if budget.taken > self._size and own + size > left:

@@ -29,7 +29,7 @@ _TURN = 0.001
 _pools: WeakKeyDictionary[Hub, ThreadPool] = WeakKeyDictionary()
 
 
-def work_on(size: int, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+def run_heavy(size: int, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Runs `work` and returns or raises its outcome. With more than SMALL bytes it runs in a thread, so that other
     requests can continue."""
     if size <= SMALL:

@@ -17,12 +17,12 @@ import msgspec
 from app.conversation.blocks import Proof, Reasoning, Text, ToolCall, ToolResult
 from app.conversation.literals import literal, text_of
 from app.conversation.request import Request, Turn
-from app.conversation.thoughts import Thought, weave
+from app.conversation.thoughts import Thought, interleave
 from app.errors import LedgerUnavailable
-from app.ledger import REASONING_LIFETIME, Shelf
+from app.ledger import REASONING_LIFETIME, Collection
 
 # Maximum bytes that a worker keeps in memory.
-MOST_BYTES = 16 * 1024 * 1024
+MAX_BYTES = 16 * 1024 * 1024
 # Seconds for which a miss in the ledger is remembered; not longer, because another worker may store it later.
 MISS_LIFETIME = 300.0
 # Seconds for which a failed ledger is not read: an answer without old reasoning is better than a late one.
@@ -69,11 +69,11 @@ _decoder = msgspec.msgpack.Decoder(_Kept)
 class ReasoningStore:
     """Reasoning by the conversation and the calls that it led to; the oldest is forgotten first.
 
-    `shelf` stores it for all workers; without one it is only in this worker's memory. `clock` returns unix seconds.
+    `collection` stores it for all workers; without one it is only in this worker's memory. `clock` returns unix seconds.
     """
 
-    def __init__(self, shelf: Shelf | None = None, clock: Callable[[], float] = time.time) -> None:
-        self._shelf = shelf
+    def __init__(self, collection: Collection | None = None, clock: Callable[[], float] = time.time) -> None:
+        self._shelf = collection
         self._clock = clock
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         self._size = 0
@@ -87,7 +87,7 @@ class ReasoningStore:
         turns = list(request.turns)
         for index, thoughts in found.items():
             others = [block for block in turns[index].blocks if not isinstance(block, Reasoning)]
-            turns[index] = msgspec.structs.replace(turns[index], blocks=weave(thoughts, others))
+            turns[index] = msgspec.structs.replace(turns[index], blocks=interleave(thoughts, others))
         return msgspec.structs.replace(request, turns=tuple(turns))
 
     def find(self, request: Request, owner: Owner) -> dict[int, Thoughts]:
@@ -138,7 +138,7 @@ class ReasoningStore:
         self._forget(key)
         self._entries[key] = entry
         self._size += entry.size
-        while self._size > MOST_BYTES:
+        while self._size > MAX_BYTES:
             self._forget(next(iter(self._entries)))
         return entry
 

@@ -23,12 +23,12 @@ from app.settings import AlertsSettings
 log = logging.getLogger("dragoman")
 
 # Maximum alerts waiting to be sent, and maximum tries of each.
-MOST_WAITING = 100
-MOST_TRIES = 5
+MAX_WAITING = 100
+MAX_TRIES = 5
 # Seconds that a receiver has to send the head of its answer; the body is not read.
 TIMEOUT = 5.0
 # Maximum alerts in an hour: a flapping state must not bury the rest.
-MOST_AN_HOUR = 60
+MAX_PER_HOUR = 60
 
 
 class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -57,7 +57,7 @@ class Alerts:
     def enabled(self) -> bool:
         return bool(self._settings.webhooks or self._settings.slack)
 
-    def tell(self, alert: Alert) -> None:
+    def queue(self, alert: Alert) -> None:
         """Queues an alert, unless the same was queued within `interval`."""
         if not self.enabled or (self._settings.kinds and alert.kind not in self._settings.kinds):
             return
@@ -69,7 +69,7 @@ class Alerts:
         while self._hour and now - self._hour[0] > 3600:
             self._hour.popleft()
         receivers = [*self._settings.webhooks, *self._settings.slack]
-        if len(self._hour) >= MOST_AN_HOUR or len(self._waiting) + len(receivers) > MOST_WAITING:
+        if len(self._hour) >= MAX_PER_HOUR or len(self._waiting) + len(receivers) > MAX_WAITING:
             self.lost += 1
             return
         self._hour.append(now)
@@ -80,11 +80,11 @@ class Alerts:
         """Queues alerts for what is new in `standing`, and for what is over since the last call."""
         now = {(alert.kind, alert.subject): alert for alert in standing}
         for alert in now.values():
-            self.tell(alert)
+            self.queue(alert)
         for place, alert in self._standing.items():
             if place not in now:
                 message = f"{alert.subject}: {alert.kind.replace('_', ' ')} is over"
-                self.tell(Alert(alert.kind, alert.subject, message, solved=True))
+                self.queue(Alert(alert.kind, alert.subject, message, solved=True))
         self._standing = now
 
     def send(self, session: requests.Session) -> None:
@@ -100,7 +100,7 @@ class Alerts:
                     raise requests.HTTPError(f"HTTP {answer.status_code}")
                 self.sent += 1
             except requests.RequestException as error:
-                if tries + 1 < MOST_TRIES:
+                if tries + 1 < MAX_TRIES:
                     self._waiting.append((alert, url, tries + 1))
                     continue
                 self.lost += 1

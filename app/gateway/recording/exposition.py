@@ -102,7 +102,7 @@ class _Collector:
         whole = self._whole
         yield from _count_traffic(whole.counts.traffic)
         yield from _spread(whole.counts.timing)
-        yield from _tell_states(whole, self._version)
+        yield from _state_metrics(whole, self._version)
         from prometheus_client.metrics_core import CounterMetricFamily
 
         attempts = CounterMetricFamily("dragoman_attempts", "Tries at upstreams", labels=ATTEMPT_LABELS)
@@ -163,7 +163,7 @@ def _buckets(histogram: Histogram, bounds: Sequence[float]) -> list[tuple[str, f
     return list(zip(names, accumulate(histogram.counts), strict=True))
 
 
-def _tell_states(whole: Whole, version: str) -> Iterator[Metric]:
+def _state_metrics(whole: Whole, version: str) -> Iterator[Metric]:
     from prometheus_client.metrics_core import GaugeMetricFamily
 
     info = GaugeMetricFamily("dragoman_info", "The version that runs", labels=("version",))

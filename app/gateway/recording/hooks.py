@@ -27,7 +27,7 @@ log = logging.getLogger("dragoman")
 
 ENTRY_POINTS = "dragoman.hooks"
 # Maximum records waiting for hooks; further ones are lost to the hooks, and counted.
-MOST_WAITING = 1000
+MAX_WAITING = 1000
 # Seconds that a hook has for one request or record. Code that never yields cannot be interrupted.
 LIMIT = 10.0
 
@@ -78,7 +78,7 @@ class Hooks:
         return client_request
 
     def take(self, record: RequestRecord) -> None:
-        if len(self._waiting) >= MOST_WAITING:
+        if len(self._waiting) >= MAX_WAITING:
             self.lost += 1
         else:
             self._waiting.append(record)

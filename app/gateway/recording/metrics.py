@@ -1,6 +1,6 @@
 """Counts a worker's requests, and adds up the counts of all workers.
 
-Labels are bounded: clients choose the names of models, so only MOST_MODELS of them are kept; the rest count as "other".
+Labels are bounded: clients choose the names of models, so only MAX_MODELS of them are kept; the rest count as "other".
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from app.accounts.record import RequestRecord, Times
 from app.conversation.response import Usage
 from app.logs import hide_secrets
 
-MOST_MODELS = 200
+MAX_MODELS = 200
 # Maximum groups of labels of one kind. Statuses and error kinds are few, but the bound must be certain.
-MOST_GROUPS = 5000
+MAX_GROUPS = 5000
 OTHER = "other"
 METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH"})
 
@@ -174,7 +174,7 @@ class Metrics:
         )  # fmt: skip
         places = self._places.get(alike)
         if places is None:
-            if len(self._places) >= MOST_GROUPS:
+            if len(self._places) >= MAX_GROUPS:
                 self._places.clear()
             places = self._places[alike] = self._find_places(record)
         traffic, timing = places
@@ -202,7 +202,7 @@ class Metrics:
             place = (attempt.target, attempt.status, attempt.error)
             tried = self._tried.get(place)
             if tried is None:
-                if len(self._tried) >= MOST_GROUPS:
+                if len(self._tried) >= MAX_GROUPS:
                     self._tried.clear()
                 labels = (attempt.target.partition("/")[0], str(attempt.status), attempt.error)
                 tried = self._tried[place] = self._attempts.setdefault(labels, Attempts(labels))
@@ -219,7 +219,7 @@ class Metrics:
             *(method, record.operation, record.dialect_in, record.dialect_out, provider, model),
             *(str(record.status), record.error),
         )
-        if labels not in self._traffic and len(self._traffic) >= MOST_GROUPS:
+        if labels not in self._traffic and len(self._traffic) >= MAX_GROUPS:
             labels = (OTHER,) * len(TRAFFIC_LABELS)
         traffic = self._traffic.setdefault(labels, Traffic(labels))
         if not (record.operation and provider):
@@ -233,7 +233,7 @@ class Metrics:
         if model in self._models:
             return model
         model = hide_secrets(model)
-        if len(self._models) >= MOST_MODELS:
+        if len(self._models) >= MAX_MODELS:
             return OTHER
         self._models.add(model)
         return model

@@ -58,9 +58,9 @@ class Observers:
         self.shared_log: SharedLog | None = None
         self._started = False
         self.workers.gauges.append(self._gauges)
-        self.take_up(settings, None)
+        self.apply_settings(settings, None)
 
-    def take_up(self, settings: Settings, old: Settings | None) -> None:
+    def apply_settings(self, settings: Settings, old: Settings | None) -> None:
         """Applies `settings` to all requests from now on. Accounts are opened only after `start`, whose loop writes
         them. Raises ConfigError without having changed anything."""
         self.recorder.hand_out()
@@ -89,7 +89,7 @@ class Observers:
         if old.push != settings.push:
             self.push = Push(settings.push)
         if old.server.record != settings.server.record:
-            self.inspector.take_up(settings.server)
+            self.inspector.apply_settings(settings.server)
 
     def _list_sinks(self) -> Iterator[Sink]:
         yield from (RecordLog(), self.metrics)
@@ -114,7 +114,7 @@ class Observers:
             "exported_logs": open_exported_logs(environ, find_transport),
         }
         self.exports = {name: export for name, export in opened.items() if export is not None}
-        self.take_up(settings, None)
+        self.apply_settings(settings, None)
         folder = server_folder(environ)
         self.workers.join(folder)
         self.shared_log = SharedLog(folder)
@@ -122,7 +122,7 @@ class Observers:
         def find_session() -> requests.Session:
             return find_transport().session
 
-        def tell_operators() -> None:
+        def notify_operators() -> None:
             if self.alerts.enabled:
                 if self.workers.leads():
                     self.alerts.compare(find_troubles())
@@ -134,7 +134,7 @@ class Observers:
             Loop("accounts", self._flush_accounts, ACCOUNTS_PERIOD),
             Loop("metrics", self.workers.round, METRICS_PERIOD),
             Loop("hooks", lambda: self.hooks.hand_out(), HOOKS_PERIOD),
-            Loop("alerts", tell_operators, ALERTS_PERIOD),
+            Loop("alerts", notify_operators, ALERTS_PERIOD),
             Loop("raw log", self._flush_raw_log, HOOKS_PERIOD),
             Loop("inspector", self.follow_orders, HOOKS_PERIOD),
             Loop("shared log", self.shared_log.round, LOG_PERIOD),

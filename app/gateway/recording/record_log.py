@@ -13,7 +13,7 @@ from app.known_secrets import known_secrets
 from app.logs import clean_json, request_log
 
 # Maximum remembered texts that similar requests share: clients choose the names in them.
-MOST_REMEMBERED = 512
+MAX_REMEMBERED = 512
 
 _encode = msgspec.json.Encoder().encode
 
@@ -44,13 +44,13 @@ class RecordLog:
         """The line as clean JSON."""
         first, last = self._find_shared(record)
         own = _encode(_own(record))
-        if record.upstream_request_id or record.message or record.trace or record.passed_over:
+        if record.upstream_request_id or record.message or record.trace or record.skipped:
             own = clean_json(own)
         return b'{"id":"%s"%s,%s%s}' % (record.id.encode(), first, own[1:-1], last)
 
     def _find_shared(self, record: RequestRecord) -> tuple[bytes, bytes]:
         """What comes before and after the request's own values, each member with a comma before it."""
-        if known_secrets.version != self._version or len(self._remembered) >= MOST_REMEMBERED:
+        if known_secrets.version != self._version or len(self._remembered) >= MAX_REMEMBERED:
             self._version = known_secrets.version
             self._remembered.clear()
         attempts = record.attempts
@@ -102,8 +102,8 @@ def _own(record: RequestRecord) -> dict[str, object]:
         line["trace"] = record.trace[3:35]
     if record.upstream_request_id:
         line["upstream_request_id"] = record.upstream_request_id
-    if record.passed_over:
-        line["passed_over"] = record.passed_over
+    if record.skipped:
+        line["skipped"] = record.skipped
     if record.message:
         line["message"] = record.message
     return line

@@ -13,7 +13,7 @@ from app.gateway.record import Bill, Record
 log = logging.getLogger("dragoman")
 
 # Maximum records waiting for the loop that hands them out: handling many at once costs half as much.
-MOST_WAITING = 64
+MAX_WAITING = 64
 
 
 class Recorder:
@@ -94,7 +94,7 @@ class Recorder:
                 self.hand_on(done)
             return
         self._over.append(record)
-        if len(self._over) >= MOST_WAITING:
+        if len(self._over) >= MAX_WAITING:
             self.hand_out()
 
     def _freeze(self, record: Record) -> RequestRecord | None:

@@ -14,9 +14,9 @@ from app.logs import RecentLines, recent_lines
 
 # Seconds that one `watch` lasts, and bytes after which a worker starts its file anew.
 WATCHED = 10.0
-MOST_BYTES = 4 << 20
+MAX_BYTES = 4 << 20
 # Maximum lines that one look returns.
-MOST_LINES = 5000
+MAX_LINES = 5000
 
 _TIME = re.compile(rb'(?:\{"time":\s?")?(\d{4}-\d\d-\d\d[T ][\d:.,]{8,15})')
 
@@ -51,7 +51,7 @@ class SharedLog:
         if not fresh and self._writing:
             return
         how = os.O_APPEND
-        if not self._writing or self._own.stat().st_size > MOST_BYTES:
+        if not self._writing or self._own.stat().st_size > MAX_BYTES:
             how = os.O_TRUNC
         self._told, self._writing = self._lines.count, True
         descriptor = os.open(self._own, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | how, 0o600)
@@ -71,7 +71,7 @@ class SharedLog:
             for path in sorted(self._folder.glob("*.lines")):
                 with contextlib.suppress(OSError):
                     lines += _read(path, places)
-            return sorted(lines, key=_time_of)[-MOST_LINES:]
+            return sorted(lines, key=_time_of)[-MAX_LINES:]
 
         return look
 
@@ -84,7 +84,7 @@ def _read(path: Path, places: dict[Path, int]) -> list[bytes]:
         if size < begin:
             begin = 0
         file.seek(begin)
-        data = file.read(MOST_BYTES)
+        data = file.read(MAX_BYTES)
     end = data.rfind(b"\n") + 1
     places[path] = begin + end
     return data[:end].splitlines()

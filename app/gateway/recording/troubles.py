@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
 from app.gateway.recording.alerts import Alert
-from app.gateway.use_limits.in_force import LimitUse, spell_use
+from app.gateway.use_limits.in_force import LimitUse, format_use
 from app.gateway.use_limits.refusal import Owner
 from app.ledger import Ledger
 from app.loops import Loop
@@ -45,10 +45,10 @@ def find_spent_budgets(uses: Iterable[LimitUse]) -> Iterator[Alert]:
     """An alert for each mark that a budget has reached; they end when the next day or month begins."""
     for use in uses:
         for mark in BUDGET_MARKS:
-            if use.kind == "budget" and use.used * 100 >= use.most * mark:
+            if use.kind == "budget" and use.used * 100 >= use.maximum * mark:
                 owner = Owner(use.owner, use.name)
                 subject = f"{owner.kind} {use.name}, {use.period}, {mark} %"
-                yield Alert("budget", subject, f"{owner} has spent {spell_use(use)} of this {use.period}")
+                yield Alert("budget", subject, f"{owner} has spent {format_use(use)} of this {use.period}")
 
 
 def _find_of_providers(providers: Mapping[str, Provider], now: float) -> Iterator[Alert]:

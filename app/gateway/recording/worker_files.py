@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 # Maximum bytes read of one file; ours are far smaller.
-MOST_BYTES = 16 << 20
+MAX_BYTES = 16 << 20
 # Maximum requests to end that one look returns, the latest ones.
-MOST_ENDED = 100
+MAX_ENDED = 100
 
 
 class WorkerFiles:
@@ -47,7 +47,7 @@ class WorkerFiles:
 
     def others(self) -> Mapping[str, bytes]:
         """What the other workers have published, by process id."""
-        return {pid: _read(self._folder / f"{pid}.told") for pid in self._find_told() if pid != self._own}
+        return {pid: _read(self._folder / f"{pid}.told") for pid in self._find_published() if pid != self._own}
 
     def ask(self) -> None:
         """Asks the other workers to publish."""
@@ -69,12 +69,12 @@ class WorkerFiles:
         if changed == self._ended:
             return []
         self._ended = changed
-        return _read(self._folder / "ended").decode("ascii", "replace").split()[-MOST_ENDED:]
+        return _read(self._folder / "ended").decode("ascii", "replace").split()[-MAX_ENDED:]
 
     def have_answered(self) -> bool:
         """Whether all other living workers have published since the last `ask`."""
         asked = _changed(self._folder / "asked")
-        others = [pid for pid in self._find_told() if pid != self._own]
+        others = [pid for pid in self._find_published() if pid != self._own]
         return all(_changed(self._folder / f"{pid}.told") >= asked or self._has_died(pid) for pid in others)
 
     def lead(self) -> bool:
@@ -96,7 +96,7 @@ class WorkerFiles:
         with hold(self._folder / "dead.lock"):
             path = self._folder / "dead"
             known = _read(path)
-            dead = [pid for pid in self._find_told() if pid != self._own and self._has_died(pid)]
+            dead = [pid for pid in self._find_published() if pid != self._own and self._has_died(pid)]
             if not dead:
                 return known
             told = fold(known, [_read(self._folder / f"{pid}.told") for pid in dead])
@@ -120,7 +120,7 @@ class WorkerFiles:
         if alone:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _find_told(self) -> list[str]:
+    def _find_published(self) -> list[str]:
         return sorted(path.stem for path in self._folder.glob("*.told"))
 
     def _has_died(self, pid: str) -> bool:
@@ -210,6 +210,6 @@ def _changed(path: Path) -> int:
 def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(MOST_BYTES)
+            return file.read(MAX_BYTES)
     except OSError:
         return b""

@@ -17,7 +17,7 @@ from app.gateway.recording.worker_files import WorkerFiles
 log = logging.getLogger("dragoman")
 
 # Maximum running requests that one worker publishes.
-MOST_RUNNING = 500
+MAX_RUNNING = 500
 # Seconds between two publications if nobody asks.
 UNASKED_PERIOD = 10.0
 # Maximum seconds that an asking worker waits for the others.
@@ -62,7 +62,7 @@ class Workers:
             log.warning("metrics cover single workers only: %s", error)
             return
         self._files = files
-        self._tell()
+        self._publish()
 
     def round(self) -> None:
         """Counts waiting records, and publishes if another worker asks or UNASKED_PERIOD is over; called a few times a
@@ -74,7 +74,7 @@ class Workers:
             self.end_own(request_id)
         overdue = time.monotonic() - self._told >= UNASKED_PERIOD
         if overdue or self._files.is_asked():
-            self._tell()
+            self._publish()
         if overdue:
             self._collect_dead()
 
@@ -89,7 +89,7 @@ class Workers:
     def leave(self) -> None:
         """Publishes a last time when this worker ends."""
         if self._files is not None:
-            self._tell()
+            self._publish()
             self._files.leave()
             self._files = None
 
@@ -123,7 +123,7 @@ class Workers:
             complete=complete,
         )
 
-    def _tell(self) -> None:
+    def _publish(self) -> None:
         assert self._files is not None
         try:
             self._files.publish(_encode(self._describe()))
@@ -152,7 +152,7 @@ class Workers:
     def _describe(self) -> WorkerState:
         self._recorder.hand_out()
         gauges = [gauge for ask in self.gauges for gauge in ask()]
-        return WorkerState(self.metrics.count(), gauges, self._recorder.running()[:MOST_RUNNING])
+        return WorkerState(self.metrics.count(), gauges, self._recorder.running()[:MAX_RUNNING])
 
     def _fold(self, known: bytes, newly_dead: list[bytes]) -> bytes:
         """Combines the counts of dead workers. Long requests that ran when a worker died are recorded as stopped. Short

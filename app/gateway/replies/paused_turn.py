@@ -28,7 +28,7 @@ from app.dialects.contract import StreamParser
 from app.transport import Exchange, Obtaining
 
 # How often an upstream is asked to continue; after that its answer counts as cut short by a limit.
-MOST_PAUSES = 5
+MAX_PAUSES = 5
 
 
 class PausedTurn:
@@ -46,7 +46,7 @@ class PausedTurn:
         self._usage: Usage | None = None
         self._said: Response | None = None  # the previous rounds together
         self._pause: Finished | None = None
-        self._left = MOST_PAUSES
+        self._left = MAX_PAUSES
 
     @property
     def paused(self) -> bool:

@@ -119,7 +119,7 @@ class StreamTranslation:
         if self.failed is not None:
             return b""
         counted = b""
-        if self._finished and not _is_told(self.usage):
+        if self._finished and not _is_counted(self.usage):
             self.usage = _estimate_usage(self._context, -(-self._said // TOKEN))
             counted = self._renderer.feed(_scale_events([UsageSeen(self.usage)], self._context.usage_scale))
         return counted + self._renderer.close()
@@ -172,7 +172,7 @@ def restage(response: Response, stages: Sequence[StageMaker], context: RenderCon
         staged = chain([make() for make in needed], events)
         if staged is not events:
             response = fold(staged)
-    if _is_told(response.usage):
+    if _is_counted(response.usage):
         return response
     return msgspec.structs.replace(response, usage=_estimate_usage(context, estimate_output(response.blocks)))
 
@@ -202,7 +202,7 @@ def _scale_events(events: Sequence[Event], factor: float) -> Sequence[Event]:
     ]
 
 
-def _is_told(usage: Usage | None) -> bool:
+def _is_counted(usage: Usage | None) -> bool:
     """Whether there is a usage; servers that do not count send none, or zeros."""
     return usage is not None and bool(usage.input or usage.output)
 

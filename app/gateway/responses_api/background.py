@@ -44,7 +44,7 @@ from app.gateway.responses_api.response_store import (
     keeps_responses,
 )
 from app.gateway.responses_api.responses_peek import peek_of
-from app.ledger import Shelf
+from app.ledger import Collection
 from app.sse import COMMENT_KEEPALIVE, DONE
 
 # Seconds between two writes of a job's new events, and between two reads by a client that follows them.
@@ -53,9 +53,9 @@ TICK = 0.25
 BEAT = 5.0
 LEASE = 20.0
 # Maximum concurrent jobs of one worker: no connections limit them.
-MOST_JOBS = 100
+MAX_JOBS = 100
 # Maximum concurrent jobs of one tenant in a worker; not applied to clients without keys.
-MOST_JOBS_OF_A_TENANT = 25
+MAX_JOBS_PER_TENANT = 25
 
 
 class Background:
@@ -65,7 +65,7 @@ class Background:
         self,
         gateway: Gateway,
         response_store: ResponseStore,
-        events: Shelf,
+        events: Collection,
         interval: float,
         clock: Callable[[], float] = time.time,
         recorder: Recorder | None = None,
@@ -95,12 +95,12 @@ class Background:
             raise InvalidRequest(
                 "background: a background response is stored, so store must not be false", param="background"
             )
-        if len(self._jobs) >= MOST_JOBS:
+        if len(self._jobs) >= MAX_JOBS:
             raise TooMany("too many background responses are running; try again when some have finished")
         tenant = client_request.tenant
-        if tenant and sum(owner == tenant for owner, _ in list(self._jobs)) >= MOST_JOBS_OF_A_TENANT:
+        if tenant and sum(owner == tenant for owner, _ in list(self._jobs)) >= MAX_JOBS_PER_TENANT:
             raise TooMany(
-                f"{MOST_JOBS_OF_A_TENANT} of your background responses are running; try again when some have finished"
+                f"{MAX_JOBS_PER_TENANT} of your background responses are running; try again when some have finished"
             )
         asked = client_request.with_body(ask_stream(client_request.body))
         asked.continuation = state = ResponseContinuation(self._response_store, asked, background=True)
@@ -209,7 +209,7 @@ class Background:
 
     def _run(self, job: _Job) -> None:
         record = self._recorder.begin(job.client_request.id, NAME)
-        record.stand_for(job.record)
+        record.act_for(job.record)
         record.reservation = job.reservation
         try:
             answer = self._gateway.answer(job.client_request, record)

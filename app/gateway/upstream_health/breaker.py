@@ -21,7 +21,7 @@ from app.errors import (
 )
 
 # "unreachable" costs a request almost no time, "silent" a whole time limit, and "failing" may be caused by the request.
-# "gone" means that the provider does not even answer the liveness question (pulse.py).
+# "gone" means that the provider does not even answer the liveness question (liveness.py).
 Fault = Literal["unreachable", "gone", "silent", "failing"]
 BreakerState = Literal["closed", "open", "half_open"]
 Verdict = Literal["go", "probe", "wait"]
@@ -54,7 +54,7 @@ FOR_ALL: frozenset[Fault] = frozenset({"unreachable", "gone"})
 # Seconds after which a probe without a result no longer blocks the next one: models may think for minutes.
 LONGEST_PROBE = 30.0
 # Maximum requests and tenants that a streak distinguishes; more would not change the verdict.
-MOST_MARKS = 64
+MAX_MARKS = 64
 
 
 def find_fault(error: DragomanError) -> Fault | None:
@@ -131,9 +131,9 @@ class Breaker:
             self.count = 0  # faults of single tenants do not add up with faults that hold for all
         repeated = fault == "failing" and request in self.requests
         self.fault = fault
-        if len(self.tenants) < MOST_MARKS:
+        if len(self.tenants) < MAX_MARKS:
             self.tenants.add(tenant)
-        if len(self.requests) < MOST_MARKS:
+        if len(self.requests) < MAX_MARKS:
             self.requests.add(request)
         if not repeated:
             self.count += 1

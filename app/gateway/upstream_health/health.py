@@ -11,7 +11,7 @@ import msgspec
 
 from app.errors import DragomanError, UpstreamSpared
 from app.gateway.upstream_health.breaker import (
-    MOST_MARKS,
+    MAX_MARKS,
     TOLERANCES,
     Breaker,
     BreakerState,
@@ -19,8 +19,8 @@ from app.gateway.upstream_health.breaker import (
     find_fault,
     shows_life,
 )
+from app.gateway.upstream_health.liveness import LivenessCheck
 from app.gateway.upstream_health.provider_queue import Places, ProviderQueue, Ticket
-from app.gateway.upstream_health.pulse import Pulse
 from app.gateway.upstream_health.retry_budget import FLOOR, RetryBudget
 from app.settings import ProviderSettings
 from app.transport import Obtaining
@@ -28,7 +28,7 @@ from app.transport import Obtaining
 log = logging.getLogger("dragoman")
 
 # Maximum targets with breakers: clients choose the model names.
-MOST_TARGETS = 1024
+MAX_TARGETS = 1024
 # Faults that cost a request a whole time limit.
 COSTLY: frozenset[Fault] = frozenset({"silent", "gone"})
 # Seconds that a probe of a silent target waits for a response head if another target is left.
@@ -38,7 +38,7 @@ LONGEST_OPEN = max(tolerance.longest for tolerance in TOLERANCES.values())
 # Seconds for which another worker's retries count.
 RETRY_LIFETIME = 60.0
 # Notes with more requests than this within RETRY_LIFETIME are ignored as impossible.
-MOST_ASKED = 10_000_000
+MAX_ASKED = 10_000_000
 # Seconds in `retry-after` if no better value is known.
 RETRY_AFTER = 5
 
@@ -109,7 +109,7 @@ class UpstreamHealth:
         self.queues: dict[str, ProviderQueue] = {}
         self._closed: dict[str, float] = {}  # when breakers that had been open were closed
         self._budgets: dict[str, RetryBudget] = {}
-        self._pulses: dict[str, Pulse] = {}
+        self._pulses: dict[str, LivenessCheck] = {}
 
     def configure(
         self,
@@ -128,14 +128,14 @@ class UpstreamHealth:
                     queue.resize(1 << 31)  # so that waiting requests may go
                 continue
             share = max(1, provider.max_parallel // workers)
-            most = share if find_places is None else provider.max_parallel
+            maximum = share if find_places is None else provider.max_parallel
             if name in self.queues:
-                self.queues[name].resize(most, share)
+                self.queues[name].resize(maximum, share)
             else:
-                self.queues[name] = ProviderQueue(most, share, None if find_places is None else find_places(name))
+                self.queues[name] = ProviderQueue(maximum, share, None if find_places is None else find_places(name))
 
     def forget_provider(self, provider: str) -> None:
-        """Drops the breakers and the pulse of a provider, for example because its settings have changed."""
+        """Drops the breakers and the liveness of a provider, for example because its settings have changed."""
         for target in [target for target in self.breakers if target.startswith(f"{provider}/")]:
             del self.breakers[target]
             self._close(target, self._clock())
@@ -143,7 +143,7 @@ class UpstreamHealth:
 
     def _close(self, target: str, now: float) -> None:
         self._closed.pop(target, None)
-        if len(self._closed) >= MOST_TARGETS:
+        if len(self._closed) >= MAX_TARGETS:
             del self._closed[next(iter(self._closed))]
         self._closed[target] = now
 
@@ -157,20 +157,22 @@ class UpstreamHealth:
         breaker = self.breakers[target]
         return f"{breaker.count} faults in a row ({breaker.fault}), asked again in {breaker.left(self._clock()):.0f} s"
 
-    def pulse(self, provider: str, ask: Callable[[], bool]) -> Pulse:
+    def liveness(self, provider: str, ask: Callable[[], bool]) -> LivenessCheck:
         """The liveness check of a provider; `ask` performs it, under the current settings."""
-        pulse = self._pulses.get(provider)
-        if pulse is None:
-            pulse = self._pulses[provider] = Pulse(ask, clock=self._clock)
-        pulse.ask = ask
-        return pulse
+        liveness = self._pulses.get(provider)
+        if liveness is None:
+            liveness = self._pulses[provider] = LivenessCheck(ask, clock=self._clock)
+        liveness.ask = ask
+        return liveness
 
-    def enter(self, target: str, tenant: str, *, last: bool, followed: bool, pulse: Pulse | None = None) -> Gate | None:
+    def enter(
+        self, target: str, tenant: str, *, last: bool, followed: bool, liveness: LivenessCheck | None = None
+    ) -> Gate | None:
         """How a request may use a target; None if it should go on to the next one.
 
         A request whose `last` chance this is may go even if the breaker is open, because a quick failure costs nothing.
         A silent target would cost each request its whole time limit, so there all but a probe raise UpstreamSpared.
-        `followed` says whether another target is left; with a `pulse`, no request then has to find out whether a silent
+        `followed` says whether another target is left; with a `liveness`, no request then has to find out whether a silent
         target is back.
         """
         breaker = self.breakers.get(target)
@@ -182,8 +184,8 @@ class UpstreamHealth:
             return OPEN
         if verdict == "probe":
             silent = breaker.fault in COSTLY
-            if silent and pulse is not None and (pulse.is_gone or not pulse.is_fresh(breaker.until or now)):
-                pulse.take()
+            if silent and liveness is not None and (liveness.is_gone or not liveness.is_fresh(breaker.until or now)):
+                liveness.take()
                 return None
             breaker.begin_probe(now)
             head_limit = PROBE_LIMIT if followed and silent else None
@@ -217,7 +219,7 @@ class UpstreamHealth:
                 self.succeed(target)
             return
         if breaker is None:
-            if len(self.breakers) >= MOST_TARGETS:
+            if len(self.breakers) >= MAX_TARGETS:
                 del self.breakers[next(iter(self.breakers))]
             breaker = self.breakers[target] = Breaker()
         if breaker.fail(fault, tenant, hash(request), self._clock(), probe=gate.probe):
@@ -242,19 +244,19 @@ class UpstreamHealth:
         return budget
 
     def wait_in(
-        self, queue: ProviderQueue, provider: str, tenant: str, most: float, silence: float
+        self, queue: ProviderQueue, provider: str, tenant: str, maximum: float, silence: float
     ) -> Obtaining[Ticket]:
         """Waits at most `most` seconds for a place in a queue; yields after each `silence`. Raises UpstreamSpared."""
         ticket = queue.enter(tenant)
         got = False
         try:
-            end = self._clock() + most
+            end = self._clock() + maximum
             while not (ticket.given or ticket.wait(max(0.0, min(silence, end - self._clock())))):
                 if self._clock() >= end:
                     queue.timeouts += 1
                     raise UpstreamSpared(
-                        f"{provider} is running {queue.most} requests, its limit (max_parallel); "
-                        f"no slot became free within {most:g} s (queue_timeout)",
+                        f"{provider} is running {queue.maximum} requests, its limit (max_parallel); "
+                        f"no slot became free within {maximum:g} s (queue_timeout)",
                         retry_after=RETRY_AFTER,
                     )
                 yield
@@ -290,14 +292,14 @@ class UpstreamHealth:
             if note.until is None:
                 self.breakers.pop(note.target, None)
                 self._close(note.target, note.changed)
-            elif len(self.breakers) < MOST_TARGETS or breaker is not None:
+            elif len(self.breakers) < MAX_TARGETS or breaker is not None:
                 if breaker is None:
                     breaker = self.breakers[note.target] = Breaker()
                 # Another host's clock may be wrong.
                 until = min(note.until, self._clock() + LONGEST_OPEN)
                 breaker.changed, breaker.until, breaker.fault = note.changed, until, note.fault
                 breaker.count, breaker.period, breaker.opened = note.faults, note.period, note.opened
-                breaker.tenants.update(note.tenants[:MOST_MARKS])
+                breaker.tenants.update(note.tenants[:MAX_MARKS])
 
     def retry_notes(self, worker: str) -> list[RetryNote]:
         """This worker's retries, for other workers."""
@@ -311,7 +313,7 @@ class UpstreamHealth:
         oldest, latest = now - RETRY_LIFETIME, now + RETRY_LIFETIME
         others: dict[str, tuple[int, int]] = {}
         for note in notes:
-            possible = 0 <= note.retries <= 10 * note.requests + FLOOR and note.requests <= MOST_ASKED
+            possible = 0 <= note.retries <= 10 * note.requests + FLOOR and note.requests <= MAX_ASKED
             if note.worker != worker and oldest < note.at <= latest and possible:
                 requests, retries = others.get(note.provider, (0, 0))
                 others[note.provider] = requests + note.requests, retries + note.retries
@@ -333,4 +335,4 @@ class UpstreamHealth:
             if queue is None:
                 yield ProviderLoad(name, None, 0, 0, 0, retries)
             else:
-                yield ProviderLoad(name, queue.most, queue.given, queue.waiting, queue.timeouts, retries)
+                yield ProviderLoad(name, queue.maximum, queue.given, queue.waiting, queue.timeouts, retries)

@@ -20,10 +20,10 @@ class CountedPlaces:
     def is_shared(self) -> bool:
         return self._can_count and self._find_counts().is_shared
 
-    def take(self, most: int) -> tuple[SharedCounts, Taken | None] | None:
+    def take(self, maximum: int) -> tuple[SharedCounts, Taken | None] | None:
         counts = self._find_counts()
         try:
-            taken = counts.take([Demand(self._owner, Limit("parallel", most), 1)])
+            taken = counts.take([Demand(self._owner, Limit("parallel", maximum), 1)])
         except LimitsUnavailable:
             # Limits refuse if they cannot count; a queue falls back to the worker's own share.
             self._can_count = False

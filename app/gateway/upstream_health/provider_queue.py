@@ -27,7 +27,7 @@ class Places(Protocol):
         """Whether the places of all workers can currently be counted together."""
         ...
 
-    def take(self, most: int) -> Any:
+    def take(self, maximum: int) -> Any:
         """A token for a place; None while `most` are taken."""
         ...
 
@@ -67,11 +67,11 @@ class ProviderQueue:
     so that each gets its share when all are busy.
     """
 
-    def __init__(self, most: int, share: int | None = None, places: Places | None = None) -> None:
-        self.most = most
+    def __init__(self, maximum: int, share: int | None = None, places: Places | None = None) -> None:
+        self.maximum = maximum
         self.given = 0
         self.timeouts = 0
-        self._share = most if share is None else share
+        self._share = maximum if share is None else share
         self._places = places
         self._taking = 0
         self._looking = False
@@ -108,17 +108,17 @@ class ProviderQueue:
         if self._waiting:
             self._call(min(self._share, self._bound))
 
-    def resize(self, most: int, share: int | None = None) -> None:
+    def resize(self, maximum: int, share: int | None = None) -> None:
         """Sets another limit; running requests continue."""
         with self._lock:
-            self.most = most
-            self._share = most if share is None else share
+            self.maximum = maximum
+            self._share = maximum if share is None else share
         self._call(self._bound)
 
     @property
     def _bound(self) -> int:
         """How many places this worker may have: its share if it cannot count the others'."""
-        return self.most if self._places is None or self._places.is_shared else max(1, self._share)
+        return self.maximum if self._places is None or self._places.is_shared else max(1, self._share)
 
     def _call(self, bound: int) -> None:
         """Gives places to waiting requests until this worker has `bound` of them or all are taken."""
@@ -131,7 +131,7 @@ class ProviderQueue:
                 self._taking += 1
             place = None
             try:
-                place = True if self._places is None else self._places.take(self.most)
+                place = True if self._places is None else self._places.take(self.maximum)
             finally:
                 with self._lock:
                     self._taking -= 1

@@ -14,7 +14,7 @@ import msgspec
 
 from app.gateway.upstream_health.breaker import FOR_ALL
 from app.gateway.upstream_health.health import LONGEST_OPEN
-from app.gateway.upstream_health.shared_state import MOST_BYTES, Told, join, read_told, write_told
+from app.gateway.upstream_health.shared_state import MAX_BYTES, SharedNotes, decode_notes, encode_notes, join
 from app.rate_limits.redis_link import open_redis
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class SharedRedis:
         self._redis: Redis | None = None
         self._ahead = 0.0
 
-    def exchange(self, told: Told) -> Told | None:
+    def exchange(self, told: SharedNotes) -> SharedNotes | None:
         """Shares this host's state with the others, and returns the joined state; None if that fails."""
         from redis import RedisError, WatchError
 
@@ -50,14 +50,14 @@ class SharedRedis:
             with redis.pipeline() as pipeline:
                 pipeline.watch(KEY)  # type: ignore[no-untyped-call]
                 size: Any = pipeline.strlen(KEY)
-                value = pipeline.get(KEY) if 0 < size <= MOST_BYTES else None
+                value = pipeline.get(KEY) if 0 < size <= MAX_BYTES else None
                 known = _leave_impossible(
-                    read_told(value) if isinstance(value, bytes) else Told(), self._clock() + self._ahead
+                    decode_notes(value) if isinstance(value, bytes) else SharedNotes(), self._clock() + self._ahead
                 )
                 joined = join(known, own)
                 if joined != known:
                     pipeline.multi()
-                    pipeline.set(KEY, write_told(joined), ex=LIFETIME)
+                    pipeline.set(KEY, encode_notes(joined), ex=LIFETIME)
                     pipeline.execute()
         except WatchError:
             return None  # another host was faster; the next round tries again
@@ -82,35 +82,35 @@ class SharedRedis:
             self._redis = redis
         return self._redis
 
-    def _leave_private(self, told: Told) -> Told:
+    def _leave_private(self, told: SharedNotes) -> SharedNotes:
         """The part that other hosts can use. Retries stay within a host."""
         if self._knows_tenants:
-            return Told(told.breakers, told.facts, told.rests)
+            return SharedNotes(told.breakers, told.facts, told.cooldowns)
         breakers = [note for note in told.breakers if note.until is None or note.fault in FOR_ALL]
-        return Told(breakers, [], [note for note in told.rests if note.tenant is None])
+        return SharedNotes(breakers, [], [note for note in told.cooldowns if note.tenant is None])
 
 
-def _leave_impossible(told: Told, now: float) -> Told:
+def _leave_impossible(told: SharedNotes, now: float) -> SharedNotes:
     """Drops notes with impossible times, because no note would ever be newer."""
-    return Told(
+    return SharedNotes(
         [note for note in told.breakers if note.changed <= now + LONGEST_OPEN],
         [note for note in told.facts if note.until <= now + LIFETIME],
-        [note for note in told.rests if note.until <= now + LIFETIME],
+        [note for note in told.cooldowns if note.until <= now + LIFETIME],
     )
 
 
-def _shift(told: Told, seconds: float) -> Told:
+def _shift(told: SharedNotes, seconds: float) -> SharedNotes:
     """The notes with their times converted to another clock."""
 
     def moved(at: float) -> float:
         return round(at + seconds, DIGITS)
 
     replace = msgspec.structs.replace
-    return Told(
+    return SharedNotes(
         [
             replace(note, changed=moved(note.changed), until=None if note.until is None else moved(note.until))
             for note in told.breakers
         ],
         [replace(note, until=moved(note.until)) for note in told.facts],
-        [replace(note, until=moved(note.until)) for note in told.rests],
+        [replace(note, until=moved(note.until)) for note in told.cooldowns],
     )

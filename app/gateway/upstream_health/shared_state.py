@@ -13,19 +13,19 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from app.credentials.pool import CredentialPool, Rest
+from app.credentials.pool import Cooldown, CredentialPool
 from app.gateway.failures.learned_facts import FactNote, LearnedFacts
 from app.gateway.recording.worker_files import hold, replace_file
 from app.gateway.upstream_health.health import BreakerNote, RetryNote, UpstreamHealth
 
 # Maximum bytes read of the file, and maximum entries kept of each kind; ours are far fewer.
-MOST_BYTES = 4 << 20
-MOST_ENTRIES = 2000
+MAX_BYTES = 4 << 20
+MAX_ENTRIES = 2000
 
 T = TypeVar("T")
 
 
-class RestNote(msgspec.Struct, frozen=True):
+class CooldownNote(msgspec.Struct, frozen=True):
     """A credential of a pool that its upstream limits or refuses until the clock time `until`, for one `tenant`, or for
     all if that is None."""
 
@@ -35,12 +35,12 @@ class RestNote(msgspec.Struct, frozen=True):
     tenant: str | None = None
 
 
-class Told(msgspec.Struct):
+class SharedNotes(msgspec.Struct):
     """The newest note on each target, fact, credential and worker."""
 
     breakers: list[BreakerNote] = []
     facts: list[FactNote] = []
-    rests: list[RestNote] = []
+    cooldowns: list[CooldownNote] = []
     retries: list[RetryNote] = []
 
 
@@ -51,25 +51,25 @@ class Upstreams(msgspec.Struct, frozen=True):
     facts: LearnedFacts
     pools: Mapping[str, CredentialPool]
 
-    def tell(self, worker: str) -> Told:
-        rests = [
-            RestNote(name, rest.member, rest.until, rest.tenant)
+    def take_notes(self, worker: str) -> SharedNotes:
+        cooldowns = [
+            CooldownNote(name, cooldown.member, cooldown.until, cooldown.tenant)
             for name, pool in self.pools.items()
-            for rest in pool.rests()
+            for cooldown in pool.cooldowns()
         ]
-        return Told(self.health.notes(), self.facts.notes(), rests, self.health.retry_notes(worker))
+        return SharedNotes(self.health.notes(), self.facts.notes(), cooldowns, self.health.retry_notes(worker))
 
-    def adopt(self, told: Told, worker: str) -> None:
-        self.health.adopt(told.breakers)
-        self.facts.adopt(told.facts)
-        self.health.adopt_retries(told.retries, worker)
+    def adopt(self, notes: SharedNotes, worker: str) -> None:
+        self.health.adopt(notes.breakers)
+        self.facts.adopt(notes.facts)
+        self.health.adopt_retries(notes.retries, worker)
         for name, pool in self.pools.items():
-            rests = (note for note in told.rests if note.provider == name)
-            pool.adopt_rests(Rest(note.credential, note.until, note.tenant) for note in rests)
+            cooldowns = (note for note in notes.cooldowns if note.provider == name)
+            pool.adopt_cooldowns(Cooldown(note.credential, note.until, note.tenant) for note in cooldowns)
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Told).decode
+_decode = msgspec.msgpack.Decoder(SharedNotes).decode
 
 
 class SharedState:
@@ -78,7 +78,7 @@ class SharedState:
     def __init__(self, folder: Path) -> None:
         self._path = folder / "upstreams"
         self._seen: object = None
-        self._told: Told | None = None
+        self._notes: SharedNotes | None = None
         self._retries: list[RetryNote] = []
         self._worker = str(os.getpid())
 
@@ -87,13 +87,13 @@ class SharedState:
         """Whether the shared folder exists; the workers' metrics create it."""
         return self._path.parent.is_dir()
 
-    def round(self, upstreams: Upstreams, heard: Told | None = None) -> Told:
+    def round(self, upstreams: Upstreams, heard: SharedNotes | None = None) -> SharedNotes:
         """Writes what is new in this worker and takes over what is new in the file; returns the joined state. `heard`
         is what other hosts have shared. Raises OSError."""
-        own = upstreams.tell(self._worker)
+        own = upstreams.take_notes(self._worker)
         if heard is not None:
             own = join(own, heard)
-        if own == self._told and self._stamp() == self._seen:
+        if own == self._notes and self._stamp() == self._seen:
             if self._retries:
                 upstreams.health.adopt_retries(self._retries, self._worker)  # they count for a minute only
             return own
@@ -104,7 +104,7 @@ class SharedState:
                 self._write(joined)
             self._seen = self._stamp()
         upstreams.adopt(joined, self._worker)
-        self._told, self._retries = upstreams.tell(self._worker), joined.retries
+        self._notes, self._retries = upstreams.take_notes(self._worker), joined.retries
         return joined
 
     def _stamp(self) -> object:
@@ -114,37 +114,40 @@ class SharedState:
             return None
         return status.st_mtime_ns, status.st_ino
 
-    def _read(self) -> Told:
+    def _read(self) -> SharedNotes:
         """The file's state; empty if the file does not exist yet."""
         try:
             with self._path.open("rb") as file:
-                return read_told(file.read(MOST_BYTES))
+                return decode_notes(file.read(MAX_BYTES))
         except OSError:
-            return Told()
+            return SharedNotes()
 
-    def _write(self, told: Told) -> None:
-        replace_file(self._path, self._path.with_suffix(f".{os.getpid()}"), write_told(told))
+    def _write(self, notes: SharedNotes) -> None:
+        replace_file(self._path, self._path.with_suffix(f".{os.getpid()}"), encode_notes(notes))
 
 
-def read_told(told: bytes) -> Told:
+def decode_notes(notes: bytes) -> SharedNotes:
     """Decodes shared state; empty if it cannot be decoded because another version wrote it."""
     try:
-        return _decode(told)
+        return _decode(notes)
     except msgspec.MsgspecError:
-        return Told()
+        return SharedNotes()
 
 
-def write_told(told: Told) -> bytes:
-    return _encode(told)
+def encode_notes(notes: SharedNotes) -> bytes:
+    return _encode(notes)
 
 
-def join(known: Told, own: Told) -> Told:
+def join(known: SharedNotes, own: SharedNotes) -> SharedNotes:
     """The newer note on each subject."""
-    return Told(
+    return SharedNotes(
         _join(known.breakers, own.breakers, lambda note: note.target, lambda note: note.changed),
         _join(known.facts, own.facts, lambda note: (note.upstream, note.tenant, note.name), lambda note: note.until),
         _join(
-            known.rests, own.rests, lambda note: (note.provider, note.credential, note.tenant), lambda note: note.until
+            known.cooldowns,
+            own.cooldowns,
+            lambda note: (note.provider, note.credential, note.tenant),
+            lambda note: note.until,
         ),
         _join(known.retries, own.retries, lambda note: (note.provider, note.worker), lambda note: note.at),
     )
@@ -156,4 +159,4 @@ def _join(known: Sequence[T], own: Sequence[T], place: Callable[[T], Any], age: 
         before = newest.get(place(note))
         if before is None or age(before) < age(note):
             newest[place(note)] = note
-    return sorted(newest.values(), key=lambda note: -age(note))[:MOST_ENTRIES]
+    return sorted(newest.values(), key=lambda note: -age(note))[:MAX_ENTRIES]

@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from app.gateway.client_access.client_keys import ClientKey
-from app.gateway.use_limits.refusal import Owner, spell_dollars
+from app.gateway.use_limits.refusal import Owner, format_dollars
 from app.rate_limits.counts import Demand, Kind, Limit, Period, read_limits
 from app.rate_limits.shared_counts import SharedCounts
 from app.settings import ProviderSettings
@@ -32,13 +32,13 @@ class LimitUse(msgspec.Struct, frozen=True):
     limit: str
     kind: Kind
     period: Period
-    most: int
+    maximum: int
     used: int
     resets: int | None = None
 
     @property
     def share(self) -> float:
-        return self.used / self.most
+        return self.used / self.maximum
 
 
 def find_limited(keys: Iterable[ClientKey], providers: Mapping[str, ProviderSettings]) -> list[Limited]:
@@ -48,7 +48,7 @@ def find_limited(keys: Iterable[ClientKey], providers: Mapping[str, ProviderSett
     return [*found.values(), *(Limited(Owner("provider", name), "", rows) for name, rows in limits.items() if rows)]
 
 
-def look_at(limited: Sequence[Limited], counts: SharedCounts) -> list[LimitUse]:
+def read_use(limited: Sequence[Limited], counts: SharedCounts) -> list[LimitUse]:
     now = time.time()
     rows = [(each.owner, limit) for each in limited for limit in each.limits]
     if not rows:
@@ -56,15 +56,15 @@ def look_at(limited: Sequence[Limited], counts: SharedCounts) -> list[LimitUse]:
     used = counts.look([Demand(owner.mark, limit, 0) for owner, limit in rows])
     return [
         LimitUse(
-            owner.kind, owner.name, limit.setting, limit.kind, limit.period, limit.most, count,
+            owner.kind, owner.name, limit.setting, limit.kind, limit.period, limit.maximum, count,
             limit.ends(limit.number(now)) if limit.kind == "budget" else None,
         )
         for (owner, limit), count in zip(rows, used, strict=True)
     ]  # fmt: skip
 
 
-def spell_use(use: LimitUse) -> str:
+def format_use(use: LimitUse) -> str:
     """`41 of 60`, `$0.50 of $2.00`."""
     if use.kind == "budget":
-        return f"{spell_dollars(use.used)} of {spell_dollars(use.most)}"
-    return f"{use.used:,} of {use.most:,}"
+        return f"{format_dollars(use.used)} of {format_dollars(use.maximum)}"
+    return f"{use.used:,} of {use.maximum:,}"

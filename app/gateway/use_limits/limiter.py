@@ -11,14 +11,14 @@ from app.conversation.tokens.estimate import estimate_tokens
 from app.conversation.traits import DialectTraits
 from app.errors import DragomanError
 from app.gateway.messages import ClientRequest
-from app.gateway.use_limits.refusal import Owner, refuse, tell_left
+from app.gateway.use_limits.refusal import Owner, limit_headers, refuse
 from app.rate_limits.counts import Demand, Full, Kind, Limit, Taken
 from app.rate_limits.shared_counts import SharedCounts
 from app.routing.router import Upstream
 
 # Output tokens counted in advance if the client sets no limit, and the maximum counted in advance: a client that allows
 # far more than it needs would block itself.
-USUAL_OUTPUT, MOST_OUTPUT = 1024, 4096
+USUAL_OUTPUT, MAX_OUTPUT = 1024, 4096
 # Bytes of an answer per token, if no usage is known: an event of a stream holds one or two tokens.
 STREAM_BYTES, WHOLE_BYTES = 100, 4
 _CUT = ("client_closed", "upstream_cut", "stopped")
@@ -45,12 +45,12 @@ class Reservation:
         self._input = input_tokens
         self._bill = bill
 
-    def tell_left(self, traits: DialectTraits) -> Mapping[str, str]:
+    def limit_headers(self, traits: DialectTraits) -> Mapping[str, str]:
         """The headers that show the client what is left of its limits."""
         taken = self._taken
         if taken is None:
             return {}
-        return tell_left(zip((demand.limit for demand, _ in taken.demands), taken.used, strict=True), traits)
+        return limit_headers(zip((demand.limit for demand, _ in taken.demands), taken.used, strict=True), traits)
 
     def settle(self, record: RequestRecord | None) -> None:
         """Replaces the advance count by the actual use; with None, where no use is known, only the request counts."""
@@ -133,5 +133,5 @@ def _estimate(client_request: ClientRequest) -> Usage:
         request = client_request.request
     except DragomanError:
         return Usage(fresh=len(client_request.body) // WHOLE_BYTES, output=0)  # its error is raised later
-    output = min(request.max_tokens if request.max_tokens is not None else USUAL_OUTPUT, MOST_OUTPUT)
+    output = min(request.max_tokens if request.max_tokens is not None else USUAL_OUTPUT, MAX_OUTPUT)
     return Usage(fresh=estimate_tokens(request), output=output)

@@ -46,10 +46,10 @@ class MadeKeys:
     def give(self, access: Access, settings: Settings) -> None:
         """Gives the made keys to `access`. A key of the same name in the configuration takes precedence."""
         if not self._rows:
-            access.take_made({})
+            access.set_made_keys({})
             return
         marks = open_tenant_marks(settings)
-        access.take_made(
+        access.set_made_keys(
             {
                 hashed: msgspec.structs.replace(key, tenant=marks.mark(f"keys.{name}"))
                 for hashed, name, key in self._rows

@@ -40,7 +40,7 @@ def refuse(owner: Owner, full: Full, traits: DialectTraits) -> LimitReached:
     limit = full.limit
     headers: dict[str, str] = {}
     if limit.kind in ("requests", "tokens") and owner.kind == "key":
-        headers = _spell(traits, limit, 0, seconds)
+        headers = _limit_headers(traits, limit, 0, seconds)
     if (limit.kind == "budget" and full.is_spent) or seconds > USELESS:
         headers["x-should-retry"] = "false"
     return LimitReached(
@@ -51,22 +51,22 @@ def refuse(owner: Owner, full: Full, traits: DialectTraits) -> LimitReached:
     )
 
 
-def tell_left(used: Iterable[tuple[Limit, int]], traits: DialectTraits) -> Mapping[str, str]:
+def limit_headers(used: Iterable[tuple[Limit, int]], traits: DialectTraits) -> Mapping[str, str]:
     """The limit headers of an answer: for requests and for tokens, the limit with the least left."""
     nearest: dict[str, tuple[int, Limit]] = {}
     for limit, count in used:
-        left = max(0, limit.most - count)
+        left = max(0, limit.maximum - count)
         if limit.bucket and (limit.kind not in nearest or left < nearest[limit.kind][0]):
             nearest[limit.kind] = left, limit
     headers: dict[str, str] = {}
     for left, limit in nearest.values():
-        headers |= _spell(traits, limit, left, limit.bucket * RING)
+        headers |= _limit_headers(traits, limit, left, limit.bucket * RING)
     return headers
 
 
 # Cached because a whole window always has the same span.
 @lru_cache(maxsize=256)
-def spell_span(seconds: int) -> str:
+def format_span(seconds: int) -> str:
     """A span as the vendor writes it: `6m0s`."""
     parts: list[str] = []
     for size, unit in _UNITS:
@@ -76,16 +76,16 @@ def spell_span(seconds: int) -> str:
     return "".join(parts)
 
 
-def spell_dollars(billionths: int) -> str:
+def format_dollars(billionths: int) -> str:
     """Dollars with cents, or with all digits below a dollar: `$2.50`, `$0.00018`."""
     dollars = billionths / DOLLAR
     return f"${dollars:,.2f}" if dollars >= 1 or not billionths else f"${dollars:.9f}".rstrip("0")
 
 
-def _spell(traits: DialectTraits, limit: Limit, left: int, seconds: int) -> dict[str, str]:
+def _limit_headers(traits: DialectTraits, limit: Limit, left: int, seconds: int) -> dict[str, str]:
     """The headers of one limit. `seconds` is the time until it is fully restored, or has room again."""
-    reset = _after(seconds).strftime("%Y-%m-%dT%H:%M:%SZ") if traits.dates_resets else spell_span(seconds)
-    told = {"limit": str(limit.most), "remaining": str(left), "reset": reset}
+    reset = _after(seconds).strftime("%Y-%m-%dT%H:%M:%SZ") if traits.dates_resets else format_span(seconds)
+    told = {"limit": str(limit.maximum), "remaining": str(left), "reset": reset}
     return {_name_header(traits.limit_header, field, limit.kind): value for field, value in told.items()}
 
 
@@ -103,21 +103,21 @@ def _describe(owner: Owner, full: Full, seconds: int, resets: datetime.datetime)
     at = resets.strftime("%Y-%m-%d %H:%M UTC")
     if limit.kind == "budget" and not full.is_spent:
         return (
-            f"{owner} has running requests that may spend the rest of its budget of {spell_dollars(limit.most)} for "
+            f"{owner} has running requests that may spend the rest of its budget of {format_dollars(limit.maximum)} for "
             f"this {limit.period}; retry when one of them has finished"
         )
     if limit.kind == "budget":
-        spent = f"{spell_dollars(limit.most)} for this {limit.period}"
+        spent = f"{format_dollars(limit.maximum)} for this {limit.period}"
         return (
             f"{owner} has spent its budget of {spent}. It is available again at {at}; retrying before "
             "that does not help, but the operator of this gateway can raise it"
         )
     if limit.kind == "parallel":
         return (
-            f"{owner} has {full.used} running requests, and its limit is {limit.most} at a time; "
+            f"{owner} has {full.used} running requests, and its limit is {limit.maximum} at a time; "
             "retry when one of them has finished"
         )
     return (
-        f"{owner} has reached its limit of {limit.most:,} {limit.kind} a {limit.period}. "
+        f"{owner} has reached its limit of {limit.maximum:,} {limit.kind} a {limit.period}. "
         f"Please try again in {seconds}s" + (f", at {at}" if seconds > USELESS else "")
     )

@@ -25,8 +25,8 @@ from app.transport import Exchange
 # The list of models is requested for a client version; the backend omits models too new for it.
 CLIENT_VERSION = "0.169.0"
 # Maximum characters of a cache key, and bytes of a request's beginning that distinguish conversations.
-MOST_KEY = 64
-MOST_BEGINNING = 1000
+MAX_KEY = 64
+MAX_BEGINNING = 1000
 
 
 # The header with the backend's token for a turn, which the turn's other requests must send back.
@@ -84,7 +84,7 @@ class CodexProvider(Provider):
         session = upstream_request.session or name_session(upstream_request.body)
         body = upstream_request.body
         if upstream_request.operation == "generate" and body[:1] == b"{" and b'"prompt_cache_key"' not in body:
-            named = b'{"prompt_cache_key":' + msgspec.json.encode(session[:MOST_KEY])
+            named = b'{"prompt_cache_key":' + msgspec.json.encode(session[:MAX_KEY])
             body = named + (b"," if body[1:].lstrip()[:1] != b"}" else b"") + body[1:]
         return super().send(msgspec.structs.replace(upstream_request, session=session, body=body), credential)
 
@@ -128,7 +128,7 @@ class CodexProvider(Provider):
 def name_session(body: bytes) -> str:
     """A name for a request's conversation: the same for each of its turns, because all begin alike."""
     start = body.find(b'"input"')
-    beginning = body[start : start + MOST_BEGINNING] if start >= 0 else body[:MOST_BEGINNING]
+    beginning = body[start : start + MAX_BEGINNING] if start >= 0 else body[:MAX_BEGINNING]
     return str(uuid.UUID(bytes=hashlib.sha256(beginning).digest()[:16], version=4))
 
 

@@ -123,7 +123,7 @@ class OCAProvider(Provider):
                 return name
         return model if "/" in model else f"oca/{model}"
 
-    def spell(self, model: str) -> str:
+    def public_name(self, model: str) -> str:
         """The name without `oca/` if the provider is called that; otherwise clients would see the prefix twice."""
         return model.removeprefix("oca/") if self.name == "oca" else model
 

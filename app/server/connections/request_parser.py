@@ -37,7 +37,7 @@ _KEEPS_ALIVE = {"": True, "keep-alive": True, "close": False}
 _LENGTH = re.compile(rb"\r\nContent-Length: {0,4}([0-9]{1,15})\r\n", re.IGNORECASE)
 _ANY_LENGTH = b"0"
 # Longer heads are parsed each time, so that strangers cannot fill the cache.
-_MOST_REMEMBERED = 2048
+_MAX_REMEMBERED = 2048
 
 
 class Site(Struct, frozen=True):
@@ -63,7 +63,7 @@ class RequestHead(Struct, frozen=True):
 
 def parse_head(head: bytes, site: Site) -> RequestHead | None:
     """Parses a whole head, including the empty line at its end. Returns None if it is unusual or wrong."""
-    found = _LENGTH.search(head) if len(head) <= _MOST_REMEMBERED else None
+    found = _LENGTH.search(head) if len(head) <= _MAX_REMEMBERED else None
     if found is not None:
         start, end = found.span(1)
         fields = _recall_fields(b"".join((head[:start], _ANY_LENGTH, head[end:])))

@@ -46,7 +46,7 @@ class ResponseWriter:
         self._left = None
         self._chunked = False
         names, values = zip(*headers, strict=True) if headers else ((), ())
-        shape = _find_shape(names) if len("".join(names)) <= _MOST_NAMES else None
+        shape = _find_shape(names) if len("".join(names)) <= _MAX_NAMES else None
         if shape is None or self._omits_body:
             fields = "".join([f"{name}: {value}\r\n" for name, value in self._pick(headers)])
             ends = fields.count("\r\n")
@@ -147,7 +147,7 @@ class ResponseWriter:
 
 
 # Longer names are not cached, so that upstreams cannot fill the cache.
-_MOST_NAMES = 1024
+_MAX_NAMES = 1024
 
 
 # Applications repeat the same names.

@@ -42,7 +42,7 @@ def raise_descriptor_limit() -> int:
     return soft
 
 
-def most_connections(descriptors: int, asked: int) -> int:
+def max_connections(descriptors: int, asked: int) -> int:
     """The number of connections that fit into the descriptors, at most `asked`."""
     return max(16, min(asked - _MARGIN, (descriptors - RESERVE) // PER_REQUEST))
 
@@ -56,14 +56,14 @@ class Slots:
     """
 
     def __init__(self, idle: dict[socket.socket, int], asked: int) -> None:
-        self.most = most_connections(resource.getrlimit(resource.RLIMIT_NOFILE)[0], asked)
+        self.maximum = max_connections(resource.getrlimit(resource.RLIMIT_NOFILE)[0], asked)
         self._idle = idle
         self._taken = 0
         self._told = -_QUIET
 
     def take(self) -> bool:
         """Takes a slot. Returns False if there is none."""
-        if self._taken >= self.most and not self.shed():
+        if self._taken >= self.maximum and not self.shed():
             return False
         self._taken += 1
         return True
@@ -84,7 +84,7 @@ class Slots:
 
     def refuse(self, client: socket.socket) -> None:
         """Answers a new connection with 503, without waiting for its request."""
-        self.complain(f"{self.most} connections are being served")
+        self.complain(f"{self.maximum} connections are being served")
         with contextlib.suppress(OSError), gevent.Timeout(1, False):
             client.settimeout(1)
             client.sendall(render_refusal(503, "too many connections; try again soon", b"", RETRY_AFTER))
@@ -124,12 +124,12 @@ class Listener(StreamServer):  # type: ignore[misc]  # gevent is untyped
         else:
             os.close(self._spare)
             with contextlib.suppress(OSError):
-                _turn_away(self.socket._accept()[0])
+                _refuse_connection(self.socket._accept()[0])
         self._spare = _open_spare()
         return None
 
 
-def _turn_away(descriptor: int) -> None:
+def _refuse_connection(descriptor: int) -> None:
     """Refuses a new connection without blocking, since this runs in the event loop itself."""
     try:
         os.set_blocking(descriptor, False)

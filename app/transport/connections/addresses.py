@@ -13,7 +13,7 @@ __all__ = ["Address", "AddressBook"]
 # Seconds for which a failed look-up is not repeated.
 _FAILURE_LIFETIME = 3.0
 # Bounds the cache: strangers may choose any number of names.
-_MOST_NAMES = 4096
+_MAX_NAMES = 4096
 
 _Key = tuple[str, int]
 
@@ -66,7 +66,7 @@ class AddressBook:
     def _look_up(self, key: _Key, last: list[Address] | None, limit: float) -> list[Address]:
         look_up = self._under_way.get(key)
         if look_up is None:
-            if len(self._known) + len(self._failed) > _MOST_NAMES:
+            if len(self._known) + len(self._failed) > _MAX_NAMES:
                 self._known.clear()
                 self._failed.clear()
             look_up = self._under_way[key] = self._resolver.start(*key)

@@ -69,7 +69,7 @@ class Dialer:
     def _stamped(self) -> tuple[_Stamped | None, ...]:
         return tuple(None if path is None else (path, _stamp(path)) for path in self._own_tls)
 
-    def knows_way(self, origin: Origin) -> bool:
+    def can_reach(self, origin: Origin) -> bool:
         """Whether `dial` supports an origin. It does not support plain HTTP through an HTTP proxy, nor proxies that use
         TLS themselves; requests does. Raises UpstreamUnreachable if addresses must be checked but a proxy prevents
         it."""
@@ -118,7 +118,7 @@ class Dialer:
         if proxy is None:
             return self._connect(origin.host, origin.port, deadline, self._addresses)
         host = origin.host
-        if self._public_only or not proxy.looks_up:
+        if self._public_only or not proxy.resolves_names:
             host = self._addresses.find(host, origin.port, _remaining(deadline))[0][1][0]
         if proxy.is_socks:
             family, address = self._proxy_addresses.find(proxy.host, proxy.port, _remaining(deadline))[0]
@@ -155,7 +155,7 @@ class Dialer:
                 sock.close()
                 raise
             else:
-                _tune(sock)
+                _set_options(sock)
                 book.prefer(host, port, address)
                 return sock
         book.forget(host, port)
@@ -243,7 +243,7 @@ def _no_password() -> str:
     raise ValueError("the key of the client certificate has a password; use a key without one")
 
 
-def _tune(sock: socket.socket) -> None:
+def _set_options(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _KEEPALIVE.items():

@@ -46,9 +46,9 @@ class Alarm:
             return
         # `ref=False`: the timer alone must not keep the hub, and so the process, running.
         self._timer = get_hub().loop.timer(_TICK, _TICK, ref=False)
-        self._timer.start(self._ring)
+        self._timer.start(self._expire)
 
-    def _ring(self) -> None:
+    def _expire(self) -> None:
         """Ends the waits whose time is up. Runs in the hub, so every greenlet with a deadline is waiting now."""
         now = monotonic()
         for waiter in [waiter for waiter, deadline in self.deadlines.items() if deadline <= now]:

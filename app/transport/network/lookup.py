@@ -16,7 +16,7 @@ Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 # The threads of a gevent worker that wait for name servers, each for one name.
 _THREADS = 32
 # The most digits of a network's number. More would exceed what the system accepts.
-_MOST_DIGITS = 9
+_MAX_DIGITS = 9
 
 
 class LookUp:
@@ -80,6 +80,6 @@ def _read_scope(scope: str | None) -> int:
         return 0
     if not scope.isdecimal():
         return socket.if_nametoindex(scope)
-    if len(scope) > _MOST_DIGITS:
+    if len(scope) > _MAX_DIGITS:
         raise OSError("an address names a network interface that does not exist")
     return int(scope)

@@ -36,7 +36,7 @@ class Proxy:
         return self.scheme in _SOCKS
 
     @property
-    def looks_up(self) -> bool:
+    def resolves_names(self) -> bool:
         """Whether the proxy looks up the upstream's name."""
         return self.scheme not in _SOCKS or self.scheme in _LOOK_UP_THERE
 
@@ -46,7 +46,7 @@ class Proxy:
 
         sock = socks.socksocket(address[0])
         try:
-            sock.set_proxy(_SOCKS[self.scheme], address[1], self.port, self.looks_up, self._user, self._password)
+            sock.set_proxy(_SOCKS[self.scheme], address[1], self.port, self.resolves_names, self._user, self._password)
             sock.settimeout(wait)
             sock.connect((host, port))
         except socks.ProxyError as error:

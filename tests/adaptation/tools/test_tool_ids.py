@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.adaptation.tools.tool_ids import adapt_tool_ids, spell_id
+from app.adaptation.tools.tool_ids import adapt_tool_ids, legal_id
 from app.conversation.blocks import ToolCall, ToolResult
 from app.conversation.capabilities import Capabilities
 from tests.adaptation.tools.asking import CLAUDE, RESPONSES, ask, assistant, call, result, take, user
@@ -21,10 +21,10 @@ LEGAL = {"anthropic": r"[a-zA-Z0-9_-]+", "responses": r"(?s).{1,64}", "mistral":
 @pytest.mark.parametrize("style", LEGAL)
 @given(old=st.text())
 def test_any_id_becomes_a_legal_one(style: str, old: str) -> None:
-    new = spell_id(old, style)
+    new = legal_id(old, style)
 
     assert re.fullmatch(LEGAL[style], new)
-    assert spell_id(new, style) == new
+    assert legal_id(new, style) == new
 
 
 def test_a_legal_id_stays() -> None:

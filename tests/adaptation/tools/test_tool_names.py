@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.adaptation.tools.tool_names import name_tools, spell_name
+from app.adaptation.tools.tool_names import legal_name, name_tools
 
 LONG = "mcp__server__" + "x" * 57
 
@@ -17,7 +17,7 @@ def test_a_legal_name_stays() -> None:
 
 
 def test_a_long_name_keeps_its_beginning() -> None:
-    name = spell_name(LONG + "_alpha", 64)
+    name = legal_name(LONG + "_alpha", 64)
 
     assert len(name) == 64
     assert re.fullmatch(re.escape(LONG[:55]) + "_[0-9a-f]{8}", name)
@@ -30,7 +30,7 @@ def test_long_names_that_begin_alike_stay_different() -> None:
 
 
 def test_illegal_characters_become_underscores_and_a_hash() -> None:
-    assert re.fullmatch("notes_read_[0-9a-f]{8}", spell_name("notes.read", 64))
+    assert re.fullmatch("notes_read_[0-9a-f]{8}", legal_name("notes.read", 64))
 
 
 def test_a_namespace_is_joined_once_by_two_underscores() -> None:

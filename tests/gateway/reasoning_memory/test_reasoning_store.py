@@ -67,7 +67,7 @@ def open_memory(tmp_path: Path, clock: Clock) -> Iterator[OpenMemory]:
 
 
 def test_the_oldest_is_forgotten_when_there_is_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reasoning_store, "MOST_BYTES", 3000)
+    monkeypatch.setattr(reasoning_store, "MAX_BYTES", 3000)
     memory = ReasoningStore()
 
     for text in ("one", "two", "three"):

@@ -306,7 +306,7 @@ def test_who_reads_along_is_told_when_the_ledger_fails(
 def test_more_than_a_worker_can_bear_are_refused(
     client: Client, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(background, "MOST_JOBS", 1)
+    monkeypatch.setattr(background, "MAX_JOBS", 1)
     upstream.script(sse(chunk({"role": "assistant", "content": "a"}), STALL))
     first = begin(client)
 

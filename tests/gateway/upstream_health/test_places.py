@@ -13,11 +13,11 @@ from app.rate_limits.shared_counts import SharedCounts
 from app.settings import SharedSettings
 
 
-def queues(folder: Path, most: int, workers: int = 2) -> list[ProviderQueue]:
+def queues(folder: Path, maximum: int, workers: int = 2) -> list[ProviderQueue]:
     """Queues of several workers of one host, as far as one process can have them: each with a count of its own."""
     counts = [SharedCounts(folder, SharedSettings()) for _ in range(workers)]
     places = [CountedPlaces(lambda each=each: each, "provider up") for each in counts]  # type: ignore[misc]
-    return [ProviderQueue(most, max(1, most // workers), each) for each in places]
+    return [ProviderQueue(maximum, max(1, maximum // workers), each) for each in places]
 
 
 def test_one_worker_may_use_all_places_while_the_other_is_idle(tmp_path: Path) -> None:
@@ -55,17 +55,17 @@ def test_a_worker_that_has_more_than_its_share_leaves_the_next_place_to_the_othe
 
 def test_never_are_more_given_than_may_be_by_all_workers_together(tmp_path: Path) -> None:
     all_queues = queues(tmp_path, 5, workers=3)
-    under_way, most, lock = 0, 0, threading.Lock()
+    under_way, maximum, lock = 0, 0, threading.Lock()
 
     def work(queue: ProviderQueue, seed: int) -> None:
-        nonlocal under_way, most
+        nonlocal under_way, maximum
         dice = random.Random(seed)
         for _ in range(15):
             ticket = queue.enter(f"tenant {seed % 3}")
             assert ticket.wait(30)
             with lock:
                 under_way += 1
-                most = max(most, under_way)
+                maximum = max(maximum, under_way)
             time.sleep(dice.random() / 500)
             with lock:
                 under_way -= 1
@@ -77,7 +77,7 @@ def test_never_are_more_given_than_may_be_by_all_workers_together(tmp_path: Path
     for thread in threads:
         thread.join()
 
-    assert most == 5
+    assert maximum == 5
     assert [(queue.given, queue.waiting) for queue in all_queues] == [(0, 0)] * 3
 
 

@@ -43,7 +43,7 @@ def test_a_dead_first_target_is_asked_a_few_times_by_303_requests(
     lines = log_lines()
     asked = sum(line["attempts"] == 2 for line in lines)
     assert 3 <= asked <= 8
-    assert lines[-1]["passed_over"][0].startswith("first/m: 3 faults in a row (unreachable)")
+    assert lines[-1]["skipped"][0].startswith("first/m: 3 faults in a row (unreachable)")
 
 
 @pytest.mark.parametrize("reply", [BAD, json_reply({"error": {"message": "limit"}}, 429)], ids=["bad", "limit"])
@@ -130,21 +130,21 @@ def test_never_more_than_max_parallel_requests_are_under_way(make_client: MakeCl
         counted.script(Reply((0.05, *replies.pieces), headers=replies.headers))
         client = make_client(first=first_at(counted, max_parallel=3))
         queue = client.app.runtime.services.gateway.health.queues["first"]
-        most = []
+        maximum = []
 
         def ask(_: int) -> bytes:
             with client.app.test_client().post(
                 "/v1/chat/completions",
                 json={"model": "first/m", "stream": True, "messages": [{"role": "user", "content": "hi"}]},
             ) as answer:
-                most.append(queue.given)
+                maximum.append(queue.given)
                 return answer.data
 
         with ThreadPoolExecutor(12) as pool:
             answers = list(pool.map(ask, range(36)))
 
     assert all(answer.endswith(b"data: [DONE]\n\n") for answer in answers)
-    assert max(most) <= 3
+    assert max(maximum) <= 3
     assert (queue.given, queue.waiting) == (0, 0)
 
 

@@ -10,13 +10,13 @@ from app.gateway.upstream_health.provider_queue import ProviderQueue
 def test_never_are_more_given_than_may_be() -> None:
     queue, dice = ProviderQueue(50), random.Random(1)
     tickets = [queue.enter(f"tenant {number % 7}") for number in range(1500)]
-    most = queue.given
+    maximum = queue.given
 
     while tickets:
         queue.leave(tickets.pop(dice.randrange(len(tickets))))
-        most = max(most, queue.given)
+        maximum = max(maximum, queue.given)
 
-    assert most == 50
+    assert maximum == 50
     assert (queue.given, queue.waiting) == (0, 0)
 
 

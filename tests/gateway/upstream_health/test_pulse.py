@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from app.gateway.upstream_health import pulse
-from app.gateway.upstream_health.pulse import Pulse
+from app.gateway.upstream_health import liveness
+from app.gateway.upstream_health.liveness import LivenessCheck
 from app.providers import provider
 from app.settings import RouteSettings
 from app.transport import Limits
@@ -27,8 +27,8 @@ ROUTE = {"routes": {"fast": RouteSettings(targets=("first/m", "chat/m"))}}
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """All spans, fifty times as short."""
-    monkeypatch.setattr(pulse, "ASK_AFTER", 0.2)
-    monkeypatch.setattr(pulse, "LOOK_PERIOD", 0.02)
+    monkeypatch.setattr(liveness, "ASK_AFTER", 0.2)
+    monkeypatch.setattr(liveness, "LOOK_PERIOD", 0.02)
     monkeypatch.setattr(provider, "CATALOGUE_LIMITS", Limits(connect=0.1, first_byte=0.1, idle=0.1, total=0.2))
 
 
@@ -155,7 +155,7 @@ def test_a_streaming_client_gets_pings_while_a_server_is_asked(make_client: Make
 
 def test_an_answer_is_believed_for_a_while() -> None:
     now, asked = 100.0, []
-    taken = Pulse(lambda: asked.append(now) or True, clock=lambda: now)  # type: ignore[func-returns-value]
+    taken = LivenessCheck(lambda: asked.append(now) or True, clock=lambda: now)  # type: ignore[func-returns-value]
     for _ in range(10):
         taken.take()
         deadline = time.monotonic() + 5

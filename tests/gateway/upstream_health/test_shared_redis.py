@@ -13,7 +13,7 @@ from app.gateway.failures.change import Change
 from app.gateway.failures.learned_facts import COOL_DOWN, FactNote, LearnedFacts
 from app.gateway.upstream_health.health import OPEN, BreakerNote, RetryNote, UpstreamHealth
 from app.gateway.upstream_health.shared_redis import KEY, SharedRedis
-from app.gateway.upstream_health.shared_state import RestNote, SharedState, Told, Upstreams, write_told
+from app.gateway.upstream_health.shared_state import CooldownNote, SharedNotes, SharedState, Upstreams, encode_notes
 from tests.support.redis_server import RedisServer
 
 
@@ -148,13 +148,13 @@ def test_notes_of_impossible_times_rule_nobody_and_are_no_newest_word(
     moment: float, tmp_path: Path, server: RedisServer
 ) -> None:
     one, two = open_hosts(tmp_path, server)
-    planted = Told(
+    planted = SharedNotes(
         [BreakerNote("chat/m", moment, moment, "gone", 10**9, moment, 10**9, ("x",) * 500)],
         [FactNote("chat/m", "anna", COOL_DOWN, moment), FactNote("chat/m", "bert", COOL_DOWN, moment)],
-        [RestNote("chat", "a", moment)],
+        [CooldownNote("chat", "a", moment)],
         [RetryNote("chat", "other", moment, 0, 10**12)],
     )
-    server.connect().set(KEY, write_told(planted))
+    server.connect().set(KEY, encode_notes(planted))
 
     one.share()
     assert not one.health.spares("chat/m", "anna")
@@ -174,7 +174,7 @@ def test_notes_of_impossible_times_rule_nobody_and_are_no_newest_word(
 
 @pytest.mark.parametrize(
     "planted",
-    [b"", b"\xc1", b"\x90", b"\xff" * 5000, b"\x94" + b"\x91" * 5000, bytes(8 << 20), write_told(Told())[:-1]],
+    [b"", b"\xc1", b"\x90", b"\xff" * 5000, b"\x94" + b"\x91" * 5000, bytes(8 << 20), encode_notes(SharedNotes())[:-1]],
     ids=["nothing", "no code", "an empty list", "bytes", "deep lists", "8 MB", "a part"],
 )
 def test_a_planted_value_is_no_word_of_a_host(planted: bytes, tmp_path: Path, server: RedisServer) -> None:

@@ -1,4 +1,4 @@
-"""A program that was started ahead is told one request, as a whole, and only one of its kin."""
+"""A program that was started ahead is told one request, as a whole, and only one of its pool_key."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_request_of_another_kin_gets_none(early: EarlyPrograms, other: Order) 
 
     assert early.take(other) is None
     prepare(early, other)
-    wait_until(lambda: early._waiting[0][0] == other.kin)
+    wait_until(lambda: early._waiting[0][0] == other.pool_key)
     assert len(early._waiting) == 1
 
 
@@ -95,7 +95,7 @@ def test_one_that_has_ended_or_waited_for_too_long_is_not_used(
     assert early.take(order(GONE)) is None
 
     early.prepare(order())
-    wait_until(lambda: early._waiting and early._waiting[0][0] == order().kin)
+    wait_until(lambda: early._waiting and early._waiting[0][0] == order().pool_key)
     monkeypatch.setattr(early_programs, "LIFETIME", 0.0)
     time.sleep(0.01)
     assert early.take(order()) is None

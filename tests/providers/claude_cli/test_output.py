@@ -138,10 +138,10 @@ def test_a_line_of_many_megabytes_is_read_in_linear_time_and_space() -> None:
 
     size = sum(len(output.feed(said[start : start + 65536])) for start in range(0, len(said), 65536))
 
-    _, most = tracemalloc.get_traced_memory()
+    _, maximum = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert size > 10_000_000
-    assert most < 8 * len(said)
+    assert maximum < 8 * len(said)
 
 
 def test_a_line_that_does_not_end_is_malformed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from app.conversation.blocks import Inline, Page, ServerTool, Step, StepKind
 from app.conversation.envelope import seal
-from app.conversation.steps import asked_of, carry, pages_of, pair, tell
+from app.conversation.steps import asked_of, carry, describe_step, pages_of, pair
 from app.dialects.anthropic_messages.vocabulary import NAME, SERVER_CALLS
 
 # Kinds of tools by prefix of their name; results have the same prefix.
@@ -36,7 +36,7 @@ def parse_step(kind: str, raw: bytes) -> ServerTool:
     called = block.get("name")
     name = called if isinstance(called, str) and called else kind
     step = _read_call(kind, block, name) if kind in SERVER_CALLS else _read_result(kind, block)
-    return ServerTool(NAME, name, raw, tell(step), step)
+    return ServerTool(NAME, name, raw, describe_step(step), step)
 
 
 def write_steps(block: ServerTool) -> list[dict[str, Any]]:

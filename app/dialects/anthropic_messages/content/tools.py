@@ -13,7 +13,7 @@ from app.conversation.request import CustomTool, FunctionTool, NativeTool, Reque
 from app.dialects.anthropic_messages.content.blocks import write_cache
 from app.dialects.anthropic_messages.vocabulary import CLIENT_TOOLS, NAME, NO_SCHEMA, SERVER_TOOLS
 from app.dialects.foreign.tools import nested_tool, responses_tool
-from app.dialects.type_faults import tell_fault
+from app.dialects.type_faults import describe_fault
 from app.errors import InvalidRequest
 
 _PLACED = {"type", "name", "description", "input_schema", "strict", "defer_loading", "input_examples", "cache_control"}
@@ -143,7 +143,7 @@ def _read_function(wire: dict[str, Any], path: str) -> FunctionTool:
             FunctionTool,
         )
     except msgspec.ValidationError as error:
-        what, inner = tell_fault(error)
+        what, inner = describe_fault(error)
         raise InvalidRequest(f"{path}{inner}: {what}", param=path + inner) from error
 
 

@@ -16,7 +16,7 @@ from app.conversation.capabilities import Capabilities
 from app.conversation.literals import is_object
 from app.conversation.losses import Loss, Severity
 from app.conversation.request import Request, Turn
-from app.conversation.thoughts import weave
+from app.conversation.thoughts import interleave
 from app.dialects.json_bodies import fields_decoder, list_decoder, read_value
 from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.messages.parts import NoteField, read_cache, read_content, write_part, write_text
@@ -122,7 +122,7 @@ class MessageReader:
             self._legacy_call = f"call_{path}".replace("[", "_").replace("]", "")
             call = WireCall(id=self._legacy_call, function=message.function_call)
             blocks.append(_read_call(call, f"{path}.function_call"))
-        return weave(thoughts, blocks)
+        return interleave(thoughts, blocks)
 
 
 class MessageWriter:
@@ -212,7 +212,7 @@ class MessageWriter:
         if refusals:
             message["refusal"] = "".join(refusals)
         if calls:
-            message["tool_calls"] = [write_call(self._sensible(call, turn.path)) for call in calls]
+            message["tool_calls"] = [write_call(self._with_object_arguments(call, turn.path)) for call in calls]
         return message
 
     def _nothing(self, words: str) -> str:
@@ -241,7 +241,7 @@ class MessageWriter:
             fields["reasoning_content"] = text
         return fields
 
-    def _sensible(self, call: ToolCall, path: str) -> ToolCall:
+    def _with_object_arguments(self, call: ToolCall, path: str) -> ToolCall:
         """The call with arguments that are a JSON object, because servers pass them to a template or a parser."""
         if call.kind == "custom":
             return call

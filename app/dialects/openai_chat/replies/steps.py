@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from app.conversation.blocks import Inline, ServerTool, Step, Text
-from app.conversation.steps import tell
+from app.conversation.steps import describe_step
 from app.dialects.openai_chat.vocabulary import NAME
 from app.dialects.readable import inline_image
 
@@ -33,7 +33,7 @@ def read_image(raw: bytes, identifier: str) -> ServerTool | Text | None:
     if image is None:
         return Text(f"![image]({url})") if url.startswith("http") else None
     step = Step("image", identifier, "image_generation", "{}", "", images=(image,))
-    return ServerTool(NAME, step.name, raw, tell(step), step)
+    return ServerTool(NAME, step.name, raw, describe_step(step), step)
 
 
 def write_image(image: Inline) -> dict[str, Any]:

@@ -24,7 +24,7 @@ _OBJECT_STARTS = (b'"{', b'" ', b'"\\n', b'"\\t', b'"\\r')
 
 # Maximum calls in one answer. No model makes this many, and each fragment is compared with the calls still without a
 # name.
-MOST_CALLS = 1024
+MAX_CALLS = 1024
 
 
 class Call:
@@ -116,8 +116,8 @@ class CallBinder:
         if known is None and wire_id is None and not name:
             known = self._find_unfinished(added)
         if known is None or self._starts_anew(known, wire_id, name, added):
-            if len(self.calls) >= MOST_CALLS:
-                raise UpstreamMalformed(f"the upstream's answer calls more than {MOST_CALLS} tools")
+            if len(self.calls) >= MAX_CALLS:
+                raise UpstreamMalformed(f"the upstream's answer calls more than {MAX_CALLS} tools")
             known = Call(len(self.calls), wire_id)
             self.calls.append(known)
         elif known.wire_id is None and not known.id:
@@ -169,20 +169,20 @@ def join_entries(entries: Sequence[CallFragment]) -> list[CallFragment]:
     gateways leave the fragments of a stream as separate entries (diegosouzapw/OmniRoute#653)."""
     calls: list[CallFragment] = []
     for entry in entries:
-        if calls and _goes_on(calls[-1], entry):
+        if calls and _is_continuation(calls[-1], entry):
             _append(calls[-1], entry)
         else:
             calls.append(entry)
     return calls
 
 
-def _goes_on(call: CallFragment, entry: CallFragment) -> bool:
+def _is_continuation(call: CallFragment, entry: CallFragment) -> bool:
     head, piece = call.function, entry.function
     if head is None or piece is None or entry.id not in (None, ""):
         return False
     if not piece.name or not head.name:
         return True
-    return call.id not in (None, "") and piece.name == head.name and not says_arguments(call)
+    return call.id not in (None, "") and piece.name == head.name and not has_arguments(call)
 
 
 def _append(call: CallFragment, entry: CallFragment) -> None:
@@ -234,7 +234,7 @@ def _continues(fragment: CallFragment, call: Call) -> bool:
     added = _arguments_of(fragment)
     if added != EMPTY and (call.empty or call.rest_of(added) != added):
         return False
-    cut = piece.name and piece.name != call.name and not call.pieces and not says_arguments(fragment)
+    cut = piece.name and piece.name != call.name and not call.pieces and not has_arguments(fragment)
     if piece.name is not None and not cut:
         return False
     return _has_clean_arguments(fragment, first=not call.pieces)
@@ -262,7 +262,7 @@ def _has_clean_arguments(fragment: CallFragment, *, first: bool) -> bool:
     )
 
 
-def says_arguments(fragment: CallFragment) -> bool:
+def has_arguments(fragment: CallFragment) -> bool:
     return _arguments_of(fragment) != EMPTY
 
 

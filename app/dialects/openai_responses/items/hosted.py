@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from app.conversation.blocks import Inline, ServerTool, Step
-from app.conversation.steps import asked_of, pages_of, tell
+from app.conversation.steps import asked_of, describe_step, pages_of
 from app.dialects.openai_responses.vocabulary import NAME
 from app.dialects.readable import inline_image
 
@@ -24,7 +24,7 @@ def parse_hosted(kind: str, raw: bytes) -> ServerTool:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return ServerTool(NAME, name, raw)
     step = reader(fields, name) if reader is not None else None
-    return ServerTool(NAME, name, raw, tell(step) if step is not None else "", step)
+    return ServerTool(NAME, name, raw, describe_step(step) if step is not None else "", step)
 
 
 def render_hosted(call: Step, result: Step | None, mint_id: Callable[[str], str]) -> dict[str, Any]:

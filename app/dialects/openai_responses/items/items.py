@@ -26,7 +26,7 @@ from app.dialects.json_bodies import read_value
 from app.dialects.openai_responses.items.content import PART_PREFIX, parse_content, parse_output
 from app.dialects.openai_responses.items.hosted import parse_hosted
 from app.dialects.openai_responses.vocabulary import HOSTED_CALLS, NAME, NATIVE_CALLS, Item, Part, item_decoder, mint_id
-from app.dialects.readable import is_ciphertext, label, read_unknown, words_in
+from app.dialects.readable import is_ciphertext, label, read_unknown, readable_text
 from app.errors import InvalidRequest
 
 
@@ -196,7 +196,7 @@ def _read_compaction(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
     first = proof.originals[0]
     if first[:1] == b'"':
         return [Compaction(text_of(first), proof)]
-    return [Compaction(words_in(first) or None, proof)]
+    return [Compaction(readable_text(first) or None, proof)]
 
 
 def _read_agent_message(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:

@@ -286,7 +286,7 @@ class _AssistantItems:
             self._followed = len(self._items)
         self._parts, self._phase = [], None
 
-    def _sensible(self, call: ToolCall) -> ToolCall:
+    def _with_object_arguments(self, call: ToolCall) -> ToolCall:
         """A function call with an object as arguments, which servers with templates require. Clients of this dialect
         get theirs back unchanged."""
         if call.kind != "function" or self._own or is_object(call.arguments or "{}"):
@@ -300,7 +300,7 @@ class _AssistantItems:
                     self._losses.append(
                         Loss("degrading", self._turn.path, f"the arguments of {block.id!r} are not JSON")
                     )
-                return [render_call(self._sensible(block))]
+                return [render_call(self._with_object_arguments(block))]
             case Reasoning():
                 return self._render_reasoning(block)
             case Compaction(proof=Proof(dialect="openai_responses", originals=originals)) if originals[0][:1] == b"{":

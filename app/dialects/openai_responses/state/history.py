@@ -16,7 +16,7 @@ from app.dialects.openai_responses.vocabulary import NULL, response_decoder
 from app.errors import InvalidRequest
 from app.sse import SseDecoder
 
-MOST_LISTED = 100
+MAX_LISTED = 100
 LISTED = 20
 
 _TERMINALS = ("response.completed", "response.incomplete", "response.failed")
@@ -157,8 +157,8 @@ def _read_page(query: Mapping[str, str]) -> tuple[Literal["asc", "desc"], int]:
     if order not in ("asc", "desc"):
         raise InvalidRequest("order: must be asc or desc", param="order")
     limit = query.get("limit", str(LISTED))
-    if not limit.isdecimal() or not 1 <= int(limit) <= MOST_LISTED:
-        raise InvalidRequest(f"limit: must be a number from 1 to {MOST_LISTED}", param="limit")
+    if not limit.isdecimal() or not 1 <= int(limit) <= MAX_LISTED:
+        raise InvalidRequest(f"limit: must be a number from 1 to {MAX_LISTED}", param="limit")
     return "asc" if order == "asc" else "desc", int(limit)
 
 

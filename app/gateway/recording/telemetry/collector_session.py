@@ -19,7 +19,7 @@ FindTransport = Callable[[], Transport]
 # Seconds for one export if the SDK sets no limit.
 TIMEOUT = 10.0
 # Maximum bytes read of a collector's answer, which lists what it rejected.
-MOST_ANSWER = 64 * 1024
+MAX_ANSWER = 64 * 1024
 _CREDENTIALS = "OTEL_PYTHON_EXPORTER_OTLP_HTTP_"
 
 
@@ -44,7 +44,7 @@ class ExportSession(requests.Session):
         told.status_code, told.reason, told.url, told.request = answer.status_code, answer.reason, answer.url, request
         told.headers = answer.headers
         try:
-            told.raw = io.BytesIO(answer.raw.read(MOST_ANSWER))
+            told.raw = io.BytesIO(answer.raw.read(MAX_ANSWER))
         except HTTPError as error:
             raise requests.ConnectionError(error, request=request) from error
         finally:

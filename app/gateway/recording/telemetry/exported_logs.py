@@ -24,7 +24,7 @@ class ExportedLogs(Export[RequestRecord | logging.LogRecord]):
     """Exports request records, as their sink, and the log messages that `handler` receives."""
 
     def __init__(self, provider: LoggerProvider) -> None:
-        super().__init__(provider, self._tell)
+        super().__init__(provider, self._emit)
         self._logger = provider.get_logger("dragoman")
         self.handler = _Handler(self.add)
 
@@ -36,13 +36,13 @@ class ExportedLogs(Export[RequestRecord | logging.LogRecord]):
         logging.getLogger().removeHandler(self.handler)
         super().close()
 
-    def _tell(self, told: RequestRecord | logging.LogRecord) -> None:
+    def _emit(self, told: RequestRecord | logging.LogRecord) -> None:
         if isinstance(told, RequestRecord):
-            self._tell_request(told)
+            self._emit_request(told)
         else:
-            self._tell_message(told)
+            self._emit_message(told)
 
-    def _tell_request(self, record: RequestRecord) -> None:
+    def _emit_request(self, record: RequestRecord) -> None:
         from opentelemetry._logs import SeverityNumber
 
         ended = int(record.received * 1e9) + record.times.end * 1_000_000
@@ -59,7 +59,7 @@ class ExportedLogs(Export[RequestRecord | logging.LogRecord]):
             event_name="dragoman.request",
         )
 
-    def _tell_message(self, record: logging.LogRecord) -> None:
+    def _emit_message(self, record: logging.LogRecord) -> None:
         from opentelemetry._logs import SeverityNumber
 
         # OpenTelemetry counts in fours: DEBUG 5, INFO 9, WARN 13, ERROR 17, FATAL 21.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dragoman")
 
-MOST_WAITING = 2000
+MAX_WAITING = 2000
 # Milliseconds to export what is left at the end.
 FLUSH_LIMIT = 3000
 
@@ -29,7 +29,7 @@ class Export(Generic[T]):
         self.lost = 0
 
     def add(self, told: T) -> None:
-        if len(self._waiting) >= MOST_WAITING:
+        if len(self._waiting) >= MAX_WAITING:
             self.lost += 1
         else:
             self._waiting.append(told)

@@ -18,18 +18,18 @@ LIFETIME = 600.0
 
 
 class EarlyPrograms:
-    """Up to `most` waiting programs, each started for the kin of an order: its program, login and headers."""
+    """Up to `most` waiting programs, each started for the pool_key of an order: its program, login and headers."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, maximum: int) -> None:
+        self._most = maximum
         self._waiting: deque[tuple[object, float, Process]] = deque()
         self._starting = 0
 
     def take(self, order: Order) -> Process | None:
-        """A waiting program of the same kin, with `order` passed to it; None if there is none."""
+        """A waiting program of the same pool_key, with `order` passed to it; None if there is none."""
         for each in tuple(self._waiting):
-            kin, started, process = each
-            if kin != order.kin or time.monotonic() - started > LIFETIME or not process.runs:
+            pool_key, started, process = each
+            if pool_key != order.pool_key or time.monotonic() - started > LIFETIME or not process.runs:
                 continue
             with contextlib.suppress(ValueError):
                 self._waiting.remove(each)
@@ -54,7 +54,7 @@ class EarlyPrograms:
 
     def _start(self, order: Order) -> None:
         self._drop_stale()
-        ours = sum(1 for kin, _, _ in self._waiting if kin == order.kin)
+        ours = sum(1 for pool_key, _, _ in self._waiting if pool_key == order.pool_key)
         if ours + self._starting >= self._most:
             return
         self._starting += 1
@@ -65,7 +65,7 @@ class EarlyPrograms:
             return
         finally:
             self._starting -= 1
-        self._waiting.append((order.kin, time.monotonic(), process))
+        self._waiting.append((order.pool_key, time.monotonic(), process))
         while len(self._waiting) > self._most:
             self._waiting.popleft()[2].end()
         timer = threading.Timer(LIFETIME, self._drop_stale)

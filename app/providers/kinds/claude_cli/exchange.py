@@ -126,12 +126,12 @@ class ProgramExchange(Exchange):
             self.status = 200
             self.headers = {"content-type": "text/event-stream"}
         if self._output.trouble is not None:
-            return part + self._tell(self._output.trouble)
+            return part + self._report_trouble(self._output.trouble)
         if not data and not self._output.ended:
-            raise self._meet_end()
+            raise self._handle_end()
         return part
 
-    def _tell(self, trouble: Trouble) -> bytes:
+    def _report_trouble(self, trouble: Trouble) -> bytes:
         """The trouble as the API would have reported it: an error event inside a stream, else an error body."""
         if not self.status and (trouble.status is None or trouble.status < 400):
             self.close()
@@ -144,7 +144,7 @@ class ProgramExchange(Exchange):
         self.headers = {"content-type": "application/json"}
         return body
 
-    def _meet_end(self) -> UpstreamCut | ProgramUnavailable:
+    def _handle_end(self) -> UpstreamCut | ProgramUnavailable:
         """The error for a program that ended before its answer did."""
         assert self._process is not None
         code = self._process.wait(PARTING)

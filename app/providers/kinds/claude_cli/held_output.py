@@ -15,7 +15,7 @@ from app.providers.kinds.claude_cli.output import Line, Output
 from app.sse import encode_event
 
 # Maximum characters shown of a tool's input or result.
-MOST_SHOWN = 2000
+MAX_SHOWN = 2000
 # Stop reasons for ends of the program that are not its model's.
 ENDS = {"error_max_turns": "max_tokens"}
 
@@ -38,7 +38,7 @@ class HeldOutput(Output):
         if line.parent_tool_use_id is not None:
             return b""
         if line.type == "user" and self._shows and self._has_begun:
-            return b"".join(self._tell(text) for text in _results(line.message))
+            return b"".join(self._text_block(text) for text in _results(line.message))
         return super().take_line(line)
 
     def _pass(self, event: msgspec.Raw) -> bytes:
@@ -87,12 +87,12 @@ class HeldOutput(Output):
                 call[1].append(str(data["delta"].get("partial_json", "")))
             return b""
         name, pieces = self._calls.pop(index)
-        return self._tell(f"[{name}] {''.join(pieces)}") if self._shows else b""
+        return self._text_block(f"[{name}] {''.join(pieces)}") if self._shows else b""
 
-    def _tell(self, text: str) -> bytes:
+    def _text_block(self, text: str) -> bytes:
         """A block with a text of our own."""
         index, self._next = self._next, self._next + 1
-        shown = text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]} …"
+        shown = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]} …"
         return b"".join(
             _encode(event)
             for event in (

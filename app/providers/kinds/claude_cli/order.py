@@ -108,7 +108,7 @@ class Order(msgspec.Struct, frozen=True):
         return f"Order({self.model})"
 
     @property
-    def kin(self) -> object:
+    def pool_key(self) -> object:
         """Equal for all requests that the same started program can answer."""
         return self.program, self.model, tuple(sorted(self.environ.items()))
 
@@ -125,7 +125,7 @@ class Order(msgspec.Struct, frozen=True):
         return Command(argv=tuple(arguments), environ=self.environ, stdin=self.line, files=files)
 
     def early_command(self) -> Command:
-        """The command that starts a program for a later request of the same kin. It names the model, because a program
+        """The command that starts a program for a later request of the same pool_key. It names the model, because a program
         that is given another model later first asks the vendor, in a separate request, whether it may use it."""
         files = {"settings.json": _write_settings(None)}
         arguments = (*self.program, *ARGUMENTS, f"--model={self.model}", "--system-prompt", "")

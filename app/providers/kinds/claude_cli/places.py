@@ -72,12 +72,12 @@ class Places:
     `config` the one for their persistent files; if None, each place has its own. A session expires `lifetime` seconds
     after its last use; at most `most` are kept."""
 
-    def __init__(self, root: Path, work: Path | None, config: Path | None, lifetime: float, most: int) -> None:
+    def __init__(self, root: Path, work: Path | None, config: Path | None, lifetime: float, maximum: int) -> None:
         self._root = root
         self._work = work
         self._config = config
         self._lifetime = lifetime
-        self._most = most
+        self._most = maximum
 
     def enter(self, tenant: str, name: str) -> Place:
         """The session that `tenant` calls `name`, held until `Place.leave`. Raises UpstreamBusy if another request runs

@@ -1,4 +1,4 @@
-"""Decides for whom a credential rests: for the tenant whose request met a limit, and for all once several have met it.
+"""Decides for whom a credential cooldowns: for the tenant whose request met a limit, and for all once several have met it.
 
 One client must not be able to provoke a reply that takes a credential away from all others.
 """
@@ -10,10 +10,10 @@ from collections.abc import Iterator
 # The number of tenants that must meet a limit before it holds for all.
 CONFIRMING_TENANTS = 2
 # The most tenants for which one credential rests at a time.
-MOST_TENANTS = 256
+MAX_TENANTS = 256
 
 
-class Rests:
+class Cooldowns:
     """The end of one credential's rests, by the caller's clock; 0.0 if it does not rest. Tenants are given by their
     ids."""
 
@@ -31,18 +31,18 @@ class Rests:
         """When the last rest is over, for any tenant or for all."""
         return max(self.for_all, *self._tenants.values()) if self._tenants else self.for_all
 
-    def rest_for_all(self, until: float) -> None:
+    def cool_down_for_all(self, until: float) -> None:
         self.for_all = max(self.for_all, until)
 
-    def rest(self, tenant: str, until: float, now: float) -> None:
-        """Rests the credential for `tenant`. While CONFIRMING_TENANTS tenants have a rest, it rests for all."""
+    def cool_down(self, tenant: str, until: float, now: float) -> None:
+        """Cooldowns the credential for `tenant`. While CONFIRMING_TENANTS tenants have a rest, it rests for all."""
         held = self._tenants = {name: end for name, end in self._tenants.items() if end > now}
         if until > held.get(tenant, now):
             held[tenant] = until
-        if len(held) > MOST_TENANTS:
+        if len(held) > MAX_TENANTS:
             del held[min(held, key=held.__getitem__)]
         if len(held) >= CONFIRMING_TENANTS:
-            self.rest_for_all(sorted(held.values())[-CONFIRMING_TENANTS])
+            self.cool_down_for_all(sorted(held.values())[-CONFIRMING_TENANTS])
 
     def tenants(self, now: float) -> Iterator[tuple[str, float]]:
         """The tenants whose rests end later than the one for all, and when."""

@@ -21,7 +21,7 @@ SILENCES = 2
 BELIEVED = 5.0
 
 
-class Pulse:
+class LivenessCheck:
     """The liveness check of one provider; only one runs at a time, however many requests wait. `ask` returns whether
     there was an answer, and does not raise; `clock` never goes backwards."""
 

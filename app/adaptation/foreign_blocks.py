@@ -22,13 +22,13 @@ _PLACED = ("tool_reference",)
 SILENT_OPAQUES = ("fallback", "mcp_tool_listing", "ghost_snapshot")
 
 
-def adapt_told(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
+def adapt_foreign_blocks(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
     if not any(_is_foreign(block) for turn in request.turns for block in turn.blocks):
         return request
-    teller = _Teller(capabilities, notes)
+    describer = _Describer(capabilities, notes)
     for turn in request.turns:
-        teller.add(turn)
-    return replace(request, turns=teller.finish())
+        describer.add(turn)
+    return replace(request, turns=describer.finish())
 
 
 def _is_foreign(block: Block) -> bool:
@@ -43,7 +43,7 @@ def _is_foreign(block: Block) -> bool:
             return False
 
 
-class _Teller:
+class _Describer:
     """The turns so far, and what is held back until a user's turn can contain it."""
 
     def __init__(self, capabilities: Capabilities, notes: Notes) -> None:
@@ -59,9 +59,9 @@ class _Teller:
             case "user":
                 self._add_users(turn)
             case "system":
-                blocks, told = self._part(turn)
-                self._held += told
-                self._turns.append(replace(turn, blocks=tuple(blocks)) if told else turn)
+                blocks, described = self._part(turn)
+                self._held += described
+                self._turns.append(replace(turn, blocks=tuple(blocks)) if described else turn)
 
     def finish(self) -> tuple[Turn, ...]:
         if self._held:
@@ -71,18 +71,18 @@ class _Teller:
 
     def _add_assistants(self, turn: Turn) -> None:
         turn = replace(turn, blocks=self._without_twins(turn))
-        blocks, told = self._part(turn)
+        blocks, described = self._part(turn)
         last = self._turns[-1] if self._turns else None
         if blocks and last is not None and last.role == "assistant" and self._held:
             self._turns[-1] = replace(last, blocks=(*last.blocks, *blocks))
-        elif blocks or not told:
+        elif blocks or not described:
             self._turns.append(replace(turn, blocks=tuple(blocks)))
-        self._held += told
+        self._held += described
 
     def _add_users(self, turn: Turn) -> None:
-        blocks = [one for block in turn.blocks for one in self._tell_in_place(block, turn.path)]
+        blocks = [one for block in turn.blocks for one in self._describe_in_place(block, turn.path)]
         said = any(not isinstance(block, Opaque) for block in turn.blocks)
-        if not said and self._tears():
+        if not said and self._would_separate():
             self._held += blocks
             return
         if self._held:
@@ -92,7 +92,7 @@ class _Teller:
         if blocks or not turn.blocks:
             self._turns.append(replace(turn, blocks=tuple(blocks)))
 
-    def _tears(self) -> bool:
+    def _would_separate(self) -> bool:
         """Whether a user's turn here would separate a call from its result, or a thought from what follows it."""
         last = self._turns[-1] if self._turns else None
         if last is None or last.role != "assistant" or not last.blocks:
@@ -111,7 +111,7 @@ class _Teller:
                 if self._can.understands(block.proof):
                     blocks.append(block)
                 else:
-                    blocks += [_disown(one) for one in reversed(shown)]
+                    blocks += [_without_raw(one) for one in reversed(shown)]
                     if block.text:
                         blocks.append(Reasoning(block.text))
             else:
@@ -121,35 +121,35 @@ class _Teller:
     def _part(self, turn: Turn) -> tuple[list[Block], list[Block]]:
         """The blocks that stay in the turn, and those that are told elsewhere."""
         kept: list[Block] = []
-        told: list[Block] = []
+        described: list[Block] = []
         for block in turn.blocks:
             if isinstance(block, ServerTool | Opaque) and not self._stays(block):
-                told += self._tell(block, turn.path)
+                described += self._describe(block, turn.path)
             else:
                 kept.append(block)
-        return kept, told
+        return kept, described
 
-    def _tell_in_place(self, block: Block, path: str) -> Sequence[Block]:
+    def _describe_in_place(self, block: Block, path: str) -> Sequence[Block]:
         match block:
             case ToolResult(blocks=inner) if any(isinstance(one, ServerTool | Opaque) for one in inner):
-                blocks = tuple(told for one in inner for told in self._tell_in_place(one, path))
+                blocks = tuple(described for one in inner for described in self._describe_in_place(one, path))
                 return (replace(block, blocks=blocks),)
             case ServerTool() | Opaque() if not self._stays(block):
-                return self._tell(block, path)
+                return self._describe(block, path)
             case _:
                 return (block,)
 
     def _stays(self, block: ServerTool | Opaque) -> bool:
         if isinstance(block, Opaque) and (block.type in _PLACED or (block.from_user and not block.told)):
-            return True  # a user's content that cannot be told is refused later
+            return True  # a user's content that cannot be described is refused later
         if block.dialect != self._can.dialect or not block.raw:
             return False
         # A server that only speaks the dialect knows its user content, but not the blocks of the vendor's own programs.
         return self._can.dialect in self._can.proofs or (isinstance(block, Opaque) and block.from_user)
 
-    def _tell(self, block: ServerTool | Opaque, path: str) -> list[Block]:
+    def _describe(self, block: ServerTool | Opaque, path: str) -> list[Block]:
         if isinstance(block, Opaque):
-            return self._tell_opaque(block, path)
+            return self._describe_opaque(block, path)
         images = block.step.images if block.step is not None else ()
         if not block.text and not images:
             self._notes.lose("ignorable", path, f"{block.name} has no meaning at another vendor")
@@ -157,7 +157,7 @@ class _Teller:
         self._notes.lose("degrading", path, f"{block.name} was run by another vendor: only a summary is passed on")
         return [Text(f"[{block.name}] {block.text}".rstrip()), *(Image(image) for image in images)]
 
-    def _tell_opaque(self, block: Opaque, path: str) -> list[Block]:
+    def _describe_opaque(self, block: Opaque, path: str) -> list[Block]:
         if block.type in SILENT_OPAQUES:
             self._notes.lose("ignorable", path, f"{block.type} has no meaning at another vendor")
             return []
@@ -168,6 +168,6 @@ class _Teller:
         return list(block.told)
 
 
-def _disown(block: Block) -> Block:
+def _without_raw(block: Block) -> Block:
     """A shown block that its vendor never made: without bytes, so it is never sent unchanged."""
     return replace(block, raw=b"") if isinstance(block, ServerTool) else block
