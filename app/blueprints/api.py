@@ -144,9 +144,8 @@ def generate(owner: Runtime, environ: dict[str, Any], endpoint: Endpoint, path_p
                 Owner("key", key.name), key.limits, client_request, lambda: parts.gateway.resolve(client_request)[0]
             )
             client_response = endpoint.answer(parts, client_request, record)
-            client_response.headers = with_own_limits(
-                client_response.headers, reservation.limit_headers(dialect.TRAITS)
-            )
+            own_limits = reservation.limit_headers(dialect.TRAITS)
+            client_response.headers = with_own_limits(client_response.headers, own_limits)
         else:
             client_response = endpoint.answer(parts, client_request, record)
         streaming = not isinstance(client_response.body, bytes)

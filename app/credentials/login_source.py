@@ -8,7 +8,7 @@
           │ no
     renew; all callers meanwhile wait for the same renewal, with a time limit
 
-A renewal is a renewal in a thread of its own. So a client that leaves cannot interrupt it between receiving a rotated
+A renewal runs in a thread of its own. So a client that leaves cannot interrupt it between receiving a rotated
 token and saving it.
 """
 

@@ -1,4 +1,4 @@
-"""Chooses among several credentials of one provider, and rests those that have reached a limit."""
+"""Chooses among several credentials of one provider, and cools down those that have reached a limit."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from app.credentials.cooldowns import Cooldowns
 from app.credentials.credential import Credential, CredentialSource, SourceStatus
 from app.errors import CredentialUnavailable
 
-# Seconds. A credential rests no longer than this, whatever its upstream says.
-LONGEST_REST = 7 * 86400.0
+# Seconds. A cooldown is no longer than this, whatever its upstream says.
+LONGEST_COOLDOWN = 7 * 86400.0
 
 
 class Cooldown(msgspec.Struct, frozen=True):
-    """A member that rests `until` a time of the monotonic clock, for one `tenant`, or for all if that is None."""
+    """A member that cools down `until` a time of the monotonic clock, for one `tenant`, or for all if that is None."""
 
     member: str
     until: float
@@ -26,11 +26,12 @@ class Cooldown(msgspec.Struct, frozen=True):
 
 
 class MemberState(msgspec.Struct, frozen=True):
-    """A member's state, for humans. `rests` is how many seconds it still rests, only for `tenants` if there are any."""
+    """A member's state, for humans. `cooldown` is how many seconds its cooldown still lasts; it applies only to
+    `tenants` if there are any."""
 
     name: str
     status: SourceStatus
-    cooldowns: float
+    cooldown: float
     tenants: tuple[str, ...] = ()
 
 
@@ -60,8 +61,8 @@ class CredentialPool:
     A session keeps its member as long as that is ready, because a provider's prompt cache belongs to an account. The
     member follows from the session's name alone, so that all workers agree. Requests without a session go to the member
     that was used least recently. Members with the highest priority are preferred. A member that its upstream limits or
-    refuses rests, for the tenant whose request met that, or for all (cooldowns.py). If all rest, the one that is ready
-    soonest is used. Clients that cannot be told apart share the empty tenant.
+    refuses cools down, for the tenant whose request met that, or for all (cooldowns.py). If all do, the one that is
+    ready soonest is used. Clients that cannot be told apart share the empty tenant.
     """
 
     def __init__(self, members: Sequence[PoolMember], monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -88,12 +89,12 @@ class CredentialPool:
         raise problem
 
     def switch(
-        self, failed: Credential, session: str, rest: float, tenant: str = "", *, for_all: bool = False
+        self, failed: Credential, session: str, seconds: float, tenant: str = "", *, for_all: bool = False
     ) -> Credential | None:
-        """Cooldown the member that supplied `failed` for `rest` seconds, and return another ready member's credential, or
+        """Cool down the member that supplied `failed` for `seconds`, and return another ready member's credential, or
         None. `for_all` says that the upstream's refusal concerns the account, not just this request."""
         now = self._monotonic()
-        until = now + min(rest, LONGEST_REST)
+        until = now + min(seconds, LONGEST_COOLDOWN)
         for member in self.members:
             if member.name == failed.name:
                 member.cooldowns.cool_down(tenant, until, now)
@@ -130,7 +131,7 @@ class CredentialPool:
         ]
 
     def cooldowns(self) -> list[Cooldown]:
-        """All rests of members, for all tenants or for one."""
+        """All cooldowns of members, for all tenants or for one."""
         now = self._monotonic()
         found = [Cooldown(each.name, each.cooldowns.for_all) for each in self.members if each.cooldowns.for_all > now]
         return found + [
@@ -138,11 +139,11 @@ class CredentialPool:
         ]
 
     def adopt_cooldowns(self, cooldowns: Iterable[Cooldown]) -> None:
-        """Adopts the rests that other workers report, where they last longer than our own."""
+        """Adopts the cooldowns that other workers report, where they last longer than our own."""
         now = self._monotonic()
         members = {member.name: member for member in self.members}
         for cooldown in cooldowns:
-            member, until = members.get(cooldown.member), min(cooldown.until, now + LONGEST_REST)
+            member, until = members.get(cooldown.member), min(cooldown.until, now + LONGEST_COOLDOWN)
             if member is None or not until > now:
                 continue
             if cooldown.tenant is None:

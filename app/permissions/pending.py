@@ -63,7 +63,7 @@ class Permissions:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
-        self._shelf = collection
+        self._collection = collection
         self._clock = clock
         self._monotonic = monotonic
         self._seen: list[Permission] = []
@@ -88,13 +88,13 @@ class Permissions:
             created_at=now,
             expires_at=now + self.settings.timeout_seconds,
         )
-        self._shelf.put(tenant, asked.id, _encoder.encode(asked))
+        self._collection.put(tenant, asked.id, _encoder.encode(asked))
         return asked
 
     def _make_room(self, tenant: str, size: int, now: float) -> None:
         """Deletes resolved requests, oldest first, if a tenant has reached its share. Raises InvalidRequest if the open
         ones alone exceed it."""
-        kept = self._shelf.scan(tenant)
+        kept = self._collection.scan(tenant)
         total = size + sum(len(value) for _, value in kept)
         number = len(kept) + 1
         found = [(len(value), _decoder.decode(value)) for _, value in kept]
@@ -104,21 +104,21 @@ class Permissions:
             if number <= MAX_KEPT and total <= MAX_BYTES:
                 return
             if each.status(now) != "pending":
-                self._shelf.delete(tenant, each.id)
+                self._collection.delete(tenant, each.id)
                 number, total = number - 1, total - length
         if number > MAX_KEPT or total > MAX_BYTES:
             raise InvalidRequest("the open permission requests are too large in total; answer them first")
 
     def find(self, own: Mapping[str, str]) -> list[Permission]:
         """The requests of one tenant (`{"tenant": …}`) or of all (`{}`), oldest first."""
-        return [self._decode(value) for _, value in self._shelf.scan(own.get("tenant"))]
+        return [self._decode(value) for _, value in self._collection.scan(own.get("tenant"))]
 
     def look(self, own: Mapping[str, str]) -> list[Permission]:
         """`find` as of up to PERIOD / 2 ago. However many callers look, the ledger is read only once in that time."""
         now = self._monotonic()
         if now >= self._seen_until:
             self._seen_until = now + PERIOD / 2
-            read = {value: self._decode(value) for _, value in self._shelf.scan()}
+            read = {value: self._decode(value) for _, value in self._collection.scan()}
             self._read, self._seen = read, list(read.values())
         tenant = own.get("tenant")
         return [each for each in self._seen if tenant is None or each.tenant == tenant]
@@ -132,7 +132,7 @@ class Permissions:
         if tenant is None:
             found = next((each for each in self.find(own) if each.id == permission_id), None)
         else:
-            value = self._shelf.get(tenant, permission_id)
+            value = self._collection.get(tenant, permission_id)
             found = None if value is None else _decoder.decode(value)
         if found is None:
             raise NotFound("Permission request not found")
@@ -154,7 +154,7 @@ class Permissions:
                 msgspec.structs.replace(current, answered=answered, resolved_at=now, message=message)
             )
 
-        value = self._shelf.update(found.tenant, found.id, resolve)
+        value = self._collection.update(found.tenant, found.id, resolve)
         if value is None:
             status = self.get(own, permission_id).status(now)
             raise Conflict(f"this permission request is already {status}")

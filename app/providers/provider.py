@@ -52,17 +52,17 @@ CATALOGUE_LIFETIME = 300.0
 CATALOGUE_RETRY = 20.0
 # Model names come from clients, so caches keyed by them are bounded.
 MAX_CAPABILITIES = 4096
-MAX_WAYS = 512
-# Kinds of failure that concern the credential, and the seconds for which a pool member rests unless the upstream says
-# otherwise.
-RESTS: dict[FailureKind, float] = {
+MAX_HEADS = 512
+# Kinds of failure that concern the credential, and the seconds for which a pool member cools down unless the upstream
+# says otherwise.
+COOLDOWNS: dict[FailureKind, float] = {
     "rate_limit": 30.0,
     "quota": 300.0,
     "billing": 3600.0,
     "upstream_auth": 300.0,
     "overloaded": 5.0,
 }
-# Seconds of rest if only this one request was too much for it.
+# Seconds of cooldown if only this one request was too much for it.
 MOMENT = 1.0
 # The W3C headers that continue a trace.
 TRACE_CONTEXT = ("traceparent", "tracestate")
@@ -168,7 +168,7 @@ class Provider:
             self._headers.setdefault("authorization", login)
         self.health = ProviderHealth()
         self._capabilities: dict[str, Capabilities] = {}
-        self._ways: dict[tuple[object, ...], _PreparedHead] = {}
+        self._heads: dict[tuple[object, ...], _PreparedHead] = {}
         self._forbidden: dict[str, Cooldowns] = {}  # by credential: how long a 403 causes no renewal
         self._catalogue: dict[str, Model] = {}
         self._catalogue_until = 0.0
@@ -253,22 +253,22 @@ class Provider:
         """Another credential of the pool for a request that failed with this one; None if there is no other, or if
         another would fare no better.
 
-        The failed credential rests as long as its upstream says. It rests only for this tenant, because the client's
+        The failed credential cools down as long as its upstream says, but only for this tenant, because the client's
         request may be the cause, but for all if headers say that the account has nothing left. If it still
-        `serves_others`, it rests only for a moment, in which this request finds another.
+        `serves_others`, it cools down only for a moment, in which this request finds another.
         """
         if failed is None or not isinstance(self.source, CredentialPool):
             return None
         failure = error.failure
-        rest = RESTS.get(failure.kind)
-        if rest is None:
+        usual = COOLDOWNS.get(failure.kind)
+        if usual is None:
             return None
         if serves_others:
             return self.source.switch(failed, session or "", MOMENT, tenant)
         spent = find_cooldown(self.health.quotas.get(failed.name, ()), time.time())
         told = spent or read_seconds(failure.retry_after)
         return self.source.switch(
-            failed, session or "", told if told is not None else rest, tenant,
+            failed, session or "", told if told is not None else usual, tenant,
             for_all=spent is not None or (isinstance(error, UpstreamRefused) and error.is_spent),
         )  # fmt: skip
 
@@ -312,12 +312,11 @@ class Provider:
         return self.transport.prepare(self._make_call(upstream_request, credential))
 
     def _make_call(self, upstream_request: UpstreamRequest, credential: Credential | None) -> Call:
-        way = self._find_way(upstream_request, credential)
-        return Call(
-            "POST", way.url, way.headers, upstream_request.body, self.limits, upstream_request.may_resend, way.head
-        )
+        head = self._prepare_head(upstream_request, credential)
+        body, may_resend = upstream_request.body, upstream_request.may_resend
+        return Call("POST", head.url, head.headers, body, self.limits, may_resend, head.head)
 
-    def _find_way(self, upstream_request: UpstreamRequest, credential: Credential | None) -> _PreparedHead:
+    def _prepare_head(self, upstream_request: UpstreamRequest, credential: Credential | None) -> _PreparedHead:
         """URL and headers, cached because they are the same for most requests of a client to a model."""
         client = upstream_request.client_headers
         place = (
@@ -329,23 +328,23 @@ class Provider:
             upstream_request.refused,
             id(client),
         )
-        way = self._ways.get(place)
+        prepared = self._heads.get(place)
         if (
-            way is not None
-            and way.client_headers is client
-            and way.credential is credential
-            and way.more == upstream_request.headers
+            prepared is not None
+            and prepared.client_headers is client
+            and prepared.credential is credential
+            and prepared.more == upstream_request.headers
         ):
-            return way
+            return prepared
         url = self.url(upstream_request.operation, upstream_request.model)
         headers = self.headers(upstream_request, credential)
         head = encode_fields("POST", locate(url), headers)
-        way = _PreparedHead(url, headers, head, client, credential, upstream_request.headers)
+        prepared = _PreparedHead(url, headers, head, client, credential, upstream_request.headers)
         if self.same_headers:
-            if len(self._ways) >= MAX_WAYS:
-                self._ways.clear()
-            self._ways[place] = way
-        return way
+            if len(self._heads) >= MAX_HEADS:
+                self._heads.clear()
+            self._heads[place] = prepared
+        return prepared
 
     def reach(self, method: str, path: str, query: str) -> Exchange:
         """Sends a request about a response stored by the upstream; `path` and `query` follow the collection's URL.

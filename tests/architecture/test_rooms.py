@@ -94,7 +94,7 @@ def test_no_module_is_too_long_to_read_at_once(module: Path) -> None:
 LONG = {
     "app/cli/serving/serve.py serve": "the options of a command",
     "app/dialects/openai_chat/passthrough.py _look_into": "one look at an event that passes",
-    "app/gateway/delivery.py go_on": "the loop of a stream",
+    "app/gateway/delivery.py deliver_stream": "the loop of a stream",
     "app/gateway/gateway.py _obtain": "one loop over a route, with each of its ends",
     "app/gateway/record.py freeze": "field by field",
 }
@@ -128,7 +128,7 @@ BRANCHING = {
     "app/dialects/openai_responses/request_renderer.py render_request": "field by field",
     "app/dialects/openai_responses/stream_parser.py _read": KINDS,
     "app/dialects/openai_responses/stream_parser.py _settle_item": KINDS,
-    "app/gateway/delivery.py go_on": "the loop of a stream",
+    "app/gateway/delivery.py deliver_stream": "the loop of a stream",
     "app/gateway/failures/own_words.py own_words": "one pass over the words of a message",
     "app/gateway/gateway.py _obtain": "one loop over a route, with each of its ends",
     "app/gateway/recording/metrics.py take": "unrolled: it runs for every request",

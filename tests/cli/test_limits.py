@@ -67,7 +67,7 @@ def test_limits_are_told_to_programs(run: Run) -> None:
     told = json.loads(run("usage", "--limits", "--json").stdout)
     rows = list(csv.DictReader(io.StringIO(run("usage", "--limits", "--csv").stdout)))
 
-    assert [(row["limit"], row["used"], row["most"]) for row in told] == [
+    assert [(row["limit"], row["used"], row["maximum"]) for row in told] == [
         ("budget_per_month", 1_250_000_000, 2_500_000_000),
         ("tokens_per_hour", 300, 4000),
         ("requests_per_day", 7, 50),

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from app.credentials.cooldowns import MAX_TENANTS, Cooldowns
-from app.credentials.pool import LONGEST_REST, Cooldown, CredentialPool, PoolMember
+from app.credentials.pool import LONGEST_COOLDOWN, Cooldown, CredentialPool, PoolMember
 from app.credentials.sources import open_source
 from app.credentials.static import StaticSource
 from app.errors import CredentialUnavailable
@@ -131,8 +131,8 @@ def test_what_one_tenant_met_takes_no_credential_from_another() -> None:
 
     assert pool.choose("s", "anna").name != first.name
     assert {pool.choose("s", tenant).name for tenant in ("bert", "carl", "")} == {first.name}
-    [state] = [member for member in pool.describe_members() if member.cooldowns]
-    assert (state.name, state.cooldowns, state.tenants) == (first.name, 86400.0, ("anna",))
+    [state] = [member for member in pool.describe_members() if member.cooldown]
+    assert (state.name, state.cooldown, state.tenants) == (first.name, 86400.0, ("anna",))
 
 
 def test_what_tenants_apart_met_holds_for_all_as_long_as_it_held_for_two() -> None:
@@ -164,8 +164,8 @@ def test_tenants_without_end_take_no_room_without_end() -> None:
     for number in range(5000):
         cooldowns.cool_down(f"t{number}", 10.0 + number / 1000, 0.0)
 
-    assert len(list(rests.tenants(0.0))) <= MAX_TENANTS
-    assert rests.for_all == pytest.approx(14.998)
+    assert len(list(cooldowns.tenants(0.0))) <= MAX_TENANTS
+    assert cooldowns.for_all == pytest.approx(14.998)
 
 
 @pytest.mark.parametrize("until", [float("nan"), float("inf"), -1.0, 1e308, 0.0])
@@ -175,6 +175,6 @@ def test_odd_moments_of_another_worker_rest_nothing_for_ever(until: float) -> No
 
     pool.adopt_cooldowns([Cooldown("a", until), Cooldown("a", until, "anna"), Cooldown("none", until)])
 
-    clock.now += LONGEST_REST + 1
-    assert [member.cooldowns for member in pool.describe_members()] == [0.0, 0.0]
+    clock.now += LONGEST_COOLDOWN + 1
+    assert [member.cooldown for member in pool.describe_members()] == [0.0, 0.0]
     assert {pool.choose("", "anna").name for _ in range(4)} == {"a", "b"}

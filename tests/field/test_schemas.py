@@ -176,7 +176,7 @@ def test_lengths_are_told_to_grok_in_words(make_client: MakeClient, upstream: Fa
 
 @every_client
 @pytest.mark.parametrize(
-    ("profile", "model", "most"),
+    ("profile", "model", "maximum"),
     [("groq", "m", 128), ("copilot", "gpt-5-1", 128), ("openai", "gpt-4.1", 128), ("xai", "grok-4.6", 200)],
 )
 def test_no_more_tools_are_sent_than_the_server_takes(make_client: MakeClient, upstream: FakeUpstream, dialect: str, profile: str, model: str, maximum: int) -> None:  # fmt: skip

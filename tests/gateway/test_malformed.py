@@ -187,7 +187,7 @@ def test_malformed_bodies_leave_nothing_behind(robust: Client, upstream: FakeUps
         robust.app.runtime.recorder.hand_out()  # as a worker's loop does: records wait for it
         upstream.seen.clear()
         for provider in robust.app.runtime.services.providers.values():
-            provider._ways.clear()  # a fixed number is kept for requests that are alike
+            provider._heads.clear()  # a fixed number is kept for requests that are alike
         gc.collect()
         return len(gc.get_objects())
 

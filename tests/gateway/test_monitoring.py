@@ -117,7 +117,7 @@ class Worker:
         files.leave()
         files._own = pid
         files.join()
-        self.workers._tell()
+        self.workers._publish()
         self.files = files
 
     def die(self) -> None:
@@ -169,7 +169,7 @@ def test_a_worker_that_does_not_answer_is_waited_for_and_said_to_be_missing(fold
 def test_what_dead_workers_counted_is_kept_once(folder: Path) -> None:
     one, two = Worker(folder, "1"), Worker(folder, "2")
     two.ask(4)
-    two.workers._tell()
+    two.workers._publish()
     two.die()
 
     seen = [requests_of(one.workers.look().counts) for _ in range(3)]
@@ -186,7 +186,7 @@ def test_gauges_of_workers_are_merged_as_they_say(folder: Path) -> None:
         worker.workers.gauges.append(
             lambda value=value: [Gauge(name, "", value, {}, name) for name in ("sum", "max", "min")]  # type: ignore[misc]
         )
-    two.workers._tell()
+    two.workers._publish()
 
     merged = {gauge.name: gauge.value for gauge in one.workers.look().gauges}
 
@@ -200,7 +200,7 @@ def test_a_long_request_of_a_worker_that_dies_is_recorded_as_stopped(folder: Pat
     for started, name in ((time.monotonic() - 60, "long"), (time.monotonic(), "short")):
         running = two.recorder.begin(name, "openai_chat")
         running.started = started
-    two.workers._tell()
+    two.workers._publish()
     two.die()
 
     one.workers.look()

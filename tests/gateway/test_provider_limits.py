@@ -134,7 +134,7 @@ def test_a_limit_of_ours_lets_no_credential_rest(make_client: MakeClient, upstre
     assert client.chat("first/m").status_code == 429
 
     members = client.app.runtime.services.providers["first"].source.describe_members()  # type: ignore[union-attr]
-    assert [member.cooldowns for member in members] == [0.0, 0.0]
+    assert [member.cooldown for member in members] == [0.0, 0.0]
 
 
 def test_a_pool_does_not_rest_either_while_limits_fail_closed(upstream: FakeUpstream, open_client: OpenClient) -> None:
@@ -148,7 +148,7 @@ def test_a_pool_does_not_rest_either_while_limits_fail_closed(upstream: FakeUpst
     members = client.app.runtime.services.providers["up"].source.describe_members()  # type: ignore[union-attr]
     assert answer.status_code == 503
     assert "try again later" in answer.text
-    assert [member.cooldowns for member in members] == [0.0, 0.0]
+    assert [member.cooldown for member in members] == [0.0, 0.0]
     assert upstream.seen == []
 
 

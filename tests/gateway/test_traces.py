@@ -26,18 +26,18 @@ from tests.support.fake_upstream import FakeUpstream, Reply, json_reply
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-_ways: list[Transport] = []
+_heads: list[Transport] = []
 
 
 def find_transport() -> Transport:
-    return _ways[-1]
+    return _heads[-1]
 
 
 @pytest.fixture(autouse=True)
 def way() -> Iterator[None]:
-    _ways.append(Transport(TransportSettings()))
+    _heads.append(Transport(TransportSettings()))
     yield
-    _ways.pop().close()
+    _heads.pop().close()
 
 
 @pytest.fixture

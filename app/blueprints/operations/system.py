@@ -243,7 +243,7 @@ def _describe_member(member: MemberState) -> dict[str, Any]:
     entry = {
         "authenticated": member.status.problem is None,
         "source": member.status.source,
-        "rests_seconds": round(member.rests),
+        "rests_seconds": round(member.cooldown),
     }
     return entry | ({"rests_for": [tenant[:8] for tenant in member.tenants]} if member.tenants else {})
 

@@ -35,8 +35,8 @@ class Begun(msgspec.Struct, frozen=True):
 class WebLogins:
     """Begins and finishes the logins of a server's providers. Any worker can finish what another began.
 
-    `on_change` is called with the name of a provider whose login has changed. `find_session` returns the HTTP session for
-    calls to a provider's issuer.
+    `on_change` is called with the name of a provider whose login has changed. `find_session` returns the HTTP session
+    for calls to a provider's issuer.
     """
 
     def __init__(

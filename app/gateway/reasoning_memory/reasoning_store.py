@@ -69,11 +69,11 @@ _decoder = msgspec.msgpack.Decoder(_Kept)
 class ReasoningStore:
     """Reasoning by the conversation and the calls that it led to; the oldest is forgotten first.
 
-    `collection` stores it for all workers; without one it is only in this worker's memory. `clock` returns unix seconds.
+    `collection` stores it for all workers; without one, only this worker's memory does. `clock` returns unix seconds.
     """
 
     def __init__(self, collection: Collection | None = None, clock: Callable[[], float] = time.time) -> None:
-        self._shelf = collection
+        self._collection = collection
         self._clock = clock
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         self._size = 0
@@ -92,7 +92,7 @@ class ReasoningStore:
 
     def find(self, request: Request, owner: Owner) -> dict[int, Thoughts]:
         """The stored reasoning of turns that lack it, by the turn's index."""
-        reads = self._shelf is not None and owner.lasting
+        reads = self._collection is not None and owner.lasting
         if not (reads or self._entries):
             return {}
         keys = _keys_of_silent(request.turns, owner)
@@ -107,9 +107,9 @@ class ReasoningStore:
         """Stores reasoning. An empty result is remembered too, in memory only, so that it is not looked for."""
         until = self._clock() + REASONING_LIFETIME
         self._put(key, thoughts, until)
-        if thoughts and owner.lasting and self._shelf is not None:
+        if thoughts and owner.lasting and self._collection is not None:
             try:
-                self._shelf.put(owner.tenant, key.hex(), _pack(thoughts, until))
+                self._collection.put(owner.tenant, key.hex(), _pack(thoughts, until))
             except LedgerUnavailable:  # the ledger has logged it
                 self._rests_until = self._clock() + REST
 
@@ -119,10 +119,10 @@ class ReasoningStore:
 
     def _read(self, owner: Owner, keys: Sequence[bytes], now: float) -> dict[bytes, _Entry]:
         """Entries for all keys from the ledger, empty ones for unknown keys; no entries if the ledger fails."""
-        if self._shelf is None or now < self._rests_until:
+        if self._collection is None or now < self._rests_until:
             return {}
         try:
-            values = self._shelf.get_many(owner.tenant, [key.hex() for key in keys])
+            values = self._collection.get_many(owner.tenant, [key.hex() for key in keys])
         except LedgerUnavailable:
             self._rests_until = self._clock() + REST
             return {}

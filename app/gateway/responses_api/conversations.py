@@ -51,11 +51,11 @@ class Conversations:
     read client input raise InvalidRequest, and those that need an existing conversation or item NotFound."""
 
     def __init__(self, ledger: Ledger, clock: Callable[[], float] = time.time) -> None:
-        self._shelf = ledger.conversations
+        self._collection = ledger.conversations
         self._clock = clock
 
     def find(self, tenant: str, conversation_id: str) -> Conversation | None:
-        kept = self._shelf.get(tenant, conversation_id)
+        kept = self._collection.get(tenant, conversation_id)
         return None if kept is None else _decoder.decode(kept)
 
     def append(self, tenant: str, conversation_id: str, items: Sequence[bytes]) -> list[bytes]:
@@ -71,7 +71,7 @@ class Conversations:
         items = [msgspec.Raw(item) for item in identify_items(new_id(), read_items(body))]
         kept = Conversation(int(self._clock()), read_metadata(body), items)
         conversation_id = f"conv_{new_id()}"
-        self._shelf.put(tenant, conversation_id, msgspec.json.encode(kept))
+        self._collection.put(tenant, conversation_id, msgspec.json.encode(kept))
         return _show(conversation_id, kept)
 
     def retrieve(self, tenant: str, conversation_id: str) -> ClientResponse:
@@ -84,7 +84,7 @@ class Conversations:
         return _show(conversation_id, kept)
 
     def delete(self, tenant: str, conversation_id: str) -> ClientResponse:
-        if not self._shelf.delete(tenant, conversation_id):
+        if not self._collection.delete(tenant, conversation_id):
             raise not_found(conversation_id)
         return _found(render_deleted_conversation(conversation_id))
 
@@ -120,7 +120,7 @@ class Conversations:
     def _change(
         self, tenant: str, conversation_id: str, change: Callable[[Conversation], Conversation]
     ) -> Conversation:
-        kept = self._shelf.update(
+        kept = self._collection.update(
             tenant, conversation_id, lambda kept: msgspec.json.encode(change(_decoder.decode(kept)))
         )
         if kept is None:

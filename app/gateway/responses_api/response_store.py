@@ -68,7 +68,7 @@ class ResponseStore:
     """The stored responses, separately for each tenant. `clock` returns unix seconds."""
 
     def __init__(self, ledger: Ledger, clock: Callable[[], float] = time.time) -> None:
-        self._shelf = ledger.responses
+        self._collection = ledger.responses
         self._clock = clock
         self.conversations = Conversations(ledger, clock)
 
@@ -81,7 +81,7 @@ class ResponseStore:
 
     def find(self, tenant: str, response_id: str) -> KeptResponse | None:
         """The stored response, or None. Raises LedgerUnavailable."""
-        found = self._shelf.get(tenant, response_id)
+        found = self._collection.get(tenant, response_id)
         if found is None:
             return None
         kept = _kept_decoder.decode(found)
@@ -94,7 +94,7 @@ class ResponseStore:
 
     def start(self, tenant: str, response_id: str, kept: KeptResponse) -> None:
         """Like `keep`, but raises LedgerUnavailable."""
-        self._shelf.put(tenant, response_id, msgspec.json.encode(kept))
+        self._collection.put(tenant, response_id, msgspec.json.encode(kept))
 
     def change_running(self, tenant: str, response_id: str, change: Callable[[KeptResponse], KeptResponse]) -> bool:
         """Changes a running response; returns False if there is none. Raises LedgerUnavailable."""
@@ -103,11 +103,11 @@ class ResponseStore:
             kept = _kept_decoder.decode(found)
             return msgspec.json.encode(change(kept)) if kept.alive else None
 
-        return self._shelf.update(tenant, response_id, change_kept) is not None
+        return self._collection.update(tenant, response_id, change_kept) is not None
 
     def forget(self, tenant: str, response_id: str) -> bool:
         """Deletes a response; returns False if there is none. Raises LedgerUnavailable."""
-        return self._shelf.delete(tenant, response_id)
+        return self._collection.delete(tenant, response_id)
 
 
 class ResponseContinuation:

@@ -109,7 +109,7 @@ class UpstreamHealth:
         self.queues: dict[str, ProviderQueue] = {}
         self._closed: dict[str, float] = {}  # when breakers that had been open were closed
         self._budgets: dict[str, RetryBudget] = {}
-        self._pulses: dict[str, LivenessCheck] = {}
+        self._liveness: dict[str, LivenessCheck] = {}
 
     def configure(
         self,
@@ -139,7 +139,7 @@ class UpstreamHealth:
         for target in [target for target in self.breakers if target.startswith(f"{provider}/")]:
             del self.breakers[target]
             self._close(target, self._clock())
-        self._pulses.pop(provider, None)
+        self._liveness.pop(provider, None)
 
     def _close(self, target: str, now: float) -> None:
         self._closed.pop(target, None)
@@ -159,9 +159,9 @@ class UpstreamHealth:
 
     def liveness(self, provider: str, ask: Callable[[], bool]) -> LivenessCheck:
         """The liveness check of a provider; `ask` performs it, under the current settings."""
-        liveness = self._pulses.get(provider)
+        liveness = self._liveness.get(provider)
         if liveness is None:
-            liveness = self._pulses[provider] = LivenessCheck(ask, clock=self._clock)
+            liveness = self._liveness[provider] = LivenessCheck(ask, clock=self._clock)
         liveness.ask = ask
         return liveness
 
@@ -172,8 +172,8 @@ class UpstreamHealth:
 
         A request whose `last` chance this is may go even if the breaker is open, because a quick failure costs nothing.
         A silent target would cost each request its whole time limit, so there all but a probe raise UpstreamSpared.
-        `followed` says whether another target is left; with a `liveness`, no request then has to find out whether a silent
-        target is back.
+        `followed` says whether another target is left; with a `liveness` check, no request then has to find out whether
+        a silent target is back.
         """
         breaker = self.breakers.get(target)
         if breaker is None:

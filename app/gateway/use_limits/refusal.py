@@ -103,8 +103,8 @@ def _describe(owner: Owner, full: Full, seconds: int, resets: datetime.datetime)
     at = resets.strftime("%Y-%m-%d %H:%M UTC")
     if limit.kind == "budget" and not full.is_spent:
         return (
-            f"{owner} has running requests that may spend the rest of its budget of {format_dollars(limit.maximum)} for "
-            f"this {limit.period}; retry when one of them has finished"
+            f"{owner} has running requests that may spend the rest of its budget of {format_dollars(limit.maximum)} "
+            f"for this {limit.period}; retry when one of them has finished"
         )
     if limit.kind == "budget":
         spent = f"{format_dollars(limit.maximum)} for this {limit.period}"

@@ -143,7 +143,7 @@ def test_a_credential_that_rests_at_one_worker_rests_at_the_other(workers: tuple
     one.share()
     other.share()
 
-    assert [member.cooldowns for member in other.pool.describe_members()] == [60.0, 0.0]
+    assert [member.cooldown for member in other.pool.describe_members()] == [60.0, 0.0]
 
 
 def test_a_rest_of_one_tenant_is_that_tenants_at_the_other_worker_too(workers: tuple[Worker, Worker]) -> None:

@@ -125,8 +125,8 @@ class Order(msgspec.Struct, frozen=True):
         return Command(argv=tuple(arguments), environ=self.environ, stdin=self.line, files=files)
 
     def early_command(self) -> Command:
-        """The command that starts a program for a later request of the same pool_key. It names the model, because a program
-        that is given another model later first asks the vendor, in a separate request, whether it may use it."""
+        """The command that starts a program for a later request with the same `pool_key`. It names the model: a program
+        that is given another one later first asks the vendor, in a separate request, whether it may use it."""
         files = {"settings.json": _write_settings(None)}
         arguments = (*self.program, *ARGUMENTS, f"--model={self.model}", "--system-prompt", "")
         return Command(argv=arguments, environ=self.environ, stdin=None, files=files)
