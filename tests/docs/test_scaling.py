@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.blocks import ROOT, blocks
-from tests.docs.test_reverse_proxies import AROUND_NGINX, SBIN
+from tests.docs.test_reverse_proxies import AROUND_NGINX, PROGRAMS
 from tests.server.hosts import both
 from tests.support.gateway_process import GatewayProcess, free_port
 
@@ -47,7 +47,7 @@ def hosts(tmp_path: Path) -> Iterator[tuple[GatewayProcess, GatewayProcess]]:
 @contextlib.contextmanager
 def nginx_before(folder: Path, *hosts: GatewayProcess) -> Iterator[str]:
     """nginx with the upstreams of the document, which lead to these hosts."""
-    program = shutil.which("nginx", path=SBIN)
+    program = shutil.which("nginx", path=PROGRAMS)
     if program is None:
         pytest.skip("nginx is not installed")
     (recipe,) = blocks(DOCUMENT, "nginx")
