@@ -79,7 +79,7 @@ class Gateway:
         facts: LearnedFacts | None = None,
         health: UpstreamHealth | None = None,
         find_limiter: Callable[[], Limiter] | None = None,
-        provider_limits: Mapping[str, Sequence[Limit]] = {},
+        provider_limits: Mapping[str, tuple[Limit, ...]] = {},
     ) -> None:
         """`provider_limits` maps the names of providers to their limits; `find_limiter` returns the limiter that counts
         them."""
@@ -383,8 +383,8 @@ class Gateway:
         return self._send_within(queue, limits, attempt, upstream_request, record, wait)
 
     def _send_within(
-        self, queue: ProviderQueue | None, limits: Sequence[Limit], attempt: Attempt, upstream_request: UpstreamRequest,
-        record: Record, wait: float,
+        self, queue: ProviderQueue | None, limits: tuple[Limit, ...], attempt: Attempt,
+        upstream_request: UpstreamRequest, record: Record, wait: float,
     ) -> Obtaining[Exchange]:  # fmt: skip
         """Sends when it is this request's turn, and counts it: every time as a request, the last time with the actual
         usage."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,14 +24,14 @@ _MAGIC = int.from_bytes(b"dmlimit1", "little", signed=True)
 # Integers of 8 bytes. The head has the magic number and the number of slots in use. A slot begins with its place (2),
 # whether it has cells for seats, its newest bucket or day, and when it was last used.
 _HEAD = 2
-_PLACE, _SEATED, _NUMBER, _TOUCHED, _COUNTS = 0, 2, 3, 4, 5
+_PLACE = 2  # integers
+_SEATED, _NUMBER, _TOUCHED, _COUNTS = 2, 3, 4, 5
 _SLOT = _COUNTS + RING
 # A budget's first count is what was spent. Seats follow it.
 _FIRST_SEAT = _COUNTS + 1
 _FIRST_SLOTS = 64
 # Seconds after which an unused slot may be reused for another limit. Longer than any period.
 _FORGOTTEN = 40 * 86_400
-_place = struct.Struct("<qq")
 
 assert SEATS == PARTS
 
@@ -47,28 +46,27 @@ class CountFile:
         self._owner = 0
         self._map: mmap.mmap | None = None
         self._cells = memoryview(b"").cast("q")
-        self._slots: dict[tuple[int, int], int] = {}
+        self._slots: dict[bytes, int] = {}
         self._known = 0
         self._seats: Seats | None = None
 
     def take(self, demands: Sequence[Demand], now: float) -> Taken | Full:
         with self:
-            slots = [self._find_slot(demand, now) for demand in demands]
-            used = []
-            for demand, slot in zip(demands, slots, strict=True):
-                before, full = self._check(demand.limit, slot, now)
-                if full is not None and demand.limit.kind in ("parallel", "budget") and self._clear_deserted(slot):
-                    before, full = self._check(demand.limit, slot, now)
-                if full is not None:
-                    return full
-                used.append(before + demand.amount)
-            taken = []
-            for demand, slot in zip(demands, slots, strict=True):
-                number = demand.limit.number(now)
-                cell = self._seat_cell(slot) if not demand.limit.bucket else slot + _COUNTS + number % RING
+            numbers, cells, counted = [], [], []
+            for demand in demands:
+                slot, limit = self._find_slot(demand, now), demand.limit
+                number = limit.number(now)
+                used = self._count(limit, slot, number)
+                if used >= limit.maximum:
+                    used = self._recount(limit, slot, number)
+                    if used >= limit.maximum:
+                        return self._full(limit, slot, used, now)
+                numbers.append(number)
+                cells.append(slot + _COUNTS + number % RING if limit.bucket else self._seat_cell(slot))
+                counted.append(used + demand.amount)
+            for demand, cell in zip(demands, cells, strict=True):
                 self._cells[cell] += demand.amount
-                taken.append((demand, number))
-            return Taken(self, tuple(taken), tuple(used))
+            return Taken(self, tuple(zip(demands, numbers, strict=True)), tuple(counted))
 
     def settle(self, taken: Taken, actual: Sequence[int], now: float) -> None:
         with self:
@@ -77,7 +75,7 @@ class CountFile:
                 if limit.bucket and used == demand.amount:
                     continue
                 slot = self._find_slot(demand, now)
-                self._advance(limit, slot, now)
+                self._advance(limit, slot, limit.number(now))
                 newest = self._cells[slot + _NUMBER]
                 if not limit.bucket:
                     cell = self._seat_cell(slot)
@@ -93,16 +91,13 @@ class CountFile:
             return [self._look(demand, now) for demand in demands]
 
     def _look(self, demand: Demand, now: float) -> int:
-        place = _place.unpack(demand.place)
+        limit, place = demand.limit, demand.place
         slot = self._slots.get(place, 0)
-        if not slot or (self._cells[slot], self._cells[slot + 1]) != place:
+        if not slot or self._cells[slot : slot + _PLACE].tobytes() != place:
             slot = self._search_slot(place)
         if not slot:
             return 0  # not used yet, and looking must not take a slot
-        self._advance(demand.limit, slot, now)
-        if demand.limit.kind in ("parallel", "budget"):
-            self._clear_deserted(slot)
-        return self._sum(slot)
+        return self._recount(limit, slot, limit.number(now))
 
     def close(self) -> None:
         if self._map is not None:
@@ -113,25 +108,21 @@ class CountFile:
             os.close(self._file)
         self._file = -1
 
-    def _check(self, limit: Limit, slot: int, now: float) -> tuple[int, Full | None]:
-        """The current count, and a Full if the limit is reached."""
-        self._advance(limit, slot, now)
-        used = self._sum(slot)
-        if used < limit.maximum:
-            return used, None
-        newest = self._cells[slot + _NUMBER]
-        if limit.bucket:
-            ring = range(newest - PARTS, newest + 1)
-            buckets = [(number, self._cells[slot + _COUNTS + number % RING]) for number in ring]
-            return used, Full(limit, used, limit.free_again(used, buckets, now))
-        return used, limit.full(used, self._cells[slot + _COUNTS], now)
-
-    def _sum(self, slot: int) -> int:
+    def _count(self, limit: Limit, slot: int, number: int) -> int:
+        """The current count. `number` is that of the current bucket, day or month."""
+        if number > self._cells[slot + _NUMBER]:
+            self._advance(limit, slot, number)
         return sum(self._cells[slot + _COUNTS : slot + _SLOT])
 
-    def _advance(self, limit: Limit, slot: int, now: float) -> None:
+    def _recount(self, limit: Limit, slot: int, number: int) -> int:
+        """The current count, without that of workers that are gone."""
+        if not limit.bucket:
+            self._clear_deserted(slot)
+        return self._count(limit, slot, number)
+
+    def _advance(self, limit: Limit, slot: int, number: int) -> None:
         """Clears the buckets whose time is over. If the clock was set back, changes nothing."""
-        number, newest = limit.number(now), self._cells[slot + _NUMBER]
+        newest = self._cells[slot + _NUMBER]
         if number <= newest:
             return
         self._cells[slot + _NUMBER] = number
@@ -141,18 +132,26 @@ class CountFile:
         for passed in range(max(newest + 1, number - PARTS), number + 1):
             self._cells[slot + _COUNTS + passed % RING] = 0
 
+    def _full(self, limit: Limit, slot: int, used: int, now: float) -> Full:
+        """What to say of a reached limit."""
+        newest = self._cells[slot + _NUMBER]
+        if not limit.bucket:
+            return limit.full(used, self._cells[slot + _COUNTS], now)
+        ring = range(newest - PARTS, newest + 1)
+        buckets = [(number, self._cells[slot + _COUNTS + number % RING]) for number in ring]
+        return Full(limit, used, limit.free_again(used, buckets, now))
+
     def _seat_cell(self, slot: int) -> int:
         return slot + _FIRST_SEAT + (self._seats.mine if self._seats is not None else 0)
 
-    def _clear_deserted(self, slot: int) -> bool:
-        """Clears the counts of seats in this slot whose workers are gone. Returns whether there were any."""
+    def _clear_deserted(self, slot: int) -> None:
+        """Clears the counts of seats in this slot whose workers are gone."""
         seats = self._seats
         if seats is None:
-            return False
-        deserted = [seat for seat in range(SEATS) if self._cells[slot + _FIRST_SEAT + seat] and seats.is_deserted(seat)]
-        for seat in deserted:
-            self._clear_seat(seat)
-        return bool(deserted)
+            return
+        for seat in range(SEATS):
+            if self._cells[slot + _FIRST_SEAT + seat] and seats.is_deserted(seat):
+                self._clear_seat(seat)
 
     def _clear_seat(self, seat: int) -> None:
         for number in range(self._cells[1]):
@@ -162,15 +161,15 @@ class CountFile:
 
     def _find_slot(self, demand: Demand, now: float) -> int:
         """The start of a limit's slot, which is added if there is none."""
-        place = _place.unpack(demand.place)
+        place = demand.place
         slot = self._slots.get(place, 0)
-        if not slot or (self._cells[slot], self._cells[slot + 1]) != place:
+        if not slot or self._cells[slot : slot + _PLACE].tobytes() != place:
             slot = self._slots[place] = self._search_slot(place) or self._add_slot(place, now)
             self._cells[slot + _SEATED] = 0 if demand.limit.bucket else 1
         self._cells[slot + _TOUCHED] = int(now)
         return slot
 
-    def _search_slot(self, place: tuple[int, int]) -> int:
+    def _search_slot(self, place: bytes) -> int:
         """Reads the slots that others have added, and returns the start of the wanted one, or 0 if there is none."""
         in_use = self._cells[1]
         if _HEAD + in_use * _SLOT > len(self._cells):
@@ -180,11 +179,11 @@ class CountFile:
             self._slots.clear()
         for number in range(self._known, in_use):
             slot = _HEAD + number * _SLOT
-            self._slots[self._cells[slot], self._cells[slot + 1]] = slot
+            self._slots[self._cells[slot : slot + _PLACE].tobytes()] = slot
         self._known = in_use
         return self._slots.get(place, 0)
 
-    def _add_slot(self, place: tuple[int, int], now: float) -> int:
+    def _add_slot(self, place: bytes, now: float) -> int:
         in_use = self._cells[1]
         slot = _HEAD + in_use * _SLOT
         if slot + _SLOT > len(self._cells):
@@ -200,7 +199,7 @@ class CountFile:
             self._known = in_use + 1
         for cell in range(slot, slot + _SLOT):
             self._cells[cell] = 0
-        self._cells[slot], self._cells[slot + 1] = place
+        self._cells[slot : slot + _PLACE] = memoryview(place).cast("q")
         return slot
 
     # As a lock: counting happens between the two. Cheaper than a generator, and each request with limits counts twice.

@@ -94,16 +94,16 @@ class Limit(msgspec.Struct, frozen=True):
 
 
 class Demand(msgspec.Struct, frozen=True):
-    """A request's demand on a limit: to be counted with `amount`, if less than `most` is counted so far."""
+    """A request's demand on a limit: to be counted with `amount`, if less than `most` is counted so far. `place`, which
+    follows from the others, are 16 bytes that identify the limit and its owner without revealing them."""
 
     owner: str
     limit: Limit
     amount: int
+    place: bytes = b""
 
-    @property
-    def place(self) -> bytes:
-        """16 bytes that identify the limit and its owner without revealing them."""
-        return place_of(self.owner, self.limit.kind, self.limit.period)
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "place", place_of(self.owner, self.limit.kind, self.limit.period))
 
 
 class Taken(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from pathlib import Path
 from app.errors import DragomanError
 from app.rate_limits.count_file import CountFile
 from app.rate_limits.count_redis import CountRedis
-from app.rate_limits.counts import Demand, Full, Taken
+from app.rate_limits.counts import Counts, Demand, Full, Taken
 from app.settings import SharedSettings
 
 log = logging.getLogger("dragoman")
@@ -37,6 +37,10 @@ class SharedCounts:
         self._redis = CountRedis(settings.redis) if settings.redis is not None else None
         self._file = CountFile(folder)
         self._memory = CountFile(None)
+        # Those that others count in too, the best first.
+        self._shared: list[tuple[str, Counts]] = [("file", self._file)]
+        if self._redis is not None:
+            self._shared.insert(0, ("redis", self._redis))
         self._retry_at = {"redis": 0.0, "file": 0.0}
         self._problems: dict[str, str] = {}
         self._late: deque[tuple[Taken, Sequence[int]]] = deque(maxlen=MAX_LATE)
@@ -46,32 +50,25 @@ class SharedCounts:
         return "; ".join(self._problems.values()) or None
 
     def take(self, demands: Sequence[Demand]) -> Taken | Full:
-        for name, counts in (("redis", self._redis), ("file", self._file)):
-            if counts is None:
-                continue
-            if time.monotonic() < self._retry_at[name]:
-                if self._settings.fail_closed:
-                    break
-                continue
-            try:
-                taken = counts.take(demands, time.time())
-            except OSError as error:
-                self._fail(name, error)
-            else:
-                self._problems.pop(name, None)
-                return taken
+        for name, counts in self._shared:
+            if time.monotonic() >= self._retry_at[name]:
+                try:
+                    taken = counts.take(demands, time.time())
+                except OSError as error:
+                    self._fail(name, error)
+                else:
+                    self._problems.pop(name, None)
+                    return taken
             if self._settings.fail_closed:
-                break
-        if self._settings.fail_closed:
-            raise LimitsUnavailable(
-                "the usage counters are not reachable, so limits cannot be checked; try again later"
-            )
+                raise LimitsUnavailable(
+                    "the usage counters are not reachable, so limits cannot be checked; try again later"
+                )
         return self._memory.take(demands, time.time())
 
     def look(self, demands: Sequence[Demand]) -> list[int]:
         """The count of each limit, from the counts that are available now."""
-        for name, counts in (("redis", self._redis), ("file", self._file)):
-            if counts is None or time.monotonic() < self._retry_at[name]:
+        for name, counts in self._shared:
+            if time.monotonic() < self._retry_at[name]:
                 continue
             try:
                 return counts.look(demands, time.time())

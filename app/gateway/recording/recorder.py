@@ -90,6 +90,8 @@ class Recorder:
         stands = (reservation is None or reservation.stands) and (counted is None or counted.stands)
         if not (self.batched and stands):
             done = self._freeze(record)
+            if not stands:
+                self._settle(record, done)
             if done is not None:
                 self.hand_on(done)
             return
@@ -98,17 +100,15 @@ class Recorder:
             self.hand_out()
 
     def _freeze(self, record: Record) -> RequestRecord | None:
-        """The final record of a request, or None if freezing it fails. Settles what was counted in advance."""
-        done: RequestRecord | None = None
+        """The final record of a request, or None if freezing it fails."""
         try:
-            done = record.freeze(None if self.prices is None else self.prices.bill)
+            return record.freeze(None if self.prices is None else self.prices.bill)
         except Exception as fault:
             self._lose("record", fault)
-        if record.reservation is not None or record.counted is not None:
-            self._settle(record, done)
-        return done
+            return None
 
     def _settle(self, record: Record, done: RequestRecord | None) -> None:
+        """Replaces what was counted in advance by what was used."""
         for reserved in (record.reservation, record.counted):
             if reserved is None:
                 continue

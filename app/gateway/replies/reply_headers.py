@@ -89,8 +89,12 @@ def with_own_limits(headers: Mapping[str, str], own: Mapping[str, str]) -> dict[
     neither."""
     if not own:
         return dict(headers)
-    kept = {name: value for name, value in headers.items() if not name.startswith(LIMIT_PREFIXES)}
-    return {**kept, **own}
+    told = dict(headers)
+    for name in headers:
+        if name.startswith(LIMIT_PREFIXES):
+            del told[name]
+    told.update(own)
+    return told
 
 
 def clean_error(body: bytes, *, is_typed: bool) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from app.accounts.prices import Prices
 from app.accounts.record import RequestRecord
@@ -24,33 +25,30 @@ STREAM_BYTES, WHOLE_BYTES = 100, 4
 _CUT = ("client_closed", "upstream_cut", "stopped")
 
 _NOTHING = Usage()
-# The kinds of limits that are counted finally in advance.
-_STANDING = {"requests"}
+# The kinds of limits that each request counts for one against.
+_ONES: dict[Kind, int] = {"requests": 1, "parallel": 1}
 
-Bill = Callable[[str, str, Usage], int | None]
+FindPrices = Callable[[], Prices | None]
 
 
 class Reservation:
     """What was counted in advance for one request. `settle` replaces it, once, by the actual use. If only requests are
     limited there is nothing to correct, and it `stands`."""
 
-    __slots__ = ("_bill", "_counts", "_input", "_taken", "stands")
+    __slots__ = ("_counts", "_input", "_prices", "_taken", "stands")
 
     def __init__(
-        self, counts: SharedCounts, taken: Taken, input_tokens: int, bill: Bill | None, *, stands: bool
+        self, counts: SharedCounts, taken: Taken, input_tokens: int, prices: FindPrices, *, stands: bool
     ) -> None:
         self._counts = counts
         self._taken: Taken | None = taken
         self.stands = stands
         self._input = input_tokens
-        self._bill = bill
+        self._prices = prices
 
     def limit_headers(self, traits: DialectTraits) -> Mapping[str, str]:
         """The headers that show the client what is left of its limits."""
-        taken = self._taken
-        if taken is None:
-            return {}
-        return limit_headers(zip((demand.limit for demand, _ in taken.demands), taken.used, strict=True), traits)
+        return {} if self._taken is None else limit_headers(self._taken, traits)
 
     def settle(self, record: RequestRecord | None) -> None:
         """Replaces the advance count by the actual use; with None, where no use is known, only the request counts."""
@@ -81,44 +79,51 @@ class Reservation:
 
     def _find_cost(self, record: RequestRecord, usage: Usage) -> int:
         """The cost in billionths of a dollar. What is not billed, such as use of a subscription, spends no budget."""
-        if not record.billed or self._bill is None:
+        if not record.billed:
             return 0
         if usage is record.usage and record.cost is not None:
             return record.cost
-        return self._bill(record.provider, record.target.partition("/")[2], usage) or 0
+        prices = self._prices()
+        return (prices and prices.bill(record.provider, record.target.partition("/")[2], usage)) or 0
 
 
 class Limiter:
     """Applies the limits of all keys and providers. `prices` returns the current prices."""
 
-    def __init__(self, counts: SharedCounts, prices: Callable[[], Prices | None]) -> None:
+    def __init__(self, counts: SharedCounts, prices: FindPrices) -> None:
         self.counts = counts
         self._prices = prices
 
     def reserve(
         self,
         owner: Owner,
-        limits: Sequence[Limit],
+        limits: tuple[Limit, ...],
         client_request: ClientRequest,
         find_upstream: Callable[[], Upstream],
     ) -> Reservation:
         """Counts a request against each limit. `find_upstream` returns the first upstream it may go to, and is called
         only if there is a budget. Raises LimitReached if a limit is reached."""
-        kinds = {limit.kind for limit in limits}
-        prices = self._prices()
-        usage = _estimate(client_request) if "tokens" in kinds or "budget" in kinds else _NOTHING
-        cost = _estimate_cost(find_upstream(), usage, prices) if "budget" in kinds else 0
-        amounts: dict[Kind, int] = {
-            "requests": 1,
-            "tokens": usage.fresh + usage.output,
-            "parallel": 1,
-            "budget": cost,
-        }
-        taken = self.counts.take([Demand(owner.mark, limit, amounts[limit.kind]) for limit in limits])
+        demands, stands = _count_ones(owner, limits)
+        usage = _NOTHING
+        if demands is None:
+            usage = _estimate(client_request)
+            budgeted = any(limit.kind == "budget" for limit in limits)
+            cost = _estimate_cost(find_upstream(), usage, self._prices()) if budgeted else 0
+            amounts = _ONES | {"tokens": usage.fresh + usage.output, "budget": cost}
+            demands = tuple(Demand(owner.mark, limit, amounts[limit.kind]) for limit in limits)
+        taken = self.counts.take(demands)
         if isinstance(taken, Full):
             raise refuse(owner, taken, client_request.dialect.TRAITS)
-        bill = None if prices is None else prices.bill
-        return Reservation(self.counts, taken, usage.fresh, bill, stands=kinds == _STANDING)
+        return Reservation(self.counts, taken, usage.fresh, self._prices, stands=stands)
+
+
+@lru_cache(maxsize=4096)
+def _count_ones(owner: Owner, limits: tuple[Limit, ...]) -> tuple[tuple[Demand, ...] | None, bool]:
+    """The demands of any request, or None if they depend on what it asks. Also whether they are final."""
+    kinds = {limit.kind for limit in limits}
+    if not kinds <= _ONES.keys():
+        return None, False
+    return tuple(Demand(owner.mark, limit, _ONES[limit.kind]) for limit in limits), kinds == {"requests"}
 
 
 def _estimate_cost(upstream: Upstream, usage: Usage, prices: Prices | None) -> int:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import datetime
 import math
 import time
-from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from app.conversation.traits import DialectTraits
 from app.errors import LimitReached
-from app.rate_limits.counts import DOLLAR, RING, Full, Limit
+from app.rate_limits.counts import DOLLAR, RING, Full, Limit, Taken
 
 # Seconds of waiting beyond which an automatic retry is of no use.
 USELESS = 600
@@ -51,16 +50,17 @@ def refuse(owner: Owner, full: Full, traits: DialectTraits) -> LimitReached:
     )
 
 
-def limit_headers(used: Iterable[tuple[Limit, int]], traits: DialectTraits) -> Mapping[str, str]:
+def limit_headers(taken: Taken, traits: DialectTraits) -> dict[str, str]:
     """The limit headers of an answer: for requests and for tokens, the limit with the least left."""
     nearest: dict[str, tuple[int, Limit]] = {}
-    for limit, count in used:
-        left = max(0, limit.maximum - count)
+    for (demand, _), used in zip(taken.demands, taken.used, strict=True):
+        limit = demand.limit
+        left = max(0, limit.maximum - used)
         if limit.bucket and (limit.kind not in nearest or left < nearest[limit.kind][0]):
             nearest[limit.kind] = left, limit
     headers: dict[str, str] = {}
     for left, limit in nearest.values():
-        headers |= _limit_headers(traits, limit, left, limit.bucket * RING)
+        headers.update(_limit_headers(traits, limit, left, limit.bucket * RING))
     return headers
 
 
@@ -85,13 +85,13 @@ def format_dollars(billionths: int) -> str:
 def _limit_headers(traits: DialectTraits, limit: Limit, left: int, seconds: int) -> dict[str, str]:
     """The headers of one limit. `seconds` is the time until it is fully restored, or has room again."""
     reset = _after(seconds).strftime("%Y-%m-%dT%H:%M:%SZ") if traits.dates_resets else format_span(seconds)
-    told = {"limit": str(limit.maximum), "remaining": str(left), "reset": reset}
-    return {_name_header(traits.limit_header, field, limit.kind): value for field, value in told.items()}
+    maximum, remaining, resets = _name_headers(traits.limit_header, limit.kind)
+    return {maximum: str(limit.maximum), remaining: str(left), resets: reset}
 
 
-@lru_cache(maxsize=64)
-def _name_header(template: str, field: str, what: str) -> str:
-    return template.format(field=field, what=what)
+@lru_cache(maxsize=16)
+def _name_headers(template: str, what: str) -> list[str]:
+    return [template.format(field=field, what=what) for field in ("limit", "remaining", "reset")]
 
 
 def _after(seconds: int) -> datetime.datetime:
