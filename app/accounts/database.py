@@ -23,7 +23,7 @@ from app.accounts.rows import (
     attempt_rows,
     needs_attempt_rows,
     pack_id,
-    request_row,
+    request_rows,
     session_rows,
     sum_by_credential,
     sum_by_day,
@@ -186,19 +186,20 @@ class AccountsDatabase:
 
     def _write(self, records: Sequence[RequestRecord]) -> None:
         number = _Numbers(self, int(records[-1].received) // HOUR).__getitem__
-        self._insert_rows(request, REQUEST_COLUMNS, [request_row(each, number) for each in records])
+        rows, groups = request_rows(records, number)
+        self._insert_rows(request, REQUEST_COLUMNS, rows)
         told = [record for record in records if needs_attempt_rows(record)]
         if told:
             seqs = self._find_seqs([pack_id(record.id) for record in told])
-            rows = [row for each in told for row in attempt_rows(each, seqs[pack_id(each.id)], number)]
-            self._insert_rows(attempt, ATTEMPT_COLUMNS, rows)
-        hours = sum_by_hour(records, number)
+            tried = [row for each in told for row in attempt_rows(each, seqs[pack_id(each.id)], number)]
+            self._insert_rows(attempt, ATTEMPT_COLUMNS, tried)
+        hours = sum_by_hour(groups, number)
         for table, sums in ((hour, hours), (day, sum_by_day(hours))):
-            rows = [(*place, *counts) for place, counts in sorted(sums.items())]
-            self._insert_rows(table, SUM_COLUMNS, rows, _JOIN_SUMS[table.name])
-        shown = [(*place, *counts) for place, counts in sorted(sum_by_credential(records, number).items())]
+            summed = [(*place, *counts) for place, counts in sorted(sums.items())]
+            self._insert_rows(table, SUM_COLUMNS, summed, _JOIN_SUMS[table.name])
+        shown = [(*place, *counts) for place, counts in sorted(sum_by_credential(groups, number).items())]
         self._insert_rows(credential, CREDENTIAL_COLUMNS, shown, _JOIN_SUMS[credential.name])
-        self._insert_rows(session, SESSION_COLUMNS, session_rows(records, number), _JOIN_SESSION)
+        self._insert_rows(session, SESSION_COLUMNS, session_rows(groups, number), _JOIN_SESSION)
 
     def _insert_rows(self, table: Table, columns: Sequence[str], rows: Sequence[Any], more: str = "") -> None:
         """Inserts many rows per statement. Each statement releases the interpreter's lock, and must then wait for it

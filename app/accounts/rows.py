@@ -1,24 +1,26 @@
 """Turns records into database rows: requests, attempts, and hourly and daily sums.
 
-These functions run for every request, so they build tuples by hand. The constants with the columns give their order.
+What runs for every request builds tuples by hand. Records that differ only in their figures form a `Group`, whose names
+are looked up once and whose counts go into all sums. The constants with the columns give the order of values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
 from app.accounts.record import RequestRecord
 from app.accounts.schema import COUNTS, GROUPS, SESSION_COUNTS
-from app.conversation.response import Usage
 
 # Seconds.
 HOUR = 3600
 DAY = 86_400
 
 Number = Callable[[str], int]
+# Counts by the key of a table of sums.
+Sums = dict[tuple[int, ...], list[int]]
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -36,42 +38,87 @@ SUM_COLUMNS = ("period", *GROUPS, *COUNTS)
 CREDENTIAL_COLUMNS = ("period", "provider", "credential", *COUNTS)
 SESSION_COLUMNS = ("session", "tenant", "first", "last", "key", "agent", "model", *SESSION_COUNTS)
 
-_NO_USAGE = (None, None, None, None, None)
-_NOTHING_USED = Usage()
+_NO_USAGE: tuple[int | None, ...] = (None, None, None, None, None)
+# Where each of SESSION_COUNTS stands in COUNTS.
+_SESSION_COUNTS = tuple(map(COUNTS.index, SESSION_COUNTS))
 
 
-def request_row(record: RequestRecord, number: Number) -> tuple[Any, ...]:
-    """The values of REQUEST_COLUMNS for a record. `number` returns a name's number."""
+class Group:
+    """Records of a batch that have the same names and the same hour. `first` is one of them. `counts` are in the order
+    of COUNTS; `began` and `last` are when the first and the last of them were received, in milliseconds."""
+
+    __slots__ = ("began", "counts", "first", "last", "names")
+
+    def __init__(self, record: RequestRecord, number: Number) -> None:
+        """`number` returns a name's number."""
+        self.first = record
+        self.counts = [0] * len(COUNTS)
+        self.began = self.last = round(record.received * 1000)
+        dialects = f"{record.dialect_in}>{record.dialect_out}"
+        named = (*(getattr(record, name) for name in NAMED), dialects, record.terminal, record.error)
+        self.names = tuple(map(number, named))
+
+    def finish(self) -> None:
+        """Completes the counts that follow from how the requests ended."""
+        terminal, counts = self.first.terminal, self.counts
+        if terminal != "completed":
+            counts[1] = counts[0] * self.first.failed
+            counts[2] = counts[0] * (terminal == "upstream_cut")
+            counts[3] = counts[0] * (terminal == "client_closed")
+
+
+def request_rows(records: Iterable[RequestRecord], number: Number) -> tuple[list[tuple[Any, ...]], list[Group]]:
+    """The values of REQUEST_COLUMNS for each record, and the records' groups. `number` returns a name's number."""
+    rows: list[tuple[Any, ...]] = []
+    groups: dict[tuple[Any, ...], Group] = {}
+    for record in records:
+        usage, times, tried = record.usage, record.times, record.attempts
+        alike = (
+            int(record.received) // HOUR, record.tenant, record.key, record.agent, record.session, record.path,
+            record.operation, record.model, record.rule, record.provider, record.target, record.dialect_in,
+            record.dialect_out, record.terminal, record.error, tried[-1].credential if tried else "",
+        )  # fmt: skip
+        group = groups.get(alike)
+        if group is None:
+            group = groups[alike] = Group(record, number)
+        received = round(record.received * 1000)
+        if received > group.last:
+            group.last = received
+        elif received < group.began:
+            group.began = received
+        used = _NO_USAGE
+        if usage is not None:
+            used = (usage.fresh, usage.cache_read, usage.cache_written, usage.output, usage.reasoning)
+        _count(group.counts, record)
+        rows.append((
+            pack_id(record.id), received, *group.names,
+            record.status, int(record.failed), times.end, times.first_byte, len(tried),
+            *used, record.cost, _encode(_shown(record)),
+        ))  # fmt: skip
+    for group in groups.values():
+        group.finish()
+    return rows, list(groups.values())
+
+
+def _count(counts: list[int], record: RequestRecord) -> None:
+    """Adds a record's figures to counts in the order of COUNTS."""
     usage, times = record.usage, record.times
-    return (
-        pack_id(record.id),
-        round(record.received * 1000),
-        number(record.tenant),
-        number(record.key),
-        number(record.agent),
-        number(record.session),
-        number(record.path),
-        number(record.operation),
-        number(record.model),
-        number(record.rule),
-        number(record.provider),
-        number(record.target),
-        number(f"{record.dialect_in}>{record.dialect_out}"),
-        number(record.terminal),
-        number(record.error),
-        record.status,
-        int(record.failed),
-        times.end,
-        times.first_byte,
-        len(record.attempts),
-        *(
-            (usage.fresh, usage.cache_read, usage.cache_written, usage.output, usage.reasoning)
-            if usage is not None
-            else _NO_USAGE
-        ),
-        record.cost,
-        _encode(_shown(record)),
-    )
+    counts[0] += 1
+    if usage is not None:
+        counts[4] += usage.fresh
+        counts[7] += usage.output
+        if usage.cache_read or usage.cache_written or usage.reasoning:
+            counts[5] += usage.cache_read
+            counts[6] += usage.cache_written
+            counts[8] += usage.reasoning
+        if record.cost is None:
+            counts[10] += 1
+        else:
+            counts[9] += record.cost
+    counts[11] += times.end
+    if times.first_byte is not None:
+        counts[12] += times.first_byte
+        counts[13] += 1
 
 
 def needs_attempt_rows(record: RequestRecord) -> bool:
@@ -87,57 +134,57 @@ def attempt_rows(record: RequestRecord, seq: int, number: Number) -> Iterable[tu
         yield (seq, position, *names, tried.message, tried.status, tried.started, tried.ended, tried.waited)
 
 
-def sum_by_hour(records: Iterable[RequestRecord], number: Number) -> dict[tuple[int, ...], list[int]]:
+def sum_by_hour(groups: Iterable[Group], number: Number) -> Sums:
     """The COUNTS of records by hour and GROUPS, to be added to the stored ones."""
-    alike: dict[tuple[Any, ...], list[int]] = {}
-    for record in records:
+    sums: Sums = {}
+    for group in groups:
+        record = group.first
         # Without an upstream, these names may be arbitrary text from a client, and new with every request.
         model, agent = (record.model, record.agent) if record.target else ("", "")
-        received = int(record.received) // HOUR
-        place = (received, record.tenant, record.key, record.provider, model, record.target, agent)
-        counts = alike.get(place)
-        if counts is None:
-            counts = alike[place] = [0] * len(COUNTS)
-        _count(record, counts)
-    sums: dict[tuple[int, ...], list[int]] = {}
-    for (received, *names), counts in alike.items():
-        _add(sums, (received, *map(number, names)), counts)
+        names = (record.tenant, record.key, record.provider, model, record.target, agent)
+        _add(sums, (int(record.received) // HOUR, *map(number, names)), group.counts)
     return sums
 
 
-def sum_by_day(hours: Mapping[tuple[int, ...], list[int]]) -> dict[tuple[int, ...], list[int]]:
+def sum_by_day(hours: Sums) -> Sums:
     """The same counts by UTC day."""
-    sums: dict[tuple[int, ...], list[int]] = {}
+    sums: Sums = {}
     for (hour, *group), counts in hours.items():
         _add(sums, (hour // (DAY // HOUR), *group), counts)
     return sums
 
 
-def sum_by_credential(records: Iterable[RequestRecord], number: Number) -> dict[tuple[int, ...], list[int]]:
+def sum_by_credential(groups: Iterable[Group], number: Number) -> Sums:
     """The COUNTS of records by UTC day, provider and the last credential used. Only named credentials count, which are
     those of providers with several."""
-    sums: dict[tuple[int, ...], list[int]] = {}
-    for record in records:
+    sums: Sums = {}
+    for group in groups:
+        record = group.first
         if record.attempts and (shown := record.attempts[-1].credential):
             place = (int(record.received) // DAY, number(record.provider), number(shown))
-            _count(record, sums.setdefault(place, [0] * len(COUNTS)))
+            _add(sums, place, group.counts)
     return sums
 
 
-def session_rows(records: Iterable[RequestRecord], number: Number) -> list[tuple[int, ...]]:
-    """The values of SESSION_COLUMNS for each session of the records, to be merged with the stored ones."""
-    rows: dict[tuple[int, int], tuple[int, int, int, int, int, list[int]]] = {}
-    for record in records:
+def session_rows(groups: Iterable[Group], number: Number) -> list[tuple[int, ...]]:
+    """The values of SESSION_COLUMNS for each session of the records, to be merged with the stored ones. Its names are
+    those of its last request."""
+    sums: Sums = {}
+    spans: dict[tuple[int, ...], tuple[int, Group]] = {}
+    for group in groups:
+        record = group.first
         if not record.session:
             continue
-        place = (number(record.session), number(record.tenant))
-        received = round(record.received * 1000)
-        counts = _session_counts(record)
-        first, last, *_names, known = rows.get(place, (received, received, 0, 0, 0, [0] * len(counts)))
-        names = (number(record.key), number(record.agent), number(record.model))
-        added = [a + b for a, b in zip(known, counts, strict=True)]
-        rows[place] = (min(first, received), max(last, received), *names, added)
-    return [(*place, *times_and_names, *counts) for place, (*times_and_names, counts) in sorted(rows.items())]
+        place: tuple[int, ...] = (number(record.session), number(record.tenant))
+        _add(sums, place, [group.counts[column] for column in _SESSION_COUNTS])
+        began, latest = spans.get(place, (group.began, group))
+        spans[place] = min(began, group.began), max(latest, group, key=lambda each: each.last)
+    rows = []
+    for place, counts in sorted(sums.items()):
+        began, latest = spans[place]
+        names = (latest.first.key, latest.first.agent, latest.first.model)
+        rows.append((*place, began, latest.last, *map(number, names), *counts))
+    return rows
 
 
 def pack_id(request_id: str) -> bytes:
@@ -153,40 +200,9 @@ def unpack_id(packed: bytes) -> str:
     return packed[1:].hex() if packed[:1] == b"\0" else packed.decode()
 
 
-def _add(sums: dict[tuple[int, ...], list[int]], place: tuple[int, ...], counts: list[int]) -> None:
+def _add(sums: Sums, place: tuple[int, ...], counts: list[int]) -> None:
     known = sums.get(place)
     sums[place] = counts if known is None else [a + b for a, b in zip(known, counts, strict=True)]
-
-
-def _count(record: RequestRecord, counts: list[int]) -> None:
-    """Adds a record to counts in the order of COUNTS."""
-    usage, times, terminal = record.usage, record.times, record.terminal
-    counts[0] += 1
-    if terminal != "completed":
-        counts[1] += record.failed
-        counts[2] += terminal == "upstream_cut"
-        counts[3] += terminal == "client_closed"
-    if usage is not None:
-        counts[4] += usage.fresh
-        counts[5] += usage.cache_read
-        counts[6] += usage.cache_written
-        counts[7] += usage.output
-        counts[8] += usage.reasoning
-        if record.cost is None:
-            counts[10] += 1
-    if record.cost:
-        counts[9] += record.cost
-    counts[11] += times.end
-    if times.first_byte is not None:
-        counts[12] += times.first_byte
-        counts[13] += 1
-
-
-def _session_counts(record: RequestRecord) -> list[int]:
-    """A record's counts, in the order of SESSION_COUNTS."""
-    usage = record.usage or _NOTHING_USED
-    tokens = (usage.fresh, usage.cache_read, usage.cache_written, usage.output, usage.reasoning)
-    return [1, int(record.failed), *tokens, record.cost or 0, int(record.usage is not None and record.cost is None)]
 
 
 def _shown(record: RequestRecord) -> dict[str, Any]:
