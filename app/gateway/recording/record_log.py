@@ -27,6 +27,7 @@ class RecordLog:
 
     def __init__(self) -> None:
         self._remembered: dict[tuple[object, ...], tuple[bytes, bytes]] = {}
+        self._sessions: dict[str, bytes] = {}
         self._version = known_secrets.version
 
     def take(self, record: RequestRecord) -> None:
@@ -42,32 +43,44 @@ class RecordLog:
 
     def _render(self, record: RequestRecord) -> bytes:
         """The line as clean JSON."""
+        if known_secrets.version != self._version:
+            self._version = known_secrets.version
+            self._remembered.clear()
+            self._sessions.clear()
         first, last = self._find_shared(record)
         own = _encode(_own(record))
         if record.upstream_request_id or record.message or record.trace or record.skipped:
             own = clean_json(own)
-        return b'{"id":"%s"%s,%s%s}' % (record.id.encode(), first, own[1:-1], last)
+        session = self._find_session(record.session) if record.session else b""
+        return b'{"id":"%s"%s,%s%s%s}' % (record.id.encode(), first, own[1:-1], session, last)
 
     def _find_shared(self, record: RequestRecord) -> tuple[bytes, bytes]:
         """What comes before and after the request's own values, each member with a comma before it."""
-        if known_secrets.version != self._version or len(self._remembered) >= MAX_REMEMBERED:
-            self._version = known_secrets.version
-            self._remembered.clear()
         attempts = record.attempts
         alike = (
             record.method, record.path, record.dialect_in, record.dialect_out, record.model, record.target,
-            record.status, record.terminal, record.stream, len(attempts), record.session, record.key, record.agent,
-            record.peer, record.error, record.origin, attempts[-1].credential if attempts else "", record.rule,
-            record.losses, record.lowered,
+            record.status, record.terminal, record.stream, len(attempts), record.key, record.agent, record.peer,
+            record.error, record.origin, attempts[-1].credential if attempts else "", record.rule, record.losses,
+            record.lowered,
         )  # fmt: skip
         shared = self._remembered.get(alike)
         if shared is None:
+            if len(self._remembered) >= MAX_REMEMBERED:
+                self._remembered.clear()
             shared = self._remembered[alike] = _members(_what(record)), _members(_whose(record))
         return shared
 
+    def _find_session(self, session: str) -> bytes:
+        found = self._sessions.get(session)
+        if found is None:
+            if len(self._sessions) >= MAX_REMEMBERED:
+                self._sessions.clear()
+            found = self._sessions[session] = _members({"session": session})
+        return found
+
 
 def _describe(record: RequestRecord) -> dict[str, object]:
-    return {"id": record.id, **_what(record), **_own(record), **_whose(record)}
+    return {"id": record.id, **_what(record), **_own(record), "session": record.session, **_whose(record)}
 
 
 def _what(record: RequestRecord) -> dict[str, object]:
@@ -112,7 +125,6 @@ def _own(record: RequestRecord) -> dict[str, object]:
 def _whose(record: RequestRecord) -> dict[str, object]:
     """Who asked, and what else similar requests share, as far as it is there."""
     line = {
-        "session": record.session,
         "key": record.key,
         "agent": record.agent,
         "peer": record.peer,

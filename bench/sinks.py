@@ -1,0 +1,72 @@
+"""What each sink of records costs: CPU microseconds a request, for the requests of a team of 20.
+
+Run by `make growth`; ends with an error where all of them together cost more than MAX_US.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from app.accounts.database import AccountsDatabase
+from app.gateway.recording.metrics import Metrics
+from app.gateway.recording.record_log import RecordLog
+from app.known_secrets import known_secrets
+from app.logs import request_log
+from tests.accounts.records import many
+
+MAX_US = 10.0
+RECORDS = 20_000
+# Records that a busy worker hands out, or writes, at once.
+BATCH = 1000
+# What else runs on the machine only adds to a time, so the shortest counts.
+ROUNDS = 5
+
+
+def main() -> int:
+    records = list(islice(many(1_000_000), RECORDS))
+    known_secrets.configure(["sk-bench-upstream-key-0000", "bench-client-key-0000"])
+    total = 0.0
+    print("| sink | CPU a request, us |\n|---|--:|")
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, open(Path(folder) / "log", "wb") as file:
+        request_log.open(file, as_json=True)
+        log, metrics = RecordLog(), Metrics()
+
+        def write_log() -> None:
+            for start in range(0, RECORDS, BATCH):
+                for record in records[start : start + BATCH]:
+                    log.take(record)
+                request_log.flush()
+
+        def count() -> None:
+            for record in records:
+                metrics.take(record)
+
+        def write_accounts() -> None:
+            database = AccountsDatabase(Path(folder) / f"{time.monotonic_ns()}.sqlite3")
+            for start in range(0, RECORDS, BATCH):
+                database.write(records[start : start + BATCH])
+            database.close()
+
+        for name, work in (("log", write_log), ("metrics", count), ("accounts", write_accounts)):
+            cost = min(_measure(work) for _ in range(ROUNDS))
+            total += cost
+            print(f"| {name} | {cost:.1f} |")
+    print(f"| all (at most {MAX_US:g}) | {total:.1f} |")
+    return int(total > MAX_US)
+
+
+def _measure(work: Callable[[], None]) -> float:
+    began = time.process_time()
+    work()
+    return (time.process_time() - began) / RECORDS * 1e6
+
+
+if __name__ == "__main__":
+    sys.exit(main())
