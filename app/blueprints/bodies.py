@@ -39,7 +39,7 @@ def read_body(stream: IO[bytes], length: int | None, encoding: str, limit: int, 
     TooLarge, UnsupportedEncoding, InvalidRequest, NoRoom.
     """
     if length is not None and length > limit:
-        raise _too_large(limit)
+        raise too_large(limit)
     try:
         if length is not None and length <= SMALL:
             raw = stream.read(length)
@@ -122,7 +122,7 @@ def _gather(
     for piece in pieces:
         size += len(piece)
         if size > limit:
-            raise _unpacks_too_far(limit) if packed else _too_large(limit)
+            raise _unpacks_too_far(limit) if packed else too_large(limit)
         if hold is not None and announced is None:
             hold.take(len(piece))
         whole.write(piece)
@@ -132,7 +132,8 @@ def _gather(
     return whole.getvalue()
 
 
-def _too_large(limit: int) -> TooLarge:
+def too_large(limit: int) -> TooLarge:
+    """The refusal of a body of more than `limit` bytes."""
     return TooLarge(f"the request body is larger than {limit // (1024 * 1024)} MB; see server.max_body_mb")
 
 

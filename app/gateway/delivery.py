@@ -20,7 +20,7 @@ from app.gateway.attempt import Attempt
 from app.gateway.large_bodies.heavy_work import run_heavy
 from app.gateway.messages import StartedResponse
 from app.gateway.record import Record
-from app.gateway.replies.reply_headers import mask_errors, name_upstream, relayed_headers
+from app.gateway.replies.reply_headers import clean_events, mask_errors, name_upstream, relayed_headers
 from app.gateway.replies.translation import StreamCollector
 from app.json_values import MAX_VALUES, has_too_many_values
 from app.json_values import SMALL as VALUES_UNSEEN
@@ -209,7 +209,7 @@ def deliver_stream(
                 heard = clock()
             else:
                 break
-        out = mask_errors(stream.close())
+        out = clean_events(stream.close())
         if out:
             sent += len(out)
             yield out
@@ -253,12 +253,12 @@ def pass_on(stream: StreamPassthrough, told: bytes, part: bytes) -> Iterator[byt
     fed, more = 0, b""
     # After the first events, the rest may be a run of plain ones, which is cheap enough to need no turns.
     while not more and fed < TURN and len(part) > CALM and (end := part.find(b"\n\n", STEP) + 2) > 1:
-        first = mask_errors(stream.feed(part[:end]))
+        first = clean_events(stream.feed(part[:end]))
         more, part = stream.run(part[end:])
         told = b"".join((told, first, more))
         fed += end
     for piece in in_turns(part):
-        out = mask_errors(stream.feed(piece))
+        out = clean_events(stream.feed(piece))
         yield told + out if out else told
         told = b""
 
@@ -281,7 +281,7 @@ def _begin_stream(attempt: Attempt, exchange: Exchange, early: bytes, wait: floa
         elif part:
             first = b"".join(pass_on(stream, b"", part))
         else:
-            first = mask_errors(stream.close())
+            first = clean_events(stream.close())
             break
     return StartedResponse(
         exchange, attempt.target.upstream, stream, first, _reply_headers(attempt, exchange.headers) | STREAM_HEADERS,

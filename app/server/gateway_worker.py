@@ -198,7 +198,7 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         """Handles one request that gunicorn has read."""
         if isinstance(sock, Reread):
-            sock.begin_body()
+            sock.begin_body(req)
             try:
                 super().handle_request(listener_name, req, sock, addr)
             finally:

@@ -84,6 +84,9 @@ class Exchange(ABC):
         size = 0
         while not (self.status or self.wait_head(wait)):
             yield
+        if not cut and (announced := self.headers.get("content-length", "")).isdecimal() and int(announced) > limit:
+            self.close()
+            raise UpstreamMalformed(f"the upstream's reply is larger than {in_units(limit)}")
         while (part := self.read_part(wait)) != b"":
             if part is None:
                 yield

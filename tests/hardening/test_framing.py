@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.hardening.gateway import ANSWER, KEY, PATHS, Attacked, error_of, post, question, split_replies
+from tests.hardening.gateway import ANSWER, KEY, PATHS, Attacked, error_of, post, question, read_reply, split_replies
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
 Figure = Callable[[str, object, object], None]
@@ -255,6 +255,18 @@ def test_a_body_that_does_not_come_as_announced_is_refused(
 
     assert 400 <= status < 500
     error_of(body, dialect)
+
+
+@pytest.mark.parametrize("size", [b"6400001", b"7fffffff", b"F" * 16, b"1" + b"0" * 16, b"0" * 300 + b"f" * 300])
+@pytest.mark.parametrize("dialect", list(PATHS))
+def test_a_chunk_larger_than_any_body_is_refused_before_it_comes(gateway: Attacked, dialect: str, size: bytes) -> None:
+    with gateway.connect(0.7) as client:  # less than the limit for progress
+        client.sendall(request(PATHS[dialect], CHUNKED, body=b"2\r\n{}\r\n" + size + b"\r\n{"))
+        answer = read_reply(client)
+    status, body = split_replies(answer)[0]
+
+    assert status == 413
+    assert "MB" in error_of(body, dialect)["message"]
 
 
 @pytest.mark.parametrize("size", [7_000, 15_000, 32 * 1024])

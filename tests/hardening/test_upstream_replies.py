@@ -20,7 +20,7 @@ from app.conversation.response import MAX_TOKENS
 from app.dialects.registry import DIALECTS
 from app.gateway.replies.reply_headers import relayed_headers
 from tests.hardening.gateway import PATHS, Attacked, post
-from tests.support.fake_upstream import CLOSE, CUT, FakeUpstream, Piece, raw
+from tests.support.fake_upstream import CLOSE, CUT, STALL, FakeUpstream, Piece, raw
 
 PROVIDERS = {"anthropic_messages": "messages", "openai_chat": "up", "openai_responses": "responses"}
 BODIES: dict[str, dict[str, Any]] = {
@@ -178,6 +178,7 @@ CASES = [
     Case("a negative length", lambda good: (wire(good, "content-length: -1"), CLOSE)),
     Case("a length out of range", lambda good: (wire(good, "content-length: " + "9" * 40), CLOSE)),
     Case("a length that is too long", lambda good: (wire(good, f"content-length: {len(good) + 9}"), CLOSE)),
+    Case("a length beyond any reply", lambda _: (wire(b"{", "content-length: 999999999999"), STALL)),
     Case("a length and chunks", lambda good: (wire(good, "content-length: 4", "transfer-encoding: chunked"), CLOSE)),
     Case("a chunk size of letters", lambda _: (chunked(b"xyz\r\nabc\r\n"), CLOSE)),
     Case("a negative chunk size", lambda _: (chunked(b"-5\r\nabc\r\n"), CLOSE)),

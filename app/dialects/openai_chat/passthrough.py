@@ -6,6 +6,7 @@ first event at which clients would crash or stop, the stream is parsed and rende
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from enum import Enum
@@ -137,7 +138,9 @@ class StreamPassthrough:
         if self._state is _State.ENDED:
             return b""
         self._unfinished.drain()
-        ending = self._let_go()
+        ending = b""
+        with contextlib.suppress(UpstreamMalformed):  # the failure that is told weighs more
+            ending = self._let_go()
         if self.finished:
             return ending + self._end(DONE)
         self._state = _State.ENDED
@@ -227,6 +230,8 @@ class StreamPassthrough:
                 out.append(self._look_into(event))
             except UNREADABLE:  # deep inside a field that is decoded only then
                 out.append(self._break(malformed("a chat chunk", _payload_of(event)).failure))
+            except UpstreamMalformed as error:
+                out.append(self._break(error.failure))
             if self._state is _State.WAITING and out[-1].startswith(b"data:"):
                 self._state = _State.OPEN
         return b"".join(out)
@@ -333,14 +338,8 @@ class StreamPassthrough:
         return bool(silent - speaking)
 
     def _pass_choices(self, event: bytes, payload: bytes, chunk: WireChunk) -> bytes:
-        """An event with clean choices."""
-        try:
-            return self._mend_choices(event, payload, chunk)
-        except UpstreamMalformed as error:
-            return self._break(error.failure)
-
-    def _mend_choices(self, event: bytes, payload: bytes, chunk: WireChunk) -> bytes:
-        """An event with its choices repaired. All edits are made in `edited`, which stays None if nothing is wrong."""
+        """An event with clean choices, repaired. All edits are made in `edited`, which stays None if nothing is wrong.
+        Raises UpstreamMalformed for more calls than a stream may have."""
         choices = chunk.choices or []
         edited: dict[str, Any] | None = None
         if self._state is _State.WAITING:

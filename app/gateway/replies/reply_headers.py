@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from app.dialects.json_bodies import repair_text
 from app.gateway.failures.retry_after import settle_retry_after
 from app.known_secrets import known_secrets
 
@@ -105,6 +106,13 @@ def clean_error(body: bytes, *, is_typed: bool) -> bool:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
     return is_typed is (envelope.type == "error")
+
+
+def clean_events(out: bytes) -> bytes:
+    """Whole events as a client may have them: in UTF-8, which strict clients decode, and with secrets masked in errors.
+
+    Small servers cut a character between two tokens; U+FFFD takes the place of its halves, as in translated streams."""
+    return mask_errors(out if out.isascii() else repair_text(out))
 
 
 def mask_errors(out: bytes) -> bytes:

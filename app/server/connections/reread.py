@@ -6,8 +6,10 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Any
 
+from gunicorn.http.body import ChunkedReader
 from gunicorn.http.errors import LimitRequestHeaders
 
+from app.blueprints.bodies import too_large
 from app.server.connections.request_body import BodyDeadline
 from app.server.gunicorn_settings import MAX_HEAD
 
@@ -30,8 +32,11 @@ class Reread:
         self._deadline: BodyDeadline | None = None
         self._head_size = 0
 
-    def begin_body(self) -> None:
+    def begin_body(self, request: Any) -> None:
         self._deadline = BodyDeadline(self._worker.cfg.keepalive)
+        if isinstance(request.body.reader, ChunkedReader):
+            limit = self._worker.wsgi.runtime.services.settings.server.max_body_mb << 20
+            request.body.reader = BoundedChunks(request, limit)
 
     def begin_head(self) -> None:
         self._deadline = None
@@ -76,3 +81,18 @@ class Reread:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
+
+
+class BoundedChunks(ChunkedReader):  # type: ignore[misc]
+    """Reads a body in chunks. Raises TooLarge at once for a chunk that announces more than a whole body may have,
+    instead of waiting for it."""
+
+    def __init__(self, request: Any, limit: int) -> None:
+        super().__init__(request, request.unreader)
+        self._limit = limit
+
+    def parse_chunk_size(self, unreader: Any, data: bytes | None = None) -> tuple[int, bytes | None]:
+        size, rest = super().parse_chunk_size(unreader, data)
+        if size > self._limit:
+            raise too_large(self._limit)
+        return size, rest

@@ -255,8 +255,9 @@ def test_one_request_at_a_time_runs_in_a_session(tmp_path: Path, monkeypatch: py
 
 def test_sessions_that_nobody_uses_and_the_oldest_of_too_many_are_forgotten(tmp_path: Path) -> None:
     kept = Places(tmp_path / "sessions", None, tmp_path / "config", 60, 3)
-    entered = [kept.enter("ana", name) for name in ("old", "used", "third")]
-    for age, each in zip((120, 30, 10), entered, strict=True):
+    entered = []
+    for age, name in ((120, "old"), (30, "used"), (10, "third")):
+        entered.append(each := kept.enter("ana", name))
         each.transcript.parent.mkdir(parents=True, exist_ok=True)
         each.transcript.write_text("{}")
         each.leave()
@@ -303,6 +304,30 @@ def test_sessions_that_run_keep_their_place_and_others_of_the_same_tenant_go(tmp
 
     assert all(each.folder.exists() for each in [*held, fresh])
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_running_sessions_of_one_tenant_leave_room_for_others(tmp_path: Path) -> None:
+    kept = Places(tmp_path, None, None, 3600, 8)
+    for number in range(8):
+        kept.enter("ana", f"{number}").leave()
+    held = [kept.enter("ana", f"{number}") for number in range(6)]
+
+    for name in ("6", "new"):  # one that is kept, and one that is not
+        with pytest.raises(UpstreamBusy, match="rest is for others"):
+            kept.enter("ana", name)
+    held.append(kept.enter("bob", "first"))
+    with pytest.raises(UpstreamBusy, match="rest is for others"):
+        kept.enter("bob", "second")  # of the two places that are left
+    held[0].leave()
+    held += [kept.enter("carl", "first"), kept.enter("dora", "first")]
+
+    assert all(each.folder.exists() for each in held[1:])
+
+
+def test_without_keys_all_sessions_belong_to_whoever_asks(tmp_path: Path) -> None:
+    kept = Places(tmp_path, None, None, 3600, 4)
+
+    assert len({kept.enter("", f"{number}").session for number in range(4)}) == 4
 
 
 def test_what_was_for_one_request_is_forgotten_with_it(tmp_path: Path) -> None:

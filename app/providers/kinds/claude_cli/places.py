@@ -13,6 +13,7 @@ import re
 import shutil
 import time
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from app.errors import UpstreamBusy
 # Seconds that a request waits for the preceding one in its session, and between two checks.
 QUEUE_TIMEOUT = 60.0
 PERIOD = 0.05
+# The part of what other tenants' running sessions leave that one tenant's may use, if there are several.
+SHARE = 0.75
 
 # The file that names the owner of a session's folder.
 OWNER = "owner"
@@ -81,21 +84,42 @@ class Places:
 
     def enter(self, tenant: str, name: str) -> Place:
         """The session that `tenant` calls `name`, held until `Place.leave`. Raises UpstreamBusy if another request runs
-        in it for too long, or if as many sessions run as may be kept; OSError if the folder cannot be created."""
+        in it for too long, if the tenant's running sessions use up its share, or if as many sessions run as may be
+        kept; OSError if the folder cannot be created."""
         session = uuid.UUID(
             bytes=hashlib.sha256(f"{tenant}\0{name}".encode("utf-8", "replace")).digest()[:16], version=4
         )
         folder = self._root / str(session)
+        owner = hashlib.sha256(tenant.encode("utf-8", "replace")).hexdigest()
+        if tenant:
+            self._check_share(owner, folder)
         if not folder.exists():
             self._make_room()
         (folder / "work").mkdir(mode=0o700, parents=True, exist_ok=True)
-        (folder / OWNER).write_text(hashlib.sha256(tenant.encode("utf-8", "replace")).hexdigest())
+        (folder / OWNER).write_text(owner)
         lock = self._lock(folder, QUEUE_TIMEOUT)
         if lock is None:
             raise UpstreamBusy(
                 f"another request has been running in this session for {QUEUE_TIMEOUT:g} s; try again later"
             )
         return self._place(folder, lock)
+
+    def _check_share(self, owner: str, folder: Path) -> None:
+        """Raises UpstreamBusy if another running session of this owner would leave the others too little. `folder` is
+        not counted, because a session waits for its own requests."""
+        if not self._root.exists():
+            return
+        kept = [each for each in self._root.iterdir() if each != folder]
+        if len(kept) < int(self._most * SHARE):
+            return  # spares the look at each lock
+        running = Counter(_owner_of(each) for each in kept if self._runs(each))
+        own = running[owner]
+        left = self._most - (running.total() - own)
+        if own and own >= int(left * SHARE):
+            raise UpstreamBusy(
+                f"{own} of your sessions with the Claude program are running, and the rest is for others "
+                f"(max_sessions: {self._most}); wait until one of them is answered"
+            )
 
     def _make_room(self) -> None:
         """Removes expired sessions, and if there are still too many, the oldest idle one of the tenant with the most.
@@ -121,6 +145,13 @@ class Places:
             raise UpstreamBusy(
                 f"all sessions of the Claude program are in use (max_sessions: {self._most}); try again later"
             )
+
+    def _runs(self, folder: Path) -> bool:
+        lock = self._lock(folder, 0.0)
+        if lock is None:
+            return folder.exists()
+        os.close(lock)
+        return False
 
     def _remove(self, folder: Path) -> bool:
         """Removes a session unless it runs; returns whether it is gone."""
