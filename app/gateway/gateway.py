@@ -45,7 +45,6 @@ from app.gateway.record import SHORTEST_STEP, Record
 from app.gateway.replies.paused_turn import PausedTurnExchange
 from app.gateway.upstream_health.health import OPEN, UpstreamHealth
 from app.gateway.upstream_health.liveness import LivenessCheck
-from app.gateway.upstream_health.provider_queue import ProviderQueue, QueuedExchange
 from app.gateway.upstream_health.retry_budget import RetryBudget
 from app.gateway.use_limits.limiter import Limiter
 from app.gateway.use_limits.refusal import Owner
@@ -56,6 +55,7 @@ from app.routing.router import Router, Upstream
 from app.settings import LimitsSettings, ServerSettings
 from app.transport import Exchange, Obtaining
 from app.transport.exchange import wait_for
+from app.transport.provider_queue import ProviderQueue, QueuedExchange
 
 log = logging.getLogger("dragoman")
 

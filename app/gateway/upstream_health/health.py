@@ -20,10 +20,10 @@ from app.gateway.upstream_health.breaker import (
     shows_life,
 )
 from app.gateway.upstream_health.liveness import LivenessCheck
-from app.gateway.upstream_health.provider_queue import Places, ProviderQueue, Ticket
 from app.gateway.upstream_health.retry_budget import FLOOR, RetryBudget
 from app.settings import ProviderSettings
 from app.transport import Obtaining
+from app.transport.provider_queue import Places, ProviderQueue, Ticket
 
 log = logging.getLogger("dragoman")
 

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 from app.gateway.upstream_health.places import CountedPlaces
-from app.gateway.upstream_health.provider_queue import LOOK_AGAIN, ProviderQueue
 from app.rate_limits.shared_counts import SharedCounts
 from app.settings import SharedSettings
+from app.transport.provider_queue import LOOK_AGAIN, ProviderQueue
 
 
 def queues(folder: Path, maximum: int, workers: int = 2) -> list[ProviderQueue]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from app.gateway.upstream_health.provider_queue import ProviderQueue
+from app.transport.provider_queue import ProviderQueue
 
 
 def test_never_are_more_given_than_may_be() -> None:

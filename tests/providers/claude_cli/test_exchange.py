@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from app.providers.kinds.claude_cli.order import write_order
 from app.providers.kinds.claude_cli.output import Output
 from app.transport import Limits
 from app.transport.process import Process
+from app.transport.provider_queue import ProviderQueue
 from tests.support.claude_program import (
     Child,
     ClaudeProgram,
@@ -44,15 +44,17 @@ def program(tmp_path: Path) -> ClaudeProgram:
 
 @pytest.fixture
 def open_exchange(program: ClaudeProgram) -> Iterator[Open]:
-    """open_exchange(…pieces of a script, slots=…, limits=…)"""
+    """open_exchange(…pieces of a script, queue=…, limits=…)"""
     opened: list[ProgramExchange] = []
 
-    def open_one(*script: Piece, slots: threading.Semaphore | None = None, limits: Limits = PATIENT) -> ProgramExchange:
+    def open_one(
+        *script: Piece, queue: ProviderQueue | None = None, limits: Limits = PATIENT, tenant: str = "ana"
+    ) -> ProgramExchange:
         if script:
             program.play(*script)
         start = partial(Process, write_order(program.command, {}, "m", BODY).command())
-        slots = slots or threading.Semaphore(1)
-        exchange = ProgramExchange(start, slots, limits, lambda words: f"it said: {words}", Output())
+        queue = queue or ProviderQueue(1)
+        exchange = ProgramExchange(start, queue, tenant, limits, lambda words: f"it said: {words}", Output())
         opened.append(exchange)
         return exchange
 
@@ -193,13 +195,13 @@ def test_a_program_that_cannot_be_started_is_unavailable() -> None:
     def start() -> Process:
         raise OSError(11, "Resource temporarily unavailable")
 
-    slots = threading.Semaphore(1)
+    queue = ProviderQueue(1)
 
-    error = failure(ProgramExchange(start, slots, Limits(), str, Output()))
+    error = failure(ProgramExchange(start, queue, "ana", Limits(), str, Output()))
 
     assert isinstance(error, ProgramUnavailable)
     assert str(error) == "it cannot be started: Resource temporarily unavailable"
-    assert slots.acquire(timeout=5)
+    assert queue.enter("bob").wait(5)
 
 
 def test_a_client_that_leaves_ends_the_program_and_its_children(open_exchange: Open, program: ClaudeProgram) -> None:
@@ -213,10 +215,10 @@ def test_a_client_that_leaves_ends_the_program_and_its_children(open_exchange: O
 
 
 def test_a_request_waits_for_the_program_before_it(open_exchange: Open, program: ClaudeProgram) -> None:
-    slots = threading.Semaphore(1)
-    first = open_exchange(*began(), 600.0, slots=slots)
+    queue = ProviderQueue(1)
+    first = open_exchange(*began(), 600.0, queue=queue)
     first.wait_head()
-    second = open_exchange(*answer("second"), slots=slots)
+    second = open_exchange(*answer("second"), queue=queue)
 
     waited = second.wait_head(0.05)
     first.close()
@@ -231,7 +233,7 @@ def test_a_request_that_waits_too_long_is_told_to_come_back(
     open_exchange: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.providers.kinds.claude_cli.exchange.QUEUE_TIMEOUT", 0.2)
-    exchange = open_exchange(slots=threading.Semaphore(0))
+    exchange = open_exchange(queue=queue_without_room())
 
     error = failure(exchange)
 
@@ -239,12 +241,37 @@ def test_a_request_that_waits_too_long_is_told_to_come_back(
     assert error.failure.http_status == 503
 
 
+def queue_without_room() -> ProviderQueue:
+    queue = ProviderQueue(1)
+    assert queue.enter("zoe").wait(0)
+    return queue
+
+
+def test_who_has_programs_waiting_is_no_hindrance_to_another(open_exchange: Open) -> None:
+    queue = ProviderQueue(1)
+    running = open_exchange(*began(), 600.0, queue=queue)
+    running.wait_head()
+    crowd = [open_exchange(*answer("x"), queue=queue) for _ in range(5)]
+    other = open_exchange(queue=queue, tenant="bob")
+    for each in [*crowd, other]:
+        assert not each.wait_head(0.01)
+
+    crowd[0].close()  # leaves the queue
+    running.close()
+    assert read(crowd[1])
+    crowd[1].close()
+    body = read(other)
+
+    assert body
+    assert queue.waiting == 3
+
+
 def test_a_program_that_answers_gives_its_place_back(open_exchange: Open) -> None:
-    slots = threading.Semaphore(1)
+    queue = ProviderQueue(1)
 
     bodies = []
     for _ in range(3):
-        exchange = open_exchange(slots=slots)
+        exchange = open_exchange(queue=queue)
         bodies.append(read(exchange))
         exchange.close()
 

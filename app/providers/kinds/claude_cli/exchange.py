@@ -12,6 +12,7 @@ from app.providers.kinds.claude_cli.output import Output, Trouble
 from app.sse import encode_event
 from app.transport import Exchange, Limits
 from app.transport.process import Process
+from app.transport.provider_queue import ProviderQueue, Ticket
 from app.transport.silence import Silence
 
 # Seconds that a request waits for a running program to end.
@@ -21,13 +22,15 @@ PARTING = 1.0
 
 
 class ProgramExchange(Exchange):
-    """An exchange with a program that is started for it. `slots` limits how many run at once; `say` rewords the
-    program's complaints for readers, without secrets; `output` reads what it writes."""
+    """An exchange with a program that is started for it. `queue` limits how many run at once, and `tenant` is whose
+    turn it waits for; `say` rewords the program's complaints for readers, without secrets; `output` reads what it
+    writes."""
 
     def __init__(
         self,
         start: Callable[[], Process],
-        slots: threading.Semaphore,
+        queue: ProviderQueue,
+        tenant: str,
         limits: Limits,
         say: Callable[[str], str],
         output: Output,
@@ -35,11 +38,12 @@ class ProgramExchange(Exchange):
         self.status = 0
         self.headers = {}
         self._start: Callable[[], Process] | None = start
-        self._slots = slots
+        self._queue = queue
+        self._tenant = tenant
+        self._ticket: Ticket | None = None
         self._say = say
         self._output = output
         self._process: Process | None = None
-        self._has_slot = False
         self._unread = b""
         self._queued = 0.0
         self._silence = Silence(limits)
@@ -67,33 +71,42 @@ class ProgramExchange(Exchange):
         return b""
 
     def close(self) -> None:
-        if not self._has_slot:
+        ticket, self._ticket = self._ticket, None
+        if ticket is None:
             return
-        self._has_slot = False
+        if self._process is None:
+            self._queue.leave(ticket)
+            return
         # Nothing waits for the program's end, but the next program starts only after it.
-        threading.Thread(target=self._part, args=(self._process, self._output.ended), daemon=True).start()
+        threading.Thread(target=self._part, args=(self._process, ticket, self._output.ended), daemon=True).start()
 
-    def _part(self, process: Process | None, in_peace: bool) -> None:
+    def __del__(self) -> None:
+        # A client may have left before anything was read.
+        if self._ticket is not None:
+            self._queue.leave(self._ticket)
+
+    def _part(self, process: Process, ticket: Ticket, in_peace: bool) -> None:
         try:
-            if process is not None:
-                process.end(PARTING if in_peace else 0.0)
+            process.end(PARTING if in_peace else 0.0)
         finally:
-            self._slots.release()
+            self._queue.leave(ticket)
 
     def _begin(self, wait: float | None) -> bool:
-        """Starts the program as soon as a slot is free; False if `wait` passed before."""
+        """Starts the program as soon as it may run; False if `wait` passed before."""
         seconds = QUEUE_TIMEOUT - self._queued
         if wait is not None:
             seconds = min(seconds, wait)
-        if not self._slots.acquire(timeout=seconds):
+        if self._ticket is None:
+            self._ticket = self._queue.enter(self._tenant)
+        if not self._ticket.wait(seconds):
             self._queued += seconds
             if self._queued >= QUEUE_TIMEOUT:
+                self.close()
                 raise UpstreamBusy(
                     "the limit of running Claude programs (max_processes) has been reached "
                     f"for {QUEUE_TIMEOUT:g} s; try again later"
                 )
             return False
-        self._has_slot = True
         assert self._start is not None, "waited for after its end"
         # It holds the conversation, which need not stay in memory while the answer runs.
         start, self._start = self._start, None

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,6 +30,7 @@ from app.providers.provider import Model, Operation, Provider, UpstreamRequest
 from app.settings import ProviderSettings, data_folder
 from app.transport import Exchange, Transport
 from app.transport.process import Process, make_folder
+from app.transport.provider_queue import ProviderQueue
 
 # How the program differs from the API behind it. It sets `metadata` itself, to tell the vendor which program asks.
 LIMITS: dict[str, Any] = {
@@ -56,7 +56,7 @@ class ClaudeCliProvider(Provider):
     ) -> None:
         super().__init__(name, settings, source, transport)
         self._command = settings.command or ("claude",)
-        self._slots = threading.BoundedSemaphore(settings.max_processes)
+        self._queue = ProviderQueue(settings.max_processes)
         self._early = EarlyPrograms(settings.warm_programs)
         weakref.finalize(self, self._early.end)
         self._has_own_tools = settings.tools == "own"
@@ -79,7 +79,7 @@ class ClaudeCliProvider(Provider):
         return capabilities_for(self.dialect, self.base_url, model, self.settings.profile, quirks, first_party=False)
 
     def send(self, upstream_request: UpstreamRequest, credential: Credential | None) -> Exchange:
-        """Returns an exchange whose program starts only when its answer is awaited and a slot is free."""
+        """Returns an exchange whose program starts only when its answer is awaited and its turn has come."""
         # A program inherits the environment of this process, not settings.
         environ = inherit(os.environ)
         secrets = (credential.secret if credential is not None else "", environ.get("CLAUDE_CODE_OAUTH_TOKEN", ""))
@@ -88,7 +88,7 @@ class ClaudeCliProvider(Provider):
         if self._has_own_tools or upstream_request.session_mounted:
             held = self._read_held(program, upstream_request, credential)
             start = partial(self._start_held, held, upstream_request, environ)
-            return ProgramExchange(start, self._slots, self.limits, say, HeldOutput(self.settings.tool_activity))
+            return self._open(start, upstream_request, say, HeldOutput(self.settings.tool_activity))
         order = write_order(
             program,
             environ,
@@ -99,7 +99,12 @@ class ClaudeCliProvider(Provider):
             base_url=self.settings.base_url,
             credential=credential,
         )
-        return ProgramExchange(partial(self._start, order), self._slots, self.limits, say, Output())
+        return self._open(partial(self._start, order), upstream_request, say, Output())
+
+    def _open(
+        self, start: Callable[[], Process], upstream_request: UpstreamRequest, say: Callable[[str], str], output: Output
+    ) -> ProgramExchange:
+        return ProgramExchange(start, self._queue, upstream_request.tenant, self.limits, say, output)
 
     def _start(self, order: Order) -> Process:
         process = self._early.take(order) or Process(order.command())

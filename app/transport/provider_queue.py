@@ -9,7 +9,7 @@ import time
 from collections import OrderedDict, deque
 from typing import Any, Protocol
 
-from app.transport import Exchange
+from app.transport.exchange import Exchange
 
 # Approximate seconds between two looks for a place returned by another worker, and the factor by which a worker that
 # already has its share waits longer.
