@@ -251,6 +251,7 @@ FOUND = [
     ("anthropic_messages request", ASKED % b'"thinking":{"type":"enabled","":8000}'),
     *(("anthropic_messages request", ASKED % b'"%b":1,"stream":true' % name) for name in DOTTED),
     *(("openai_responses request", b'{"model":"m","input":"a","tools":[],"%b":1}' % name) for name in DOTTED),
+    *(("anthropic_messages request", ASKED % b'"tools":[{"type":%b}]' % odd) for odd in (b"[]", b"{}", b"7")),
 ]
 
 
