@@ -143,8 +143,11 @@ def _read_each_block(text: bytes) -> list[bytes]:
 
 
 def _read_block(block: bytes) -> bytes:
-    """The joined data lines of one event, or empty if it has none."""
+    """The joined data lines of one event, or empty if it has none. A document in place of an event is data too: servers
+    and proxies write errors and pages into a stream as they are."""
     data = []
+    if block.lstrip()[:1] in (b"{", b"<"):
+        return block.strip()
     for line in block.removeprefix(BOM_UTF8).split(b"\n"):
         field, _, value = line.partition(b":")
         if field == b"data":

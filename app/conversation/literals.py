@@ -85,6 +85,7 @@ _BEFORE_VALUES = (":", ",", "[")
 _MAX_DOUBTS = 64
 NOTHING = b'"{}"'
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_one = json.JSONDecoder(strict=False)
 
 
 class Resent:
@@ -112,6 +113,25 @@ class Resent:
             return literal(now[len(had) :])
         self.doubts += 1
         return EMPTY if had.rstrip().endswith("}") and is_object(had) else added
+
+
+def one_object(text: str) -> str:
+    """The object in a text of several, of which all others are empty or the same; the text itself if it is anything
+    else. Servers write `{}` before the arguments of a call, or the arguments twice."""
+    whole, text = text, text.strip()
+    found, start = "{}", 0
+    while start < len(text):
+        try:
+            value, end = _one.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            return whole
+        if not isinstance(value, dict) or (value and found not in ("{}", text[start:end])):
+            return whole
+        found = text[start:end] if value else found
+        while text[end : end + 1].isspace():
+            end += 1
+        start = end
+    return found
 
 
 def is_object(text: str) -> bool:

@@ -329,9 +329,9 @@ def own_name(param: str | None, names: Mapping[str, str]) -> str | None:
 
 
 def judge_reported(error: object, body: bytes) -> Failure:
-    """The failure under an `error` of a body or an event; if `error` is a mere text, the rest of the body may explain
-    it."""
-    if isinstance(error, str | int | float) and (told := decode_error(body)) is not None:
+    """The failure under an `error` of a body or an event; if `error` is missing or a mere text, the rest of the body
+    may explain it."""
+    if (error is None or isinstance(error, str | int | float)) and (told := decode_error(body)) is not None:
         return told
     return judge_error(0, read_error_value(error))
 

@@ -23,6 +23,7 @@ _TEXTS = re.compile(
 )
 # A text without any of these needs no closer look.
 _SPECIAL = bytes((*range(0x20), *b'"\\'))
+_BACKSLASH = ord("\\")
 # Learning stops after this many more events that broke the pattern than followed it.
 _MAX_MISSES = 16
 # Maximum bytes of an unfinished event that are examined again with each read.
@@ -106,7 +107,9 @@ class RunReader:
             return
         plain = event.startswith(b"data: ") or (event.startswith(b"event: ") and b"\ndata: " in event)
         at = event.find(text)
-        if plain and at > 0 and event.count(b"\n") <= 3 and event.find(text, at + 1) < 0 and _is_utf8(event):
+        # After a backslash the text is only the end of a longer one, which repeats what was said.
+        plain = plain and at > 0 and event[at - 1] != _BACKSLASH
+        if plain and event.count(b"\n") <= 3 and event.find(text, at + 1) < 0 and _is_utf8(event):
             self.frame = Frame(event[: at + 1], event[at + len(text) - 1 :])
 
 

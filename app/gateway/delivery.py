@@ -7,6 +7,7 @@ be sent a ping.
 from __future__ import annotations
 
 import logging
+import time
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Mapping
 
@@ -180,14 +181,12 @@ def deliver_stream(
             yield started.first
         heard = clock()
         left = limit
-        ended: float | None = None
+        grace = Grace(clock)
         while True:
             finished = stream.finished
             part = exchange.read_part(GRACE if finished else interval)
-            if finished:
-                ended = ended or clock()
-                if clock() - ended > GRACE:  # some servers send pings, and never the end
-                    break
+            if grace.is_over(finished):
+                break
             if part:
                 left -= len(part)
                 if left < 0:
@@ -289,9 +288,27 @@ def _begin_stream(attempt: Attempt, exchange: Exchange, early: bytes, wait: floa
     )  # fmt: skip
 
 
+class Grace:
+    """Measures how long a stream goes on after its end was named: some servers send pings, and never the last event."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._ended: float | None = None
+
+    def is_over(self, finished: bool) -> bool:
+        if not finished:
+            self._ended = None
+            return False
+        self._ended = self._ended or self._clock()
+        return self._clock() - self._ended > GRACE
+
+
 def _collect(exchange: Exchange, collector: StreamCollector, limit: int, wait: float | None) -> Obtaining[Response]:
     left = limit
-    while (part := exchange.read_part(wait)) != b"":
+    grace = Grace(time.monotonic)
+    while (part := exchange.read_part(GRACE if collector.ending else wait)) != b"":
+        if grace.is_over(collector.ending):
+            break
         if part is None:
             yield
             continue

@@ -42,6 +42,7 @@ def check(dialect: str, events: Events) -> None:
 
 
 def _check_messages(events: Events) -> None:
+    events = [(name, event) for name, event in events if event["type"] != "ping"]
     kinds = [event["type"] for _, event in events]
     assert [name for name, _ in events] == kinds
     if kinds[-1] == "error":
@@ -54,14 +55,19 @@ def _check_messages(events: Events) -> None:
     assert kinds.count("message_start") == kinds[:1].count("message_start"), kinds
     assert kinds.count("message_stop") <= 1, kinds
     assert kinds.count("message_delta") <= 1, kinds
-    open_kind, index = "", -1
+    open_kind, index, ids = "", -1, set[str]()
     for _, event in events:
         match event:
             case {"type": "content_block_start", "content_block": block}:
                 assert not open_kind, f"{block} within {open_kind}"
                 assert event["index"] == index + 1
                 open_kind, index = block["type"], event["index"]
-                assert open_kind != "tool_use" or (block["input"] == {} and block["id"] and block["name"])
+                if open_kind == "tool_use":
+                    assert block["input"] == {}
+                    assert block["name"]
+                    assert block["id"]
+                    assert block["id"] not in ids, block
+                    ids.add(block["id"])
             case {"type": "content_block_delta", "delta": delta}:
                 assert event["index"] == index
                 assert delta["type"] in _OF_BLOCK.get(open_kind, (delta["type"],)), f"{delta} within {open_kind!r}"

@@ -5,12 +5,14 @@ Source: Anthropic API reference, "Streaming messages".
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from app.conversation.capabilities import RenderContext
+from app.conversation.literals import EMPTY, NOTHING, Resent, join
 from app.dialects.anthropic_messages.response_parser import is_true_reason
 from app.dialects.anthropic_messages.stream_parser import StreamParser
 from app.dialects.anthropic_messages.stream_renderer import StreamRenderer
@@ -26,16 +28,36 @@ _DELTAS = {
     "thinking": {"type": "thinking_delta", "thinking": "x"},
     "tool_use": {"type": "input_json_delta", "partial_json": "x"},
 }
+# The types of the deltas that belong in a block. Deltas of any other block, and of types from the future, pass.
+_OWN = {
+    "text": (b'"text_delta"', b'"citations_delta"'),
+    "thinking": (b'"thinking_delta"', b'"signature_delta"'),
+    "tool_use": (b'"input_json_delta"',),
+}
+_INDEX = re.compile(rb'"index"\s*:\s*(\d{1,9})')
+
+
+class _Arguments(msgspec.Struct):
+    partial_json: msgspec.Raw
+
+
+class _ArgumentsDelta(msgspec.Struct):
+    delta: _Arguments
+
+
+_decode_arguments = msgspec.json.Decoder(_ArgumentsDelta).decode
 
 
 class Grammar:
-    """Follows a stream by the events that begin and end something; deltas are not checked."""
+    """Follows a stream by the events that begin and end something, and by the arguments of calls."""
 
     def __init__(self) -> None:
         self.open = ""  # the type of the open block
         self._started = False
         self.index = -1  # of the last block
-        self._called = False
+        self._ids: set[str] = set()  # of calls
+        self._arguments: list[bytes] = []  # the literals in the deltas of the open call
+        self._resent = Resent()
         self._reason: str | None = None
         self._passed: list[bytes] = []
 
@@ -47,22 +69,30 @@ class Grammar:
             return True  # the client may know better
         match event.get("type"):
             case "message_start":
-                allowed = not self._started and _is_counted(_object(event, "message"))
+                allowed = not self._started and _is_whole(_object(event, "message"))
                 self._started = True
             case "content_block_start":
                 block = _object(event, "content_block")
-                allowed = self._started and not self.open and event.get("index") == self.index + 1
-                allowed = allowed and _is_sound(block)
+                allowed = self._started and not self.open and self._reason is None
+                allowed = (
+                    allowed
+                    and event.get("index") == self.index + 1
+                    and _is_sound(block)
+                    and block.get("id") not in self._ids
+                )
                 if allowed:
                     self.open, self.index = str(block.get("type") or "unknown"), self.index + 1
-                    self._called = self._called or self.open == "tool_use"
+                    self._arguments, self._resent = [], Resent()
+                    if self.open == "tool_use":
+                        self._ids.add(block["id"])
             case "content_block_stop":
                 allowed = bool(self.open) and event.get("index") == self.index
                 self.open = "" if allowed else self.open
             case "message_delta":
                 reason = _object(event, "delta").get("stop_reason")
                 self._reason = reason if isinstance(reason, str) else None
-                allowed = self._started and not self.open and is_true_reason(self._reason, called=self._called)
+                allowed = self._started and not self.open and is_true_reason(self._reason, called=bool(self._ids))
+                allowed = allowed and isinstance(_object(event, "usage").get("output_tokens"), int)
             case "message_stop":
                 allowed = self._reason is not None
             case _:
@@ -71,16 +101,59 @@ class Grammar:
             self._passed.append(payload)
         return allowed
 
+    def continues(self, delta: bytes) -> bool:
+        """Whether the event of a delta adds to the open block what belongs there; if so, it is noted as passed."""
+        found = _INDEX.search(delta)
+        if found is None or not self.open or int(found[1]) != self.index:
+            return False
+        own = _OWN.get(self.open)
+        if own is None:
+            return True
+        payload = delta.partition(b"\ndata: ")[2]
+        if own[0] not in delta and own[-1] not in delta:
+            return _is_new(payload)
+        return self.open != "tool_use" or self._adds_arguments(payload)
+
+    def continues_all(self, texts: Sequence[bytes]) -> bool:
+        """The same for the texts of several deltas like the last one."""
+        if self.open != "tool_use":
+            return True
+        if any(text.startswith(b"{") for text in texts):
+            return False  # they may repeat the arguments
+        self._arguments.append(b'"%b"' % b"".join(texts))
+        return True
+
+    def _adds_arguments(self, payload: bytes) -> bool:
+        """Whether a delta has a new piece of arguments: some servers send all of them again, or an empty object
+        first."""
+        try:
+            piece = bytes(_decode_arguments(payload).delta.partial_json)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return False
+        said = self._arguments
+        if piece[:1] != b'"' or (not said and piece == NOTHING) or self._resent.rest_of(said, piece) != piece:
+            return False
+        if piece != EMPTY:
+            said.append(piece)
+        return True
+
     def rewrite(self, context: RenderContext) -> Rewriter:
         """A rewriter for the rest of the stream, in the state as if it had processed the stream from the start."""
         rewriter = Rewriter(context)
         for payload in self._passed:
             rewriter.feed([payload])
             event = _decode(payload)
-            delta = _DELTAS.get(str(_object(event, "content_block").get("type")))
-            if event["type"] == "content_block_start" and delta:
+            if event["type"] == "content_block_start" and (delta := self._deltas_of(event)):
                 rewriter.feed([encode_body({"type": "content_block_delta", "index": event["index"], "delta": delta})])
         return rewriter
+
+    def _deltas_of(self, start: dict[str, Any]) -> dict[str, Any] | None:
+        """A delta in place of those of a block that have passed: only the arguments of an open call matter later."""
+        kind = str(_object(start, "content_block").get("type"))
+        if kind == "tool_use" and self.open and start["index"] == self.index:
+            said = join(self._arguments) if self._arguments else EMPTY
+            return {"type": "input_json_delta", "partial_json": msgspec.Raw(said)}
+        return _DELTAS.get(kind)
 
 
 class Rewriter:
@@ -102,14 +175,25 @@ def _object(fields: dict[str, Any], name: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _is_counted(message: dict[str, Any]) -> bool:
+def _is_whole(message: dict[str, Any]) -> bool:
+    """Whether a message has what clients add to."""
     usage = _object(message, "usage")
-    return all(isinstance(usage.get(name), int) for name in _COUNTS)
+    return isinstance(message.get("content"), list) and all(isinstance(usage.get(name), int) for name in _COUNTS)
+
+
+def _is_new(payload: bytes) -> bool:
+    """Whether a delta is of a type that nobody here knows."""
+    try:
+        kind = _object(_decode(payload), "delta").get("type")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return isinstance(kind, str) and not any(b'"%b"' % kind.encode() in own for own in _OWN.values())
 
 
 def _is_sound(block: dict[str, Any]) -> bool:
     """Whether clients can add to a block: they append to texts, and need a call's id and name."""
     kind = block.get("type")
     if kind == "tool_use":
-        return bool(block.get("id")) and bool(block.get("name")) and block.get("input") in ({}, None)
+        named = all(isinstance(block.get(name), str) and block[name] for name in ("id", "name"))
+        return named and block.get("input") == {}
     return kind not in ("text", "thinking") or isinstance(block.get(kind), str)

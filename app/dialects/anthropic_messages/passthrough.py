@@ -18,6 +18,7 @@ from app.dialects.anthropic_messages.errors import parse_stream_error, render_er
 from app.dialects.anthropic_messages.grammar import Grammar, Rewriter
 from app.dialects.anthropic_messages.response_parser import is_true_reason, parse_response
 from app.dialects.anthropic_messages.response_renderer import render_response
+from app.dialects.anthropic_messages.stream_parser import FAILED
 from app.dialects.anthropic_messages.stream_renderer import PING
 from app.dialects.anthropic_messages.usage import find_usage, read_usage
 from app.dialects.error_kinds import decode_error
@@ -29,15 +30,8 @@ from app.known_secrets import known_secrets
 from app.sse import COMMENT_KEEPALIVE, EventBuffer, SseDecoder, encode_event
 
 _DELTA = b"event: content_block_delta"
-_INDEX = re.compile(rb'"index"\s*:\s*(\d{1,9})')
-# Content of a delta that does not belong to the open block, by its type, or is no text; without an open block, any.
-_ELSEWHERE = {
-    "text": (b'"thinking_delta"',),
-    "thinking": (b'"text_delta"',),
-    "tool_use": (b'"text_delta"', b'"thinking_delta"', b'"partial_json":{', b'"partial_json": {'),
-    "": (b"",),
-}
 
+_END = b"event: message_delta"
 _MAX_HELD = 4096
 
 _event_decoder = msgspec.json.Decoder(dict[str, Any])
@@ -88,6 +82,7 @@ def _is_odd(whole: _Whole, body: bytes) -> bool:
         return True
     calls = [part for part in parts if part.type == "tool_use"]
     sound = all(isinstance(call.id, str) and call.id and call.name and bytes(call.input)[:1] == b"{" for call in calls)
+    sound = sound and len({call.id for call in calls}) == len(calls)
     return whole.content is not None and not (sound and is_true_reason(whole.stop_reason, called=bool(calls)))
 
 
@@ -117,21 +112,30 @@ class StreamPassthrough:
         self._grammar = Grammar()
         self._rewriter: Rewriter | None = None  # set once the rest is rewritten
         self._held = b""  # bytes before the first event
+        self._held_end: list[bytes] = []  # events from the one that names the end
         self._unfinished = EventBuffer(context.max_event)
         self._runs = RunReader()
         self._decoder: SseDecoder | None = None  # set once events must be reframed
         self._counts: dict[str, Any] = {}
         self._reason: object = None  # why the answer ended
         self.usage: Usage | None = None
-        self.finished = False
+        self._finished = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether the upstream named the end; its last event may still be missing."""
+        return self._finished or self._reason is not None
 
     def run(self, part: bytes) -> tuple[bytes, bytes]:
         frame = self._runs.frame
         texts, rest = self._runs.take(part, self._unfinished)
-        return (frame.write(texts), rest) if texts and frame is not None else (b"", part)
+        if not texts or frame is None:
+            return b"", part
+        events = frame.write(texts)
+        return (events if self._grammar.continues_all(texts) else self.feed(events)), rest
 
     def feed(self, part: bytes) -> bytes:
-        if self._state is _State.ENDED and not self.finished:
+        if self._state is _State.ENDED and not self._finished:
             return b""  # nothing may follow an error
         if self._decoder is not None:
             return self._take(self._decoder.feed(part))
@@ -156,8 +160,8 @@ class StreamPassthrough:
         elif self._unfinished:
             out = self._pass(self._unfinished.drain().rstrip(b"\n") + b"\n\n")
         if self._state is _State.RUNNING and self._reason is not None:
-            out += self._end()  # some servers omit the last event
-        if self.finished and self._rewriter is not None:
+            out += _join(self._held_end) + self._end()  # some servers omit the last event
+        if self._finished and self._rewriter is not None:
             out += self._rewriter.close()
         if self._state is _State.ENDED:
             return out
@@ -170,8 +174,10 @@ class StreamPassthrough:
     def fail(self, failure: Failure) -> bytes:
         if self._state is _State.ENDED:
             return b""
-        self._state = _State.ENDED
         self._unfinished.drain()
+        if self._reason is not None and failure.origin == "upstream":
+            return self.close()
+        self._state = _State.ENDED
         return encode_event(render_error(failure, f"req_{self._context.id}"), "error")
 
     def ping(self) -> bytes:
@@ -181,7 +187,7 @@ class StreamPassthrough:
 
     def _end(self) -> bytes:
         """The last event, for an upstream that reported the stop reason and nothing after it."""
-        self.finished, self._state = True, _State.ENDED
+        self._finished, self._state = True, _State.ENDED
         return encode_event(b'{"type":"message_stop"}', "message_stop") if self._rewriter is None else b""
 
     def _restart_decoder(self, part: bytes) -> bytes:
@@ -236,34 +242,55 @@ class StreamPassthrough:
         """The events up to the first that is out of order, and the rewritten rest."""
         blocks = events.split(b"\n\n")
         odd = False
-        elsewhere = _ELSEWHERE.get(self._grammar.open, ())
         for position, block in enumerate(blocks):
             if block.startswith(_DELTA):
-                of_block = _index_of(block) == self._grammar.index
-                if of_block and block.endswith(b"}") and not any(word in block for word in elsewhere):
+                ordered = self._grammar.continues(block)
+                if ordered and block.endswith(b"}"):
                     continue
                 payloads = SseDecoder().feed(block + b"\n\n")
-                ordered = of_block and not block.endswith(b"}")
             else:
                 payloads = SseDecoder().feed(block + b"\n\n")
                 ordered = all(map(self._grammar.allows, payloads))
+            if not block:
+                continue
+            if self._state is _State.ENDED:  # nothing may follow
+                return _join(blocks[:position])
             if not ordered:
-                return b"".join(passed + b"\n\n" for passed in blocks[:position]) + self._turn(blocks[position:])
-            for data in payloads:
-                event = _decode_event(data)
-                if event.get("type") is None and (failure := _fault_of(data)) is not None:
-                    return b"".join(passed + b"\n\n" for passed in blocks[:position]) + self.fail(failure)
-                self._note(event)
-            if payloads:
-                elsewhere = _ELSEWHERE.get(self._grammar.open, ())
-            if not block.startswith(_KNOWN):
+                return _join(blocks[:position]) + self._turn(blocks[position:])
+            if block.startswith(b"{"):  # without the fields of an event
+                block = _frame(payloads)[:-2]
+            if (failure := self._read(payloads)) is not None:
+                return _join(blocks[:position]) + self.fail(failure)
+            told = self._hold(block if block.startswith(_KNOWN) else known_secrets.mask_bytes(block))
+            if told is not blocks[position]:
                 odd = True
-                blocks[position] = known_secrets.mask_bytes(block)
-        return b"\n\n".join(blocks) if odd else events
+                blocks[position] = told
+        return (_join(blocks[:-1]) + blocks[-1]) if odd else events
+
+    def _read(self, payloads: list[bytes]) -> Failure | None:
+        """Notes what events say; returns a failure that one of them reports."""
+        for data in payloads:
+            event = _decode_event(data)
+            if (failure := _failure_of(event, data, ended=self._reason is not None)) is not None:
+                return failure
+            self._note(event)
+        return None
+
+    def _hold(self, block: bytes) -> bytes:
+        """The block, or nothing from the one that names the end until the last one, because more blocks may follow
+        instead."""
+        if not self._held_end and not block.startswith(_END):
+            return block
+        self._held_end.append(block)
+        if self._state is not _State.ENDED:
+            return b""
+        held, self._held_end = self._held_end, []
+        return b"\n\n".join(held)
 
     def _turn(self, blocks: list[bytes]) -> bytes:
         """Starts to rewrite the stream, beginning with these blocks."""
         self._rewriter = self._grammar.rewrite(self._context)
+        self._held_end = []
         if self._decoder is None:
             self._decoder = SseDecoder(self._context.max_event)
             self._decoder.feed(self._unfinished.drain())
@@ -272,7 +299,7 @@ class StreamPassthrough:
     def _rewrite(self, payloads: list[bytes]) -> bytes:
         for position, data in enumerate(payloads):
             event = _decode_event(data)
-            if event.get("type") is None and (failure := _fault_of(data)) is not None:
+            if (failure := _failure_of(event, data, ended=self._reason is not None)) is not None:
                 told = self._rewriter.feed(payloads[:position]) if self._rewriter is not None else b""
                 return told + self.fail(failure)
             self._note(event)
@@ -285,7 +312,7 @@ class StreamPassthrough:
                 delta = event.get("delta")
                 self._reason = (delta.get("stop_reason") if isinstance(delta, dict) else None) or self._reason
             case "message_stop":
-                self.finished, self._state = True, _State.ENDED
+                self._finished, self._state = True, _State.ENDED
             case "error":
                 self._state = _State.ENDED
 
@@ -309,6 +336,11 @@ class _Delta(msgspec.Struct):
 _decode_delta = msgspec.json.Decoder(_Delta).decode
 
 
+def _join(blocks: list[bytes]) -> bytes:
+    """Whole events; empty ones were held."""
+    return b"".join([block + b"\n\n" for block in blocks if block])
+
+
 def _text_of(event: bytes) -> bytes | None:
     """The literal that an event adds to its block, if it does nothing else."""
     try:
@@ -317,11 +349,6 @@ def _text_of(event: bytes) -> bytes | None:
         return None
     texts = [raw for raw in (said.text, said.thinking, said.partial_json) if len(raw)]
     return bytes(texts[0]) if len(texts) == 1 and bytes(texts[0]).startswith(b'"') else None
-
-
-def _index_of(delta: bytes) -> int | None:
-    found = _INDEX.search(delta)
-    return int(found[1]) if found is not None else None
 
 
 def _frame(payloads: list[bytes]) -> bytes:
@@ -334,6 +361,23 @@ def _frame(payloads: list[bytes]) -> bytes:
         elif _fault_of(data) is not None:
             out.append(encode_event(data.replace(b"\n", b" ")))
     return b"".join(out)
+
+
+def _failure_of(event: dict[str, Any], data: bytes, *, ended: bool) -> Failure | None:
+    """The failure that an event reports, unless it can pass: clients can read it, and the answer had not `ended`."""
+    match event.get("type"):
+        case None:
+            return _fault_of(data)
+        case "error":
+            match event.get("error"):
+                case {"type": str(), "message": str()} if not ended:
+                    return None
+                case error:
+                    return parse_stream_error(error, data)
+        case str(kind) if kind.endswith(FAILED):
+            return decode_error(data)
+        case _:
+            return None
 
 
 def _fault_of(data: bytes) -> Failure | None:

@@ -27,6 +27,9 @@ from app.errors import InvalidRequest, UpstreamMalformed, UpstreamRefused
 _message_decoder = msgspec.json.Decoder(WireMessage)
 _object_decoder = msgspec.json.Decoder(dict[str, Any])
 
+# Reasons of servers that were made out of those of Chat; any other unknown word may be a new one of the vendor.
+_WORDS_OF_CHAT = ("stop", "length", "tool_calls", "function_call", "content_filter")
+
 
 def parse_response(body: bytes) -> Response:
     """An upstream's whole answer.
@@ -42,9 +45,10 @@ def parse_response(body: bytes) -> Response:
             text = {"type": "text", "text": fields["content"]}
             body = encode_body({**fields, "content": [text] if fields["content"] else []})
         message = _message_decoder.decode(body)
+        ids: set[str] = set()
         blocks = tuple(
             [
-                read_block(_with_id(raw, f"toolu_{message.id}_{index}"), f"content[{index}]", ignore_field)
+                read_block(_with_id(raw, f"toolu_{message.id}_{index}", ids), f"content[{index}]", ignore_field)
                 for index, raw in enumerate(message.content)
             ]
         )
@@ -98,6 +102,8 @@ def read_finish_reason(stop_reason: str | None, called: bool) -> FinishReason:
 def is_true_reason(stop_reason: str | None, *, called: bool) -> bool:
     """Whether there is a reason and it fits the content: agents run tools only at "tool_use", and loop at one without
     calls."""
+    if stop_reason in _WORDS_OF_CHAT:
+        return False
     known = FINISH_REASONS.get(stop_reason or "")
     return bool(stop_reason) and known in (None, read_finish_reason(stop_reason, called))
 
@@ -124,11 +130,15 @@ def read_extensions(message: Mapping[str, Any], usage: Mapping[str, Any]) -> dic
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _with_id(raw: msgspec.Raw, identifier: str) -> msgspec.Raw:
-    """A block with an id, added if it is a call that lacks one."""
+def _with_id(raw: msgspec.Raw, identifier: str, taken: set[str]) -> msgspec.Raw:
+    """A block with an id of its own, if it is a call: some lack one, and Kimi gives parallel calls the same. `taken`
+    are those of the blocks before."""
     if b'"tool_use"' not in bytes(raw):
         return raw
     block = _object_decoder.decode(raw)
-    if block.get("type") != "tool_use" or block.get("id"):
+    if block.get("type") != "tool_use":
         return raw
-    return msgspec.Raw(encode_body({**block, "id": identifier}))
+    own = str(block.get("id") or "")
+    unique = own and own not in taken
+    taken.add(own if unique else identifier)
+    return raw if unique else msgspec.Raw(encode_body({**block, "id": identifier}))

@@ -39,6 +39,8 @@ from app.dialects.malformed import malformed
 from app.errors import InvalidRequest, UpstreamCut, UpstreamMalformed
 
 _QUOTE = ord('"')
+# How the types of other dialects' events about failures end.
+FAILED = (".failed", ".error")
 
 
 class _Delta(msgspec.Struct):
@@ -129,7 +131,7 @@ class StreamParser:
         self._state = _State.EXPECTING
         self._blocks: dict[int, _WireBlock] = {}
         self._next = 0
-        self._called = False
+        self._ids: set[str] = set()  # of calls
         self._id = ""
         self._end = _EndDelta()
         self._extensions: dict[str, Any] = {}
@@ -195,11 +197,16 @@ class StreamParser:
             case "message_stop":
                 self._finish(events)
             case "error":
+                if self.ending:  # the answer is complete
+                    return
                 self._state = _State.ENDED
                 events.append(Failed(parse_stream_error(_object.decode(payload).get("error"), payload)))
             case "" if payload.strip() != b"{}":  # no event: an error in another shape, or another dialect
                 self._state = _State.ENDED
                 events.append(Failed(decode_error(payload) or malformed("an event", payload).failure))
+            case kind if kind.endswith(FAILED) and (failure := decode_error(payload)) is not None:
+                self._state = _State.ENDED
+                events.append(Failed(failure))
             case _:
                 pass  # an event type from the future
 
@@ -247,8 +254,10 @@ class StreamParser:
                 self._say(block, bytes(fields.get("thinking", b"")), events)
                 block.signature = bytes(fields.get("signature", b""))
             case "tool_use":
-                self._called = True
-                identifier = _text_field(fields, "id") or f"toolu_{self._id}_{block.index}"
+                identifier = _text_field(fields, "id")
+                if not identifier or identifier in self._ids:  # Kimi gives parallel calls one id
+                    identifier = f"toolu_{self._id}_{block.index}"
+                self._ids.add(identifier)
                 self._announce(block, ToolCall(identifier, _text_field(fields, "name"), ""), events)
             case _:
                 pass  # any other block is announced at its end, when it is complete
@@ -385,7 +394,7 @@ class StreamParser:
             events.append(UsageSeen(usage))
         events.append(
             Finished(
-                read_finish_reason(self._end.stop_reason, self._called),
+                read_finish_reason(self._end.stop_reason, bool(self._ids)),
                 self._end.stop_reason,
                 self._end.stop_sequence,
                 read_stop_detail(self._end.stop_details),

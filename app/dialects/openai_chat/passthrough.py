@@ -60,7 +60,7 @@ _SAYS = {_TIGHT: (b'content":"', b'"reasoning":"'), _LOOSE: (b'content": "', b'"
 _COUNTS = {_TIGHT: b'"usage":{', _LOOSE: b'"usage": {'}
 _USAGE = re.compile(rb',\s*+"usage"\s*+:\s*+(\{(?:[^{}]++|\{[^{}]*+\})*+\})')
 
-_UNSPACED = (b"data:{", b"data:[")
+_UNSPACED = (b"data:{", b"data:[", b"{")
 _MODEL = re.compile(rb'"model"\s*+:\s*+("(?:[^"\\]++|\\.)++")')
 
 _BLANKS = re.compile(rb"\n{3,}")

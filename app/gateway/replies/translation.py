@@ -154,6 +154,11 @@ class StreamCollector:
         self._parser = parser
         self._folder = Folder()
 
+    @property
+    def ending(self) -> bool:
+        """Whether the upstream named the end."""
+        return self._parser.ending
+
     def feed(self, part: bytes) -> None:
         """Raises UpstreamRefused if the stream reports a failure."""
         self._folder.feed(self._parser.feed(repair_texts(self._decoder.feed(part))))

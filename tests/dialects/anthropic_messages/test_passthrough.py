@@ -351,7 +351,7 @@ def test_what_came_before_the_first_event_is_not_lost() -> None:
     through = passing()
     start = (
         b'event: message_start\ndata: {"type":"message_start","message":'
-        b'{"model":"m","usage":{"input_tokens":1,"output_tokens":1}}}\n\n'
+        b'{"model":"m","content":[],"usage":{"input_tokens":1,"output_tokens":1}}}\n\n'
     )
 
     out = through.feed(b": welcome\n\n") + through.feed(start)
@@ -363,7 +363,7 @@ def test_a_ping_before_the_first_event_is_left_out() -> None:
     ping = b'event: ping\ndata: {"type":"ping"}\n\n'
     start = (
         b'event: message_start\ndata: {"type":"message_start","message":'
-        b'{"model":"m","usage":{"input_tokens":1,"output_tokens":1}}}\n\n'
+        b'{"model":"m","content":[],"usage":{"input_tokens":1,"output_tokens":1}}}\n\n'
     )
 
     out = passing().feed(ping + start + ping)

@@ -31,7 +31,7 @@ from app.conversation.blocks import (
     Url,
 )
 from app.conversation.envelope import is_sealed, seal, unseal
-from app.conversation.literals import text_of
+from app.conversation.literals import one_object, text_of
 from app.conversation.losses import Severity
 from app.conversation.steps import CITATION
 from app.dialects.anthropic_messages.content.server_steps import parse_step
@@ -129,7 +129,7 @@ def read_block(raw: msgspec.Raw, path: str, note: NoteField) -> Block:
 def read_arguments(given: bytes) -> str:
     """The arguments in a call's `input`; some servers send the object as a string."""
     if given[:1] == b'"':
-        text = text_of(given).strip()
+        text = one_object(text_of(given))
         with contextlib.suppress(msgspec.DecodeError, UnicodeError, RecursionError):
             _object.decode(text or "{}")
             return text or "{}"

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from app.conversation.capabilities import Capabilities, RenderContext
+from app.conversation.literals import one_object, text_of
 from app.conversation.response import Usage
 from app.dialects.error_bodies import find_error
 from app.dialects.error_kinds import decode_error, judge_error, judge_reported
@@ -128,7 +129,12 @@ def _is_clean(choice: _CleanChoice) -> bool:
     if not calls:
         return True
     ids = {call.id for call in calls}
-    return len(ids) == len(calls) and all(begins_object(bytes(call.function.arguments)) for call in calls)
+    return len(ids) == len(calls) and all(_is_one_object(bytes(call.function.arguments)) for call in calls)
+
+
+def _is_one_object(arguments: bytes) -> bool:
+    """Whether the literal of arguments begins like the text of an object, and is not that of several."""
+    return begins_object(arguments) and (b"}{" not in arguments or (text := text_of(arguments)) == one_object(text))
 
 
 def _mend(body: bytes, context: RenderContext, capabilities: Capabilities) -> bytes:
@@ -218,7 +224,7 @@ def _is_odd(choice: WireChoice, context: RenderContext) -> bool:
         piece = call.function or call.custom
         if not isinstance(call.id, str) or not call.id or call.type is None or piece is None:
             return True
-        if call.function is not None and not begins_object(bytes(call.function.arguments)):
+        if call.function is not None and not _is_one_object(bytes(call.function.arguments)):
             return True
     return False
 

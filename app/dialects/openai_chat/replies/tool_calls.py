@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from app.conversation.literals import EMPTY, NOTHING, Resent, is_blank, is_object, join, literal, text_of
+from app.conversation.literals import EMPTY, NOTHING, Resent, is_blank, is_object, join, literal, one_object, text_of
 from app.dialects.json_bodies import encode_body
 from app.dialects.openai_chat.vocabulary import CallFragment
 from app.errors import UpstreamMalformed
@@ -86,6 +86,8 @@ class CallBinder:
         name = (piece.name if piece else None) or ""
         wire_id = str(fragment.id) if fragment.id not in (None, "") else None
         added = _arguments_of(fragment)
+        if b"}{" in added:
+            added = literal(one_object(text_of(added)))
         call = self._find(_index_of(fragment), wire_id, name, added)
         if not call.name and name:
             call.name = name
