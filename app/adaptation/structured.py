@@ -23,6 +23,7 @@ from app.conversation.schemas import (
     is_openai_strict,
     sanitize,
     to_anthropic_subset,
+    to_current_draft,
     to_gemini_subset,
     to_plain_subset,
     without_noise,
@@ -46,7 +47,7 @@ def adapt_structured(request: Request, capabilities: Capabilities, notes: Notes)
         return request
     if output.kind == "json_object":
         return _ask_for_object(request, capabilities, notes)
-    output = replace(output, schema=without_nulls(output.schema or {}))
+    output = replace(output, schema=to_current_draft(without_nulls(output.schema or {})))
     output = _wrap_format(output, capabilities, notes)
     match capabilities.structured:
         case "schema":

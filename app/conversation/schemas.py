@@ -26,6 +26,11 @@ _UNIONS = ("anyOf", "oneOf", "allOf")
 _NOISE = ("$schema", "$id", "$comment")  # meaningless to a model, and some servers reject them
 _NULLABLE = ("default", "const", "example")  # null is a legitimate value of these
 _DEFINITIONS = ("$defs", "definitions")
+_TYPE_NAMES = ("object", "array", "string", "integer", "number", "boolean", "null")
+# What programming languages call these types.
+_SYNONYMS = {"dict": "object", "list": "array", "tuple": "array", "str": "string", "int": "integer"}
+_SYNONYMS |= {"float": "number", "double": "number", "bool": "boolean", "none": "null"}
+_EXCLUSIVE = (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum"))
 # A schema without a type but with one of these may describe a non-object.
 _UNTYPED = (*_UNIONS, "$ref", "enum", "const")
 
@@ -84,7 +89,7 @@ def sanitize(schema: Schema | None, style: SchemaStyle) -> tuple[Schema, tuple[s
         case "gemini":
             schema, beyond = to_gemini_subset(schema)
         case "plain":
-            schema, beyond = to_plain_subset(schema)
+            schema, beyond = to_plain_subset(to_current_draft(schema))
         case _:
             schema, beyond = without_noise(schema), ()
     lost.extend(beyond)
@@ -117,6 +122,23 @@ def without_nulls(schema: Schema) -> Schema:
     if not any(value is None for value in schema.values()):
         return schema
     return {word: value for word, value in schema.items() if value is not None or word in _NULLABLE}
+
+
+def to_current_draft(schema: Schema) -> Schema:
+    """The schema with the keywords of older drafts, and types in the words of programming languages, as the draft of
+    2020-12 has them: vendors check schemas against it."""
+    demanded = _demanded_in(schema.get("properties"))
+    schema = _map_parts(_with_places(schema), to_current_draft)
+    for exclusive, limit in _EXCLUSIVE:  # draft 4 says by a boolean whether the limit itself is excluded
+        if isinstance(schema.get(exclusive), bool) and schema.pop(exclusive) and limit in schema:
+            schema[exclusive] = schema.pop(limit)
+    if isinstance(schema.get("properties"), list):  # PHP's empty object
+        schema["properties"] = {}
+    if "type" in schema:
+        _mend_type(schema)
+    if "required" in schema or demanded:
+        _mend_required(schema, demanded)
+    return schema
 
 
 def without_noise(schema: Schema) -> Schema:
@@ -157,6 +179,47 @@ def is_openai_strict(schema: Schema) -> bool:
         return part.get("additionalProperties") is False and set(_required(part)) == set(_members(part, "properties"))
 
     return schema.get("type") == "object" and all(is_closed(part) for part in _walk(schema))
+
+
+def _with_places(schema: Schema) -> Schema:
+    """The schema with `prefixItems` for a list of `items`, one for each place."""
+    if not isinstance(schema.get("items"), list):
+        return schema
+    return {("prefixItems" if word == "items" else word): value for word, value in schema.items()}
+
+
+def _mend_type(schema: Schema) -> None:
+    kind = schema["type"]
+    names = [_name_of(name) for name in kind] if isinstance(kind, list) else _name_of(kind)
+    if names is None:
+        del schema["type"]
+    else:
+        schema["type"] = [name for name in names if name is not None] if isinstance(names, list) else names
+
+
+def _name_of(kind: Any) -> Any:
+    """The name of a type in this draft; None for one that allows any value, and an unknown one as it is."""
+    if not isinstance(kind, str) or kind in _TYPE_NAMES:
+        return kind
+    name = kind.lower()
+    return None if name == "any" else _SYNONYMS.get(name, name if name in _TYPE_NAMES else kind)
+
+
+def _mend_required(schema: Schema, demanded: list[str]) -> None:
+    """Makes `required` a list of different names, with those of the properties that draft 3 marks themselves."""
+    given = schema.get("required")
+    listed = given if isinstance(given, list) else [given] if isinstance(given, str) else []
+    names = list(dict.fromkeys([*listed, *demanded]))
+    if names or isinstance(given, list):
+        schema["required"] = names
+    else:
+        del schema["required"]
+
+
+def _demanded_in(properties: Any) -> list[str]:
+    if not isinstance(properties, dict):
+        return []
+    return [name for name, part in properties.items() if isinstance(part, dict) and part.get("required") is True]
 
 
 def _root_object(schema: Schema, lost: list[str]) -> Schema:
@@ -423,7 +486,7 @@ def _members(schema: Schema, word: str) -> Schema:
 
 def _required(schema: Schema) -> list[str]:
     value = schema.get("required")
-    return [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
+    return list(dict.fromkeys(name for name in value if isinstance(name, str))) if isinstance(value, list) else []
 
 
 def _map_parts(schema: Schema, change: Callable[[Schema], Schema]) -> Schema:

@@ -19,6 +19,7 @@ from app.conversation.envelope import PREFIX, is_sealed
 from app.conversation.schemas import has_odd_properties
 from app.dialects.anthropic_messages.vocabulary import NAME, SERVER_CALLS, SERVER_RESULT_ENDING
 from app.dialects.foreign.fields import FOREIGN_FIELDS
+from app.dialects.foreign.requests import mend_request
 from app.dialects.foreign.tools import OF_RESPONSES
 from app.dialects.json_bodies import decode_or_none, is_set, pass_fields, read_body, repair_surrogates
 from app.dialects.tool_schemas import SUBSETS, holds_null_keyword, is_above_limit
@@ -49,6 +50,7 @@ _IMAGE_MAGIC = (
     ("UklGR", "image/webp"),
     *((start, "text") for start in ("PCF", "PGh", "PD9", "PHN2", "eyJ")),  # a page or an error in place of an image
 )
+_CONTENT = re.compile(rb'$|null|"|\[\s{0,99}(?:\{|\])')
 _REASONING = ("thinking", "redacted_thinking")
 _ABSENT = msgspec.Raw()
 _ROLES = ("user", "assistant", "system")
@@ -86,6 +88,7 @@ class _Thinking(msgspec.Struct):
 
 class _Choice(msgspec.Struct):
     type: str = ""
+    name: Any = None
     disable_parallel_tool_use: Any = None
 
 
@@ -114,7 +117,7 @@ class _Outline(msgspec.Struct):
     top_p: float | None = None
     top_k: Any = None
     stop_sequences: Any = None
-    tool_choice: _Choice | str | None = None
+    tool_choice: _Choice | str | bool | None = None
     output_config: _Config | None = None
     output_format: msgspec.Raw = _ABSENT
     stream: Any = None
@@ -142,8 +145,8 @@ def pass_request(body: bytes, capabilities: Capabilities) -> bytes | None:
     Raises InvalidRequest for anything but a JSON object.
     """
     outline = decode_or_none(msgspec.Raw(body), _outline_decoder)
-    if outline is None and repair_surrogates(body) != body:  # the vendor refuses a body for half a surrogate pair
-        return None
+    if outline is None and (repair_surrogates(body) != body or mend_request(body, "messages") is not None):
+        return None  # the vendor refuses half a surrogate pair, and another dialect's shape
     fields = read_body(body) if outline is None or capabilities.refused_fields or capabilities.extra_body else {}
     if outline is not None and find_obstacle(outline, capabilities) is not None:
         return None
@@ -165,7 +168,7 @@ def find_obstacle(outline: _Outline, capabilities: Capabilities) -> str | None:
 
 def _check_system(asked: _Outline, can: Capabilities) -> bool:
     billed = not can.keep_billing and BILLING_PREFIX.encode() in bytes(asked.system)
-    return billed or _has_empty(asked.system)
+    return billed or not _is_content(asked.system) or _has_empty(asked.system)
 
 
 def _check_temperature(asked: _Outline, can: Capabilities) -> bool:
@@ -222,7 +225,9 @@ def _check_choice(asked: _Outline, can: Capabilities) -> bool:
     choice = asked.tool_choice
     if choice is None:
         return False
-    if isinstance(choice, str) or choice.type not in _CHOICES:
+    if isinstance(choice, str | bool) or choice.type not in _CHOICES:
+        return True
+    if choice.type == "tool" and not isinstance(choice.name, str):
         return True
     if not can.tool_choice or (choice.disable_parallel_tool_use and not can.parallel_switch):
         return True
@@ -304,7 +309,7 @@ class _Judge:
         if isinstance(blocks, str):
             return not blocks.strip()
         if not isinstance(blocks, list):
-            return False
+            return True
         if not blocks and turn.role != "system":
             return True
         if turn.role == "assistant" and self._required and _lacks_reasoning(blocks):
@@ -325,13 +330,15 @@ class _Judge:
             case "tool_use":
                 return bool(block.name) and bytes(memoryview(block.input)[:1]) == b"{"
             case "tool_result":
-                return not _holds_empty(block) and not self._holds_odd_image(block.content)
+                return (
+                    _is_content(block.content) and not _holds_empty(block) and not self._holds_odd_image(block.content)
+                )
             case "image" if self._holds_odd_image(block.source):
                 return False
             case kind if kind in SERVER_CALLS or kind.endswith(SERVER_RESULT_ENDING):
                 return self._signed  # other servers do not know the vendor's own tools
             case kind:
-                return kind not in self._refused
+                return bool(kind) and kind not in self._refused
 
     def _holds_odd_image(self, raw: msgspec.Raw) -> bool:
         """Whether an image is of a type that is not taken, or its bytes are those of another: the vendor refuses the
@@ -369,6 +376,11 @@ def _are_paired(turns: Sequence[_Turn]) -> bool:
                 return False
             known.add(call_id)
     return True
+
+
+def _is_content(raw: msgspec.Raw) -> bool:
+    """Whether a value is absent, null, a text or a list of objects."""
+    return _CONTENT.match(memoryview(raw)) is not None
 
 
 def _holds_empty(block: _Head) -> bool:

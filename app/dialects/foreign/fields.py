@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from app.dialects.foreign.choices import mend_choice
 from app.dialects.foreign.shapes import Shape
 
 _MESSAGES: Shape = "messages"
@@ -69,7 +70,6 @@ FOREIGN_FIELDS: dict[Shape, frozenset[str]] = {
         )
     ),
 }
-_MODES = {"any": "required", "auto": "auto", "none": "none", "required": "required"}
 
 
 def mend_fields(body: dict[str, Any], shape: Shape) -> dict[str, Any]:
@@ -95,8 +95,18 @@ def mend_fields(body: dict[str, Any], shape: Shape) -> dict[str, Any]:
                 if moved is not None:
                     _settle(body, places[shape], moved)
                     _take(body, place)
+    if body.get("tool_choice") is not None:
+        body["tool_choice"] = mend_choice(body["tool_choice"], shape, _declared_in(body))
     _MENDERS[shape](body)
     return body
+
+
+def _declared_in(body: Mapping[str, Any]) -> set[str]:
+    """The names of a request's tools, in the shape of any dialect."""
+    tools = body.get("tools")
+    shapes = [tool.get("function", tool) for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
+    names = [shape.get("name") for shape in shapes if isinstance(shape, dict)]
+    return {name for name in names if isinstance(name, str)}
 
 
 def _mend_messages(body: dict[str, Any]) -> None:
@@ -121,8 +131,6 @@ def _mend_messages(body: dict[str, Any]) -> None:
 def _mend_chat(body: dict[str, Any]) -> None:
     for name in ("text", "output_config"):
         body.pop(name, None)
-    if body.get("tool_choice") == "":
-        del body["tool_choice"]
     for name in ("user", "safety_identifier"):
         if isinstance(body.get(name), int) and not isinstance(body[name], bool):
             body[name] = str(body[name])
@@ -139,14 +147,8 @@ def _mend_responses(body: dict[str, Any]) -> None:
     if not isinstance(body.get("instructions"), str | None):
         body["instructions"] = "\n\n".join(_texts_in(body["instructions"]))
     match body.get("tool_choice"):
-        case "":
-            del body["tool_choice"]
-        case str(mode) if mode in _MODES:
-            body["tool_choice"] = _MODES[mode]
         case {"type": "allowed_tools", "allowed_tools": {**allowed}}:
             body["tool_choice"] = {"type": "allowed_tools", **allowed}
-        case {"function": {"name": str(name)}} if "type" not in body["tool_choice"]:
-            body["tool_choice"] = {"type": "function", "name": name}
 
 
 _MENDERS = {_MESSAGES: _mend_messages, _CHAT: _mend_chat, _RESPONSES: _mend_responses}

@@ -21,7 +21,7 @@ _MESSAGES: Shape = "messages"
 _CHAT: Shape = "chat"
 _RESPONSES: Shape = "items"
 
-_ROLES = {"model": "assistant", "ai": "assistant", "bot": "assistant", "human": "user", "developer": "developer"}
+_ROLES = {"model": "assistant", "ai": "assistant", "bot": "assistant", "human": "user"}
 _RESULT_ROLES = ("tool", "function")
 _TEXTS = ("text", "input_text", "output_text")
 
@@ -92,18 +92,23 @@ class _OpenCalls:
     """
 
     def __init__(self) -> None:
+        self._count = 0
         self._ids: set[str] = set()
         self._order: deque[_Called] = deque()
         self._by_name: defaultdict[str, deque[_Called]] = defaultdict(deque)
 
     def add(self, call: _Called) -> None:
+        """Takes note of a call. One without an id gets one."""
+        self._count += 1
+        if call.id in (None, ""):
+            call.id = f"call_{self._count}"
         self._ids.add(str(call.id))
         self._order.append(call)
         self._by_name[str(call.name)].append(call)
 
     def answer(self, answer: _Answered, value: Any) -> None:
         """Takes note of a result. One without an id gets that of an open call: of the same name, else of the first."""
-        if answer.id is None:
+        if answer.id in (None, ""):
             name = value.get("name") if isinstance(value, dict) else None
             call = self._first(self._by_name.get(str(name))) or self._first(self._order)
             answer.id = call.id if call is not None else None
@@ -121,11 +126,15 @@ class _OpenCalls:
 def _read(value: Any) -> Iterator[_Piece]:
     match value:
         case {"role": str(role), **more}:
-            yield from _read_message(_ROLES.get(role, role), more)
+            yield from _read_message(_plain_role(role), more)
         case {"type": "message", **more}:
             yield from _read_message("user", more)
         case dict() if (piece := _read_step(value)) is not None:
             yield piece
+
+
+def _plain_role(role: str) -> str:
+    return _ROLES.get(role.lower(), role.lower())
 
 
 def _read_message(role: str, value: Mapping[Any, Any]) -> Iterator[_Piece]:
@@ -144,7 +153,7 @@ def _read_message(role: str, value: Mapping[Any, Any]) -> Iterator[_Piece]:
     for part in parts:
         step = _read_step(part)
         if step is None:
-            said.append(part)
+            said += [] if _is_silent(part) else [part]
             continue
         if said:
             yield _Said(role, said, message)
@@ -174,8 +183,8 @@ def _check_calls(value: Mapping[str, Any], path: str) -> None:
 def _read_step(value: Any) -> _Called | _Answered | None:
     """A call or a result in the spelling of any dialect or library; None for anything else."""
     match value:
-        case {"type": "tool_use", "id": id, "name": name}:
-            return _Called(id, name, value.get("input"))
+        case {"type": "tool_use", "name": name}:
+            return _Called(value.get("id"), name, value.get("input"))
         case {"type": "function_call", "name": name}:
             return _Called(value.get("call_id") or value.get("id"), name, value.get("arguments"))
         case {"function": {"name": name, **rest}}:
@@ -188,8 +197,8 @@ def _read_step(value: Any) -> _Called | _Answered | None:
             return _Called(value.get("id"), name, args)
         case {"type": "function" | "tool_call", "name": name}:
             return _Called(value.get("id") or value.get("call_id"), name, value.get("arguments"))
-        case {"type": "tool_result", "tool_use_id": id}:
-            return _Answered(id, value.get("content"), value.get("is_error") in (True, "true"))
+        case {"type": "tool_result"}:
+            return _Answered(value.get("tool_use_id"), value.get("content"), value.get("is_error") in (True, "true"))
         case {"type": "function_call_output", "call_id": id}:
             return _Answered(id, value.get("output"))
         case {"type": "tool-result", "toolCallId": id}:
@@ -208,22 +217,32 @@ def _is_foreign(value: Any, shape: Shape) -> bool:
     if not isinstance(value, dict):
         return False
     role = value.get("role")
-    if isinstance(role, str) and role in _ROLES and (role != "developer" or shape == _MESSAGES):
+    if isinstance(role, str) and (_plain_role(role) != role or (role == "developer" and shape == _MESSAGES)):
         return True
-    return _FOREIGN[shape](value, role)
+    return any(map(_is_silent, _parts_of(value))) or _FOREIGN[shape](value, role)
+
+
+def _is_silent(part: Any) -> bool:
+    """Whether a part is a text of null, which some libraries keep for an answer that only calls tools."""
+    return isinstance(part, dict) and part.get("type") in _TEXTS and "text" in part and part["text"] is None
 
 
 def _is_no_message(value: dict[str, Any], role: Any) -> bool:
     if role in _RESULT_ROLES or "tool_calls" in value or (role is None and _read_step(value) is not None):
         return True
-    parts = _parts_of(value)
-    return any(isinstance(part, str) or _is_odd_block(part) for part in parts)
+    content = value.get("content")
+    if isinstance(content, dict) and "type" in content:
+        return True
+    return any(isinstance(part, str) or _is_odd_block(part) for part in _parts_of(value))
 
 
 def _is_odd_block(part: Any) -> bool:
     match part:
         case {"type": "tool_result", **result}:
-            return result.get("is_error") in ("true", "false") or not _is_content(result.get("content"))
+            odd = result.get("is_error") in ("true", "false") or not result.get("tool_use_id")
+            return odd or not _is_content(result.get("content"))
+        case {"type": "tool_use", **call}:
+            return not call.get("id")
         case {"type": "image", "source": _}:
             return False
         case {"type": str(kind)}:
@@ -252,7 +271,7 @@ def _is_no_chat(value: dict[str, Any], role: Any) -> bool:
 
 
 def _has_call(call: dict[str, Any]) -> bool:
-    return isinstance(call.get("function"), dict) or isinstance(call.get("custom"), dict)
+    return bool(call.get("id")) and (isinstance(call.get("function"), dict) or isinstance(call.get("custom"), dict))
 
 
 def _is_no_item(value: dict[str, Any], role: Any) -> bool:

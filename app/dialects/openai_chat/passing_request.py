@@ -13,6 +13,7 @@ import msgspec
 
 from app.conversation.capabilities import Capabilities
 from app.conversation.literals import EMPTY, is_blank
+from app.dialects.foreign.choices import mend_choice
 from app.dialects.foreign.requests import is_mixed
 from app.dialects.json_bodies import Fields, decode_or_none, is_set, set_raw
 from app.dialects.openai_chat.messages.foreign_parts import FOREIGN_TYPES
@@ -29,10 +30,12 @@ _MESSAGES_FIELDS = frozenset(("system", "stop_sequences"))
 # Roles whose texts need no check, and the first byte of a text.
 _SAID = ("user", "system")
 _QUOTE = ord('"')
+# How content begins that is a text, null or missing.
+_PLAIN = (b'"', b"n", b"")
 # How an image's URL begins, by whether images of the web are taken.
 _IMAGE_URLS = {True: ("http", "data:"), False: ("data:",)}
 _ENDS_OF_OBJECTS = (b"}", b"}\\n")
-_ALWAYS_FORCED = (b'"required"', b'"any"')
+_FREE = (b'"auto"', b'"none"')
 
 
 class _Function(msgspec.Struct):
@@ -60,6 +63,7 @@ class _Call(msgspec.Struct):
 
 class _Part(msgspec.Struct):
     type: Any = None
+    text: Any = ""
     image_url: msgspec.Raw = msgspec.Raw()
 
 
@@ -171,19 +175,20 @@ def _check_choice(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool
         return True
     if b'"allowed_tools"' in said:
         return not can.first_party
-    if not (said in _ALWAYS_FORCED or said.startswith(b"{")):
+    if said in _FREE:
         return False
+    if said != b'"required"' and not said.startswith(b"{"):
+        return True  # the spelling of another dialect or of a library
     if not can.forced_tool or (can.reasoning_excludes_forced_tool and _thinks(fields, can)):
         return True
-    match decode_or_none(value, any_decoder):
+    choice: Any = decode_or_none(value, any_decoder)
+    match choice:
         case {"type": "function", "function": {"name": str(name)}} if "tools" in fields:
             if not can.named_tool:
                 return True
             declared = decode_or_none(fields["tools"], _tools_decoder) or ()
             return all(tool.function is None or tool.function.name != name for tool in declared)
-        case {"type": "tool" | "auto" | "any" | "none"}:
-            return True  # the form of Messages
-    return False
+    return bool(mend_choice(choice, "chat", ()) != choice)
 
 
 def _check_parallel(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
@@ -297,7 +302,7 @@ def _is_odd_message(message: _Message, can: Capabilities) -> bool:
             content, role, can
         ):
             return True
-    elif first == b"{":
+    elif first not in _PLAIN:
         return True
     return role == "assistant" and _is_odd_answer(message, can)
 
@@ -309,8 +314,8 @@ def _has_odd_parts(content: msgspec.Raw, role: str, can: Capabilities) -> bool:
 
 def _is_odd_part(part: _Part, role: str, can: Capabilities) -> bool:
     match part.type:
-        case "text":
-            return False
+        case "text" | None:
+            return part.type is None or not isinstance(part.text, str)
         case "image_url":
             if not can.images or (role == "tool" and not can.tool_result_media):
                 return True

@@ -6,6 +6,7 @@ translated like one from a client of another dialect. Unknown fields pass.
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +14,7 @@ import msgspec
 
 from app.conversation.capabilities import Capabilities
 from app.conversation.envelope import PREFIX
+from app.dialects.foreign.choices import mend_choice
 from app.dialects.foreign.requests import is_mixed
 from app.dialects.foreign.tools import is_dated
 from app.dialects.foreign.turns import SIGNS
@@ -39,6 +41,11 @@ _LIST = ord("[")
 _SHORTEST_PART = len('[{"type":"x"}]')
 # Marks of Messages blocks among the items.
 _BLOCKS = (b'"tool_use"', b'"tool_result"', b'"toolCallId"', b'"source"')
+# Parts that stand among the items, without a message.
+_PARTS = ("input_text", "input_image", "input_file", "text", "image_url")
+# How the values of calls, results and messages begin.
+_TEXT = re.compile(rb'"')
+_TEXT_OR_PARTS = re.compile(rb'"|\[\s{0,99}[{\]]')
 _CUSTOM = ("custom_tool_call", "custom_tool_call_output")
 # The type of call by the type of its result.
 _CALLS = {
@@ -80,7 +87,9 @@ class _Head(msgspec.Struct):
     name: Any = None
     call_id: Any = None
     encrypted_content: msgspec.Raw = msgspec.Raw()
-    content: msgspec.Raw = msgspec.Raw()
+    content: msgspec.Raw = msgspec.Raw(b'""')
+    arguments: msgspec.Raw = msgspec.Raw()
+    output: msgspec.Raw = msgspec.Raw()
 
 
 _reasoning_decoder = msgspec.json.Decoder(_Reasoning)
@@ -138,17 +147,33 @@ def _has_odd_items(heads: list[_Head], fields: Fields, can: Capabilities) -> boo
 
 
 def _is_odd_item(head: _Head, can: Capabilities) -> bool:
-    if head.type == "function_call" and not (head.name and head.call_id):
+    if _has_odd_values(head) or (head.role is not None and _is_odd_speaker(head.role, head.content)):
         return True
-    if head.role in _FOREIGN_ROLES or (can.first_party and has_foreign_id(head.type or "message", head.id)):
+    if can.first_party and has_foreign_id(head.type or "message", head.id):
         return True
     if any(isinstance(name, str) and len(name) > _LONGEST_ID for name in (head.id, head.call_id)):
-        return True
-    if head.role is not None and _has_parts_of_others(head.role, head.content):
         return True
     if head.type in _CUSTOM:
         return not can.custom_tools
     return NAME not in can.proofs and head.type not in _COMMON
+
+
+def _has_odd_values(head: _Head) -> bool:
+    """Whether a call lacks its name, its id or arguments in a text, a result is neither text nor parts, or the item is
+    a part without its message."""
+    match head.type:
+        case "function_call":
+            return not (head.name and head.call_id and _TEXT.match(head.arguments))
+        case "function_call_output":
+            return _TEXT_OR_PARTS.match(head.output) is None
+        case kind:
+            return kind in _PARTS
+
+
+def _is_odd_speaker(role: str, content: msgspec.Raw) -> bool:
+    if role in _FOREIGN_ROLES or not role.islower() or _TEXT_OR_PARTS.match(content) is None:
+        return True
+    return _has_parts_of_others(role, content)
 
 
 def _has_parts_of_others(role: str, content: msgspec.Raw) -> bool:
@@ -227,16 +252,17 @@ def _is_odd_tool(tool: _Tool, can: Capabilities) -> bool:
 def _check_choice(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
     if not can.tool_choice or "tools" not in fields:
         return True
-    match decode_or_none(value, any_decoder):
-        case {"type": "function", "function": dict()}:
-            return True
-        case "required" | {"type": "function"}:
+    choice: Any = decode_or_none(value, any_decoder)
+    match choice:
+        case "auto" | "none":
+            return False
+        case "required" | {"type": "function", "name": str()}:
             return not can.forced_tool
         case {"type": "allowed_tools"}:
             return not can.first_party
-        case {"type": "auto" | "any" | "none" | "tool"}:
-            return True  # the form of Messages
-    return False
+        case {**named}:
+            return bool(mend_choice(named, "items", ()) != named)
+    return True  # the spelling of another dialect or of a library
 
 
 def _check_text(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
@@ -254,6 +280,8 @@ def _check_parallel(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bo
 
 
 CHECKS: dict[str, Check] = {
+    "instructions": lambda value, fields, can: _TEXT.match(value) is None,
+    "input": lambda value, fields, can: _TEXT_OR_PARTS.match(value) is None,
     "temperature": _unless_thinking("temperature", "temperature_max"),
     "top_p": _unless_thinking("top_p"),
     "top_logprobs": _unless_thinking("logprobs"),

@@ -52,6 +52,8 @@ _any_part = msgspec.json.Decoder(WirePart)
 _string = msgspec.json.Decoder(str)
 _any = msgspec.json.Decoder()
 
+# A part that stands alone, without its list.
+_LONE_PART = re.compile(rb'\{\s{0,9}"type"\s{0,9}:\s{0,9}"(?:(?:input_|output_)?text|image_url|input_image)"')
 _DATA_URL: Final = re.compile(r"data:([^;,]{0,200})((?:;[^;,]{0,200}){0,16}),", re.IGNORECASE)
 
 
@@ -70,6 +72,8 @@ def read_content(content: Content, path: str, note: NoteField) -> tuple[Block, .
         case b"[":
             raws = read_value(content, list_decoder, path)
             return tuple([read_part(raw, f"{path}[{index}]", note) for index, raw in enumerate(raws)])
+        case b"{" if _LONE_PART.match(content):
+            return (read_part(content, path, note),)
         case _:
             return (Text(bytes(content).decode("utf-8", "replace")),)
 

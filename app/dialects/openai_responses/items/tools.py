@@ -214,7 +214,10 @@ def _parse_mode(mode: str, path: str) -> Literal["auto", "any", "none"]:
 def _chosen(choice: WireChoice) -> tuple[str | None, str]:
     if choice.type == "mcp":
         return (choice.server_label, choice.name) if choice.name else (None, choice.server_label or "mcp")
-    return choice.namespace, choice.name or (choice.function or {}).get("name") or choice.type
+    name = choice.name or (choice.function or {}).get("name")
+    if name is None and choice.type in (*_NAMED, "tool"):
+        raise InvalidRequest("tool_choice.name: the name of a tool is required", param="tool_choice.name")
+    return choice.namespace, name or choice.type
 
 
 def _render_chosen(chosen: tuple[str | None, str], tools: Sequence[Tool]) -> dict[str, Any]:
