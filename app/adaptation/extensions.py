@@ -45,7 +45,8 @@ def adapt_extensions(request: Request, capabilities: Capabilities, notes: Notes)
         carry = _find_carrier(extension, capabilities.dialect)
         carried = carry(request, extension, capabilities, notes) if carry is not None else None
         if carried is None:
-            notes.lose(extension.severity, extension.name, extension.why)
+            nothing = extension.value is False or extension.value in ("", [])
+            notes.lose("ignorable" if nothing else extension.severity, extension.name, extension.why)
         else:
             request = carried
     if request.tools:

@@ -185,9 +185,11 @@ def test_a_limit_of_searches_is_one_of_hosted_tools_and_back() -> None:
 
 
 def test_mcp_servers_are_refused_elsewhere() -> None:
-    _, notes = take(adapt_extensions, of_claude("mcp_servers", [], "wrong"), chat())
+    _, notes = take(adapt_extensions, of_claude("mcp_servers", [{"name": "files"}], "wrong"), chat())
+    _, of_none = take(adapt_extensions, of_claude("mcp_servers", [], "wrong"), chat())
 
     assert losses(notes) == [("wrong", "mcp_servers")]
+    assert losses(of_none) == [("ignorable", "mcp_servers")]
 
 
 def test_a_fast_answer_is_a_service_tier() -> None:

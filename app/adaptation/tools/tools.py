@@ -82,8 +82,16 @@ def adapt_tools(request: Request, capabilities: Capabilities, notes: Notes) -> R
     turns = request.turns
     if properties or not _are_plain(turns, names):
         turns = tuple(_rename_calls(turn, names, own, capabilities, properties) for turn in turns)
+    _check_demand(request.tool_choice, declared, tools, notes)
     choice = _rename_choice(request.tool_choice, declared, names, capabilities)
     return replace(request, tools=tuple(tools), tool_choice=choice, turns=turns)
+
+
+def _check_demand(choice: ToolChoice | None, declared: Sequence[Tool], tools: Sequence[Tool], notes: Notes) -> None:
+    """Refuses a demand for a call if none of the tools could be carried: no answer could meet it."""
+    if declared and not tools and choice is not None and choice.mode in ("any", "tool"):
+        names = ", ".join(tool.name for tool in declared)
+        notes.lose("wrong", "tool_choice", f"it demands a call of tools that the upstream does not have: {names}")
 
 
 def _without_repeats(tools: Sequence[Tool], notes: Notes) -> list[Tool]:

@@ -139,7 +139,8 @@ def _mend_chat(body: dict[str, Any]) -> None:
 
 def _mend_responses(body: dict[str, Any]) -> None:
     body.pop("output_config", None)
-    body["max_output_tokens"] = _whole(body.get("max_output_tokens"))
+    limit = _whole(body.get("max_output_tokens"))
+    body["max_output_tokens"] = None if limit == -1 else limit  # LangChain's word for no limit
     if "stop_sequences" in body:
         body.setdefault("stop", body.pop("stop_sequences"))
     if body.get("previous_response_id") == "":

@@ -25,8 +25,8 @@ _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]+")
 _MISTRAL_ID = re.compile(r"[a-zA-Z0-9]{9}")
 # Types of parts that have another name or shape in this dialect.
 _FOREIGN = FOREIGN_TYPES | {"input_text", "output_text", "summary_text", "input_image", "input_file", "tool-call"}
-# Fields that only a body of Messages has.
-_MESSAGES_FIELDS = frozenset(("system", "stop_sequences"))
+# Fields that only a body of another dialect has.
+_OTHERS_FIELDS = frozenset(("system", "stop_sequences", "instructions"))
 # Roles whose texts need no check, and the first byte of a text.
 _SAID = ("user", "system")
 _QUOTE = ord('"')
@@ -93,7 +93,7 @@ def pass_request(body: bytes, capabilities: Capabilities) -> bytes | None:
 def _is_odd(fields: Fields, body: bytes, can: Capabilities) -> bool:
     if set_raw(fields, "messages") is None:
         return "input" in fields
-    if not _MESSAGES_FIELDS.isdisjoint(fields) or is_mixed(fields, "chat"):
+    if not _OTHERS_FIELDS.isdisjoint(fields) or is_mixed(fields, "chat"):
         return True
     if can.think_tags or (can.text_tool_calls and "tools" in fields):
         return True  # the answer has to be parsed

@@ -231,6 +231,8 @@ def _read_conversation(taker: _Taker, reader: MessageReader) -> None:
     if system is not None:  # the form of Messages
         reader.add(WireMessage(role="system", content=system), "system")
     if messages is not None:
+        if (instructions := taker.raw("instructions")) is not None:  # the form of Responses
+            reader.add(WireMessage(role="system", content=instructions), "instructions")
         if not bytes(messages).startswith(b"["):
             raise InvalidRequest("messages must be an array", param="messages")
         reader.read(messages)

@@ -216,7 +216,7 @@ def _unless_thinking(capability: str, maximum: str | None = None) -> Check:
 
 
 def _check_limit(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
-    return is_above(value, can.max_output)
+    return bytes(value) == b"-1" or is_above(value, can.max_output)
 
 
 def _check_reasoning(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
