@@ -28,15 +28,21 @@ OPENCODE = pinned("opencode")
 OLDER_ANTHROPIC = pinned("anthropic SDK, older")
 OPENAI_AGENTS = pinned("openai-agents")
 LITELLM = pinned("LiteLLM proxy")
+AXE = "axe-core@4.14.1"  # accessibility rules, run inside the pages
 TIMEOUT = 300  # seconds for one installation
 
 
 def install_npm(package: str, command: str) -> Path:
     """The command of an npm package, written as name@version. Skips the test where it cannot be installed."""
+    return install_modules(package) / ".bin" / command
+
+
+def install_modules(package: str) -> Path:
+    """The folder of the modules of an npm package, written as name@version. Skips as `install_npm` does."""
     folder = CACHE / package.rpartition("/")[2]
     npm = ["npm", "install", "--no-fund", "--no-audit", "--loglevel=error", "--prefix", str(folder)]
     _install(folder, [*npm, package])
-    return folder / "node_modules" / ".bin" / command
+    return folder / "node_modules"
 
 
 def install_python(requirement: str) -> Path:

@@ -4,7 +4,6 @@ read them. Pictures of each page lie in `.cache/screenshots` afterwards."""
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import requests
 from app.accounts.accounts import Accounts
 from app.settings import AccountsSettings
 from tests.clients.chromium import DRIVER, PROGRAM, Chromium
+from tests.clients.programs import AXE, install_modules
 from tests.dashboard.sample import make_records
 from tests.support.gateway_process import BIN, GatewayProcess, bare_environ
 
@@ -26,8 +26,6 @@ pytestmark = pytest.mark.skipif(
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / ".cache" / "screenshots"
-# `npm pack axe-core` gives it: half a megabyte that nothing else needs.
-AXE = Path(os.environ.get("AXE_FILE", ROOT / ".cache" / "axe.min.js"))
 ROWS = 1500
 FILE = """\
 [server]
@@ -208,13 +206,12 @@ def test_a_theme_that_was_chosen_stays(gateway: GatewayProcess, browser: Chromiu
     assert theme == "dark"
 
 
-@pytest.mark.skipif(not AXE.exists(), reason="axe-core is not at .cache/axe.min.js: `npm pack axe-core`, or AXE_FILE")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_serious_fault(
     gateway: GatewayProcess, browser: Chromium, pages: dict[str, str], scheme: str
 ) -> None:
     show(browser, DESK, scheme)
-    program = AXE.read_text()
+    program = (install_modules(AXE) / "axe-core" / "axe.min.js").read_text()
     found: list[str] = []
 
     for name, page in pages.items():
