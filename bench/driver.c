@@ -1,12 +1,13 @@
 /* This file is the load driver: it sends one request again and again and checks every answer, one thread, epoll.
  *
- *   driver PORT CONNECTIONS SECONDS REQUEST KEY CLOSING TEXT PIECES
+ *   driver PORT CONNECTIONS SECONDS REQUEST KEY CLOSING TEXT PIECES PAUSE
  *
  * REQUEST and TEXT are files: the bytes of the request, and the text that all pieces of an answer make together, with
  * stamps where the upstream writes its clock. KEY stands before each piece of text in the answer's JSON ("content":"),
  * and CLOSING is what the answer must hold exactly once. An empty piece does not count.
- * Every connection repeats the request until SECONDS are over; answers then under way are still waited for. With
- * 0 SECONDS each connection asks once, and they start spread over one second.
+ * Every connection repeats the request until SECONDS are over; answers then under way are still waited for. Between an
+ * answer and the next request it waits for PAUSE microseconds. With 0 SECONDS each connection asks once, and they start
+ * spread over one second.
  *
  * Prints one line of JSON: answers, wrong ones, the first complaint, pieces, seconds, and, in microseconds as median,
  * 99th percentile and highest: the time of an answer and, where there are stamps, the delay of a piece from the
@@ -25,7 +26,7 @@ typedef struct {
     Part part;
     size_t part_left, sent, searched, text_at;
     Buffer received, body;
-    uint64_t start_us;
+    uint64_t start_us, due_us; /* due: when it asks again, 0 while it waits for an answer */
 } Connection;
 
 typedef struct {
@@ -36,7 +37,7 @@ typedef struct {
 static Buffer request, text;
 static const char *key, *closing;
 static int epoll, port, pieces_expected, open_connections;
-static uint64_t deadline_us;
+static uint64_t deadline_us, pause_us;
 static unsigned long answers, wrong, pieces;
 static char complaint[256];
 static Samples answer_us, delay_us;
@@ -140,8 +141,19 @@ static int end_answer(Connection *connection) {
     if (connection->text_at != text.length || connection->pieces != pieces_expected) complain("text incomplete", body);
     else if (!found || again) complain(found ? "closed twice" : "not closed", body);
     if (now_us() >= deadline_us) finish(connection);
+    else if (pause_us) connection->due_us = now_us() + pause_us;
     else return ask(connection);
     return 0;
+}
+
+/* Asks on the connections whose pause is over. */
+static void ask_again(Connection *connections, int count) {
+    uint64_t now = now_us();
+    for (int i = 0; i < count; i++) {
+        if (!connections[i].due_us || connections[i].due_us > now) continue;
+        connections[i].due_us = 0;
+        if (ask(&connections[i]) < 0) die("send");
+    }
 }
 
 static int read_head(Connection *connection, const char *head_end) {
@@ -225,7 +237,7 @@ static void print_samples(const char *name, Samples *samples) {
 }
 
 int main(int count, char **arguments) {
-    if (count != 9) return 2;
+    if (count != 10) return 2;
     port = atoi(arguments[1]);
     int connection_count = atoi(arguments[2]), started = 0;
     double seconds = atof(arguments[3]);
@@ -234,9 +246,11 @@ int main(int count, char **arguments) {
     closing = arguments[6];
     text = read_file(arguments[7]);
     pieces_expected = atoi(arguments[8]);
+    pause_us = atoi(arguments[9]);
     epoll = epoll_create1(0);
     Connection *connections = calloc(connection_count, sizeof *connections);
-    uint64_t start_us = now_us(), heard_us = start_us, spread_us = seconds > 0 || connection_count == 1 ? 0 : 1000000;
+    uint64_t start_us = now_us(), heard_us = start_us;
+    uint64_t spread_us = pause_us ? pause_us : seconds > 0 || connection_count == 1 ? 0 : 1000000;
     deadline_us = start_us + seconds * 1e6;
     do {
         uint64_t now = now_us();
@@ -244,9 +258,10 @@ int main(int count, char **arguments) {
             if (start(&connections[started++]) < 0) die("send");
         }
         struct epoll_event events[512];
-        int ready = epoll_wait(epoll, events, 512, started < connection_count ? 1 : 100);
+        int ready = epoll_wait(epoll, events, 512, pause_us || started < connection_count ? 1 : 100);
         if (ready > 0) heard_us = now_us();
         for (int i = 0; i < ready; i++) serve(events[i].data.ptr, events[i].events);
+        ask_again(connections, started);
         if (now_us() - heard_us > SILENCE_LIMIT_US) break;
     } while (started < connection_count || open_connections);
     for (int i = 0; open_connections && i < connection_count; i++) {

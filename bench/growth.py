@@ -39,12 +39,15 @@ LEAVING = 1.0
 KEY = "bench-client-key-0000"
 BARE = "nothing but its providers"
 ONE_STORED = "from the only stored response"
+CALM = "a third of the load"
+# Microseconds that each of its connections waits before it asks again.
+CALM_PAUSE = 8000
 
 
 class Case(Struct, frozen=True):
     """A gateway: what it is called in the table, what is added to its settings, and by how much a request may cost more
     than at the one called `base`. `streams` and `pages` of the dashboard are open meanwhile. With `stored` responses
-    each request continues one of them."""
+    each request continues one of them. A `calm` gateway is asked for a third of what it could answer."""
 
     name: str
     settings: str = ""
@@ -53,6 +56,7 @@ class Case(Struct, frozen=True):
     streams: int = 0
     pages: int = 0
     stored: int = 0
+    calm: bool = False
     base: str = BARE
 
 
@@ -76,6 +80,8 @@ def list_cases() -> list[Case]:
         Case(f"{PROVIDERS} more providers", providers, limit=1.1),
         Case(f"{STREAMS:,} open streams", limit=1.1, streams=STREAMS),
         Case(f"{PAGES} live pages", limit=1.02, pages=PAGES),
+        Case(CALM, calm=True),
+        Case(f"{PAGES} live pages at {CALM}", limit=1.02, pages=PAGES, calm=True, base=CALM),
         Case(ONE_STORED, stored=1),
         Case(f"from one of {STORED:,} stored", limit=1.1, stored=STORED, base=ONE_STORED),
     ]
@@ -181,8 +187,9 @@ def measure(
                 replace(scenario, name="idle", answer=IDLE, connections=case.streams), server.port, 0
             )
             wait_until_calm(server)  # all are open then; their next event is far away
+        asked = replace(scenario, pause_us=CALM_PAUSE) if case.calm else scenario
         with open_pages(server.port, cookie, case.pages):
-            load, cpu_us = driver.run(scenario, server, seconds)
+            load, cpu_us = driver.run(asked, server, seconds)
         if streams is not None:
             streams.kill()
             streams.wait()

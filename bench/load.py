@@ -62,7 +62,7 @@ class Driver:
             str(request),
             dialect.piece_key,
         ]
-        command += [closing, str(text), str(len(answer.texts))]
+        command += [closing, str(text), str(len(answer.texts)), str(scenario.pause_us)]
         with pinned_to(LOAD_CORE):
             return subprocess.Popen(command, stdout=subprocess.PIPE)
 

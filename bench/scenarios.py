@@ -46,7 +46,7 @@ class Scenario(Struct, frozen=True, kw_only=True):
 
     `per` is what the CPU time is divided by; `limit` is how many times the CPU time of bare Node the gateway may take;
     `rewritten` is a load that the gateway translates although both sides speak the same dialect; `previous` a stored
-    response that the request goes on from.
+    response that the request goes on from; `pause_us` passes on a connection between an answer and the next request.
     """
 
     name: str
@@ -58,6 +58,7 @@ class Scenario(Struct, frozen=True, kw_only=True):
     tool_rounds: int = 0
     rewritten: bool = False
     previous: str | None = None
+    pause_us: int = 0
     limit: float | None = None
 
     @property

@@ -100,6 +100,15 @@ def list_requests(connection: Connection, query: Query) -> list[dict[str, Any]]:
     return _finish(connection, connection.rows(page, wanted.values))
 
 
+def list_new(connection: Connection, last: int | None, maximum: int) -> tuple[list[dict[str, Any]], int]:
+    """The rows written after number `last`, in the order of writing, and the number of the newest row. Of more than
+    `most` rows, only the newest; without `last`, none."""
+    newest = connection.value("SELECT max(seq) FROM request") or 0
+    if last is None or newest <= last:
+        return [], newest
+    return list_requests(connection, Query(after=max(last, newest - maximum), limit=maximum)), newest
+
+
 def find_request(connection: Connection, request_id: str) -> dict[str, Any] | None:
     """A request with its attempts, or None if no row has the id."""
     rows = connection.rows(f"{_REQUEST} WHERE id = ? LIMIT 1", (pack_id(request_id),))

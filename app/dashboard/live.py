@@ -12,12 +12,13 @@ from flask import Response, request
 from gevent.queue import Empty, Full, Queue
 from msgspec import Struct
 
-from app.accounts.queries import Query, list_requests
+from app.accounts.queries import list_new
 from app.accounts.record import RequestRecord
 from app.blueprints.turnstile import Turnstile, until_client_leaves
 from app.dashboard.rendering import PAGE_HEADERS
 from app.errors import DragomanError
 from app.runtime import Runtime
+from app.turns import give_way
 
 log = logging.getLogger("dragoman.dashboard")
 
@@ -94,6 +95,7 @@ class Live:
                             queue.put_nowait(seen)
                         except Full:
                             continue  # a slow page misses some events
+                        give_way()  # one page after another, with requests in between
             except DragomanError:
                 pass  # the accounts are unreadable now; the pages say so when they are loaded
             except Exception as fault:
@@ -107,10 +109,8 @@ class Live:
         rows: list[dict[str, Any]] = []
         accounts = self._runtime.accounts
         if accounts is not None:
-            newest = accounts.read(lambda connection: list_requests(connection, Query(limit=MAX_NEW)), 2.0)
-            if self._last is not None:
-                rows = sorted((row for row in newest if row["seq"] > self._last), key=lambda row: row["seq"])
-            self._last = max([row["seq"] for row in newest], default=self._last or 0)
+            last = self._last
+            rows, self._last = accounts.read(lambda connection: list_new(connection, last, MAX_NEW), 2.0)
         running = self._runtime.workers.look().running if with_running else None
         return Seen(rows, running, {}, {})
 

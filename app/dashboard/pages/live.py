@@ -17,6 +17,7 @@ from app.dashboard.pages.overview import MAX_RUNNING
 from app.dashboard.pages.requests import read_asked
 from app.dashboard.rendering import render_part
 from app.dashboard.visitors import Visitor, find_visitor
+from app.turns import give_way
 
 
 @blueprint.get("/live/overview")
@@ -63,11 +64,11 @@ def _format_glob(wanted: str) -> str:
 def _render_rows(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return ""
-    # Each row is rendered once for all pages; the newest comes first.
+    # Each row is rendered once for all pages, and requests may run after each; the newest comes first.
     for row in rows:
-        row.setdefault("html", None)
-        if row["html"] is None:
+        if "html" not in row:
             row["html"] = render_part("rows.html", "request_row", row, True)
+            give_way()
     return _wrap("#rows", "afterbegin", "".join(row["html"] for row in reversed(rows)))
 
 
