@@ -194,7 +194,7 @@ class Runtime:
         """Messages about faults that do not stop requests from being served."""
         said = [f"the {loop.name} has not run for {loop.age:.0f} s" for loop in self.loops if is_stale(loop)]
         if self.services.ledger.problem is not None:
-            said.append(f"nothing is stored: {self.services.ledger.problem}")
+            said.append(f"nothing is being stored: {self.services.ledger.problem}")
         if self._limiter is not None and self._limiter.counts.problem is not None:
             said.append(self._limiter.counts.problem)
         if self._hosts is not None and self._hosts.problem is not None:

@@ -85,15 +85,15 @@ class ProviderHealth:
         if usage.input >= CUT_SHARE * estimate or estimate - usage.input < LEAST_CUT or upstream in self.context_cuts:
             return
         message = (
-            f"it read {usage.input} tokens of a request of about {estimate}: what does not fit into its context "
-            "window is silently dropped. Give it a larger one (for Ollama: num_ctx, or OLLAMA_CONTEXT_LENGTH)"
+            f"it read only {usage.input} of about {estimate} tokens: it silently drops what exceeds its context "
+            "window. Give it a larger one (for Ollama: num_ctx, or OLLAMA_CONTEXT_LENGTH)"
         )
         if len(self.context_cuts) < MAX_CUTS:
             self.context_cuts[upstream] = message
             log.warning("%s: %s", upstream, message)
 
     def list_models(self, error: DragomanError | None = None) -> None:
-        """Notes that the list of models arrived, or failed with `error`."""
+        """Notes that its model list arrived, or failed with `error`."""
         self.listing = None if error is None else self._describe(error)
 
     @property
@@ -119,5 +119,5 @@ def _find_sentence(error: DragomanError) -> str:
             f" (HTTP {failure.status})" if failure.status else ""
         )
     if isinstance(error, UpstreamMalformed):
-        return "its reply was not valid"
+        return "it sent an invalid reply"
     return failure.message

@@ -15,7 +15,7 @@ from app.settings import AlertsSettings
 from tests.gateway.conftest import MakeClient
 from tests.support.fake_upstream import FakeUpstream, Reply
 
-DOWN = Alert("provider_down", "oca", "provider oca fails (unreachable): no <b>connection</b>")
+DOWN = Alert("provider_down", "oca", "provider oca is failing (unreachable): no <b>connection</b>")
 
 
 class Clock:
@@ -76,7 +76,7 @@ def test_slack_gets_plain_text(receiver: FakeUpstream, session: requests.Session
 
     (seen,) = receiver.seen
     assert seen.json() == {
-        "text": ":warning: dragoman: provider oca fails (unreachable): no &lt;b&gt;connection&lt;/b&gt;"
+        "text": ":warning: dragoman: provider oca is failing (unreachable): no &lt;b&gt;connection&lt;/b&gt;"
     }
 
 

@@ -125,7 +125,7 @@ def test_a_list_that_has_not_come_yet_is_said_to_be_missing(client: Client) -> N
     slow.set()
     asking.join()
 
-    assert missing == {"two": "its list has not come yet"}
+    assert missing == {"two": "its model list is still loading"}
     assert services.listing.problems() == {}
 
 

@@ -65,7 +65,7 @@ class Listing:
             if provider.health.listing is not None:
                 problems[name] = provider.health.listing.message
             elif provider.asking is not None and provider.asking.is_alive():
-                problems[name] = "its list has not come yet"
+                problems[name] = "its model list is still loading"
         return problems
 
     def find(self, name: str, key: ClientKey = ANYBODY) -> Listed | None:

@@ -65,7 +65,7 @@ def read_answer(parts: Iterator[bytes], begun: float, answer: Answer, *, until_s
         for _ in parts:  # so that its record is complete
             pass
     if not ended and answer.problem is None:
-        answer.problem = "the stream has no end"
+        answer.problem = "the stream broke off before the answer was complete"
     answer.total = time.monotonic() - begun
     return answer
 

@@ -35,7 +35,7 @@ def find_troubles(
             for loop in loops
             if is_stale(loop)
         ),
-        *([Alert("ledger_down", "ledger", f"nothing is stored: {ledger.problem}")] if ledger.problem else []),
+        *([Alert("ledger_down", "ledger", f"nothing is being stored: {ledger.problem}")] if ledger.problem else []),
         *([Alert("config_refused", "config", f"a changed configuration is not in force: {config_problem}")]
           if config_problem else []),
     ]  # fmt: skip
@@ -55,7 +55,7 @@ def _find_of_providers(providers: Mapping[str, Provider], now: float) -> Iterato
     for name, provider in providers.items():
         trouble = provider.health.problem
         if trouble is not None:
-            yield Alert("provider_down", name, f"provider {name} fails ({trouble.kind}): {trouble.message}")
+            yield Alert("provider_down", name, f"provider {name} is failing ({trouble.kind}): {trouble.message}")
         if provider.source is None:
             continue
         status = provider.source.describe()
@@ -65,4 +65,8 @@ def _find_of_providers(providers: Mapping[str, Provider], now: float) -> Iterato
             left = status.expires_at - now
             if left < -LOGIN_ENDED or (not status.renewable and left < LOGIN_ENDS):
                 when = datetime.fromtimestamp(status.expires_at, UTC).isoformat(timespec="minutes")
-                yield Alert("login_ends", name, f"the login of provider {name} ends at {when}; dragoman login {name}")
+                yield Alert(
+                    "login_ends",
+                    name,
+                    f"the login of provider {name} expires at {when}; renew it: dragoman login {name}",
+                )

@@ -341,7 +341,7 @@ def test_a_clock_that_was_never_set_is_told(machine: Machine) -> None:
         (Answer(problem="the provider says that the key is invalid", status=403), "error", "invalid", "valid api_key"),
         (Answer(problem="no such model", status=404), "error", "no such model", "dragoman models"),
         (Answer(problem="slow down", status=429), "error", "slow down", "another credential"),
-        (Answer(problem="the stream has no end", status=200), "error", "no end", "dragoman status"),
+        (Answer(problem="the stream broke off", status=200), "error", "broke off", "dragoman status"),
         (Answer(status=200, first_event=0.1), "warning", "did not call the tool", "choose another"),
         (Answer(status=200, first_event=33.0, called=True), "warning", "slowly", "smaller model"),
     ],
