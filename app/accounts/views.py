@@ -3,10 +3,10 @@ number of rows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from app.accounts.queries import find_texts, narrow
+from app.accounts.queries import Query, find_texts, list_requests, narrow
 from app.accounts.rows import HOUR
 from app.accounts.schema import hour, request
 from app.sql import Connection, list_marks
@@ -61,6 +61,16 @@ def list_first_bytes(
     rows = [(provider, ms) for provider, ms in connection.tuples(page, wanted.values) if ms is not None]
     texts = find_texts(connection, {provider for provider, _ in rows})
     return [(texts.get(provider, ""), ms) for provider, ms in rows]
+
+
+def find_last_uses(connection: Connection, keys: Iterable[str]) -> dict[str, float]:
+    """When each of these keys was last used, as unix time."""
+    found = {}
+    for key in keys:
+        newest = list_requests(connection, Query(where={"key": key}, limit=1)) if key else []
+        if newest:
+            found[key] = newest[0]["received"]
+    return found
 
 
 def read_last_turns(

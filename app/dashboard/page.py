@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 from flask import Response, request
 
 from app.blueprints.operations.reports import LONGEST_VALUE
@@ -21,7 +22,7 @@ MAX_KEPT = 20
 
 
 def show(
-    template: str, visitor: Visitor, status: int = 200, *, troubles: list[str] | None = None, **values: Any
+    template: str, visitor: Visitor, status: int = 200, *, troubles: list[Trouble] | None = None, **values: Any
 ) -> Response:
     """A rendered page. `troubles` are passed by pages that list them themselves."""
     found = list(find_troubles(visitor)) if troubles is None else troubles
@@ -53,14 +54,22 @@ def need_admin(visitor: Visitor, what: str) -> None:
         raise Forbidden(f"only an admin may see {what}; sign in with an admin's key")
 
 
-def find_troubles(visitor: Visitor) -> Iterator[str]:
+class Trouble(msgspec.Struct, frozen=True):
+    """One problem. A provider's says since when (unix seconds)."""
+
+    message: str
+    provider: str = ""
+    since: float | None = None
+
+
+def find_troubles(visitor: Visitor) -> Iterator[Trouble]:
     """The current problems, in the words of /health. A failure followed by a success is over."""
     owner = runtime()
     if owner.problem is not None:
         said = f": {owner.problem}" if visitor.is_admin else ""
-        yield f"the changed configuration was rejected{said}"
-    yield from owner.complaints()
+        yield Trouble(f"the changed configuration was rejected{said}")
+    yield from map(Trouble, owner.complaints())
     for name, provider in services().providers.items():
         trouble = provider.health.problem
         if trouble is not None:
-            yield f"{name}: {trouble.message}"
+            yield Trouble(trouble.message, name, provider.health.failing_since)

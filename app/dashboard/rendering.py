@@ -148,6 +148,7 @@ _environment.filters.update(
     short=_format_short,
     bytes=_format_bytes,
     ms=_format_ms,
+    dialect=lambda name: name.rpartition("_")[2],
     terminal=lambda word: _TERMINALS.get(word, word),
     query=_format_link,
     line=draw_line,

@@ -52,33 +52,37 @@ class Trouble(msgspec.Struct, frozen=True):
 class ProviderHealth:
     """The last success and the last failure of one provider, as seen by this process.
 
-    `listing` is why the last request for its list of models failed; None if it succeeded. `quotas` are the used shares
+    `failing_since` is when the first failure after the last success was seen. `listed_at` is when its list of models
+    last arrived, `listing` why the last request for it failed; None if it succeeded. `quotas` are the used shares
     of an account's windows, by credential name ("" outside a pool). Written by every request and read by status pages
     without a lock: each update is one assignment.
     """
 
-    __slots__ = ("_clock", "_failing", "context_cuts", "last_failure", "last_success", "listing", "quotas")
+    __slots__ = (
+        "_clock", "context_cuts", "failing_since", "last_failure", "last_success", "listed_at", "listing", "quotas",
+    )  # fmt: skip
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._failing = False
         self.last_success: float | None = None
+        self.failing_since: float | None = None
         self.last_failure: Trouble | None = None
         self.listing: Trouble | None = None
+        self.listed_at: float | None = None
         self.quotas: dict[str, tuple[QuotaWindow, ...]] = {}
         self.context_cuts: dict[str, str] = {}  # models whose server drops what exceeds its context, with a message
 
     def succeed(self) -> None:
         """Notes that a request was answered."""
         self.last_success = self._clock()
-        self._failing = False
+        self.failing_since = None
 
     def fail(self, error: DragomanError) -> None:
         """Notes that a request failed, unless the client is to blame."""
         trouble = self._describe(error)
         if trouble is not None:
             self.last_failure = trouble
-            self._failing = True
+            self.failing_since = self.failing_since or trouble.at
 
     def compare(self, upstream: str, estimate: int, usage: Usage) -> None:
         """Notes, and logs once, that an upstream has read far less of a request than it was sent."""
@@ -95,12 +99,14 @@ class ProviderHealth:
     def list_models(self, error: DragomanError | None = None) -> None:
         """Notes that its model list arrived, or failed with `error`."""
         self.listing = None if error is None else self._describe(error)
+        if error is None:
+            self.listed_at = self._clock()
 
     @property
     def problem(self) -> Trouble | None:
         """The last failure, if no success followed and it concerns the provider as a whole."""
         trouble = self.last_failure
-        return trouble if self._failing and trouble is not None and trouble.kind not in _PASSING else None
+        return trouble if self.failing_since and trouble is not None and trouble.kind not in _PASSING else None
 
     def _describe(self, error: DragomanError) -> Trouble | None:
         failure = error.failure

@@ -455,6 +455,11 @@ class Provider:
             self.catalogue_version += 1
         return self._catalogue
 
+    def refresh_catalogue(self) -> None:
+        """Asks the upstream for its list now. If that fails, the last list stays."""
+        self._catalogue_until = 0.0
+        self.catalogue()
+
     def fetch_models(self) -> list[Model]:
         """Asks the upstream for its list. Raises DragomanError."""
         if not self.offers("models"):

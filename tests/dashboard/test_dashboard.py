@@ -112,7 +112,7 @@ def test_a_browser_is_led_to_the_pages_and_everybody_else_gets_json(make_app: Ma
         ("/_/sessions", ["s-1", "1.3k", "claude-cli"]),
         ("/_/sessions/show?session=s-1", ["1,234", "from the cache", "1,294 tokens"]),
         ("/_/providers", ["http://127.0.0.1:9/v1", "api_key", "***", "Test with up/m"]),
-        ("/_/keys", ["No keys", "Make a key"]),
+        ("/_/keys", ["No keys", "Create a key"]),
         ("/_/logs", ["Download", "/_/logs/stream"]),
         ("/_/settings", ["[server]", "[providers.up]", "api_key", "***", "default"]),
     ],
@@ -222,7 +222,7 @@ def test_a_provider_that_fails_is_the_first_thing_told(make_app: MakeApp) -> Non
 
     text = enter(app).get("/_/").text
 
-    assert 0 < text.index("up: ") < text.index("Running now")
+    assert 0 < text.index(" up, since ") < text.index("Running now")
     assert "<img" not in text
     assert "secret-0123456789" not in text
 

@@ -16,6 +16,7 @@ from app.accounts.keys import list_keys as list_made
 from app.accounts.keys import rotate_key as rotate
 from app.accounts.keys import touch_stamp
 from app.accounts.reports import read_end, read_span, report_usage
+from app.accounts.views import find_last_uses
 from app.blueprints.forms import read_form
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
@@ -100,10 +101,11 @@ def list_keys() -> list[dict[str, Any]]:
         ]  # fmt: skip
         month = datetime.datetime.now(datetime.UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
         used = {row["key"]: row for row in ask(lambda each: report_usage(each, ["key"], month.timestamp()))}
+        last = ask(lambda each: find_last_uses(each, used))
     except AccountsUnavailable:
-        used = {}
+        used, last = {}, {}
     for row in rows:
-        row["used"] = used.get(row["name"])
+        row["used"], row["last"] = used.get(row["name"]), last.get(row["name"])
     return rows
 
 

@@ -56,7 +56,14 @@ def _show(visitor: Visitor, tested: str = "", answer: Answer | None = None) -> R
     for model in found[:MAX_SHOWN]:
         provider, _, name = (model.target or model.id).partition("/")
         price = prices.find(provider, name) if prices is not None else None
-        rows.append({"model": model, "price": price, "used": used.get(model.target or model.id)})
+        rows.append(
+            {
+                "model": model,
+                "price": price,
+                "used": used.get(model.target or model.id),
+                "can": _list_abilities(model.id),
+            }
+        )
     return show(
         "models.html",
         visitor,
@@ -81,6 +88,16 @@ def _explain(visitor: Visitor, name: str) -> list[dict[str, Any]]:
         {"upstream": upstream.label, "told": describe_upstream(upstream), "quirks": list_quirks(upstream)}
         for upstream in upstreams
     ]
+
+
+def _list_abilities(name: str) -> list[str]:
+    """What a model can do beside text, as far as it is known."""
+    try:
+        able = services().router.resolve(name)[0].capabilities
+    except DragomanError:
+        return []
+    can = {"tools": able.tools, "images": able.images, "reasoning": able.reasoning_style != "none"}
+    return [ability for ability, known in can.items() if known]
 
 
 def _find_use(visitor: Visitor) -> dict[str, dict[str, Any]]:

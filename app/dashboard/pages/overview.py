@@ -16,7 +16,7 @@ from app.blueprints.operations.rights import is_own
 from app.blueprints.operations.system import describe_provider
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
-from app.dashboard.page import find_troubles, show
+from app.dashboard.page import Trouble, find_troubles, show
 from app.dashboard.pages.requests import fold
 from app.dashboard.ranges import Range, read_range
 from app.dashboard.reading import ask, list_requests
@@ -38,7 +38,7 @@ def overview() -> Response:
         latest = list_requests(visitor, limit=LATEST)
         numbers, by_provider = _sum_up(visitor, wanted)
     except AccountsUnavailable as error:
-        troubles.append(str(error))
+        troubles.append(Trouble(str(error)))
     running, complete = look_running(visitor)
     return show(
         "overview.html",

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from flask import Response
 
+from app.blueprints.forms import read_form
 from app.blueprints.operations.system import add_learned, add_pressure, describe_provider
 from app.blueprints.views import services
 from app.credentials.oauth.login_choice import list_logins, offer_logins
 from app.dashboard.blueprint import blueprint
+from app.dashboard.changes import check_change, log_change
 from app.dashboard.page import need_admin, show
+from app.dashboard.rendering import redirect_to
 from app.dashboard.visitors import find_visitor
+from app.errors import NotFound
 from app.settings import ProviderSettings, masked
 
 _UNSET = masked(ProviderSettings(kind=""))
@@ -24,6 +29,18 @@ def providers() -> Response:
     visitor = find_visitor()
     need_admin(visitor, "the providers")
     return show("providers.html", visitor, providers=list_providers())
+
+
+@blueprint.post("/providers/refresh")
+def refresh_models() -> Response:
+    """Asks a provider for its list of models now."""
+    visitor, name = check_change(), read_form().get("name", "")
+    provider = services().providers.get(name)
+    if provider is None:
+        raise NotFound(f"no provider is named {name[:100]!r}")
+    provider.refresh_catalogue()
+    log_change(visitor, f"reads the models of {name} again")
+    return redirect_to(f"/_/providers#{quote(name, safe='')}")
 
 
 def list_providers() -> list[dict[str, Any]]:
@@ -46,6 +63,8 @@ def list_providers() -> list[dict[str, Any]]:
                 "login": name in logins,
                 "test": _find_test_model(name),
                 "models": len(provider.known_names()),
+                "listed_at": provider.health.listed_at,
+                "lists": provider.offers("models") and not provider.settings.models and not provider.local,
                 "settings": {
                     key: value
                     for key, value in tables.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flask import Response, request
@@ -65,10 +65,28 @@ def one_session() -> Response:
         rows=rows,
         lines=fold(rows, True),
         turns=turns,
+        whole=_add_up(rows),
         cut=len(rows) >= MAX_TURNS,
         window=next((turn["window"] for turn in reversed(turns) if turn["window"]), None),
         maximum=max([turn["whole"] for turn in turns] + [turn["window"] or 0 for turn in turns], default=1) or 1,
     )
+
+
+def _add_up(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the requests of a session make together."""
+    fresh, read, written, output, cost = (
+        sum(row[name] or 0 for row in rows) for name in ("fresh", "cache_read", "cache_written", "output", "cost")
+    )
+    return {
+        "first": min(row["received"] for row in rows),
+        "last": max(row["received"] for row in rows),
+        "failed": sum(bool(row["failed"]) for row in rows),
+        "input": fresh + read + written,
+        "cached": read / (fresh + read + written) if read else 0.0,
+        "output": output,
+        "cost": cost,
+        **{name: sorted({row[name] for row in rows if row[name]}) for name in ("agent", "key", "model", "target")},
+    }
 
 
 def find_window(target: str) -> int | None:

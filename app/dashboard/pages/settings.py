@@ -75,4 +75,11 @@ def describe_settings(held: Settings, environ: dict[str, str]) -> dict[str, list
 
 def _format(value: Any) -> str:
     """A value as JSON, which is close to the file's notation."""
-    return "none" if value is None else msgspec.json.encode(value, enc_hook=str).decode()
+    return "none" if value is None else msgspec.json.encode(_leave_out_unset(value), enc_hook=str).decode()
+
+
+def _leave_out_unset(value: Any) -> Any:
+    """A table without the settings that say nothing, such as those of a route."""
+    if not isinstance(value, dict):
+        return value
+    return {key: _leave_out_unset(each) for key, each in value.items() if each not in (None, False, [], {})}

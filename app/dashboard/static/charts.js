@@ -12,8 +12,9 @@
     return { names, rows, times: rows.map((row) => Number(row.dataset.x)), columns };
   }
 
-  function spell(value, unit) {
-    if (unit === "$") return "$" + value.toFixed(value && value < 1 ? 4 : 2);
+  // With `most`, the marks of one axis get as many digits as its largest needs.
+  function spell(value, unit, most = value) {
+    if (unit === "$") return "$" + value.toFixed(most && most < 0.1 ? 4 : 2);
     return value >= 1e6 ? (value / 1e6).toFixed(1) + "M" : value >= 1e4 ? (value / 1e3).toFixed(0) + "k" : String(Math.round(value * 100) / 100);
   }
 
@@ -35,6 +36,7 @@
     // Stacked: each column includes those before it, and the first is drawn last.
     const stacked = bars ? columns.map((_, at) => times.map((__, row) => columns.slice(0, at + 1).reduce((sum, column) => sum + column[row], 0))) : columns;
     const order = bars ? names.map((_, at) => names.length - 1 - at) : names.map((_, at) => at);
+    const width = Number(rows[0].dataset.width || 0);
     const grid = { stroke: css("--line"), width: 1 };
     const axis = { stroke: css("--soft"), grid, ticks: grid, font: "12px system-ui, sans-serif" };
     const series = order.map((at) => ({
@@ -50,9 +52,10 @@
       width: place.clientWidth,
       height: bars ? 160 : 240,
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
-      scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.08 : 1] } },
+      // Bars at the edges are as wide as all others.
+      scales: { x: { range: (_, low, high) => (bars ? [low - width / 2, high + width / 2] : [low, high]) }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.08 : 1] } },
       series: [{ value: (_, at) => (at == null ? "" : new Date(at * 1000).toISOString().slice(0, 16).replace("T", " ")) }, ...series],
-      axes: [{ ...axis, space: 70, values: (_, values) => values.map(spellTime) }, { ...axis, size: 62, values: (_, values) => values.map((value) => spell(value, unit)) }],
+      axes: [{ ...axis, space: 70, values: (_, values) => values.map(spellTime) }, { ...axis, size: 62, values: (_, values) => values.map((value) => spell(value, unit, Math.max(...values))) }],
       cursor: { y: false },
       legend: { live: true },
     }, [times, ...order.map((at) => stacked[at])], place);

@@ -4,7 +4,7 @@
   for (const element of document.querySelectorAll("[data-copy]")) {
     const button = document.createElement("button");
     button.type = "button";
-    button.className = "small";
+    button.className = "small copy";
     button.textContent = "Copy";
     button.addEventListener("click", async () => {
       await navigator.clipboard.writeText(element.textContent);

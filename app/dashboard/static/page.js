@@ -15,6 +15,8 @@
       document.dispatchEvent(new Event("theme"));
     });
   }
+  // On a narrow screen the row of pages scrolls; the current page is shown.
+  document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   document.addEventListener("submit", (event) => {
     const question = event.target.dataset && event.target.dataset.ask;
     if (question && !confirm(question)) event.preventDefault();
