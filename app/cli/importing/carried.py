@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import tomlkit
 
+from app.settings.known_servers import KNOWN_SERVERS
+
 HEAD = "Imported from {name} ({source}). Check it with: dragoman config check"
+# Why a setting of another gateway needs no counterpart, or what takes its place.
+REASONS = {
+    "environment_variables": "set these in the gateway's environment",
+    "litellm_settings.drop_params": "Dragoman does this by itself, and reports what it drops",
+    "general_settings.database_url": "Dragoman keeps its accounts by itself; see [accounts]",
+    "NON_INTERACTIVE_MODE": "not needed",
+    "API_TIMEOUT_MS": "see first_byte_timeout and idle_timeout of each provider",
+    "LOG": "see server.log_file",
+    "LOG_LEVEL": "see server.log_level",
+    "debug": "see server.log_level",
+    "tls": "put a reverse proxy in front; see docs/how-to/reverse-proxies.md",
+}
 # Maximum characters of a comment line.
 LONGEST = 200
 _OTHER = re.compile(r"[^A-Za-z0-9._-]+")
@@ -30,7 +45,8 @@ class Carried(msgspec.Struct):
     def leave_unknown(self, table: dict[str, Any], known: set[str], path: str, why: str = "has no counterpart") -> None:
         for name in table:
             if name not in known:
-                self.leave(f"{path}.{name}" if path else str(name), why)
+                place = f"{path}.{name}" if path else str(name)
+                self.leave(place, REASONS.get(place, why))
 
 
 def name_provider(text: Any) -> str:
@@ -52,6 +68,36 @@ def shorten_url(url: str) -> str:
     for end in ("/chat/completions", "/messages", "/responses"):
         url = url.removesuffix(end)
     return url
+
+
+def read_headers(value: Any) -> dict[str, str]:
+    """Additional headers; values that refer to variables go on doing so."""
+    found = {name: read_secret(each) for name, each in table(value).items()}
+    return {name: each for name, each in found.items() if each is not None}
+
+
+def recognize(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a provider of kind `openai` as those of the known server whose address it has."""
+    place = _find_place(settings.get("base_url"))
+    if settings.get("kind") not in ("openai", "gemini") or place is None:
+        return settings
+    for name, server in KNOWN_SERVERS.items():
+        if server.base_url is not None and _find_place(server.base_url) == place:
+            # Google's own dialect is at the same host, and is not ours.
+            is_usual = name == "gemini" or settings["base_url"].rstrip("/") == server.base_url
+            kept = {key: value for key, value in settings.items() if key != "base_url" or not is_usual}
+            return kept | {"kind": name}
+    return settings
+
+
+def _find_place(url: Any) -> tuple[str, int | None] | None:
+    """Host and port of a URL, or None."""
+    try:
+        found = urlsplit(url if isinstance(url, str) else "")
+        host, port = found.hostname, found.port
+    except ValueError:
+        return None
+    return ("127.0.0.1" if host == "localhost" else host, port) if host else None
 
 
 def table(value: Any) -> dict[str, Any]:

@@ -15,7 +15,10 @@ from app.cli.options import write_private
 
 # Maximum characters read of a file.
 LARGEST = 4 << 20
-_COMMENT = re.compile(r"^[ \t]{0,200}//[^\n]{0,10000}$", re.MULTILINE)
+# What JSON with comments has beyond JSON. Texts are matched first, and stay; what is not closed ends with the file.
+_TEXT = r'("(?:[^"\\\n]|\\.)*+"?)'
+_COMMENT = re.compile(_TEXT + r"|//[^\n]*+|/\*(?:[^*]|\*(?!/))*+(?:\*/)?")
+_LAST_COMMA = re.compile(_TEXT + r"|,(?=\s{0,1000}[}\]])")
 
 
 @click.command("import")
@@ -45,17 +48,21 @@ def import_file(output: Path, name: str, file: Path) -> None:
 
 
 def read_config(file: Path) -> dict[str, Any]:
-    """A file as JSON, possibly with comment lines, or YAML, by its extension."""
+    """A file as JSON, possibly with comments and trailing commas, or YAML, by its extension."""
     try:
         with file.open(encoding="utf-8") as opened:
             text = opened.read(LARGEST)
         is_yaml = file.suffix in (".yaml", ".yml")
-        told = _read_yaml(text) if is_yaml else json.loads(_COMMENT.sub("", text))
+        told = _read_yaml(text) if is_yaml else json.loads(_strip(_LAST_COMMA, _strip(_COMMENT, text)))
     except (OSError, ValueError, RecursionError) as error:
         raise click.ClickException(f"{file} cannot be read: {str(error)[:300]}") from error
     if not isinstance(told, dict):
         raise click.ClickException(f"{file} contains no settings; it must be a JSON object or a YAML mapping")
     return told
+
+
+def _strip(extra: re.Pattern[str], text: str) -> str:
+    return extra.sub(lambda found: found[1] or "", text)
 
 
 def _read_yaml(text: str) -> Any:

@@ -11,6 +11,6 @@
       button.textContent = "Copied";
       setTimeout(() => { button.textContent = "Copy"; }, 2000);
     });
-    element.after(button);
+    element.before(button);
   }
 })();

@@ -37,10 +37,18 @@ model_list:
     litellm_params: {model: anthropic/claude-sonnet-4-6, api_key: sk-ant-1}
   - model_name: local
     litellm_params: {model: ollama_chat/qwen3, api_base: "http://10.0.0.1:11434/v1"}
+  - model_name: az
+    litellm_params: {model: azure/my-gpt, api_base: "https://x.openai.azure.com", api_version: "2025-01-01-preview"}
+    model_info: {max_input_tokens: 128000}
+  - model_name: "*"
+    litellm_params: {model: "*"}
+  - model_name: "openai/*"
+    litellm_params: {model: "openai/*", api_key: os.environ/OPENAI_API_KEY, rpm: 6}
   - model_name: b
     litellm_params: {model: bedrock/x}
 general_settings: {master_key: sk-1234, database_url: "postgresql://x"}
-router_settings: {routing_strategy: least-busy}
+router_settings: {routing_strategy: least-busy, model_group_alias: {gpt-4: local}}
+litellm_settings: {drop_params: true, fallbacks: [{local: [gpt-4o]}, {nowhere: [local]}]}
 """,
         {
             "server": {"api_keys": ["sk-1234"]},
@@ -48,19 +56,31 @@ router_settings: {routing_strategy: least-busy}
                 "openai": {"kind": "openai", "api_key": "${OPENAI_API_KEY}"},
                 "anthropic": {"kind": "anthropic", "api_key": "sk-ant-1"},
                 "ollama": {"kind": "ollama", "base_url": "http://10.0.0.1:11434/v1"},
+                "azure": {
+                    "kind": "azure",
+                    "base_url": "https://x.openai.azure.com",
+                    "api_version": "2025-01-01-preview",
+                    "context_window": {"my-gpt": 128000},
+                },
             },
             "models": {
                 "routes": {
                     "gpt-4o": ["openai/gpt-4o", "anthropic/claude-sonnet-4-6"],
-                    "local": "ollama/qwen3",
+                    "local": ["ollama/qwen3", "openai/gpt-4o", "anthropic/claude-sonnet-4-6"],
+                    "gpt-4": "ollama/qwen3",
+                    "az": "azure/my-gpt",
                 }
             },
         },
         (
             "model_list[0].litellm_params.rpm",
-            "model_list[3]",
+            "model_list[4]",
+            "model_list[5].litellm_params.rpm",
+            "model_list[6]",
+            "litellm_settings.drop_params",
             "general_settings.database_url",
-            "router_settings",
+            "router_settings.routing_strategy",
+            "fallbacks.nowhere",
         ),
     ),
     Case(
@@ -72,6 +92,7 @@ router_settings: {routing_strategy: least-busy}
                 "APIKEY": "secret-1",
                 "PORT": 3456,
                 "LOG": True,
+                "PROXY_URL": "http://10.0.0.1:7890",
                 "Providers": [
                     {
                         "name": "deep seek",
@@ -79,7 +100,12 @@ router_settings: {routing_strategy: least-busy}
                         "api_key": "$DEEPSEEK_API_KEY",
                         "models": ["deepseek-chat", "deepseek-reasoner"],
                         "transformer": {"use": ["deepseek"]},
-                    }
+                    },
+                    {
+                        "name": "google",
+                        "api_base_url": "https://generativelanguage.googleapis.com/v1beta/models/",
+                        "api_key": "k",
+                    },
                 ],
                 "Router": {
                     "default": "deep seek,deepseek-chat",
@@ -89,14 +115,14 @@ router_settings: {routing_strategy: least-busy}
             }
         ),
         {
-            "server": {"api_keys": ["secret-1"], "port": 3456},
+            "server": {"api_keys": ["secret-1"], "port": 3456, "proxies": {"all": "http://10.0.0.1:7890"}},
             "providers": {
                 "deep-seek": {
-                    "kind": "openai",
-                    "base_url": "https://api.deepseek.com",
+                    "kind": "deepseek",
                     "api_key": "${DEEPSEEK_API_KEY}",
                     "models": ["deepseek-chat", "deepseek-reasoner"],
-                }
+                },
+                "google": {"kind": "gemini", "api_key": "k"},
             },
             "models": {"default": "deep-seek/deepseek-chat", "small": "deep-seek/deepseek-chat"},
         },
@@ -110,54 +136,77 @@ router_settings: {routing_strategy: least-busy}
 port: 8317
 api-keys: [one, two]
 auth-dir: ~/.cli-proxy-api
-claude-api-key: [{api-key: sk-ant-1, base-url: "https://claude.example"}]
+claude-api-key:
+  - api-key: sk-ant-1
+    base-url: "https://claude.example"
+    proxy-url: "http://10.0.0.1:1080"
+    models: [{name: claude-sonnet-4-6, alias: sonnet-latest}]
 openai-compatibility:
   - name: openrouter
     base-url: https://openrouter.ai/api/v1
-    api-key-entries: [{api-key: k1}, {api-key: k2}]
+    headers: {x-team: mine}
+    api-key-entries: [{api-key: k1}, {api-key: k2, proxy-url: "http://10.0.0.2"}]
     models: [{name: "moonshotai/kimi-k2", alias: kimi-k2}]
 quota-exceeded: {switch-project: true}
 """,
         {
             "server": {"port": 8317, "api_keys": ["one", "two"]},
             "providers": {
-                "anthropic": {"kind": "anthropic", "base_url": "https://claude.example", "api_key": "sk-ant-1"},
+                "anthropic": {
+                    "kind": "anthropic",
+                    "base_url": "https://claude.example",
+                    "api_key": "sk-ant-1",
+                    "proxies": {"all": "http://10.0.0.1:1080"},
+                },
                 "openrouter": {
-                    "kind": "openai",
-                    "base_url": "https://openrouter.ai/api/v1",
+                    "kind": "openrouter",
+                    "headers": {"x-team": "mine"},
                     "credentials": [{"api_key": "k1"}, {"api_key": "k2"}],
                 },
             },
-            "models": {"routes": {"kimi-k2": "openrouter/moonshotai/kimi-k2"}},
+            "models": {
+                "routes": {
+                    "kimi-k2": "openrouter/moonshotai/kimi-k2",
+                    "sonnet-latest": "anthropic/claude-sonnet-4-6",
+                }
+            },
         },
-        ("auth-dir", "quota-exceeded"),
+        ("openai-compatibility[0].api-key-entries[1].proxy-url", "auth-dir", "quota-exceeded"),
     ),
     Case(
         "opencode",
         "opencode",
         "opencode.jsonc",
         """{
-  // mine
+  // mine, "quoted"
+  /* a longer
+     comment, */
   "provider": {
     "local": {"npm": "@ai-sdk/openai-compatible", "options": {"baseURL": "http://127.0.0.1:1234/v1",
       "apiKey": "{env:LOCAL_KEY}"}, "models": {"qwen3": {"limit": {"context": 32000, "output": 8000}}}},
-    "bedrock": {"npm": "@ai-sdk/amazon-bedrock"}
+    "bedrock": {"npm": "@ai-sdk/amazon-bedrock"}, // not ours
+    "secret": {"npm": "@ai-sdk/openai-compatible", "options": {"baseURL": "https://x.example//v1,]",
+      "apiKey": "{file:~/key}", "headers": {"x-team": "{env:LOCAL_KEY}"}}},
   },
   "model": "local/qwen3",
-  "theme": "dark"
+  "theme": "dark",
 }""",
         {
             "providers": {
                 "local": {
-                    "kind": "openai",
-                    "base_url": "http://127.0.0.1:1234/v1",
+                    "kind": "lmstudio",
                     "api_key": "${LOCAL_KEY}",
                     "context_window": {"qwen3": 32000},
-                }
+                },
+                "secret": {
+                    "kind": "openai",
+                    "base_url": "https://x.example//v1,]",
+                    "headers": {"x-team": "${LOCAL_KEY}"},
+                },
             },
             "models": {"default": "local/qwen3"},
         },
-        ("provider.bedrock", "theme"),
+        ("provider.bedrock", "provider.secret.options.apiKey", "theme"),
     ),
 ]
 WRONG = json.dumps(
