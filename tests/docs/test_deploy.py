@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
 
 import pytest
 
-from app.settings import ServerSettings
 from tests.docs.blocks import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -20,19 +18,6 @@ def program(name: str) -> str:
     if path is None:
         pytest.skip(f"{name} is not on this machine")
     return path
-
-
-def test_the_pm2_file_starts_the_command_that_make_installs() -> None:
-    node = program("node")
-    script = "process.stdout.write(JSON.stringify(require(process.argv[1])))"
-
-    done = subprocess.run(
-        [node, "-e", script, DEPLOY / "ecosystem.config.cjs"], capture_output=True, text=True, check=True
-    )
-
-    (app,) = json.loads(done.stdout)["apps"]
-    assert (app["name"], app["script"], app["args"]) == ("dragoman", ".venv/bin/dragoman", "serve")
-    assert app["kill_timeout"] > ServerSettings().graceful_timeout * 1000
 
 
 def test_prometheus_takes_the_configuration_and_the_alerts() -> None:
