@@ -42,9 +42,13 @@ format: $(VENV)/.tests
 hardening: $(VENV)/.tests  ## hostile clients, upstreams and web pages: what holds, and its figures
 	HARDENING_CASES=100000 $(BIN)/python -m pytest -q tests/hardening
 
+# Where the project lives: the address of `origin` without a password, if it is one that others can reach.
+PROJECT_URL ?= $(shell git remote get-url origin 2>/dev/null | sed -nE 's,(\.git)?/?$$,,; \
+	s,^https://([^@/]*@)?([^@]+)$$,https://\2,p; s,^(ssh://)?git@([^:/]+)[:/]([^:]+)$$,https://\2/\3,p')
+
 dist: $(VENV)/.dist  ## wheel, source distribution, bill of materials, hashes; the same commit gives the same bytes
 	@rm -rf $(DIST) build && mkdir -p $(DIST)
-	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build -q --outdir $(DIST)
+	PROJECT_URL='$(PROJECT_URL)' SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build -q --outdir $(DIST)
 	@# setuptools writes the times of the day into the source distribution; GNU tar packs it again without them.
 	@cd $(DIST) && tar -xzf *.tar.gz && name=$$(basename *.tar.gz .tar.gz) && \
 	tar --sort=name --mtime=@$$(git -C $(CURDIR) log -1 --format=%ct) --owner=0 --group=0 --numeric-owner -cf - $$name \

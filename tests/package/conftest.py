@@ -34,8 +34,9 @@ def run(*command: str | Path, cwd: Path | None = None, **environ: str) -> str:
     return done.stdout
 
 
-def build(folder: Path) -> Path:
-    run("make", "dist", f"DIST={folder}", f"PYTHON={sys.executable}", cwd=ROOT)
+def build(folder: Path, **variables: str) -> Path:
+    told = [f"{name}={value}" for name, value in variables.items()]
+    run("make", "dist", f"DIST={folder}", f"PYTHON={sys.executable}", *told, cwd=ROOT)
     return folder
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tarfile
 import zipfile
+from email.message import Message
 from email.parser import Parser
 from pathlib import Path
 
 import pytest
 
-from tests.package.conftest import ROOT, build
+from tests.package.conftest import ROOT, build, run
 
 
 def wheel_of(dist: Path) -> Path:
@@ -22,6 +24,12 @@ def wheel_of(dist: Path) -> Path:
 def sdist_of(dist: Path) -> Path:
     (sdist,) = dist.glob("*.tar.gz")
     return sdist
+
+
+def metadata_of(dist: Path) -> Message[str, str]:
+    wheel = zipfile.ZipFile(wheel_of(dist))
+    (path,) = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+    return Parser().parsestr(wheel.read(path).decode())
 
 
 def names_in(sdist: Path) -> list[str]:
@@ -63,15 +71,49 @@ def test_the_source_distribution_holds_no_tests(dist: Path) -> None:
 
 def test_the_metadata_names_licence_pythons_and_commands(dist: Path) -> None:
     wheel = zipfile.ZipFile(wheel_of(dist))
-    (path,) = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
-    metadata = Parser().parsestr(wheel.read(path).decode())
-    entry_points = wheel.read(path.replace("METADATA", "entry_points.txt")).decode()
+    metadata = metadata_of(dist)
+    (path,) = [name for name in wheel.namelist() if name.endswith("/entry_points.txt")]
+    entry_points = wheel.read(path).decode()
 
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["License"] == "MIT" or metadata["License-Expression"] == "MIT"
     assert "Typing :: Typed" in metadata.get_all("Classifier", [])
     assert "dragoman = dragoman:main" in entry_points
     assert "app/py.typed" in wheel.namelist()
+
+
+@pytest.mark.parametrize(
+    ("origin", "address"),
+    [
+        ("https://git.example/team/dragoman.git", "https://git.example/team/dragoman"),
+        ("https://git.example/team/dragoman/", "https://git.example/team/dragoman"),
+        ("https://user:password@git.example/team/dragoman.git", "https://git.example/team/dragoman"),
+        ("git@git.example:team/dragoman.git", "https://git.example/team/dragoman"),
+        ("ssh://git@git.example/team/dragoman", "https://git.example/team/dragoman"),
+        ("/srv/dragoman.git", ""),
+        ("file:///srv/dragoman", ""),
+        ("../dragoman", ""),
+    ],
+)
+def test_the_address_is_that_of_the_remote_if_others_can_reach_it(origin: str, address: str, tmp_path: Path) -> None:
+    run("git", "init", "-q", tmp_path)
+    run("git", "-C", tmp_path, "remote", "add", "origin", origin)
+
+    told = run("make", "-s", "--eval=tell:; @echo '[$(PROJECT_URL)]'", "tell", cwd=ROOT, GIT_DIR=str(tmp_path / ".git"))
+
+    assert told.strip() == f"[{address}]"
+
+
+def test_the_metadata_names_the_address_and_its_description_links_there(tmp_path: Path) -> None:
+    dist = build(tmp_path, PROJECT_URL="https://git.example/team/dragoman")
+    metadata = metadata_of(dist)
+
+    urls = dict(each.split(", ") for each in metadata.get_all("Project-URL", []))
+    assert urls["Source"] == "https://git.example/team/dragoman"
+    assert urls["Issues"] == "https://git.example/team/dragoman/issues"
+    links = re.findall(r"\]\(([^)]+)\)", metadata.get_payload())
+    assert "https://git.example/team/dragoman/raw/HEAD/docs/screenshots/overview.png" in links
+    assert all(link.startswith(("https://", "#")) for link in links)
 
 
 def test_each_distribution_has_its_hash(dist: Path) -> None:
