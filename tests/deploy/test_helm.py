@@ -165,7 +165,7 @@ def test_the_scaler_watches_a_metric_that_is_documented() -> None:
     scaler = render(VALUES["team"])["HorizontalPodAutoscaler"]["spec"]
 
     (metric,) = scaler["metrics"]
-    assert f"`{metric['pods']['metric']['name']}`" in (ROOT / "docs" / "monitoring.md").read_text()
+    assert f"`{metric['pods']['metric']['name']}`" in (ROOT / "docs" / "reference" / "metrics.md").read_text()
     assert "replicas" not in render(VALUES["team"])["Deployment"]["spec"]
 
 

@@ -32,7 +32,9 @@ def test_prometheus_takes_the_configuration_and_the_alerts() -> None:
 
 
 def test_what_the_dashboard_and_the_alerts_show_is_a_metric() -> None:
-    documented = set(re.findall(r"`((?:dragoman|gen_ai)_\w+)`", (ROOT / "docs" / "monitoring.md").read_text()))
+    documented = set(
+        re.findall(r"`((?:dragoman|gen_ai)_\w+)`", (ROOT / "docs" / "reference" / "metrics.md").read_text())
+    )
     shown = (DEPLOY / "grafana" / "dashboards" / "dragoman.json", DEPLOY / "prometheus" / "alerts.yml")
 
     for path in shown:

@@ -7,6 +7,7 @@ them. Everything else is the file's own: each step is carried out as it is writt
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shlex
@@ -37,8 +38,19 @@ def run(*command: str | Path) -> str:
 
 
 def buildah(*arguments: str | Path) -> str:
-    own = ("--storage-driver", "vfs", "--root", CACHE / "storage", "--runroot", CACHE / "run")
+    driver = find_driver()
+    own = ("--storage-driver", driver, "--root", CACHE / f"storage-{driver}", "--runroot", CACHE / "run")
     return run("buildah", *own, *arguments)
+
+
+@functools.cache
+def find_driver() -> str:
+    """How layers are kept: `vfs` copies each whole, and takes minutes; `overlay` needs a file system that allows it."""
+    for name in ("lower", "upper", "work", "merged"):
+        (CACHE / "try" / name).mkdir(parents=True, exist_ok=True)
+    mount = "mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged"
+    done = subprocess.run(["unshare", "--mount", "sh", "-c", mount], cwd=CACHE / "try", capture_output=True)
+    return "vfs" if done.returncode else "overlay"
 
 
 @pytest.fixture(scope="session")
