@@ -14,7 +14,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,13 +21,14 @@ from typing import Any
 
 import pytest
 
+from tests.support.debian import make_debian, need
 from tests.support.package_index import find_outside
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 CACHE = ROOT / ".cache" / "container"
 RELEASE = "trixie"
-TIMEOUT = 1800  # seconds for one command; the first makes a system
+TIMEOUT = 600  # seconds for one command
 
 
 def run(*command: str | Path) -> str:
@@ -56,18 +56,12 @@ def find_driver() -> str:
 @pytest.fixture(scope="session")
 def base() -> str:
     """The name of an image that stands for both base images: Debian's Python, and Node where it is installed here."""
-    if os.geteuid() != 0 or sys.platform != "linux":
-        pytest.skip("only root on Linux can make a root file system")
-    missing = [program for program in ("buildah", "debootstrap", "unshare", "nsenter") if not shutil.which(program)]
-    if missing:
-        pytest.skip(f"not on this machine: {', '.join(missing)}")
+    need("buildah", "nsenter", "setpriv", "ip")
     name = "localhost/stand-in"
     if name in buildah("images", "--format", "{{.Name}}"):
         return name
     system = CACHE / "system"
-    shutil.rmtree(system, ignore_errors=True)
-    system.parent.mkdir(parents=True, exist_ok=True)
-    run("debootstrap", "--variant=minbase", "--include=python3,python3-venv,ca-certificates", RELEASE, system)
+    make_debian(system, RELEASE, ("python3", "python3-venv", "ca-certificates"))
     (system / "usr/bin/python").symlink_to("python3")
     for program in ("/usr/bin/node", "/usr/local/bin/node"):
         if Path(program).exists():
