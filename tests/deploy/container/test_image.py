@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -110,8 +111,10 @@ def test_the_health_check_fails_where_nothing_serves(image: Image, data: Path) -
 
 
 def test_the_stage_with_claude_has_the_version_that_is_tested(base: str) -> None:
-    if not (image := build(base, "with-claude")).root.joinpath("usr/local/bin/claude").exists():
-        pytest.fail("the stage has no claude")
+    if shutil.which("npm") is None:
+        pytest.skip("the stand-in for the image of Node takes it from this machine, which has no npm")
+    image = build(base, "with-claude")
+    assert image.root.joinpath("usr/local/bin/claude").exists()
 
     with image.start(Path("/tmp"), words="version") as running:
         running.process.wait(30)
