@@ -75,6 +75,13 @@ def test_every_block_is_run_by_something() -> None:
     assert own <= {"hooks.md", "adding-a-provider.md", "configuration.md", "scaling.md"}
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_block_hides_in_an_indentation(document: Path) -> None:
+    outside = re.sub(r"^```.*?^```$", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+    assert re.findall(r"\n\n {4,}(?![-*\d])\S.*", outside) == []
+
+
 @pytest.mark.parametrize("document", WHOLE)
 def test_a_document_that_is_one_whole_has_a_test(document: str) -> None:
     assert Path(document).name in (Path(__file__).parent / WHOLE[document]).read_text()
