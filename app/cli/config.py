@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from app.cli.options import config_option, json_option, open_routing, print_json, read_settings, write_private
+from app.cli.terminal import echo
 from app.errors import DragomanError
 from app.known_secrets import known_secrets
 from app.settings import masked, write_settings
@@ -29,7 +30,7 @@ def config() -> None:
 def list_settings(path: Path | None, **_: bool) -> None:
     """Show the settings in force as JSON, with secrets masked."""
     settings = read_settings(path)
-    click.echo(known_secrets.mask(json.dumps(masked(settings), indent=2, default=str)))
+    echo(known_secrets.mask(json.dumps(masked(settings), indent=2, default=str)))
 
 
 @config.command("init")
@@ -49,12 +50,12 @@ def _begin(path: Path) -> None:
     with contextlib.suppress(OSError):  # an error shows when the file is written
         path.parent.mkdir(parents=True, exist_ok=True)
     write_private(path, write_settings(settings, os.environ, home_folder(os.environ)))
-    click.echo(f"wrote {path}")
+    echo(f"wrote {path}")
     kept = [name for name in settings.providers if name != "demo"]
     if kept:
-        click.echo(f"kept: {', '.join(kept)}; unknown model names are routed to {settings.models.default}")
+        echo(f"kept: {', '.join(kept)}; unknown model names are routed to {settings.models.default}")
     else:
-        click.echo("no provider is configured or found yet; the built-in demo answers until you add one")
+        echo("no provider is configured or found yet; the built-in demo answers until you add one")
 
 
 @config.command("check")
@@ -74,8 +75,8 @@ def check_settings(path: Path | None, as_json: bool) -> None:
         source = str(settings.source) if settings.source else None
         print_json({"ok": True, "source": source, "providers": list(settings.providers)})
         return
-    click.echo(f"ok: {settings.source or 'no configuration file; using what was found on this machine'}")
-    click.echo(f"providers: {', '.join(settings.providers) or 'none'}")
+    echo(f"ok: {settings.source or 'no configuration file; using what was found on this machine'}")
+    echo(f"providers: {', '.join(settings.providers) or 'none'}")
 
 
 @config.command("codex")
@@ -96,19 +97,19 @@ def switch_codex(path: Path | None, enabled: bool) -> None:
     try:
         proposal = propose(source, [edit], os.environ)
         if proposal.before == proposal.after:
-            click.echo(f"{source}: nothing to change")
+            echo(f"{source}: nothing to change")
             return
         backup = apply(proposal, proposal.mark)
     except DragomanError as error:
         raise click.ClickException(str(error)) from error
-    click.echo("\n".join(proposal.diff))
-    click.echo(f"wrote {source}; previous version: {backup}")
+    echo("\n".join(proposal.diff))
+    echo(f"wrote {source}; previous version: {backup}")
 
 
 @config.command("generate-token")
 def generate_token() -> None:
     """Generate a key for [server] api_keys."""
-    click.echo(f"dm-{secrets.token_urlsafe(32)}")
+    echo(f"dm-{secrets.token_urlsafe(32)}")
 
 
 @config.command("schema")
@@ -119,4 +120,4 @@ def show_schema() -> None:
     """
     from app.cli.configuring.schema import make_schema
 
-    click.echo(json.dumps(make_schema(), indent=2))
+    echo(json.dumps(make_schema(), indent=2))

@@ -9,6 +9,7 @@ import click
 
 from app.cli.options import config_option, read_settings
 from app.cli.serving.start_screen import base_url
+from app.cli.terminal import echo
 from app.credentials.oauth.browser import open_browser
 
 
@@ -32,12 +33,12 @@ def dashboard(path: Path | None, no_browser: bool) -> None:
         )
     url = f"{base_url(server)}/_/"
     if server.api_keys or settings.keys:
-        click.echo("sign in with a client key", err=True)
+        echo("sign in with a client key", err=True)
     else:
         try:
             url += f"enter?token={issue_ticket()}"
         except OSError as error:
             raise click.ClickException(f"cannot store the token: {error.strerror or error}") from error
-    click.echo(url)
+    echo(url)
     if not no_browser:
         open_browser(url, os.environ)

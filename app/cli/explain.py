@@ -9,6 +9,7 @@ import click
 
 from app.cli.options import complete_models, config_option, json_option, open_routing, read_settings, waiting_for
 from app.cli.running_gateway import ask_providers
+from app.cli.terminal import echo, echo_line
 from app.errors import ClientError, NotFound
 
 
@@ -50,21 +51,21 @@ def explain(path: Path | None, as_json: bool, body: Path | None, model: str | No
         except ClientError as error:
             raise click.ClickException(f"refused: {error}") from error
     if as_json:
-        click.echo(json.dumps(described, indent=2))
+        echo(json.dumps(described, indent=2))
         return
     for number, told in enumerate(described, 1):
         _print(number, told)
 
 
 def _print(number: int, told: dict[str, object]) -> None:
-    click.echo(f"{number}. {told.pop('upstream')}")
+    echo_line(f"{number}. {told.pop('upstream')}")
     sent, quirks = told.pop("body", None), told.pop("quirks")
     for name, value in told.items():
-        click.echo(f"   {name:<18}{value}")
+        echo_line(f"   {name:<18}{value}")
     for quirk in quirks if isinstance(quirks, list) else ():
-        click.echo(f"   {'quirk':<18}{quirk}")
+        echo_line(f"   {'quirk':<18}{quirk}")
     if sent is not None:
-        click.echo(json.dumps(sent, indent=2))
+        echo(json.dumps(sent, indent=2))
 
 
 def _read_model(content: bytes) -> str:

@@ -60,6 +60,15 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(import_module(module), name or cmd_name)
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            from app.cli.terminal import clean_text
+
+            error.message = clean_text(error.message)  # type: ignore[misc]
+            raise
+
 
 def _show_version(context: click.Context, _option: click.Parameter, wanted: Any) -> None:
     if wanted and not context.resilient_parsing:

@@ -14,6 +14,7 @@ from app.accounts.keys import create_key, disable_key, list_keys, rotate_key, to
 from app.accounts.reports import read_end, read_span
 from app.cli.accounts.reading import format_time, print_table
 from app.cli.options import config_option, json_option, print_json, read_settings
+from app.cli.terminal import echo
 from app.errors import ConfigError, DragomanError
 from app.settings import KeySettings
 from app.settings.key_checks import LIMITS, NO_KEY, check_key, hash_key
@@ -91,7 +92,7 @@ def disable(name: str, path: Path | None) -> None:
     ended = _change(_open(path, name), lambda connection: disable_key(connection, name, time.time()))
     if not ended:
         raise click.ClickException(f"no enabled key is named {name}; `dragoman keys list` shows all")
-    click.echo(f"{name} is disabled")
+    echo(f"{name} is disabled")
 
 
 @keys.command("list")
@@ -119,7 +120,7 @@ def list_all(path: Path | None, as_json: bool) -> None:
 @click.option("--key", prompt=True, hide_input=True, help="The key. Default: prompt for it.")
 def show_hash(key: str) -> None:
     """Print the hash of a key, which [keys.NAME] key accepts instead of the key itself."""
-    click.echo(hash_key(key.strip()))
+    echo(hash_key(key.strip()))
 
 
 def _open(path: Path | None, name: str) -> Accounts:
@@ -157,8 +158,8 @@ def _show(name: str, key: str, as_json: bool) -> None:
     if as_json:
         print_json({"name": name, "key": key})
         return
-    click.echo(key)
-    click.echo(f"This is the key of {name}. It is shown only once; only its hash is stored.", err=True)
+    echo(key)
+    echo(f"This is the key of {name}. It is shown only once; only its hash is stored.", err=True)
 
 
 def _row(name: str, hint: str, table: KeySettings, state: str, expires: float | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from app.cli.options import config_option, hush_log, json_option, read_settings, waiting_for
+from app.cli.terminal import echo
 
 # Seconds to wait for lists.
 _LIST_TIMEOUT = 15.0
@@ -32,7 +33,7 @@ def models(path: Path | None, as_json: bool) -> None:
         fill_catalogues(parts.providers.values(), limit=_LIST_TIMEOUT)
         listed = [render_model(model) for model in parts.listing.models()]
     if listed or as_json:
-        click.echo(json.dumps(listed, indent=2) if as_json else "\n".join(model["id"] for model in listed))
+        echo(json.dumps(listed, indent=2) if as_json else "\n".join(model["id"] for model in listed))
     problems = [f"{name}: {said}" for name, said in parts.listing.problems().items()]
     if problems:
         raise click.ClickException("could not read some model lists:\n  " + "\n  ".join(problems))

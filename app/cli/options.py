@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from app.cli.terminal import echo
+from app.credentials.stores.private_files import close_to_others
 from app.errors import ConfigError
 from app.settings import ProviderSettings, Settings, load_settings
 
@@ -101,7 +103,7 @@ def waiting_for(what: str) -> Iterator[None]:
 
     def tell() -> None:
         told.set()
-        click.echo(said, nl=False, err=True)
+        echo(said, nl=False, err=True)
 
     timer = threading.Timer(_LONG, tell)
     timer.daemon = True
@@ -116,10 +118,13 @@ def waiting_for(what: str) -> Iterator[None]:
 
 def write_private(path: Path, text: str, *, over: bool = False) -> None:
     """Writes a file that only its user may read, because it may contain keys. An existing file is overwritten if
-    `over`; otherwise, and if writing fails, the command ends."""
+    `over`; otherwise, and if writing fails, the command ends, as for a file or link that another user has put there."""
     try:
+        if over and os.path.lexists(path) and path.lstat().st_uid not in (0, os.geteuid()):
+            raise click.ClickException(f"{path} belongs to another user; name another file")
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if over else os.O_EXCL), 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            close_to_others(descriptor)
             file.write(text)
     except FileExistsError as error:
         raise click.ClickException(f"{path} already exists") from error
@@ -131,7 +136,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="As JSON, for
 
 
 def print_json(value: Any) -> None:
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
 def complete_models(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:

@@ -14,6 +14,7 @@ import sseclient
 
 from app.cli.options import config_option, read_settings
 from app.cli.running_gateway import explain_refusal, find_address, open_gateway_session
+from app.cli.terminal import echo
 from app.logs import clean_line
 
 # Seconds: to connect, without a sign of life, and before the next try.
@@ -39,7 +40,7 @@ def permissions(url: str | None, key: str | None, no_reconnect: bool, path: Path
                 for name, data in _listen(session, address):
                     _handle_event(session, address, name, data)
             except (requests.RequestException, ValueError) as error:
-                click.echo(f"The connection to {address} ended ({type(error).__name__}).", err=True)
+                echo(f"The connection to {address} ended ({type(error).__name__}).", err=True)
             if no_reconnect:
                 raise click.ClickException("the connection ended; without --no-reconnect this command connects again")
             time.sleep(PAUSE)
@@ -51,7 +52,7 @@ def _listen(session: requests.Session, address: str) -> Iterator[tuple[str, dict
     with reply:
         if reply.status_code != 200:
             raise click.ClickException(explain_refusal(reply))
-        click.echo("✓ Connected. Waiting for requests…", err=True)
+        echo("✓ Connected. Waiting for requests…", err=True)
         for event in sseclient.SSEClient(reply.iter_content(None)).events():
             data = msgspec.json.decode(event.data)
             if isinstance(data, dict):
@@ -63,21 +64,21 @@ def _handle_event(session: requests.Session, address: str, name: str, data: dict
         case "permission_request":
             _ask(session, address, data)
         case "permission_resolved":
-            click.echo(f"{data['request_id'][:8]} was {'allowed' if data['allowed'] else 'denied'}.")
+            echo(f"{data['request_id'][:8]} was {'allowed' if data['allowed'] else 'denied'}.")
         case "permission_expired":
-            click.echo(f"{data['request_id'][:8]} expired, so it was denied.")
+            echo(f"{data['request_id'][:8]} expired, so it was denied.")
 
 
 def _ask(session: requests.Session, address: str, asked: dict[str, Any]) -> None:
     remaining = max(0.0, asked["expires_at"] - time.time())
-    click.echo(f"\n{asked['request_id'][:8]}  {clean_line(asked['tool_name'])}  ({remaining:.0f} s left)")
+    echo(f"\n{asked['request_id'][:8]}  {clean_line(asked['tool_name'])}  ({remaining:.0f} s left)")
     for field, value in asked["input"].items():
         text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
         pieces = [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
-        click.echo(f"  {clean_line(field)}: {''.join(map(clean_line, pieces))}")
+        echo(f"  {clean_line(field)}: {''.join(map(clean_line, pieces))}")
     allowed = click.confirm("Allow it?", default=False)
     answer = f"{address}/permissions/{asked['request_id']}/respond"
     body = {"allowed": allowed}
     with session.post(answer, json=body, timeout=CONNECT, stream=True, allow_redirects=False) as reply:
         if reply.status_code != 200:
-            click.echo(explain_refusal(reply), err=True)
+            echo(explain_refusal(reply), err=True)

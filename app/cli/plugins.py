@@ -8,6 +8,7 @@ import click
 
 from app.cli.accounts.reading import print_table
 from app.cli.options import config_option, json_option, print_json, read_settings
+from app.cli.terminal import echo
 from app.logs import clean_line
 from app.plugins import describe_plugin, find_plugins
 
@@ -26,9 +27,7 @@ def plugins(as_json: bool, path: Path | None) -> None:
     if as_json:
         print_json({"plugins": [describe_plugin(plugin) for plugin in found]})
     elif not found:
-        click.echo(
-            "No installed package adds a provider kind or a hook. See docs/adding-a-provider.md and docs/hooks.md."
-        )
+        echo("No installed package adds a provider kind or a hook. See docs/adding-a-provider.md and docs/hooks.md.")
     else:
         rows = [
             (each.name, each.adds, f"{each.package} {each.version}", each.status, ", ".join(each.used_by))
@@ -37,6 +36,6 @@ def plugins(as_json: bool, path: Path | None) -> None:
         print_table(rows, HEADINGS)
         for each in found:
             if each.error:
-                click.echo(f"{each.name} cannot be imported: {clean_line(each.error)}", err=True)
+                echo(f"{each.name} cannot be imported: {clean_line(each.error)}", err=True)
     if any(each.error for each in found):
         raise SystemExit(1)

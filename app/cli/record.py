@@ -6,6 +6,7 @@ import click
 
 from app.accounts.reports import read_span
 from app.cli.options import WholeNumber
+from app.cli.terminal import echo
 from app.errors import InvalidRequest
 from app.gateway.inspection.orders import add_order, orders_file, write_orders
 
@@ -27,10 +28,10 @@ def record(span: str, key: str, model: str, errors: bool, share: int, stop: bool
     try:
         if stop:
             write_orders(orders_file(), [])
-            click.echo("recording stopped")
+            echo("recording stopped")
         else:
             order = add_order(read_span(span), key, model, errors=errors, share=share)
-            click.echo(f"recording for {span}: {order.describe()}; see /_/recording")
+            echo(f"recording for {span}: {order.describe()}; see /_/recording")
     except InvalidRequest as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:

@@ -10,6 +10,7 @@ import click
 
 from app.cli.doctor.tested_clients import TESTED
 from app.cli.options import json_option
+from app.cli.terminal import echo
 
 PARTS = ("gunicorn", "gevent", "flask", "requests", "msgspec")
 
@@ -29,13 +30,13 @@ def version(tested: bool, as_json: bool) -> None:
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         **{part: metadata.version(part) for part in PARTS},
     }
-    click.echo(json.dumps(known, indent=2) if as_json else "\n".join(f"{part} {it}" for part, it in known.items()))
+    echo(json.dumps(known, indent=2) if as_json else "\n".join(f"{part} {it}" for part, it in known.items()))
 
 
 def _show_tested(as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps([{**client._asdict(), "install": client.install} for client in TESTED], indent=2))
+        echo(json.dumps([{**client._asdict(), "install": client.install} for client in TESTED], indent=2))
         return
     width = max(len(client.name) for client in TESTED)
     for client in TESTED:
-        click.echo(f"{client.name:{width}}  {client.version:9}  {client.install}")
+        echo(f"{client.name:{width}}  {client.version:9}  {client.install}")

@@ -60,6 +60,11 @@ def clean_line(text: str) -> str:
     text = hide_secrets(text)
     if len(text) > _LONGEST_MESSAGE:
         text = f"{text[:_LONGEST_MESSAGE]}… ({len(text)} characters)"
+    return escape_odd(text)
+
+
+def escape_odd(text: str) -> str:
+    """Text with control characters, direction marks and the like escaped, line ends too."""
     return _ODD.sub(_escape, text)
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.cli.conftest import machine  # noqa: F401  # a fixture for the commands
+
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 

@@ -16,6 +16,8 @@ import click
 from app.accounts.accounts import Accounts
 from app.accounts.reports import guard_cell, read_span
 from app.cli.options import read_settings
+from app.cli.terminal import echo
+from app.logs import escape_odd
 from app.logs.console import wants_colours
 from app.sql import Connection, DatabaseFailed
 
@@ -63,14 +65,15 @@ def ask(accounts: Accounts, work: Callable[[Connection], T]) -> T:
 
 def print_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
     out = io.StringIO()
-    writer = csv.writer(out)
+    writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([guard_cell(row.get(column)) for column in columns] for row in rows)
-    click.echo(out.getvalue(), nl=False)
+    echo(out.getvalue(), nl=False)
 
 
 def print_table(rows: Sequence[Sequence[str]], headings: Sequence[str], right: Sequence[int] = ()) -> None:
     """Prints columns as wide as their widest cell; those at the positions `right` are right-aligned."""
+    rows = [[escape_odd(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
     bold = sys.stdout.isatty() and wants_colours(os.environ)
     for number, row in enumerate((headings, *rows)):
@@ -79,7 +82,7 @@ def print_table(rows: Sequence[Sequence[str]], headings: Sequence[str], right: S
             for position, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         line = "  ".join(cells).rstrip()
-        click.echo(click.style(line, bold=True) if number == 0 and bold else line)
+        echo(click.style(line, bold=True) if number == 0 and bold else line)
 
 
 def format_dollars(cost: int | None) -> str:

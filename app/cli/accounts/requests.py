@@ -22,6 +22,7 @@ from app.cli.accounts.reading import (
     print_table,
 )
 from app.cli.options import WholeNumber, config_option, json_option, print_json
+from app.cli.terminal import echo_line
 
 FOLLOW_PERIOD = 1.0  # seconds between two polls
 COLUMNS = (
@@ -87,15 +88,15 @@ def show(request_id: str, as_json: bool, path: Path | None) -> None:
     if as_json:
         print_json(found)
         return
-    click.echo(_sentence(found))
+    echo_line(_sentence(found))
     for title, value in _details(found):
         if value not in (None, "", [], {}):
-            click.echo(f"  {title:<14}{value}")
+            echo_line(f"  {title:<14}{value}")
     for position, tried in enumerate(found["tried"], 1):
         waited = f", then waited {tried['waited_ms']} ms" if tried["waited_ms"] else ""
         outcome = f"{tried['error']}: {tried['message']}" if tried["error"] else "answered"
         lasted = f"{tried['started_ms']}-{tried['ended_ms']} ms"
-        click.echo(f"  attempt {position}     {tried['target']}  {tried['status'] or '-'}  {lasted}  {outcome}{waited}")
+        echo_line(f"  attempt {position}     {tried['target']}  {tried['status'] or '-'}  {lasted}  {outcome}{waited}")
 
 
 def _follow(accounts: Accounts, last: int, failed: bool, where: dict[str, str]) -> None:
@@ -104,7 +105,7 @@ def _follow(accounts: Accounts, last: int, failed: bool, where: dict[str, str]) 
         time.sleep(FOLLOW_PERIOD)
         query = Query(after=last, failed=failed, where=where)
         for row in ask(accounts, lambda connection, query=query: list_requests(connection, query)):  # type: ignore[misc]
-            click.echo("  ".join(_cells(row)))
+            echo_line("  ".join(_cells(row)))
             last = row["seq"]
 
 

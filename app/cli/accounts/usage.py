@@ -22,6 +22,7 @@ from app.cli.accounts.reading import (
 )
 from app.cli.accounts.uses import read_uses
 from app.cli.options import config_option, json_option, print_json
+from app.cli.terminal import echo
 from app.gateway.use_limits.in_force import LimitUse, format_use
 
 
@@ -76,7 +77,7 @@ def _show_limits(path: Path | None, *, as_json: bool, as_csv: bool) -> None:
     elif as_csv:
         print_csv([msgspec.structs.asdict(use) for use in uses], LimitUse.__struct_fields__)
     elif not uses:
-        click.echo("No limits are set for any key or provider.")
+        echo("No limits are set for any key or provider.")
     else:
         cells = [
             (use.owner, use.name, use.limit, format_use(use), f"{use.share:.0%}",
@@ -88,7 +89,7 @@ def _show_limits(path: Path | None, *, as_json: bool, as_csv: bool) -> None:
 
 def _print_usage(rows: list[dict[str, Any]], names: list[str]) -> None:
     if not rows:
-        click.echo("No requests in this period.")
+        echo("No requests in this period.")
         return
     headings = (*names, "requests", "failed", "input", "cached", "output", "cost $")
     cells = [
@@ -106,7 +107,7 @@ def _print_usage(rows: list[dict[str, Any]], names: list[str]) -> None:
     ]
     print_table(cells, headings, right=range(len(names), len(headings)))
     if any(row["unpriced"] for row in rows):
-        click.echo("A plus or a dash: some of these requests have no known price.")
+        echo("A plus or a dash: some of these requests have no known price.")
 
 
 def _format_period(name: str, first: float) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from app.cli.terminal import echo
 from app.credentials.stores.private_files import write_private
 from app.known_secrets import known_secrets
 
@@ -32,10 +33,10 @@ def find_backup(file: Path) -> Path:
 def apply_change(file: Path, before: str, after: str, *, dry_run: bool) -> None:
     """Shows the difference and writes the file. Before the first change, a copy of the file is kept beside it."""
     if before == after:
-        click.echo(f"{file}: nothing to change")
+        echo(f"{file}: nothing to change")
         return
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), str(file), str(file), lineterm="")
-    click.echo(known_secrets.mask("\n".join(lines)))
+    echo(known_secrets.mask("\n".join(lines)))
     if dry_run:
         return
     backup = find_backup(file)
@@ -48,4 +49,4 @@ def apply_change(file: Path, before: str, after: str, *, dry_run: bool) -> None:
         write_private(target, after.encode(), target.stat().st_mode & 0o777 if target.exists() else 0o600)
     except OSError as error:
         raise click.ClickException(f"{file} cannot be written: {error.strerror}") from error
-    click.echo(f"wrote {file}" + (f"; previous version: {backup}" if backup.exists() else ""))
+    echo(f"wrote {file}" + (f"; previous version: {backup}" if backup.exists() else ""))

@@ -15,6 +15,7 @@ from app.cli.launcher.codex import KEY_VARIABLE, list_settings
 from app.cli.launcher.plan import plan_connection
 from app.cli.options import complete_models, config_option, read_settings
 from app.cli.serving.start_screen import base_url
+from app.cli.terminal import echo
 from app.settings.loading import home_folder
 
 CLIENTS = ("claude", "codex")
@@ -49,7 +50,7 @@ def configure(path: Path | None, dry_run: bool, model: str | None, name: str) ->
     apply_change(file, before, after, dry_run=dry_run)
     if name == "codex":
         key = "…" if connection.is_secret else connection.key
-        click.echo(f"Codex reads its key from an environment variable: export {KEY_VARIABLE}={key}")
+        echo(f"Codex reads its key from an environment variable: export {KEY_VARIABLE}={key}")
 
 
 @click.command()

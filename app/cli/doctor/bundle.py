@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from app.cli.doctor.finding import Finding, Subject
-from app.known_secrets import known_secrets
+from app.cli.terminal import clean_text
+from app.logs import hide_secrets
 from app.settings import masked
 
 LIBRARIES = ("dragoman", "flask", "gevent", "gunicorn", "msgspec", "requests", "urllib3", "httptools")
@@ -29,7 +30,7 @@ def make_bundle(subject: Subject, findings: Sequence[Finding]) -> str:
         # Names only: the values may be secrets that are not known as such.
         "variables": sorted(name for name in subject.environ if _is_ours(name)),
     }
-    text = known_secrets.mask(json.dumps(told, indent=2, default=str, ensure_ascii=False))
+    text = clean_text(hide_secrets(json.dumps(told, indent=2, default=str, ensure_ascii=False)))
     text = text.replace(str(subject.home), "~") if len(str(subject.home)) > 1 else text
     name = _find_user()
     return text.replace(name, "USER") if len(name) > 3 else text

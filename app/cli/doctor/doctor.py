@@ -23,6 +23,7 @@ from app.cli.doctor.shell_checks import check_shells
 from app.cli.doctor.version_checks import check_versions
 from app.cli.launcher.gateway import open_gateway
 from app.cli.options import config_option, hush_log, json_option, waiting_for, write_private
+from app.cli.terminal import echo
 from app.known_secrets import known_secrets
 from app.logs.console import wants_colours
 
@@ -80,11 +81,11 @@ def doctor(path: Path | None, as_json: bool, offline: bool, bundle: Path | None,
                 break
             findings.append(finding)
             if not as_json:
-                click.echo(describe(finding))
+                echo(describe(finding))
         if as_json:
-            click.echo(known_secrets.mask(json.dumps(msgspec.to_builtins(findings), indent=2)))
+            echo(known_secrets.mask(json.dumps(msgspec.to_builtins(findings), indent=2)))
         else:
-            click.echo(_sum_up(findings))
+            echo(_sum_up(findings))
         if bundle is not None:
             _write_bundle(bundle, make_bundle(subject, findings), yes=yes)
     sys.exit(any(finding.level == "error" for finding in findings))
@@ -125,8 +126,8 @@ def _sum_up(findings: Sequence[Finding]) -> str:
 
 
 def _write_bundle(file: Path, text: str, *, yes: bool) -> None:
-    click.echo(f"\n{text}\n", err=True)
+    echo(f"\n{text}\n", err=True)
     if not yes and not click.confirm(f"Write this to {file}?", err=True):
         return
     write_private(file, text, over=True)
-    click.echo(f"wrote {file}", err=True)
+    echo(f"wrote {file}", err=True)

@@ -12,6 +12,7 @@ import click
 from app.cli.importing.carried import write_file
 from app.cli.importing.readers import READERS
 from app.cli.options import write_private
+from app.cli.terminal import echo
 
 # Maximum characters read of a file.
 LARGEST = 4 << 20
@@ -39,12 +40,12 @@ def import_file(output: Path, name: str, file: Path) -> None:
     carried = READERS[name](read_config(file))
     text = write_file(carried, name, file.name)
     if str(output) == "-":
-        click.echo(text)
+        echo(text)
         return
     write_private(output, text)
-    click.echo(f"wrote {output}: {len(carried.providers)} providers, {len(carried.routes)} routes")
+    echo(f"wrote {output}: {len(carried.providers)} providers, {len(carried.routes)} routes")
     for line in carried.left:
-        click.echo(f"not converted: {line[:200]}")
+        echo(f"not converted: {line[:200]}")
 
 
 def read_config(file: Path) -> dict[str, Any]:

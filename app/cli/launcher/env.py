@@ -12,6 +12,7 @@ from app.cli.launcher.claude import list_variables
 from app.cli.launcher.plan import plan_connection
 from app.cli.options import complete_models, config_option, json_option, print_json, read_settings
 from app.cli.serving.start_screen import base_url
+from app.cli.terminal import echo
 
 AGENT = "claude"
 
@@ -37,4 +38,4 @@ def env(path: Path | None, model: str | None, name: str, as_json: bool) -> None:
         print_json(variables)
         return
     for variable, value in variables.items():
-        click.echo(f"export {variable}={shlex.quote(value)}")
+        echo(f"export {variable}={shlex.quote(value)}")

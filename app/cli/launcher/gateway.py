@@ -16,6 +16,7 @@ import requests
 from app.cli.launcher.port_holder import find_port_holder
 from app.cli.running_gateway import ask_health, open_gateway_session, own_key
 from app.cli.serving.start_screen import base_url
+from app.cli.terminal import echo
 from app.settings import Settings
 
 # Timeouts in seconds: for a gateway to start, to answer a health check, and to end.
@@ -52,7 +53,7 @@ def open_gateway(settings: Settings, path: Path | None, folder: Path, *, quiet: 
 
 
 def _say(text: str) -> None:
-    click.echo(text, err=True)
+    echo(text, err=True)
 
 
 def runs_here(url: str, settings: Settings) -> bool:

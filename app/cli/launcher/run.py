@@ -17,6 +17,7 @@ from app.cli.launcher.plan import plan_connection
 from app.cli.launcher.process import run_agent
 from app.cli.launcher.trial import try_model
 from app.cli.options import complete_models, config_option, read_settings, waiting_for
+from app.cli.terminal import echo
 
 # Requests to this machine bypass proxies.
 _NO_PROXY = ("127.0.0.1", "localhost", "::1")
@@ -49,7 +50,7 @@ def run(path: Path | None, model: str | None, no_check: bool, name: str, argumen
                 with waiting_for(f"an answer from {connection.main}"):
                     answered = try_model(connection) or answered
             window = f", context window {connection.window} tokens" if connection.window else ""
-            click.echo(f"dragoman: {name} asks {connection.main}, answered by {answered}{window}", err=True)
+            echo(f"dragoman: {name} asks {connection.main}, answered by {answered}{window}", err=True)
             launch = agent.prepare(connection, words, folder, program)
             rest = words if launch.arguments is None else list(launch.arguments)
             sys.exit(run_agent([program, *launch.flags, *rest], apply_variables(os.environ, launch.environ)))

@@ -10,6 +10,7 @@ from app.cli.logins.login import log_in
 from app.cli.logins.logout import log_out
 from app.cli.logins.status import status
 from app.cli.options import config_option, json_option, print_json, read_settings
+from app.cli.terminal import echo
 from app.credentials.oauth.login_choice import offer_logins
 
 _no_browser = click.option(
@@ -60,4 +61,4 @@ def list_providers(path: Path | None, as_json: bool) -> None:
         print_json(names)
         return
     for name in names:
-        click.echo(name)
+        echo(name)

@@ -14,6 +14,7 @@ import click
 
 from app.cli.logins.credential_words import describe_moment
 from app.cli.options import complete_providers, config_option, open_session, read_settings
+from app.cli.terminal import echo
 from app.credentials.oauth.browser import open_browser
 from app.credentials.oauth.callback_listener import CallbackListener
 from app.credentials.oauth.login_choice import choose_login
@@ -52,13 +53,13 @@ def log_in(path: Path | None, provider: str | None, *, no_browser: bool = False)
         tokens = _sign_in(flow, name, no_browser=no_browser)
     except LoginFailed as error:
         raise click.ClickException(f"{error.title}: {error}") from error
-    click.echo(_describe(name, flow, tokens))
+    echo(_describe(name, flow, tokens))
     if name not in providers and any(each != "demo" for each in providers):
-        click.echo(
+        echo(
             f'Note: no provider in the settings uses this login; add [providers.{name}] with kind = "{settings.kind}".'
         )
     elif (used := find_used(settings, way)) not in (None, flow.login.label):
-        click.echo(f"Note: requests use {used}, which takes precedence over this login.")
+        echo(f"Note: requests use {used}, which takes precedence over this login.")
 
 
 def choose_provider(word: str | None, providers: dict[str, ProviderSettings]) -> tuple[str, ProviderSettings]:
@@ -89,14 +90,14 @@ def _sign_in(flow: LoginFlow, name: str, *, no_browser: bool) -> Tokens:
     with listener:
         pending = flow.begin(listener.redirect_uri)
         _show_address(name, pending, no_browser=no_browser)
-        click.echo("Waiting for the browser. If it cannot reach this machine, paste the address it ended on.")
+        echo("Waiting for the browser. If it cannot reach this machine, paste the address it ended on.")
         return _await_browser(flow, pending, listener)
 
 
 def _show_address(name: str, pending: PendingLogin, *, no_browser: bool) -> None:
-    click.echo(f"Sign in to {name} at:\n\n{pending.authorize_url}\n")
+    echo(f"Sign in to {name} at:\n\n{pending.authorize_url}\n")
     if not no_browser and open_browser(pending.authorize_url, os.environ):
-        click.echo("Your browser has been opened there.")
+        echo("Your browser has been opened there.")
 
 
 def _await_browser(flow: LoginFlow, pending: PendingLogin, listener: CallbackListener) -> Tokens:

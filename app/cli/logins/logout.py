@@ -10,6 +10,7 @@ import click
 
 from app.cli.logins.login import choose_provider, find_used
 from app.cli.options import complete_providers, config_option, open_session, read_settings
+from app.cli.terminal import echo
 from app.credentials.oauth.login_flow import open_flow
 
 
@@ -36,6 +37,6 @@ def log_out(path: Path | None, provider: str | None) -> None:
         flow.log_out()
     except OSError as error:
         raise click.ClickException(f"cannot change {place}: {error.strerror or error}") from error
-    click.echo(f"Logged out of {name}: {place}" if known else f"There was no login in {place}.")
+    echo(f"Logged out of {name}: {place}" if known else f"There was no login in {place}.")
     if (used := find_used(settings, way)) is not None:
-        click.echo(f"Note: requests still use {used}.")
+        echo(f"Note: requests still use {used}.")

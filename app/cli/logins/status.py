@@ -16,6 +16,7 @@ import msgspec
 from app.cli.logins.credential_words import WITHOUT_CREDENTIAL, describe_expiry, summarize_source
 from app.cli.options import config_option, json_option, open_session, read_settings
 from app.cli.running_gateway import ask_providers
+from app.cli.terminal import echo
 from app.credentials.credential import SourceStatus
 from app.credentials.sources import open_source
 from app.settings import Settings
@@ -48,7 +49,7 @@ def status(path: Path | None, as_json: bool) -> None:
             }
             for name, credential in known.items()
         }
-        click.echo(json.dumps(told, indent=2))
+        echo(json.dumps(told, indent=2))
         return
     lines = list[str]()
     for name, credential in known.items():
@@ -62,7 +63,7 @@ def status(path: Path | None, as_json: bool) -> None:
     for name in dict.fromkeys(use.name for use in uses if use.owner == "key"):
         lines += (f"key {name}", *describe_limits(uses, "key", name))
     for line in lines:
-        click.echo(line)
+        echo(line)
 
 
 def _describe(settings: Settings, name: str) -> SourceStatus | None:

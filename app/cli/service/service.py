@@ -14,6 +14,7 @@ import click
 from app.cli.options import config_option, json_option, open_routing, print_json, read_settings
 from app.cli.service.units import LABEL, NAME, write_plist, write_unit
 from app.cli.serving.start_screen import base_url
+from app.cli.terminal import echo
 from app.settings.loading import home_folder
 
 # Timeout in seconds for systemctl and launchctl.
@@ -45,16 +46,14 @@ def install(path: Path | None, no_start: bool) -> None:
         file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise click.ClickException(f"{file} cannot be written: {error.strerror}") from error
-    click.echo(f"wrote {file}")
+    echo(f"wrote {file}")
     if source is None:
-        click.echo(
-            "no configuration file, and a service does not see your shell's variables; run: dragoman config init"
-        )
+        echo("no configuration file, and a service does not see your shell's variables; run: dragoman config init")
     if no_start:
         return
     for words in _starts(file):
         _run(words)
-    click.echo(f"started; it answers at {base_url(settings.server)}")
+    echo(f"started; it answers at {base_url(settings.server)}")
 
 
 @service.command()
@@ -67,9 +66,9 @@ def status(as_json: bool) -> None:
     if as_json:
         print_json({"file": str(file), "installed": file.exists(), "runs": runs})
     elif not file.exists():
-        click.echo("not installed; run: dragoman service install")
+        echo("not installed; run: dragoman service install")
     else:
-        click.echo(f"{file}: {'running' if runs else 'not running; start it with: dragoman service install'}")
+        echo(f"{file}: {'running' if runs else 'not running; start it with: dragoman service install'}")
     sys.exit(not runs)
 
 
@@ -78,14 +77,14 @@ def uninstall() -> None:
     """Stop the service and delete its file."""
     file = find_file()
     if not file.exists():
-        click.echo("not installed")
+        echo("not installed")
         return
     stop = ["launchctl", "unload", str(file)] if is_mac() else ["systemctl", "--user", "disable", "--now", NAME]
     _ask(stop)
     file.unlink()
     if not is_mac():
         _ask(["systemctl", "--user", "daemon-reload"])
-    click.echo(f"removed {file}")
+    echo(f"removed {file}")
 
 
 def is_mac() -> bool:

@@ -19,6 +19,7 @@ from gevent import monkey
 from app.cli.options import WholeNumber, config_option, open_routing, read_settings
 from app.cli.serving.start_screen import base_url, describe_start
 from app.cli.serving.token_file import check_token_file
+from app.cli.terminal import echo
 from app.credentials.credential import SourceStatus
 from app.credentials.oauth.login_choice import list_logins
 from app.errors import ConfigError
@@ -137,7 +138,7 @@ def say(text: str) -> None:
     """Prints. A terminal or pipe that accepts no output does not prevent the start."""
     if sys.stdout is sys.__stdout__:
         guard_standard_streams()
-    click.echo(text)
+    echo(text)
     sys.stdout.flush()
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from app.accounts.record import RequestRecord, Times
 from app.conversation.response import Usage
-from app.logs import hide_secrets
+from app.logs import clean_line
 
 MAX_MODELS = 200
 # Maximum groups of labels of one kind. Statuses and error kinds are few, but the bound must be certain.
@@ -232,7 +232,7 @@ class Metrics:
     def _bound(self, model: str) -> str:
         if model in self._models:
             return model
-        model = hide_secrets(model)
+        model = clean_line(model)
         if len(self._models) >= MAX_MODELS:
             return OTHER
         self._models.add(model)
