@@ -118,8 +118,8 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
         # text has halves of surrogate pairs, which neither of them can be told.
         for name in ("message", "code", "param", "retry_after"):
             text = getattr(self, name)
-            if text is not None and (told := known_secrets.mask(_join_halves(text))) is not text:
-                msgspec.structs.force_setattr(self, name, told)
+            if text is not None and (masked := known_secrets.mask(_join_halves(text))) is not text:
+                msgspec.structs.force_setattr(self, name, masked)
 
     @property
     def http_status(self) -> int:
@@ -155,10 +155,10 @@ class ConfigError(DragomanError):
     line, if known. `faults` are all faults found in the same check."""
 
     def __init__(self, message: str, *, key: str = "", place: str = "") -> None:
-        said = f"{key}: {message}" if key else message
-        super().__init__(f"{place} {said}" if place else said)
+        text = f"{key}: {message}" if key else message
+        super().__init__(f"{place} {text}" if place else text)
         self.key = key
-        self.said = message
+        self.reason = message
         self.faults: tuple[ConfigError, ...] = (self,)
 
     @classmethod

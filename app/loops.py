@@ -23,7 +23,7 @@ class Loop:
         self.faults = 0
         self._work = work
         self._last: float | None = None
-        self._told = ""
+        self._last_problem = ""
         self._started_in: int | None = None
         self._stopping = threading.Event()
 
@@ -51,12 +51,12 @@ class Loop:
         """Run one round now. Faults are counted; equal ones in a row are logged once."""
         try:
             self._work()
-            self._told = ""
+            self._last_problem = ""
         except Exception as fault:
             self.faults += 1
-            said = f"{type(fault).__name__}: {fault}"[:200]
-            if said != self._told:
-                self._told = said
+            problem = f"{type(fault).__name__}: {fault}"[:200]
+            if problem != self._last_problem:
+                self._last_problem = problem
                 log.error("the %s failed and will run again", self.name, exc_info=fault)
         finally:
             self._last = time.monotonic()

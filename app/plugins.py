@@ -53,7 +53,7 @@ def _describe(entry: metadata.EntryPoint, settings: Settings) -> Plugin:
     adds = GROUPS[entry.group]
     tables = {name: table for name, table in settings.providers.items() if table.kind == entry.name}
     enabled = bool(tables) if adds == "provider" else entry.name not in settings.hooks.off
-    told: dict[str, Any] = {name: masked(table) for name, table in tables.items()} if adds == "provider" else {}
+    tables_shown: dict[str, Any] = {name: masked(table) for name, table in tables.items()} if adds == "provider" else {}
     return Plugin(
         name=entry.name,
         adds=adds,
@@ -61,7 +61,7 @@ def _describe(entry: metadata.EntryPoint, settings: Settings) -> Plugin:
         version=entry.dist.version if entry.dist is not None else "",
         enabled=enabled,
         used_by=tuple(tables) if adds == "provider" else (),
-        settings=told if adds == "provider" else {"required": entry.name in settings.hooks.required},
+        settings=tables_shown if adds == "provider" else {"required": entry.name in settings.hooks.required},
         error=_try_import(entry),
     )
 

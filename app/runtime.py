@@ -192,15 +192,15 @@ class Runtime:
 
     def complaints(self) -> list[str]:
         """Messages about faults that do not stop requests from being served."""
-        said = [f"the {loop.name} has not run for {loop.age:.0f} s" for loop in self.loops if is_stale(loop)]
+        problems = [f"the {loop.name} has not run for {loop.age:.0f} s" for loop in self.loops if is_stale(loop)]
         if self.services.ledger.problem is not None:
-            said.append(f"nothing is being stored: {self.services.ledger.problem}")
+            problems.append(f"nothing is being stored: {self.services.ledger.problem}")
         if self._limiter is not None and self._limiter.counts.problem is not None:
-            said.append(self._limiter.counts.problem)
+            problems.append(self._limiter.counts.problem)
         if self._hosts is not None and self._hosts.problem is not None:
-            said.append(self._hosts.problem)
-        said += self.observers.complaints()
-        return said
+            problems.append(self._hosts.problem)
+        problems += self.observers.complaints()
+        return problems
 
     def reload_login(self, name: str) -> None:
         """Uses the new or removed login of provider `name` at once. Other workers notice it within seconds."""

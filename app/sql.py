@@ -28,9 +28,9 @@ class DatabaseFailed(Exception):
     `busy` is True if another writer was in the way."""
 
     def __init__(self, error: Exception | str) -> None:
-        said = next(iter(str(error).splitlines()), "") or type(error).__name__
-        super().__init__(said)
-        self.busy = "database is locked" in said or "table is locked" in said
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        super().__init__(reason)
+        self.busy = "database is locked" in reason or "table is locked" in reason
 
 
 def read_place(url: str) -> Path | str:

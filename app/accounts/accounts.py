@@ -107,8 +107,8 @@ class Accounts:
         self.lost += max(0, len(batch) - room)
         self._waiting.extendleft(reversed(batch[-room:] if room else []))
         self._retry_at = time.monotonic() + RETRY_PERIOD
-        said = next(iter(str(error).splitlines()), "")
-        reason = f"{type(error).__name__}: {said[:200]}"
+        detail = next(iter(str(error).splitlines()), "")
+        reason = f"{type(error).__name__}: {detail[:200]}"
         if self.problem is None:
             log.warning("requests are missing from the accounts for now: %s", reason)
         self.problem = reason

@@ -188,10 +188,10 @@ class AccountsDatabase:
         number = _Numbers(self, int(records[-1].received) // HOUR).__getitem__
         rows, groups = request_rows(records, number)
         self._insert_rows(request, REQUEST_COLUMNS, rows)
-        told = [record for record in records if needs_attempt_rows(record)]
-        if told:
-            seqs = self._find_seqs([pack_id(record.id) for record in told])
-            tried = [row for each in told for row in attempt_rows(each, seqs[pack_id(each.id)], number)]
+        several = [record for record in records if needs_attempt_rows(record)]
+        if several:
+            seqs = self._find_seqs([pack_id(record.id) for record in several])
+            tried = [row for each in several for row in attempt_rows(each, seqs[pack_id(each.id)], number)]
             self._insert_rows(attempt, ATTEMPT_COLUMNS, tried)
         hours = sum_by_hour(groups, number)
         for table, sums in ((hour, hours), (day, sum_by_day(hours))):

@@ -251,13 +251,13 @@ def _name(connection: Connection, rows: Sequence[dict[str, Any]], columns: Seque
 
 def _finish(connection: Connection, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     _name(connection, rows, _NAMES)
-    for told in rows:
-        more = told.pop("more")
-        told["id"] = unpack_id(told["id"])
-        told["received"] /= 1000
-        told["dialect_in"], _, told["dialect_out"] = told.pop("dialects").partition(">")
-        told["failed"] = bool(told["failed"])
-        told.update(msgspec.msgpack.decode(more) if more else {})
-        routed, upstream_head, first_token = told.pop("times", (None, None, None))
-        told.update(routed_ms=routed, upstream_head_ms=upstream_head, first_token_ms=first_token)
+    for row in rows:
+        more = row.pop("more")
+        row["id"] = unpack_id(row["id"])
+        row["received"] /= 1000
+        row["dialect_in"], _, row["dialect_out"] = row.pop("dialects").partition(">")
+        row["failed"] = bool(row["failed"])
+        row.update(msgspec.msgpack.decode(more) if more else {})
+        routed, upstream_head, first_token = row.pop("times", (None, None, None))
+        row.update(routed_ms=routed, upstream_head_ms=upstream_head, first_token_ms=first_token)
     return rows

@@ -46,8 +46,8 @@ def find_recording(connection: Connection, request_id: str) -> dict[str, Any] | 
     if found is None:
         return None
     unpacked = zstandard.ZstdDecompressor().decompress(bytes(found), max_output_size=MAX_UNPACKED)
-    told: dict[str, Any] = msgspec.msgpack.decode(unpacked)
-    return told
+    message: dict[str, Any] = msgspec.msgpack.decode(unpacked)
+    return message
 
 
 def list_recordings(connection: Connection, tenant: str | None) -> list[dict[str, Any]]:

@@ -37,7 +37,7 @@ def count_along(
     found = connection.tuples(f"SELECT {bar}, {counts} FROM hour WHERE {wanted} GROUP BY {bar}", wanted.values)
     known = {int(at): map(int, counted) for at, *counted in found}
     first = int(since) // HOUR // width * width
-    told = []
+    views = []
     for number in range(first, int(until) // HOUR + 1, width):
         row = known.get(number)
         counted = dict.fromkeys(KINDS, 0)
@@ -45,8 +45,8 @@ def count_along(
             requests, failed, cut, left = row
             well = max(0, requests - failed - left)
             counted |= {"well": well, "left": left, "upstream_error": max(0, failed - cut), "cut": cut}
-        told.append({"begin": number * HOUR, "seconds": width * HOUR, **counted})
-    return told
+        views.append({"begin": number * HOUR, "seconds": width * HOUR, **counted})
+    return views
 
 
 def list_first_bytes(

@@ -81,8 +81,8 @@ class _Describer:
 
     def _add_users(self, turn: Turn) -> None:
         blocks = [one for block in turn.blocks for one in self._describe_in_place(block, turn.path)]
-        said = any(not isinstance(block, Opaque) for block in turn.blocks)
-        if not said and self._would_separate():
+        has_content = any(not isinstance(block, Opaque) for block in turn.blocks)
+        if not has_content and self._would_separate():
             self._held += blocks
             return
         if self._held:
@@ -140,7 +140,7 @@ class _Describer:
                 return (block,)
 
     def _stays(self, block: ServerTool | Opaque) -> bool:
-        if isinstance(block, Opaque) and (block.type in _PLACED or (block.from_user and not block.told)):
+        if isinstance(block, Opaque) and (block.type in _PLACED or (block.from_user and not block.description)):
             return True  # a user's content that cannot be described is refused later
         if block.dialect != self._can.dialect or not block.raw:
             return False
@@ -161,11 +161,11 @@ class _Describer:
         if block.type in SILENT_OPAQUES:
             self._notes.lose("ignorable", path, f"{block.type} has no meaning at another vendor")
             return []
-        if not block.told:
+        if not block.description:
             self._notes.lose("degrading", path, f"content of type {block.type} cannot be carried")
             return []
         self._notes.lose("degrading", path, f"content of type {block.type} is passed on as a text description")
-        return list(block.told)
+        return list(block.description)
 
 
 def _without_raw(block: Block) -> Block:

@@ -163,8 +163,8 @@ def _lead_with(instructions: tuple[Text, ...], turns: list[Turn]) -> list[Turn]:
     words = Text("\n\n".join(text.text for text in instructions))
     if not turns or turns[0].role != "user" or _starts_with(turns[0], ToolResult):
         return [Turn("user", (words,)), *turns]
-    said = [blocks for blocks in ((words,), turns[0].blocks) if blocks]
-    return [replace(turns[0], blocks=_join_texts(said)), *turns[1:]]
+    given = [blocks for blocks in ((words,), turns[0].blocks) if blocks]
+    return [replace(turns[0], blocks=_join_texts(given)), *turns[1:]]
 
 
 def _join_system(turns: list[Turn]) -> list[Turn]:

@@ -69,8 +69,8 @@ def _unpack_body(raw: bytes, names: Sequence[str], encoding: str, limit: int, ho
     decoder = content_decoder(names)
     if decoder is None:
         known = ", ".join(DECODERS)
-        said = f"Content-Encoding {encoding[:MAX_QUOTED]!r} is not one of {known}, or a list of up to {MAX_LAYERS}"
-        raise UnsupportedEncoding(said)
+        message = f"Content-Encoding {encoding[:MAX_QUOTED]!r} is not one of {known}, or a list of up to {MAX_LAYERS}"
+        raise UnsupportedEncoding(message)
     maximum = max(MAX_UNPACKED, MAX_TIMES * len(raw))
     try:
         return _gather(_unpack(raw, decoder), min(limit, maximum), hold, packed=maximum < limit)

@@ -58,10 +58,10 @@ class RootPath:
         status, headers = page
         whole = _LINK.sub(rb"\g<1>" + self._root.encode() + b"/", whole)
         # A response to HEAD has no body, and so no length.
-        told = [(name, value) for name, value in headers if name.lower() != "content-length"]
+        kept_headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
         if whole:
-            told.append(("Content-Length", str(len(whole))))
-        start_response(status, told)
+            kept_headers.append(("Content-Length", str(len(whole))))
+        start_response(status, kept_headers)
         return [whole]
 
 

@@ -40,11 +40,11 @@ def explain(path: Path | None, as_json: bool, body: Path | None, model: str | No
     described: list[dict[str, object]] = [
         {"upstream": upstream.label, **describe_upstream(upstream)} for upstream in upstreams
     ]
-    for told, upstream in zip(described, upstreams, strict=True):
+    for upstream_fields, upstream in zip(described, upstreams, strict=True):
         learned = list(list_learned(running.get(upstream.provider.name, {}), upstream.model))
         if learned:
-            told["learned"] = "; ".join(learned)
-        told["quirks"] = list_quirks(upstream)
+            upstream_fields["learned"] = "; ".join(learned)
+        upstream_fields["quirks"] = list_quirks(upstream)
     if body is not None:
         try:
             described[0] |= translate(content, upstreams[0])
@@ -53,14 +53,14 @@ def explain(path: Path | None, as_json: bool, body: Path | None, model: str | No
     if as_json:
         echo(json.dumps(described, indent=2))
         return
-    for number, told in enumerate(described, 1):
-        _print(number, told)
+    for number, upstream_fields in enumerate(described, 1):
+        _print(number, upstream_fields)
 
 
-def _print(number: int, told: dict[str, object]) -> None:
-    echo_line(f"{number}. {told.pop('upstream')}")
-    sent, quirks = told.pop("body", None), told.pop("quirks")
-    for name, value in told.items():
+def _print(number: int, fields: dict[str, object]) -> None:
+    echo_line(f"{number}. {fields.pop('upstream')}")
+    sent, quirks = fields.pop("body", None), fields.pop("quirks")
+    for name, value in fields.items():
         echo_line(f"   {name:<18}{value}")
     for quirk in quirks if isinstance(quirks, list) else ():
         echo_line(f"   {'quirk':<18}{quirk}")

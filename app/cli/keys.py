@@ -56,7 +56,7 @@ def create(name: str, path: Path | None, as_json: bool, expires: str | None, **w
         end = read_end(expires, "--expires") if expires is not None else None
         settings = check_key(name, KeySettings(key=NO_KEY, expires=end, **wanted))
     except ConfigError as error:
-        raise click.ClickException(error.said) from error
+        raise click.ClickException(error.reason) from error
     accounts = _open(path, name)
     _show(name, _change(accounts, lambda connection: create_key(connection, name, settings, time.time())), as_json)
 
@@ -166,5 +166,5 @@ def _row(name: str, hint: str, table: KeySettings, state: str, expires: float | 
     end = expires if expires is not None else table.expires.timestamp() if table.expires is not None else None
     rights = [f"{field} {value}" for field in ("models", "providers") for value in getattr(table, field)]
     limits = [f"{field} {value}" for field in LIMITS if (value := getattr(table, field)) is not None]
-    told = {"name": name, "key": hint, "role": table.role, "state": state}
-    return told | {"expires": format_time(end) if end is not None else None, "rights": [*rights, *limits]}
+    fields = {"name": name, "key": hint, "role": table.role, "state": state}
+    return fields | {"expires": format_time(end) if end is not None else None, "rights": [*rights, *limits]}

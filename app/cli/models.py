@@ -34,6 +34,6 @@ def models(path: Path | None, as_json: bool) -> None:
         listed = [render_model(model) for model in parts.listing.models()]
     if listed or as_json:
         echo(json.dumps(listed, indent=2) if as_json else "\n".join(model["id"] for model in listed))
-    problems = [f"{name}: {said}" for name, said in parts.listing.problems().items()]
+    problems = [f"{name}: {problem}" for name, problem in parts.listing.problems().items()]
     if problems:
         raise click.ClickException("could not read some model lists:\n  " + "\n  ".join(problems))

@@ -98,12 +98,12 @@ def waiting_for(what: str) -> Iterator[None]:
     if not sys.stderr.isatty():
         yield
         return
-    said = f"waiting for {what} …"
-    told = threading.Event()
+    message = f"waiting for {what} …"
+    shown = threading.Event()
 
     def tell() -> None:
-        told.set()
-        echo(said, nl=False, err=True)
+        shown.set()
+        echo(message, nl=False, err=True)
 
     timer = threading.Timer(_LONG, tell)
     timer.daemon = True
@@ -112,8 +112,8 @@ def waiting_for(what: str) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
-        if told.is_set():
-            click.echo(f"\r{' ' * len(said)}\r", nl=False, err=True)
+        if shown.is_set():
+            click.echo(f"\r{' ' * len(message)}\r", nl=False, err=True)
 
 
 def write_private(path: Path, text: str, *, over: bool = False) -> None:

@@ -53,10 +53,10 @@ def ask_health(url: str, settings: Settings) -> dict[str, Any]:
     """The `/health` document at a URL; empty if no gateway answers."""
     with open_gateway_session(own_key(settings)) as session:
         try:
-            told = session.get(f"{url}/health", timeout=_TIMEOUT, allow_redirects=False).json()
+            health = session.get(f"{url}/health", timeout=_TIMEOUT, allow_redirects=False).json()
         except (requests.RequestException, ValueError, RecursionError):
             return {}
-    return told if isinstance(told, dict) and told.get("service") == "dragoman" else {}
+    return health if isinstance(health, dict) and health.get("service") == "dragoman" else {}
 
 
 def ask_providers(settings: Settings) -> dict[str, Any]:
@@ -89,17 +89,17 @@ def ask_model(url: str, key: str, body: dict[str, Any], *, until_speaks: bool = 
 
 def explain_refusal(reply: requests.Response) -> str:
     """The message of an error, else its status."""
-    said = reply.raw.read(_MAX_READ, decode_content=True).decode("utf-8", "replace")
-    return find_message(said) or f"HTTP {reply.status_code}"
+    message = reply.raw.read(_MAX_READ, decode_content=True).decode("utf-8", "replace")
+    return find_message(message) or f"HTTP {reply.status_code}"
 
 
 def find_message(text: str) -> str | None:
     """The message of an error, in any dialect's shape; None for anything else."""
     try:
-        told = json.loads(text)
+        document = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    match told:
+    match document:
         case {"error": {"message": str(message)}} | {"response": {"error": {"message": str(message)}}}:
             return message
         case {"type": "error", "message": str(message)}:

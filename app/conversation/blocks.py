@@ -166,7 +166,7 @@ class Page(msgspec.Struct, frozen=True):
 class Step(msgspec.Struct, frozen=True):
     """One step of an upstream's own tool in neutral terms, for clients of other dialects.
 
-    `asked` is the JSON text of the tool's input, None for a result that arrives as a separate step. `told` is the
+    `input` is the JSON text of the tool's input, None for a result that arrives as a separate step. `output` is the
     tool's answer as text, None for a call without its result. A call and its result have the same `id`. `server` is the
     name of the MCP server.
     """
@@ -174,8 +174,8 @@ class Step(msgspec.Struct, frozen=True):
     kind: StepKind
     id: str
     name: str
-    asked: str | None = None
-    told: str | None = None
+    input: str | None = None
+    output: str | None = None
     pages: tuple[Page, ...] = ()
     images: tuple[Inline, ...] = ()
     server: str = ""
@@ -209,14 +209,14 @@ class Compaction(msgspec.Struct, frozen=True):
 class Opaque(msgspec.Struct, frozen=True):
     """A block that only `dialect` knows. `raw` is its JSON text, `type` its type name.
 
-    `told` is its readable content: labelled words, and images. `from_user` distinguishes a user's content, whose loss
+    `description` is its readable content: labelled words, and images. `from_user` distinguishes a user's content, whose loss
     makes the answer wrong, from the markers that programs leave between turns.
     """
 
     dialect: DialectName
     type: str
     raw: bytes
-    told: tuple[Block, ...] = ()
+    description: tuple[Block, ...] = ()
     from_user: bool = True
 
 

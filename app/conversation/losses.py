@@ -64,8 +64,8 @@ def lost_headers(losses: Iterable[Loss]) -> dict[str, str]:
     losses = list(losses)
     if not losses:
         return {}
-    told = {"x-dragoman-dropped": list_dropped(losses), "x-dragoman-lowered": list_lowered(losses)}
-    return {name: _join_fields(fields) for name, fields in told.items() if fields}
+    headers = {"x-dragoman-dropped": list_dropped(losses), "x-dragoman-lowered": list_lowered(losses)}
+    return {name: _join_fields(fields) for name, fields in headers.items() if fields}
 
 
 def _join_fields(fields: Sequence[str]) -> str:

@@ -262,7 +262,7 @@ def _merge_union(schema: Schema) -> Schema:
 def _to_anthropic(schema: Schema, lost: list[str]) -> Schema:
     schema = _map_parts(schema, lambda part: _to_anthropic(part, lost))
     kept: Schema = {}
-    said: Schema = {}
+    notes: Schema = {}
     for word, value in schema.items():
         if word == "definitions":
             kept["$defs"] = value
@@ -277,8 +277,8 @@ def _to_anthropic(schema: Schema, lost: list[str]) -> Schema:
         ):
             kept[word] = value
         elif word not in _NOISE:
-            said[word] = value
-    _describe(kept, said, lost)
+            notes[word] = value
+    _describe(kept, notes, lost)
     if kept.get("type") == "object" or "properties" in kept:
         if kept.get("additionalProperties") not in (None, False):
             lost.append("`additionalProperties` is always false")
@@ -286,12 +286,12 @@ def _to_anthropic(schema: Schema, lost: list[str]) -> Schema:
     return kept
 
 
-def _describe(kept: Schema, said: Schema, lost: list[str]) -> None:
+def _describe(kept: Schema, notes: Schema, lost: list[str]) -> None:
     """Adds keywords that the server does not accept to the description."""
-    if said:
-        words = ", ".join(f"{word}: {json.dumps(value, ensure_ascii=False)}" for word, value in said.items())
+    if notes:
+        words = ", ".join(f"{word}: {json.dumps(value, ensure_ascii=False)}" for word, value in notes.items())
         kept["description"] = "\n".join(filter(None, (kept.get("description"), "{" + words + "}")))
-        lost.extend(f"`{word}` is given only in the description" for word in said)
+        lost.extend(f"`{word}` is given only in the description" for word in notes)
 
 
 def _to_plain(schema: Schema, lost: list[str], closed: bool) -> Schema:
@@ -300,7 +300,7 @@ def _to_plain(schema: Schema, lost: list[str], closed: bool) -> Schema:
         rest = {word: value for word, value in schema.items() if word != "allOf"}
         schema = _merge_union(schema) if "properties" in rest else {**_intersect(schema["allOf"]), **rest}
     kept: Schema = {}
-    said: Schema = {}
+    notes: Schema = {}
     for word, value in schema.items():
         if word == "oneOf":
             kept.setdefault("anyOf", value)
@@ -309,8 +309,8 @@ def _to_plain(schema: Schema, lost: list[str], closed: bool) -> Schema:
         elif word in _PLAIN:
             kept[word] = value
         elif word not in _UNSAID:
-            said[word] = value
-    _describe(kept, said, lost)
+            notes[word] = value
+    _describe(kept, notes, lost)
     return _one_type(kept, closed)
 
 

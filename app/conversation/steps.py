@@ -21,30 +21,30 @@ _decode = msgspec.json.Decoder().decode
 
 def describe_step(step: Step) -> str:
     """The step in words: input, answer and pages."""
-    asked = "\n".join(_words(step.asked)) if step.asked else ""
-    if step.kind == "mcp" and step.asked is not None:
+    asked = "\n".join(_words(step.input)) if step.input else ""
+    if step.kind == "mcp" and step.input is not None:
         asked = f"{step.name}: {asked}".rstrip(": ")
     pages = "\n".join(f"{page.title}: {page.url}" if page.title else page.url for page in step.pages)
-    told = f"error: {step.told}" if step.is_error and step.told else step.told
-    return "\n".join(text for text in (asked, told, pages) if text)
+    message = f"error: {step.output}" if step.is_error and step.output else step.output
+    return "\n".join(text for text in (asked, message, pages) if text)
 
 
-def asked_of(step: Step) -> dict[str, Any]:
+def input_of(step: Step) -> dict[str, Any]:
     """The tool's input as an object."""
-    value = _decode_or_none(step.asked or "{}")
+    value = _decode_or_none(step.input or "{}")
     return value if isinstance(value, dict) else {"input": value}
 
 
 def pair(steps: Sequence[Step]) -> Iterator[tuple[Step, Step | None]]:
     """Each call with its result, in the order of the calls; a result without a call serves as its own call."""
-    results = {step.id: step for step in steps if step.asked is None}
-    called = {step.id for step in steps if step.asked is not None}
+    results = {step.id: step for step in steps if step.input is None}
+    called = {step.id for step in steps if step.input is not None}
     for step in steps:
-        if step.asked is None:
+        if step.input is None:
             if step.id not in called:
-                yield msgspec.structs.replace(step, asked="{}"), step
+                yield msgspec.structs.replace(step, input="{}"), step
         else:
-            yield step, step if step.told is not None else results.get(step.id)
+            yield step, step if step.output is not None else results.get(step.id)
 
 
 def carry(steps: Sequence[ServerTool]) -> Proof | None:

@@ -21,27 +21,27 @@ class Thought(msgspec.Struct, frozen=True):
     block: Reasoning
 
 
-def place_of_next(*, said: bool, calls: int) -> int:
+def place_of_next(*, spoken: bool, calls: int) -> int:
     """The place of a thought that begins at this point."""
-    return 1 + calls if said or calls else 0
+    return 1 + calls if spoken or calls else 0
 
 
 def find_thoughts(blocks: Sequence[Block]) -> list[Thought]:
     """The thoughts among blocks, with their places. Steps of the upstream's own tools count as thoughts that carry
     their proof."""
     thoughts: list[Thought] = []
-    said, calls = False, 0
+    spoken, calls = False, 0
     for block in blocks:
         match block:
             case Reasoning():
-                thoughts.append(Thought(place_of_next(said=said, calls=calls), block))
+                thoughts.append(Thought(place_of_next(spoken=spoken, calls=calls), block))
             case ServerTool():
                 if (proof := carry((block,))) is not None:
-                    thoughts.append(Thought(place_of_next(said=said, calls=calls), Reasoning("", proof)))
+                    thoughts.append(Thought(place_of_next(spoken=spoken, calls=calls), Reasoning("", proof)))
             case ToolCall():
                 calls += 1
             case Text() | Refusal():
-                said = True
+                spoken = True
     return thoughts
 
 

@@ -254,8 +254,8 @@ class LoginSource:
         except Exception as error:
             # Passed on to the waiting callers, who must not be left waiting.
             log.exception("The renewal of %s failed", self.login.label)
-            told = CredentialUnavailable(f"The renewal failed ({type(error).__name__}). {self.login.remedy}")
-            self._note_failure(renewal, told, _FINAL)
+            unavailable = CredentialUnavailable(f"The renewal failed ({type(error).__name__}). {self.login.remedy}")
+            self._note_failure(renewal, unavailable, _FINAL)
         finally:
             with self._renewal_lock:
                 self._running = None

@@ -117,12 +117,12 @@ class Live:
 
 def watch(owner: Runtime, look: Callable[[], bytes], *, pause: float = PERIOD) -> Iterator[bytes]:
     """Server-sent events: the results of `look`, called every `pause` seconds, with keep-alives in between."""
-    end, told = time.monotonic() + LONGEST, time.monotonic()
+    end, pinged = time.monotonic() + LONGEST, time.monotonic()
     yield b"retry: 2000\n\n"
     while time.monotonic() < end and not owner.draining:
         found = look()
-        if found or time.monotonic() - told >= PING:
-            told = time.monotonic()
+        if found or time.monotonic() - pinged >= PING:
+            pinged = time.monotonic()
             yield found or b": still here\n\n"
         gevent.sleep(pause)
 
@@ -132,12 +132,12 @@ def send_events(parts: Iterator[bytes]) -> Response:
     return Response(parts, headers=headers, content_type="text/event-stream; charset=utf-8")
 
 
-def _encode(seen: Seen, said: str, root: str) -> bytes:
-    if said and (root, said) not in seen.encoded:
-        seen.encoded[root, said] = encode_html(said.replace('href="/_/', f'href="{root}/_/') if root else said)
-    return seen.encoded.get((root, said), b"")
+def _encode(seen: Seen, html: str, root: str) -> bytes:
+    if html and (root, html) not in seen.encoded:
+        seen.encoded[root, html] = encode_html(html.replace('href="/_/', f'href="{root}/_/') if root else html)
+    return seen.encoded.get((root, html), b"")
 
 
-def encode_html(said: str) -> bytes:
-    lines = said.replace("\r", "").split("\n")
+def encode_html(html: str) -> bytes:
+    lines = html.replace("\r", "").split("\n")
     return "".join(f"data: {line}\n" for line in lines).encode() + b"\n"

@@ -66,8 +66,8 @@ def find_troubles(visitor: Visitor) -> Iterator[Trouble]:
     """The current problems, in the words of /health. A failure followed by a success is over."""
     owner = runtime()
     if owner.problem is not None:
-        said = f": {owner.problem}" if visitor.is_admin else ""
-        yield Trouble(f"the changed configuration was rejected{said}")
+        message = f": {owner.problem}" if visitor.is_admin else ""
+        yield Trouble(f"the changed configuration was rejected{message}")
     yield from map(Trouble, owner.complaints())
     for name, provider in services().providers.items():
         trouble = provider.health.problem

@@ -42,10 +42,10 @@ def find_visitor() -> Visitor:
             "without client keys, this is shown only on the gateway's own machine; "
             "to see it elsewhere, set server.api_keys"
         )
-    told = _read_cookie(request.cookies.get(COOKIE, "")[:_LONGEST])
-    if told is None:
+    signed = _read_cookie(request.cookies.get(COOKIE, "")[:_LONGEST])
+    if signed is None:
         raise Unauthorized("sign in to see this")
-    tenant, mark = told
+    tenant, mark = signed
     if not access.demands_key:
         if tenant:
             raise Unauthorized("sign in to see this")
@@ -61,10 +61,10 @@ def find_visitor() -> Visitor:
 def admit(response: Response, tenant: str = "", digest: str = "") -> Response:
     """Sets the cookie for a visitor who has shown a token, or a key with the hash `digest`. The cookie contains only a
     mark of the hash: it ends with the key, and nobody can use it to guess keys."""
-    told = f"{int(time.time()) + COOKIE_LIFE}.{tenant}.{sign(digest)}"
+    message = f"{int(time.time()) + COOKIE_LIFE}.{tenant}.{sign(digest)}"
     response.set_cookie(
         COOKIE,
-        f"{told}.{sign(told)}",
+        f"{message}.{sign(message)}",
         max_age=COOKIE_LIFE,
         path=COOKIE_PATH,
         httponly=True,
@@ -89,10 +89,10 @@ def is_signed(text: str, signature: str) -> bool:
 
 def _read_cookie(cookie: str) -> tuple[str, str] | None:
     """The tenant in a valid cookie of ours, and the mark of its key; None for any other."""
-    told, _, signature = cookie.rpartition(".")
-    if not told or not is_signed(told, signature):
+    signed, _, signature = cookie.rpartition(".")
+    if not signed or not is_signed(signed, signature):
         return None
-    match told.split("."):
+    match signed.split("."):
         case [until, tenant, mark] if int(until) > time.time():
             return tenant, mark
     return None  # expired, or a signed mark of something else

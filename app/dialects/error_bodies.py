@@ -131,8 +131,8 @@ def _cut(found: ErrorBody, otherwise: str) -> ErrorBody:
     )
 
 
-def replace_message(body: bytes, message: str, told: str) -> bytes | None:
-    """The same error with its message replaced by `told` and all other fields kept; None if `message` is not at the
+def replace_message(body: bytes, message: str, new_message: str) -> bytes | None:
+    """The same error with its message replaced by `new_message` and all other fields kept; None if `message` is not at the
     usual place."""
     try:
         value = msgspec.json.decode(body)
@@ -140,7 +140,7 @@ def replace_message(body: bytes, message: str, told: str) -> bytes | None:
         return None
     match value:
         case {"error": {"message": str(said)} as error} if said == message:
-            return msgspec.json.encode({**value, "error": {**error, "message": told}})
+            return msgspec.json.encode({**value, "error": {**error, "message": new_message}})
         case _:
             return None
 
@@ -215,9 +215,11 @@ def _read_object(error: dict[str, Any], place: str | None, depth: int) -> ErrorB
     message = _message_of(fields)
     inner = None if depth and isinstance(message, str) and message else _read_inner(fields, depth)
     if inner is not None:
-        told = next((text for name in ("errordescription", "message") if isinstance(text := fields.get(name), str)), "")
-        if isinstance(fields.get("error"), str) and told and told not in inner.message:
-            return inner._replace(message=f"{inner.message}: {told}")
+        description = next(
+            (text for name in ("errordescription", "message") if isinstance(text := fields.get(name), str)), ""
+        )
+        if isinstance(fields.get("error"), str) and description and description not in inner.message:
+            return inner._replace(message=f"{inner.message}: {description}")
         own = _read_codes(fields)
         return inner._replace(
             message=inner.message or message,

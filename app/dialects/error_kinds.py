@@ -292,9 +292,9 @@ def judge_error(status: int, error: ErrorBody, retry_after: str | None = None) -
     if named is None and is_paced(error.message):
         named = "rate_limit"
     if named in (None, "upstream_auth", "permission", "rate_limit"):
-        said = _by_message(error.message, named or usual)
+        by_message = _by_message(error.message, named or usual)
         # What vendors call a quota may be a per-minute limit.
-        named = said if said is not None and (named != "rate_limit" or said == "billing") else named
+        named = by_message if by_message is not None and (named != "rate_limit" or by_message == "billing") else named
     if named in (None, "overloaded") and status == 0:
         named = _broadly(code) or _broadly(error.type) or named  # a code takes precedence over the message
     kind = named or usual
@@ -331,8 +331,8 @@ def own_name(param: str | None, names: Mapping[str, str]) -> str | None:
 def judge_reported(error: object, body: bytes) -> Failure:
     """The failure under an `error` of a body or an event; if `error` is missing or a mere text, the rest of the body
     may explain it."""
-    if (error is None or isinstance(error, str | int | float)) and (told := decode_error(body)) is not None:
-        return told
+    if (error is None or isinstance(error, str | int | float)) and (decoded := decode_error(body)) is not None:
+        return decoded
     return judge_error(0, read_error_value(error))
 
 
@@ -341,10 +341,10 @@ def decode_error(body: bytes) -> Failure | None:
     if len(body) > BODY_LIMIT:
         return None
     try:
-        told = find_error(_decode(body))
+        found = find_error(_decode(body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    return judge_error(0, told) if told is not None else None
+    return judge_error(0, found) if found is not None else None
 
 
 def _named(error: ErrorBody, code: str | None, usual: FailureKind) -> FailureKind | None:
@@ -382,9 +382,9 @@ def _plain(word: str | None) -> str:
     return _PARTS.sub("", word[:100].lower()) if word else ""
 
 
-def _fill(told: Tokens, counted: Tokens) -> Tokens:
+def _fill(reported: Tokens, counted: Tokens) -> Tokens:
     """The numbers of a message, completed by those given as separate fields."""
-    return (told[0] or counted[0], told[1] or counted[1], told[2] or counted[2])
+    return (reported[0] or counted[0], reported[1] or counted[1], reported[2] or counted[2])
 
 
 # Words in an error that make Claude Code show its login page, whatever the status, and human-readable replacements.

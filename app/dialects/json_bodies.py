@@ -190,13 +190,13 @@ def replace_model(body: bytes, model: str, fields: Fields | None = None, old: An
     if fields is not None and (start := _find_value(body, fields, "model")) is not None:
         return _splice(body, start, start + len(fields["model"]), new)
     if isinstance(old, str):
-        said = msgspec.json.encode(old)
-        if said == new:
+        encoded = msgspec.json.encode(old)
+        if encoded == new:
             return body
         # The usual case: this spelling, occurring once.
-        key = b'"model":' + said
+        key = b'"model":' + encoded
         start = body.find(key) + len(b'"model":')
-        changed = _splice(body, start, start + len(said), new) if start >= len(b'"model":') else b""
+        changed = _splice(body, start, start + len(encoded), new) if start >= len(b'"model":') else b""
         if changed and _names_model(changed, new):
             return changed
     try:

@@ -29,8 +29,8 @@ def malformed(wanted: str, came: bytes) -> UpstreamMalformed:
 
 def no_answer(came: bytes) -> UpstreamMalformed:
     """The error for a reply of the right form that contains nothing."""
-    said = f": {quote(came)}" if came else ""
-    return UpstreamMalformed(f"the upstream's reply contained no answer{said}", code=MALFORMED)
+    message = f": {quote(came)}" if came else ""
+    return UpstreamMalformed(f"the upstream's reply contained no answer{message}", code=MALFORMED)
 
 
 def without_odd_field(payload: bytes, complaint: msgspec.ValidationError) -> bytes | None:

@@ -244,8 +244,8 @@ def may_overflow(message: str) -> bool:
 def is_near(message: str, estimate: int, window: int | None) -> bool:
     """Whether a message that `may_overflow` fits a request of `estimate` tokens: the estimate is near the model's
     window, or else near a number in the message."""
-    told = [int(found.replace(",", "")) for found in _NUMBER.findall(message[:LONGEST_LOOK])]
-    limits: Iterable[int] = (window,) if window is not None else [number for number in told if number >= 1000]
+    numbers = [int(found.replace(",", "")) for found in _NUMBER.findall(message[:LONGEST_LOOK])]
+    limits: Iterable[int] = (window,) if window is not None else [number for number in numbers if number >= 1000]
     return any(estimate >= NEAR * limit for limit in limits or (LEAST_WINDOW,))
 
 

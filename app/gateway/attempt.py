@@ -120,8 +120,8 @@ class Attempt(abc.ABC):
     def finish_response(self, response: Response) -> tuple[bytes, Usage | None]:
         """Like `finish`, for an answer that is already parsed."""
 
-    def continued(self, said: Response) -> UpstreamRequest:
-        """The request for the next part of a paused turn; `said` is the answer so far."""
+    def continued(self, response: Response) -> UpstreamRequest:
+        """The request for the next part of a paused turn; `response` is the answer so far."""
         raise AssertionError("only an attempt with a paused turn is continued")
 
     def make_parser(self) -> StreamParser:
@@ -234,8 +234,8 @@ class Attempt(abc.ABC):
                 failure = msgspec.structs.replace(failure, retry_after=str(seconds))
         refused = UpstreamRefused(failure, headers)
         refused.is_spent = failure.kind in ("rate_limit", "quota") and has_nothing_left(exchange.headers)
-        told = target.dialect.error_status(failure) == exchange.status and failure.kind != "context_overflow"
-        if target.same_dialect and told and clean_error(body, is_typed=target.dialect.TRAITS.types_errors):
+        known = target.dialect.error_status(failure) == exchange.status and failure.kind != "context_overflow"
+        if target.same_dialect and known and clean_error(body, is_typed=target.dialect.TRAITS.types_errors):
             text = known_secrets.mask(body.decode("utf-8", "replace"))
             refused.body = None if has_login_words(text) else text.encode()
         return refused

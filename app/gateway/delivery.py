@@ -152,9 +152,9 @@ def deliver(
     """Makes the response of a whole answer and puts its usage into the record. `headers` are the upstream's."""
     body, record.usage = whole
     body = mask_reply(body)
-    told = _reply_headers(attempt, headers)
-    told.update(STREAM_HEADERS if attempt.stream else JSON_HEADERS)
-    return StartedResponse(None, attempt.target.upstream, None, body, told)
+    reply_headers = _reply_headers(attempt, headers)
+    reply_headers.update(STREAM_HEADERS if attempt.stream else JSON_HEADERS)
+    return StartedResponse(None, attempt.target.upstream, None, body, reply_headers)
 
 
 def mask_reply(body: bytes) -> bytes:
@@ -191,8 +191,8 @@ def deliver_stream(
                 left -= len(part)
                 if left < 0:
                     raise UpstreamMalformed(f"the upstream's stream is larger than {in_units(limit)}")
-                told, rest = stream.run(part)
-                for out in pass_on(stream, told, rest) if rest else (told,):
+                run, rest = stream.run(part)
+                for out in pass_on(stream, run, rest) if rest else (run,):
                     if out:
                         if sought is not None and sought.search(out):
                             record.note_token()
@@ -246,20 +246,20 @@ def in_turns(part: bytes) -> Iterator[bytes]:
         give_way()
 
 
-def pass_on(stream: StreamPassthrough, told: bytes, part: bytes) -> Iterator[bytes]:
-    """Yields the client's output for one read, in pieces between which other requests run. `told` is the output for the
+def pass_on(stream: StreamPassthrough, run: bytes, part: bytes) -> Iterator[bytes]:
+    """Yields the client's output for one read, in pieces between which other requests run. `run` is the output for the
     beginning of the read, which is already processed, and `part` the bytes after it."""
     fed, more = 0, b""
     # After the first events, the rest may be a run of plain ones, which is cheap enough to need no turns.
     while not more and fed < TURN and len(part) > CALM and (end := part.find(b"\n\n", STEP) + 2) > 1:
         first = clean_events(stream.feed(part[:end]))
         more, part = stream.run(part[end:])
-        told = b"".join((told, first, more))
+        run = b"".join((run, first, more))
         fed += end
     for piece in in_turns(part):
         out = clean_events(stream.feed(piece))
-        yield told + out if out else told
-        told = b""
+        yield run + out if out else run
+        run = b""
 
 
 def _first_part(exchange: Exchange, wait: float | None) -> Obtaining[bytes]:
@@ -323,12 +323,12 @@ def _collect(exchange: Exchange, collector: StreamCollector, limit: int, wait: f
 def read_fault(fault: Exception, record: Record) -> UpstreamMalformed:
     """Turns an unexpected error while reading a reply into a failure of the upstream. Its traceback is logged at debug
     level only."""
-    said = str(fault)[:200]
-    log.warning("request %s: cannot read the reply: %s: %s", record.id, type(fault).__name__, said)
+    message = str(fault)[:200]
+    log.warning("request %s: cannot read the reply: %s: %s", record.id, type(fault).__name__, message)
     log.debug("request %s: cannot read the reply", record.id, exc_info=fault)
     # The messages of these describe the data; those of all others describe our internals.
     about_data = isinstance(fault, ClientError | UnicodeError | msgspec.MsgspecError)
-    return UpstreamMalformed(f"the upstream's reply cannot be read{f': {said}' if about_data else ''}")
+    return UpstreamMalformed(f"the upstream's reply cannot be read{f': {message}' if about_data else ''}")
 
 
 def _reply_headers(attempt: Attempt, upstreams: Mapping[str, str]) -> dict[str, str]:

@@ -202,7 +202,7 @@ class Gateway:
     ) -> Obtaining[StartedResponse]:
         """The answer of the first upstream of the route that succeeds. If the route has only one, a plan may already
         have `begun` the attempt. Raises the most informative failure if none succeeds."""
-        told: DragomanError | None = None
+        failure: DragomanError | None = None
         try:
             upstreams = self.resolve(client_request)
             if begun is None:
@@ -245,8 +245,8 @@ class Gateway:
                     self.health.fail(upstream.label, tenant, error, told_by, gate)
                     if not tries_next(error):
                         raise
-                    told = more_informative(told, error)
-                    if told is error:
+                    failure = more_informative(failure, error)
+                    if failure is error:
                         who = upstream, record.upstream_status
                     if isinstance(error, LimitReached):
                         record.skip_target(upstream.label, error.failure.message)
@@ -255,12 +255,12 @@ class Gateway:
                 except BaseException:
                     self.health.abandon(upstream.label, gate)
                     raise
-            assert told is not None, "a route has at least one upstream"
+            assert failure is not None, "a route has at least one upstream"
             record.go_to(who[0])
             record.upstream_status = who[1]
-            raise told
+            raise failure
         finally:
-            told = None  # an error kept by this frame would keep the frame and everything read alive
+            failure = None  # an error kept by this frame would keep the frame and everything read alive
             client_request.continuation = None  # likewise breaks the reference cycle between these two
 
     def _find_liveness(self, upstream: Upstream) -> LivenessCheck | None:
@@ -324,7 +324,7 @@ class Gateway:
             except DragomanError as error:
                 if isinstance(error, NOT_SENT):
                     raise
-                if attempt.paused_turn is not None and attempt.paused_turn.said is not None:
+                if attempt.paused_turn is not None and attempt.paused_turn.response is not None:
                     raise  # the parts received so far must not be requested again
                 recovery = recovery or Recovery(
                     client_request, record, upstream, credential, capabilities, self.facts, budget
@@ -408,10 +408,10 @@ class Gateway:
             if queue is not None and ticket is not None and not sent:
                 queue.leave(ticket)
 
-    def _ask_next_part(self, attempt: Attempt, record: Record, said: Response) -> Obtaining[Exchange]:
+    def _ask_next_part(self, attempt: Attempt, record: Record, response: Response) -> Obtaining[Exchange]:
         """Requests the next part of a paused turn from the same upstream with the same credential. It may be retried
-        even if the client has seen output, because what was `said` stays valid."""
-        upstream_request = attempt.continued(said)
+        even if the client has seen output, because what was `response` stays valid."""
+        upstream_request = attempt.continued(response)
         sends = attempt.target.sends
         sends.made, sends.maximum = 0, self._settings.max_attempts
         for number in itertools.count(1):

@@ -117,10 +117,10 @@ class Plan(msgspec.Struct, frozen=True):
                 reply.decode()  # raw parts are never decoded here, but clients decode everything
             context = echoing_context(client_request, self.model, self.limits)
             passed, record.usage = dialect.pass_response(reply, context, capabilities)
-            told = relayed_headers(headers, same_dialect=True)
-            told.update(self.headers)
+            relayed = relayed_headers(headers, same_dialect=True)
+            relayed.update(self.headers)
             provider.health.succeed()
-            return ClientResponse(200, told, mask_reply(passed))
+            return ClientResponse(200, relayed, mask_reply(passed))
         except DragomanError as error:
             begun.error = error
         except UNREADABLE_REPLY as fault:

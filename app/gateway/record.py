@@ -158,8 +158,8 @@ class Record(msgspec.Struct, eq=False):
         """Notes that the request is sent to `upstream`; `resent` if the kept connection used first had been closed."""
         now = int((time.monotonic() - self.started) * 1000)
         if self._began is not None:
-            told = ("unreachable", "the kept connection had been closed") if resent else ("", "")
-            self.tried += (self._attempt(now, *told),)
+            problem = ("unreachable", "the kept connection had been closed") if resent else ("", "")
+            self.tried += (self._attempt(now, *problem),)
         self.attempts += 1
         self.attempt_status = 0
         self._began = now
@@ -175,8 +175,8 @@ class Record(msgspec.Struct, eq=False):
         """Notes that the current attempt has failed."""
         if self._began is not None:
             failure = error.failure
-            said = hide_secrets(failure.message[:LONGEST_MESSAGE])
-            self.tried += (self._attempt(self._now(), failure.kind, said),)
+            message = hide_secrets(failure.message[:LONGEST_MESSAGE])
+            self.tried += (self._attempt(self._now(), failure.kind, message),)
             self._began = None
 
     def wait(self, seconds: float) -> None:
@@ -216,8 +216,8 @@ class Record(msgspec.Struct, eq=False):
         end = self._now() if self._ended is None else self._ended
         tried = self.tried
         if self._began is not None:
-            told = (self.error or "", self.message or "") if self.terminal in ("error", "upstream_cut") else ("", "")
-            tried = (*tried, self._attempt(end, *told))
+            problem = (self.error or "", self.message or "") if self.terminal in ("error", "upstream_cut") else ("", "")
+            tried = (*tried, self._attempt(end, *problem))
         usage = (self.paused_turn and self.paused_turn.spent) or self.usage
         routed, upstream_head, first_byte, first_token = (
             self.routed, self.upstream_head, self.first_byte, self.first_token,
@@ -294,7 +294,7 @@ def _find_limits(headers: Mapping[str, str]) -> dict[str, str]:
     if not told_of:
         return {}
     found = {name[:LONGEST_WORD]: headers[name][:LONGEST_WORD] for name in told_of}
-    if hide_secrets(told := "\n".join(found.values())) == told:
+    if hide_secrets(text := "\n".join(found.values())) == text:
         return found
     return {name: hide_secrets(value) for name, value in found.items()}
 

@@ -69,11 +69,11 @@ class Translating(Attempt):
             self._asked = msgspec.structs.replace(self._asked, state=self.client_request.request.state)
         return adapted, DIALECTS[self.target.capabilities.dialect].render_request(self._asked, self.target.capabilities)
 
-    def continued(self, said: Response) -> UpstreamRequest:
-        """The same request for the next part of a paused turn, with the answer so far (`said`) added unchanged."""
-        turns = (*self._asked.turns, Turn("assistant", said.blocks))
+    def continued(self, response: Response) -> UpstreamRequest:
+        """The same request for the next part of a paused turn, with the answer so far (`response`) added unchanged."""
+        turns = (*self._asked.turns, Turn("assistant", response.blocks))
         asked = msgspec.structs.replace(self._asked, turns=turns)
-        match said.extensions.get("container"):
+        match response.extensions.get("container"):
             case {"id": str(machine)}:  # where the upstream's tools run: unfinished work continues there
                 kept = Extension(self.target.capabilities.dialect, "container", machine, "ignorable")
                 asked = msgspec.structs.replace(asked, extensions=(*asked.extensions, kept))

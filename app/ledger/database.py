@@ -139,8 +139,8 @@ class Database:
                     continue
                 raise LedgerUnavailable("the ledger's database failed; see the log", str(error)) from error
             except _Silence as silence:
-                said = f"the database did not answer within {2 * ANSWER_LIMIT} s"
-                raise LedgerSilent("the ledger's database does not answer; see the log", said) from silence
+                message = f"the database did not answer within {2 * ANSWER_LIMIT} s"
+                raise LedgerSilent("the ledger's database does not answer; see the log", message) from silence
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
@@ -183,8 +183,8 @@ class Database:
         except ImportError as error:
             raise LedgerUnavailable(f"ledger.url cannot be used: {error}") from error
         except OSError as error:
-            said = f"cannot create the ledger's file: {error}"
-            raise LedgerUnavailable("cannot create the ledger's file; see the log", said) from error
+            message = f"cannot create the ledger's file: {error}"
+            raise LedgerUnavailable("cannot create the ledger's file; see the log", message) from error
 
 
 class _Silence(BaseException):

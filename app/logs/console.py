@@ -58,8 +58,8 @@ def describe_request(line: Mapping[str, Any], now: datetime, *, colours: bool) -
     if line["terminal"] not in ("completed", "error"):
         parts.append(line["terminal"])
     if failed:
-        said = f"{line['error']}: {_clean(line.get('message') or '', 300)}"
-        parts.append(f"{colour}{said}{_PLAIN}" if colours else said)
+        message = f"{line['error']}: {_clean(line.get('message') or '', 300)}"
+        parts.append(f"{colour}{message}{_PLAIN}" if colours else message)
     return "  ".join(parts)
 
 

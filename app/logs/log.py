@@ -116,8 +116,8 @@ class _TextFormatter(LineFormatter):
     def format(self, record: logging.LogRecord) -> str:
         now = datetime.fromtimestamp(record.created).astimezone()
         when = f"{now:%H:%M:%S}" if self._short else now.isoformat(timespec="milliseconds")
-        said = super().format(record)
-        return paint(f"{when} {record.levelname} {said}", record.levelname, colours=self._colours)
+        message = super().format(record)
+        return paint(f"{when} {record.levelname} {message}", record.levelname, colours=self._colours)
 
 
 class _JsonFormatter(LineFormatter):
@@ -125,8 +125,8 @@ class _JsonFormatter(LineFormatter):
         super().__init__("%(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
-        said = super().format(record)
-        line = {"time": _rfc3339(record.created), "level": record.levelname, "message": said}
+        message = super().format(record)
+        line = {"time": _rfc3339(record.created), "level": record.levelname, "message": message}
         return json.dumps(line)
 
 
@@ -176,8 +176,8 @@ class RequestLog:
         if self._colours is None:
             self.write(clean_json(_encode(line)), level)
         else:
-            said = describe_request(line, datetime.now(), colours=self._colours)
-            self._append(hide_secrets(said).encode() + b"\n")
+            text = describe_request(line, datetime.now(), colours=self._colours)
+            self._append(hide_secrets(text).encode() + b"\n")
 
     def write(self, line: bytes, level: int = logging.INFO) -> None:
         """Logs one clean JSON object. It reaches the file at the next `flush`, or when many lines wait."""
@@ -239,8 +239,8 @@ def start_logs(settings: ServerSettings) -> None:
     if file is not None:
         as_json = settings.log_format != "text"
     if level <= logging.WARNING:
-        told = colours if seen and not as_json and file is None else None
-        request_log.open(file or sys.stdout.buffer, as_json=as_json, level=level, colours=told)
+        chosen = colours if seen and not as_json and file is None else None
+        request_log.open(file or sys.stdout.buffer, as_json=as_json, level=level, colours=chosen)
     else:
         request_log.close()
     atexit.unregister(request_log.flush)

@@ -127,5 +127,5 @@ def encode_error(message_id: int | str | None, error: McpError) -> bytes:
     )
 
 
-def _result(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {"content": [{"type": "text", "text": msgspec.json.encode(told).decode()}], "isError": False}
+def _result(content: Mapping[str, Any]) -> dict[str, Any]:
+    return {"content": [{"type": "text", "text": msgspec.json.encode(content).decode()}], "isError": False}

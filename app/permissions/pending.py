@@ -175,11 +175,11 @@ class Permissions:
     def describe(self, permission: Permission) -> dict[str, Any]:
         """A request as clients see it, with the gateway's secrets masked."""
         now = self._clock()
-        told = known_secrets.mask(_encoder.encode(permission.input).decode())
+        masked_input = known_secrets.mask(_encoder.encode(permission.input).decode())
         try:
-            shown = msgspec.json.decode(told)
+            shown = msgspec.json.decode(masked_input)
         except msgspec.DecodeError:  # for example because a secret was a number
-            shown = told
+            shown = masked_input
         return {
             "request_id": permission.id,
             "tool_name": permission.tool_name,

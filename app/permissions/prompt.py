@@ -31,18 +31,18 @@ class PermissionPrompt(msgspec.Struct, frozen=True):
 
 
 def write_ticket(secret: bytes, tenant: str, now: float) -> str:
-    said = f"{tenant}.{int(now) + LIFETIME}.{secrets.token_hex(8)}"
-    return f"{said}.{_sign(secret, said)}"
+    payload = f"{tenant}.{int(now) + LIFETIME}.{secrets.token_hex(8)}"
+    return f"{payload}.{_sign(secret, payload)}"
 
 
 def read_ticket(secret: bytes, ticket: str, now: float) -> str | None:
     """The tenant that a ticket of ours names. None for any other text, or if the ticket has expired."""
-    said, _, signature = ticket[:400].rpartition(".")
-    if not signature.isascii() or not hmac.compare_digest(signature, _sign(secret, said)):
+    payload, _, signature = ticket[:400].rpartition(".")
+    if not signature.isascii() or not hmac.compare_digest(signature, _sign(secret, payload)):
         return None
-    tenant, expires, _ = said.rsplit(".", 2)
+    tenant, expires, _ = payload.rsplit(".", 2)
     return tenant if now < int(expires) else None
 
 
-def _sign(secret: bytes, said: str) -> str:
-    return hmac.new(secret, said.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
+def _sign(secret: bytes, payload: str) -> str:
+    return hmac.new(secret, payload.encode("utf-8", "replace"), hashlib.sha256).hexdigest()

@@ -266,9 +266,9 @@ class Provider:
         if serves_others:
             return self.source.switch(failed, session or "", MOMENT, tenant)
         spent = find_cooldown(self.health.quotas.get(failed.name, ()), time.time())
-        told = spent or read_seconds(failure.retry_after)
+        seconds = spent or read_seconds(failure.retry_after)
         return self.source.switch(
-            failed, session or "", told if told is not None else usual, tenant,
+            failed, session or "", seconds if seconds is not None else usual, tenant,
             for_all=spent is not None or (isinstance(error, UpstreamRefused) and error.is_spent),
         )  # fmt: skip
 

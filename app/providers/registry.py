@@ -58,8 +58,8 @@ def _build_provider(
             make = entry.load()
         except Exception as fault:
             package = entry.dist.name if entry.dist is not None else entry.value
-            said = f"the kind {settings.kind!r} of the package {package} cannot be imported: {fault}"
-            raise ConfigError(said, key=f"providers.{name}.kind") from fault
+            message = f"the kind {settings.kind!r} of the package {package} cannot be imported: {fault}"
+            raise ConfigError(message, key=f"providers.{name}.kind") from fault
     read_fields(settings.quirks, f"providers.{name}.quirks")
     way = find_transport(name, settings, transport)
     source = open_source(settings, environ, home, lambda: way.session, name=name)
@@ -78,4 +78,4 @@ def find_transport(name: str, settings: ProviderSettings, usual: Transport) -> T
     try:
         return usual.variant(**own)
     except ConfigError as error:
-        raise ConfigError(error.said, key=f"providers.{name}.{error.key.rpartition('.')[2]}") from error
+        raise ConfigError(error.reason, key=f"providers.{name}.{error.key.rpartition('.')[2]}") from error

@@ -110,8 +110,8 @@ class SharedCounts:
 
     def _fail(self, name: str, error: OSError) -> None:
         where = "each host counts separately" if name == "redis" else "each worker counts separately"
-        said = f"usage counters are not shared, so {where}: {error}"
-        if self._problems.get(name) != said:
-            log.warning("%s", said)
-        self._problems[name] = said
+        message = f"usage counters are not shared, so {where}: {error}"
+        if self._problems.get(name) != message:
+            log.warning("%s", message)
+        self._problems[name] = message
         self._retry_at[name] = time.monotonic() + RETRY_PERIOD

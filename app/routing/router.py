@@ -205,15 +205,15 @@ class Router:
         prefix, slash, _ = shown.partition("/")
         known = ", ".join(self._providers) or "none yet"
         if slash and self._models.default is not None:
-            said = f"model {shown!r} was not found: there is no provider {prefix!r}; the providers are {known}"
+            message = f"model {shown!r} was not found: there is no provider {prefix!r}; the providers are {known}"
         elif self._models.unknown == "refuse":
-            said = f"model {shown!r} was not found, and models.unknown rejects unknown names; see /v1/models"
+            message = f"model {shown!r} was not found, and models.unknown rejects unknown names; see /v1/models"
         else:
-            said = (
+            message = (
                 f"model {shown!r} was not found: name it <provider>/<model> with one of the providers {known}, "
                 "add a route, or set models.default"
             )
-        return NotFound(said, param="model", code="model_not_found")
+        return NotFound(message, param="model", code="model_not_found")
 
     def _resolve_name(self, name: str, route: RouteSettings | None, depth: int) -> _Resolution | None:
         """Where a name leads by all rules but the default. May fetch the providers' lists of models."""
@@ -418,8 +418,8 @@ class Router:
         for key, targets in places.items():
             for target in targets:
                 if target is not None and not self._may_lead(target, key):
-                    said = f"{target!r} names neither a route nor one of the providers {known}"
-                    faults.append(ConfigError(said, key=key))
+                    message = f"{target!r} names neither a route nor one of the providers {known}"
+                    faults.append(ConfigError(message, key=key))
         for name, route in self._models.routes.items():
             if not faults and self._is_circular(name, route, 0):
                 faults.append(

@@ -108,9 +108,9 @@ class Gateway(BaseApplication):  # type: ignore[misc]
             return settings
         return None
 
-    def _report_problem(self, said: str) -> None:
-        self.problem = said
-        print(f"dragoman: the configuration is broken, so the last good one stays in force: {said}", file=sys.stderr)
+    def _report_problem(self, problem: str) -> None:
+        self.problem = problem
+        print(f"dragoman: the configuration is broken, so the last good one stays in force: {problem}", file=sys.stderr)
 
     def _check_change(self, settings: Settings) -> None:
         """Raises ConfigError for changes that would make the master fail after the old workers have ended."""

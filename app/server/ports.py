@@ -28,10 +28,10 @@ def check_port(server: ServerSettings) -> None:
     except (socket.gaierror, UnicodeError) as error:
         raise ConfigError(f"{server.host} is not an address of this machine", key="server.host") from error
     except OSError as error:
-        said = f"cannot be used: {error.strerror}"
+        message = f"cannot be used: {error.strerror}"
         if error.errno == errno.EADDRINUSE:
-            said = "is in use; stop the program that listens there or choose another with --port"
-        raise ConfigError(f"{server.host}:{server.port} {said}", key="server.port") from error
+            message = "is in use; stop the program that listens there or choose another with --port"
+        raise ConfigError(f"{server.host}:{server.port} {message}", key="server.port") from error
 
 
 def find_handed_addresses() -> list[str]:
@@ -55,5 +55,5 @@ def _check_handed(server: ServerSettings, handed: list[str]) -> None:
     wanted = server.host if server.host.startswith("unix:") else f"{server.host}:{server.port}"
     for address in handed:
         if address != wanted.replace("localhost:", "127.0.0.1:"):
-            said = f"is {wanted}, but systemd's socket listens at {address}; make them match"
-            raise ConfigError(said, key="server.host")
+            message = f"is {wanted}, but systemd's socket listens at {address}; make them match"
+            raise ConfigError(message, key="server.host")

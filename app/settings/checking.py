@@ -260,8 +260,8 @@ def _check_values(value: Any, key: str) -> None:
 def _check_root_path(server: ServerSettings) -> None:
     root = server.root_path
     if root is not None and not _ROOT_PATH.fullmatch(root):
-        said = "a path prefix starts with a slash and does not end with one, such as /llm or /team/llm"
-        raise ConfigError(said, key="server.root_path")
+        message = "a path prefix starts with a slash and does not end with one, such as /llm or /team/llm"
+        raise ConfigError(message, key="server.root_path")
 
 
 def _check_addresses(section: Struct) -> None:
@@ -270,8 +270,8 @@ def _check_addresses(section: Struct) -> None:
             for name in ("webhooks", "slack"):
                 for number, url in enumerate(getattr(section, name)):
                     if not _WEBHOOK.fullmatch(url):
-                        said = "the address of a webhook must start with https://"
-                        raise ConfigError(said, key=f"alerts.{name}[{number}]")
+                        message = "the address of a webhook must start with https://"
+                        raise ConfigError(message, key=f"alerts.{name}[{number}]")
         case PushSettings(url=str(url)):
             check_url(url, "push.url")
         case SharedSettings(redis=str(url)):
@@ -286,8 +286,8 @@ def _check_proxies(server: ServerSettings) -> None:
             try:
                 ipaddress.ip_network(address)
             except ValueError as error:
-                said = f"{address[:64]!r} is not the address of a proxy, such as 10.0.0.2 or 10.0.0.0/8"
-                raise ConfigError(said, key="server.trusted_proxies") from error
+                message = f"{address[:64]!r} is not the address of a proxy, such as 10.0.0.2 or 10.0.0.0/8"
+                raise ConfigError(message, key="server.trusted_proxies") from error
 
 
 def _offer_demo(
@@ -362,8 +362,8 @@ def _check_kind(provider: ProviderSettings, key: str) -> None:
             raise ConfigError(f"unknown kind {provider.kind!r}{near}", key=f"{key}.kind")
     elif idle := _find_idle(provider):
         kinds = ", ".join(sorted(ONLY_FOR[idle]))
-        said = f"it has no effect for a provider of kind {provider.kind}, only for {kinds}"
-        raise ConfigError(said, key=f"{key}.{idle}")
+        message = f"it has no effect for a provider of kind {provider.kind}, only for {kinds}"
+        raise ConfigError(message, key=f"{key}.{idle}")
     fixed = FIXED_DIALECTS.get(provider.kind)
     if fixed and provider.dialect not in (None, fixed):
         raise ConfigError(f"a provider of kind {provider.kind} always speaks {fixed}", key=f"{key}.dialect")
@@ -488,8 +488,8 @@ def _find_mismatches(table: dict[str, Any], kind: type[Struct], key: str) -> lis
             msgspec.convert(value, hints[field], strict=False)
         except msgspec.ValidationError as error:
             choices = _choices(kind, field)
-            said = f"{value!r} is not one of {', '.join(choices)}" if choices else describe_mismatch(str(error))
-            found.append(ConfigError(said, key=f"{key}.{field}"))
+            message = f"{value!r} is not one of {', '.join(choices)}" if choices else describe_mismatch(str(error))
+            found.append(ConfigError(message, key=f"{key}.{field}"))
     return found
 
 
@@ -502,8 +502,8 @@ def describe_mismatch(message: str) -> str:
     def name(found: re.Match[str]) -> str:
         return " or ".join(_TYPE_WORDS.get(word, word) for word in found[1].split(" | ") if word != "null")
 
-    said = _TYPE_NAME.sub(name, message.partition(" - at `$")[0])
-    return said[:1].lower() + said[1:]
+    wording = _TYPE_NAME.sub(name, message.partition(" - at `$")[0])
+    return wording[:1].lower() + wording[1:]
 
 
 def _choices(kind: type[Struct], field: str) -> tuple[str, ...]:

@@ -60,8 +60,8 @@ def _read_credential(folder: Path, name: str, key: str) -> str:
             content = file.read(MAX_BYTES + 1)
         text = content.decode().rstrip("\r\n")
     except FileNotFoundError:
-        said = f"the environment variable {name} is not set, and CREDENTIALS_DIRECTORY has no file of that name"
-        raise ConfigError(said, key=key) from None
+        message = f"the environment variable {name} is not set, and CREDENTIALS_DIRECTORY has no file of that name"
+        raise ConfigError(message, key=key) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the credential {name}: {_say(error)}", key=key) from error
     if len(content) > MAX_BYTES or "\0" in text or "\n" in text:

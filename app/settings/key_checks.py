@@ -49,8 +49,8 @@ def read_date(value: Any, key: str) -> datetime.datetime:
         try:
             value = datetime.datetime.fromisoformat(value.strip())
         except ValueError as error:
-            said = f"{value[:40]!r} is not a date such as 2027-01-31 or 2027-01-31T18:00:00Z"
-            raise ConfigError(said, key=key) from error
+            message = f"{value[:40]!r} is not a date such as 2027-01-31 or 2027-01-31T18:00:00Z"
+            raise ConfigError(message, key=key) from error
     if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
         value = datetime.datetime(value.year, value.month, value.day)
     if not isinstance(value, datetime.datetime):
@@ -61,16 +61,16 @@ def read_date(value: Any, key: str) -> datetime.datetime:
 def check_key(name: str, settings: KeySettings) -> KeySettings:
     """A key's settings with the key stripped of white space, and a hash in lower case. Raises ConfigError."""
     if not KEY_NAME.fullmatch(name):
-        said = "a key's name may have up to 64 letters, digits, dots, underscores and hyphens"
-        raise ConfigError(said, key=f"keys.{name}")
+        message = "a key's name may have up to 64 letters, digits, dots, underscores and hyphens"
+        raise ConfigError(message, key=f"keys.{name}")
     key = settings.key.strip()
     if not key:
         raise ConfigError("a key is empty, which would let everyone in", key=f"keys.{name}.key")
     if key.lower().startswith(HASH_MARK):
         key = key.lower()
         if not _HASH.fullmatch(key.removeprefix(HASH_MARK)):
-            said = f"{HASH_MARK} must be followed by 64 hexadecimal digits, as `dragoman keys hash` prints them"
-            raise ConfigError(said, key=f"keys.{name}.key")
+            message = f"{HASH_MARK} must be followed by 64 hexadecimal digits, as `dragoman keys hash` prints them"
+            raise ConfigError(message, key=f"keys.{name}.key")
     for field in ("models", "providers"):
         if "" in getattr(settings, field):
             raise ConfigError("a pattern is empty; it would match nothing", key=f"keys.{name}.{field}")

@@ -148,7 +148,7 @@ def _locate(error: ConfigError, source: Path | None, text: str) -> ConfigError:
     located = []
     for fault in error.faults:
         line = find_line(text, fault.key) if source and fault.key else None
-        located.append(ConfigError(fault.said, key=fault.key, place=f"{source}:{line}") if line else fault)
+        located.append(ConfigError(fault.reason, key=fault.key, place=f"{source}:{line}") if line else fault)
     return ConfigError.join(located)
 
 

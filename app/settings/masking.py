@@ -65,9 +65,9 @@ def _find_in_table(table: dict[str, Any]) -> Iterator[str]:
 def _find_in_command(command: Sequence[str]) -> Iterator[str]:
     """The values of options whose names sound secret, from `--token=…` and `--token …`."""
     for option, argument in zip(("", *command), command, strict=False):
-        name, _, told = argument.rpartition("=")
+        name, _, value = argument.rpartition("=")
         if sounds_secret(name):
-            yield told
+            yield value
         elif option.startswith("-") and "=" not in option and sounds_secret(option):
             yield argument
 

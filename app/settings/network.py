@@ -92,8 +92,8 @@ def split_login(url: str) -> tuple[str, str | None]:
         return url, None
     login, _, host = parts.netloc.rpartition("@")
     user, _, password = login.partition(":")
-    told = f"{unquote(user)}:{unquote(password)}".encode()
-    return parts._replace(netloc=host).geturl(), f"Basic {base64.b64encode(told).decode()}"
+    pair = f"{unquote(user)}:{unquote(password)}".encode()
+    return parts._replace(netloc=host).geturl(), f"Basic {base64.b64encode(pair).decode()}"
 
 
 def _split(url: str, key: str, what: str) -> SplitResult:

@@ -129,8 +129,8 @@ def _limits(timeout: Any) -> Limits:
     too. Our defaults fill the gaps."""
     total = None
     if isinstance(timeout, Timeout):
-        told: Any = timeout
-        connect, read, total = told.connect_timeout, told.read_timeout, told.total
+        given: Any = timeout
+        connect, read, total = given.connect_timeout, given.read_timeout, given.total
     else:
         connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
     usual = Limits()

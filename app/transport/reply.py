@@ -220,8 +220,8 @@ class ReplyDecoder:
         """What is wrong. Quotes the beginning of what arrived instead of a head, but no bytes of a body, which may be
         part of a reply for somebody."""
         cause = error.__context__ if isinstance(error.__context__, HttpParserError) else error
-        said = data[:_QUOTED].decode("ascii", "replace")
-        return f"{cause}" if self.has_head else f"{cause}; it began with {said!r}"
+        message = data[:_QUOTED].decode("ascii", "replace")
+        return f"{cause}" if self.has_head else f"{cause}; it began with {message!r}"
 
     def _take_body(self) -> bytes:
         pieces = self._pieces

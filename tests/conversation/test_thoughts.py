@@ -19,7 +19,7 @@ def apart(blocks: list[Block]) -> tuple[list[Thought], list[Block]]:
     for block in blocks:
         if isinstance(block, Reasoning):
             calls = [other for other in others if isinstance(other, ToolCall)]
-            thoughts.append(Thought(place_of_next(said=len(others) > len(calls), calls=len(calls)), block))
+            thoughts.append(Thought(place_of_next(spoken=len(others) > len(calls), calls=len(calls)), block))
         else:
             others.append(block)
     return thoughts, others

@@ -25,7 +25,7 @@ FUNCTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def asked_of(every: Client, upstream: FakeUpstream, dialect: str, to: str, **more: Any) -> Any:
+def input_of(every: Client, upstream: FakeUpstream, dialect: str, to: str, **more: Any) -> Any:
     """What the upstream is asked."""
     upstream.seen.clear()
     upstream.script(json_reply(whole_reply(to, "t")))
@@ -47,7 +47,7 @@ def test_a_function_is_read_whatever_its_shape(
     every: Client, upstream: FakeUpstream, dialect: str, to: str, shape: str
 ) -> None:
     """cursor/cursor#1289, danny-avila/LibreChat#13925, open-mercato/open-mercato#6241."""
-    body = asked_of(every, upstream, dialect, to, tools=[FUNCTIONS[shape]])
+    body = input_of(every, upstream, dialect, to, tools=[FUNCTIONS[shape]])
 
     assert functions_in(to, body) == [("edit", "d", ["p"])]
 
@@ -62,7 +62,7 @@ def test_a_choice_is_read_whatever_its_shape(every: Client, upstream: FakeUpstre
     }
 
     for dialect in CLIENTS:
-        assert asked_of(every, upstream, dialect, to, tool_choice=choice)["tool_choice"] == wanted[to]
+        assert input_of(every, upstream, dialect, to, tool_choice=choice)["tool_choice"] == wanted[to]
 
 
 # What a choice of OpenAI's means, in the words of each upstream.
@@ -77,7 +77,7 @@ _MODES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("mode", _MODES)
 def test_a_mode_of_choice_is_read_whatever_its_shape(every: Client, upstream: FakeUpstream, to: str, mode: str) -> None:
     for choice in (mode, {"type": mode}):
-        assert asked_of(every, upstream, "A", to, tool_choice=choice)["tool_choice"] == _MODES[mode][to]
+        assert input_of(every, upstream, "A", to, tool_choice=choice)["tool_choice"] == _MODES[mode][to]
 
 
 @every_upstream
@@ -89,7 +89,7 @@ def test_allowed_tools_stay_those_of_a_messages_client(
     tools = [{"name": name, "input_schema": SCHEMA} for name in ("f", "g")]
     choice = {"type": "allowed_tools", **({"allowed_tools": allowed} if nested else allowed)}
 
-    body = asked_of(every, upstream, "A", to, tools=tools, tool_choice=choice)
+    body = input_of(every, upstream, "A", to, tools=tools, tool_choice=choice)
 
     names = [tool["function"]["name"] if "function" in tool else tool["name"] for tool in body["tools"]]
     limited = names == ["f"] or [(tool.get("function") or tool)["name"] for tool in _allowed(body)] == ["f"]
@@ -114,8 +114,8 @@ def test_a_search_of_messages_is_one_for_other_clients_too(every: Client, upstre
     """danny-avila/LibreChat#13925: its custom endpoints send the tools of Messages to /v1/responses."""
     search = {"type": "web_search_20250305", "name": "web_search", "blocked_domains": ["a.example"]}
 
-    to_messages = asked_of(every, upstream, dialect, "A", tools=[search])
-    to_responses = asked_of(every, upstream, dialect, "R", tools=[search])
+    to_messages = input_of(every, upstream, dialect, "A", tools=[search])
+    to_responses = input_of(every, upstream, dialect, "R", tools=[search])
 
     assert to_messages["tools"] == [search]
     assert [tool["type"] for tool in to_responses["tools"]] == ["web_search"]
@@ -128,7 +128,7 @@ def test_a_body_of_messages_on_the_chat_path_loses_no_system_text(
 ) -> None:
     system = [{"type": "text", "text": "be brief"}]
 
-    body = asked_of(every, upstream, "C", to, system=system, stop_sequences=["END"])
+    body = input_of(every, upstream, "C", to, system=system, stop_sequences=["END"])
 
     assert "be brief" in json.dumps({"A": body.get("system"), "C": body.get("messages", [{}])[0]}.get(to, body))
     assert {"A": body.get("stop_sequences"), "C": body.get("stop")}.get(to, ["END"]) == ["END"]
@@ -148,7 +148,7 @@ def test_a_call_that_stands_in_the_content_and_beside_it_is_one(every: Client, u
         {"role": "tool", "tool_call_id": "c1", "content": "r"},
     ]
 
-    body = json.dumps(asked_of(every, upstream, "C", to, messages=history))
+    body = json.dumps(input_of(every, upstream, "C", to, messages=history))
 
     key = {"A": '"type": "tool_use"', "C": '"arguments"', "R": '"type": "function_call"'}[to]
     assert body.count(key) == 1
@@ -173,7 +173,7 @@ def test_a_thought_among_the_parts_of_an_answer_is_no_part_for_the_upstream(
         {"role": "user", "content": "r"},
     ]
 
-    body = asked_of(every, upstream, "C", to, messages=said)
+    body = input_of(every, upstream, "C", to, messages=said)
 
     assert '"type": "reasoning"' not in json.dumps(body.get("messages", []))
 
@@ -193,7 +193,7 @@ def test_ids_that_are_empty_are_given_anew(every: Client, upstream: FakeUpstream
         ("C", {"messages": chat}),
         ("R", {"input": [{"role": "user", "content": "q"}, *made * 2]}),
     ):
-        body = asked_of(every, upstream, dialect, to, **history)
+        body = input_of(every, upstream, dialect, to, **history)
         ids = {
             "A": lambda body: [b["id"] for m in body["messages"][1:] for b in m["content"] if b["type"] == "tool_use"],
             "C": lambda body: [c["id"] for m in body["messages"] for c in m.get("tool_calls") or ()],
@@ -215,7 +215,7 @@ def test_the_input_of_a_past_call_is_an_object_for_every_server(
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "r"}]},
     ]
 
-    body = asked_of(every, upstream, "A", to, messages=said)
+    body = input_of(every, upstream, "A", to, messages=said)
 
     arguments = (
         body["input"][1]["arguments"] if to == "R" else body["messages"][1]["tool_calls"][0]["function"]["arguments"]
@@ -235,7 +235,7 @@ def test_texts_of_nothing_but_space_reach_no_messages_upstream(
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "r"}, text]},
     ]
 
-    body = asked_of(every, upstream, "A", "A", messages=said)
+    body = input_of(every, upstream, "A", "A", messages=said)
 
     assert [[block["type"] for block in turn["content"]] for turn in body["messages"][1:]] == [
         ["tool_use"],
@@ -250,7 +250,7 @@ def test_a_shell_call_that_was_interrupted_gets_a_result(every: Client, upstream
     call = {"type": "local_shell_call", "id": "l1", "call_id": "v:24", "status": "completed", "action": action}
     history = [{"role": "user", "content": "q"}, call, {"role": "user", "content": "go on"}]
 
-    body = asked_of(every, upstream, "R", to, input=history, tools=[{"type": "local_shell"}])
+    body = input_of(every, upstream, "R", to, input=history, tools=[{"type": "local_shell"}])
 
     assert "no result" in json.dumps(body)
 
@@ -309,12 +309,12 @@ def test_a_turn_that_says_nothing_reaches_no_messages_upstream(
     """Anthropic: "all messages must have non-empty content except for the optional final assistant message"."""
     said = [{"role": "user", "content": "q"}, {"role": "assistant", "content": empty}, {"role": "user", "content": "r"}]
 
-    body = asked_of(every, upstream, "A", "A", messages=said)
+    body = input_of(every, upstream, "A", "A", messages=said)
 
     assert all(turn["content"] and turn["content"] != " " for turn in body["messages"])
 
 
 def test_a_schema_that_says_nothing_is_one_of_an_object(every: Client, upstream: FakeUpstream) -> None:
-    body = asked_of(every, upstream, "A", "A", tools=[{"name": "f", "input_schema": {}}])
+    body = input_of(every, upstream, "A", "A", tools=[{"name": "f", "input_schema": {}}])
 
     assert body["tools"][0]["input_schema"]["type"] == "object"

@@ -89,22 +89,22 @@ def _forbid(request: Request, capabilities: Capabilities, notes: Notes) -> Reque
     path = field(request.dialect, "reasoning")
     match capabilities.reasoning_off:
         case "omit":
-            said = ReasoningSettings()
+            adapted = ReasoningSettings()
             if capabilities.reasoning_by_default and not capabilities.reasoning_off_fields:
                 notes.lose("ignorable", path, "this model decides itself whether to think")
         case "none":
-            said = ReasoningSettings(mode="off", effort="none")
+            adapted = ReasoningSettings(mode="off", effort="none")
         case "disabled":
             # With thinking off, Claude refuses efforts above "high".
             effort = request.reasoning.effort
             effort = _nearest(effort, _up_to_high(capabilities.efforts)) if effort != "none" else None
-            said = ReasoningSettings(mode="off", effort=effort)
+            adapted = ReasoningSettings(mode="off", effort=effort)
         case "between_tools":
-            said = ReasoningSettings(mode="between_tools")
+            adapted = ReasoningSettings(mode="between_tools")
         case "never":
             notes.lose("degrading", path, "this model always thinks; it is asked for little thinking")
-            said = ReasoningSettings(mode="on", effort=_nearest("low", capabilities.efforts))
-    return _say(request, said, capabilities, on=False)
+            adapted = ReasoningSettings(mode="on", effort=_nearest("low", capabilities.efforts))
+    return _say(request, adapted, capabilities, on=False)
 
 
 def _ask(request: Request, capabilities: Capabilities, notes: Notes) -> Request:

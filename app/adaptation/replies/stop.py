@@ -61,17 +61,17 @@ class StopMatcher:
         self._texts[event.index] = text[len(text) - held :]
         if not held and not waiting:
             out.append(event)
-        elif said := text[: len(text) - held]:
-            out.append(BlockDelta(event.index, literal(said)))
+        elif before := text[: len(text) - held]:
+            out.append(BlockDelta(event.index, literal(before)))
 
     def _find(self, text: str) -> tuple[int, str] | None:
         """Start and text of the sequence that is completed first, however the text was split into pieces."""
         ends = [(at + len(sequence), at, sequence) for sequence in self._sequences if (at := text.find(sequence)) >= 0]
         return min(ends)[1:] if ends else None
 
-    def _finish(self, index: int, said: str, sequence: str, out: list[Event]) -> None:
-        if said:
-            out.append(BlockDelta(index, literal(said)))
+    def _finish(self, index: int, before: str, sequence: str, out: list[Event]) -> None:
+        if before:
+            out.append(BlockDelta(index, literal(before)))
         out.extend(BlockClosed(open_index, incomplete=open_index != index) for open_index in self._open)
         out.append(Finished("stop_sequence", stop_sequence=sequence))
         self._over = True

@@ -70,7 +70,7 @@ class ReadTextToolCalls:
     def _read(self, block: _OpenText, text: str, out: list[Event]) -> None:
         block.waiting += text
         while mark := _MARK.search(block.waiting):
-            self._say(block, block.take(mark.start()), out)
+            self._add_text(block, block.take(mark.start()), out)
             writing = _BY_OPENING.get(mark.group())
             if writing is None:
                 block.fenced = not block.fenced
@@ -84,9 +84,9 @@ class ReadTextToolCalls:
                     for call in calls:
                         self._call(call, out)
                     continue
-            self._say(block, block.take(len(mark.group())), out)
+            self._add_text(block, block.take(len(mark.group())), out)
         held = held_length(block.waiting, _BEGUN, _LONGEST)
-        self._say(block, block.take(len(block.waiting) - held), out)
+        self._add_text(block, block.take(len(block.waiting) - held), out)
 
     def _may_be_call(self, block: _OpenText, writing: Writing) -> bool:
         """Whether the text after the first opening of WRITINGS is, or may become, one of the formats that it
@@ -127,7 +127,7 @@ class ReadTextToolCalls:
         out.append(BlockDelta(index, literal(call.arguments)))
         out.append(BlockClosed(index))
 
-    def _say(self, block: _OpenText, text: str, out: list[Event]) -> None:
+    def _add_text(self, block: _OpenText, text: str, out: list[Event]) -> None:
         if block.index is None:
             block.blank += text
             if not block.blank.strip():
@@ -147,7 +147,7 @@ class ReadTextToolCalls:
 
     def _close(self, block: _OpenText, out: list[Event]) -> None:
         self._read_to_end(block, out)
-        self._say(block, block.take(len(block.waiting)), out)
+        self._add_text(block, block.take(len(block.waiting)), out)
         if block.index is None and block.pure:
             block.index = self._numbering.fresh()
             out.append(BlockOpened(block.index, block.head))

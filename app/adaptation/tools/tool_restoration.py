@@ -112,16 +112,16 @@ class Restore:
         for event in events:
             match event:
                 case BlockDelta() if event.index in self._readers:
-                    _say(out, event.index, self._readers[event.index].feed(text_of(event.text)))
+                    _add_text(out, event.index, self._readers[event.index].feed(text_of(event.text)))
                 case BlockDelta() if event.index in self._collected:
                     self._collected[event.index].feed(text_of(event.text))
                 case BlockClosed() if event.index in self._collected:
-                    _say(out, event.index, literal(self._collected.pop(event.index).close()))
+                    _add_text(out, event.index, literal(self._collected.pop(event.index).close()))
                     out.append(event)
                 case BlockOpened(block=ToolCall() as call):
                     out.append(BlockOpened(event.index, self._restore_call(event.index, call)))
                 case BlockClosed() if event.index in self._readers:
-                    _say(out, event.index, self._readers.pop(event.index).close())
+                    _add_text(out, event.index, self._readers.pop(event.index).close())
                     out.append(event)
                 case _:
                     out.append(event)
@@ -138,6 +138,6 @@ class Restore:
         return replace(call, name=original.name, namespace=original.namespace, kind=original.kind)
 
 
-def _say(out: list[Event], index: int, text: bytes | None) -> None:
+def _add_text(out: list[Event], index: int, text: bytes | None) -> None:
     if text is not None and text != EMPTY:
         out.append(BlockDelta(index, text))

@@ -202,8 +202,8 @@ def _fit_schema(tool: FunctionTool, capabilities: Capabilities) -> tuple[dict[st
     if not tool.strict or not capabilities.strict_tools:
         if tool.strict:
             lost += ("the upstream does not enforce schemas",)
-        said = capabilities.strict_tools and (capabilities.strict_explicit or tool.strict is not None)
-        return schema, False if said else None, lost
+        explicit = capabilities.strict_tools and (capabilities.strict_explicit or tool.strict is not None)
+        return schema, False if explicit else None, lost
     if capabilities.schema == "anthropic":
         schema, moved = to_anthropic_subset(schema)
         return schema, True, lost + moved

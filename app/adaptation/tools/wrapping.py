@@ -55,14 +55,14 @@ class Unwrap:
         for event in events:
             match event:
                 case BlockDelta() if event.index in self._starting:
-                    _say(out, event.index, self._start(event.index, text_of(event.text)))
+                    _add_text(out, event.index, self._start(event.index, text_of(event.text)))
                 case BlockDelta() if event.index in self._wrapped:
-                    _say(out, event.index, self._pass(event.index, text_of(event.text)))
+                    _add_text(out, event.index, self._pass(event.index, text_of(event.text)))
                 case BlockOpened(block=Text()):
                     self._starting[event.index] = ""
                     out.append(event)
                 case BlockClosed():
-                    _say(out, event.index, self._finish(event.index))
+                    _add_text(out, event.index, self._finish(event.index))
                     out.append(event)
                 case _:
                     out.append(event)
@@ -95,6 +95,6 @@ class Unwrap:
         return "" if end.strip() == self._wrapping.mark * self._wrapping.marks else end
 
 
-def _say(out: list[Event], index: int, text: str) -> None:
+def _add_text(out: list[Event], index: int, text: str) -> None:
     if text:
         out.append(BlockDelta(index, literal(text)))

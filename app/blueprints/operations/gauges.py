@@ -42,9 +42,9 @@ def _requests(runtime: Runtime) -> Iterator[Gauge]:
 
 def _loops(runtime: Runtime) -> Iterator[Gauge]:
     for loop in runtime.loops:
-        told = {"loop": loop.name}
-        yield Gauge("dragoman_loop_age_seconds", "Time since the last round of a loop", loop.age or 0.0, told, "max")
-        yield Gauge("dragoman_loop_faults", "Failed rounds of a loop", loop.faults, told, "sum")
+        labels = {"loop": loop.name}
+        yield Gauge("dragoman_loop_age_seconds", "Time since the last round of a loop", loop.age or 0.0, labels, "max")
+        yield Gauge("dragoman_loop_faults", "Failed rounds of a loop", loop.faults, labels, "sum")
 
 
 def _databases(runtime: Runtime) -> Iterator[Gauge]:
@@ -54,15 +54,17 @@ def _databases(runtime: Runtime) -> Iterator[Gauge]:
 
 def _providers(runtime: Runtime) -> Iterator[Gauge]:
     for name, provider in runtime.services.providers.items():
-        told = {"provider": name}
+        labels = {"provider": name}
         up = provider.health.problem is None
-        yield Gauge("dragoman_provider_up", "Whether the last request to it, or its login, succeeded", up, told, "min")
+        yield Gauge(
+            "dragoman_provider_up", "Whether the last request to it, or its login, succeeded", up, labels, "min"
+        )
         if provider.source is None:
             continue
         expiry = provider.source.describe().expires_at
         if expiry is not None:
             yield Gauge(
-                "dragoman_credential_expiry_timestamp_seconds", "When a credential expires", expiry, told, "max"
+                "dragoman_credential_expiry_timestamp_seconds", "When a credential expires", expiry, labels, "max"
             )
 
 
@@ -70,28 +72,28 @@ def _pressure(runtime: Runtime) -> Iterator[Gauge]:
     """Retries, queues and circuit breakers. Breakers of targets without faults are left out."""
     health = runtime.services.gateway.health
     for load in health.loads():
-        told = {"provider": load.provider}
-        yield Gauge("dragoman_retries_last_minute", "Retries sent to it", load.retries, told, "sum")
+        labels = {"provider": load.provider}
+        yield Gauge("dragoman_retries_last_minute", "Retries sent to it", load.retries, labels, "sum")
         if load.max_parallel is None:
             continue
-        yield Gauge("dragoman_parallel_limit", "Most concurrent requests", load.max_parallel, told, "max")
-        yield Gauge("dragoman_parallel_requests", "Requests it is answering now", load.parallel, told, "sum")
-        yield Gauge("dragoman_queued_requests", "Requests waiting for their turn", load.waiting, told, "sum")
-        yield Gauge("dragoman_queue_timeouts", "Requests that waited too long", load.timeouts, told, "sum")
+        yield Gauge("dragoman_parallel_limit", "Most concurrent requests", load.max_parallel, labels, "max")
+        yield Gauge("dragoman_parallel_requests", "Requests it is answering now", load.parallel, labels, "sum")
+        yield Gauge("dragoman_queued_requests", "Requests waiting for their turn", load.waiting, labels, "sum")
+        yield Gauge("dragoman_queue_timeouts", "Requests that waited too long", load.timeouts, labels, "sum")
     for state in islice(health.targets(), MAX_TARGETS):
-        told = {"target": state.target}
+        labels = {"target": state.target}
         value = BREAKER_STATES[state.state]
-        yield Gauge("dragoman_breaker_state", "0 closed, 1 half open, 2 open", value, told, "max")
+        yield Gauge("dragoman_breaker_state", "0 closed, 1 half open, 2 open", value, labels, "max")
 
 
 def _limits(runtime: Runtime) -> Iterator[Gauge]:
     """Limits and their use, which all workers report alike. Budgets are in dollars."""
     limited = runtime.find_limited()[:MAX_OWNERS]
     for use in read_use(limited, runtime.limiter.counts) if limited else ():
-        told = {"owner": use.owner, "name": use.name, "limit": use.limit}
+        labels = {"owner": use.owner, "name": use.name, "limit": use.limit}
         unit = DOLLAR if use.kind == "budget" else 1
-        yield Gauge("dragoman_limit", "What a limit allows; a budget in dollars", use.maximum / unit, told, "max")
-        yield Gauge("dragoman_limit_used", "What is used of a limit", use.used / unit, told, "max")
+        yield Gauge("dragoman_limit", "What a limit allows; a budget in dollars", use.maximum / unit, labels, "max")
+        yield Gauge("dragoman_limit_used", "What is used of a limit", use.used / unit, labels, "max")
 
 
 def _quotas(runtime: Runtime) -> Iterator[Gauge]:
@@ -102,13 +104,13 @@ def _quotas(runtime: Runtime) -> Iterator[Gauge]:
             for window in windows:
                 if window.resets_at is not None and window.resets_at <= now:
                     continue
-                told = {"provider": name, "credential": credential or "login", "window": window.name}
+                labels = {"provider": name, "credential": credential or "login", "window": window.name}
                 yield Gauge(
-                    "dragoman_quota_used_ratio", "Share of the window that a login has used", window.used, told, "max"
+                    "dragoman_quota_used_ratio", "Share of the window that a login has used", window.used, labels, "max"
                 )
                 if window.resets_at is not None:
                     name_of_end = "dragoman_quota_reset_timestamp_seconds"
-                    yield Gauge(name_of_end, "When a login's window starts again", window.resets_at, told, "max")
+                    yield Gauge(name_of_end, "When a login's window starts again", window.resets_at, labels, "max")
 
 
 def _process() -> Iterator[Gauge]:

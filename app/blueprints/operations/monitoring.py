@@ -83,6 +83,6 @@ def _check_rights() -> None:
 
 
 def _answer(status: str, reasons: list[str]) -> Response:
-    told = {"status": status, **({"reasons": reasons} if reasons else {})}
+    body = {"status": status, **({"reasons": reasons} if reasons else {})}
     code = 503 if reasons else 200
-    return Response(msgspec.json.encode(told), code, content_type="application/json")
+    return Response(msgspec.json.encode(body), code, content_type="application/json")

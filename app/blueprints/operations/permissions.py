@@ -85,11 +85,11 @@ def stream() -> Response:
 
 def _follow(owner: Runtime, pending: Permissions, own: Mapping[str, str]) -> Iterator[bytes]:
     yield _event("ping", {"message": "Connected to permission stream"})
-    told: dict[str, str] = {}
+    sent: dict[str, str] = {}
     quiet_since = time.monotonic()
     first = True
     while not owner.draining:
-        for event in _changes(pending, own, told, only_open=first):
+        for event in _changes(pending, own, sent, only_open=first):
             quiet_since = time.monotonic()
             yield event
         first = False
@@ -99,19 +99,19 @@ def _follow(owner: Runtime, pending: Permissions, own: Mapping[str, str]) -> Ite
         time.sleep(PERIOD)
 
 
-def _changes(pending: Permissions, own: Mapping[str, str], told: dict[str, str], *, only_open: bool) -> Iterator[bytes]:
-    """The events since the last call. `told` holds the last status reported for each request, and is updated."""
+def _changes(pending: Permissions, own: Mapping[str, str], sent: dict[str, str], *, only_open: bool) -> Iterator[bytes]:
+    """The events since the last call. `sent` holds the last status reported for each request, and is updated."""
     try:
         found = pending.look(own)
     except DragomanError:
         return  # the ledger is unavailable for now, which `/health` reports
-    for name in told.keys() - {each.id for each in found}:
-        del told[name]
+    for name in sent.keys() - {each.id for each in found}:
+        del sent[name]
     for each in found:
-        before, status = told.get(each.id), pending.status(each)
+        before, status = sent.get(each.id), pending.status(each)
         if before == status:
             continue
-        told[each.id] = status
+        sent[each.id] = status
         if before is None and (status == "pending" or not only_open):
             asked = ("request_id", "tool_name", "input", "created_at", "expires_at")
             timeout = round(each.expires_at - each.created_at, 3)

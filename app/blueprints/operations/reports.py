@@ -171,8 +171,8 @@ def _public(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _describe(record: RequestRecord) -> dict[str, Any]:
-    told = msgspec.to_builtins(record)
-    return {name: value for name, value in told.items() if name not in ("tenant", "peer", "method", "rate_limits")}
+    fields = msgspec.to_builtins(record)
+    return {name: value for name, value in fields.items() if name not in ("tenant", "peer", "method", "rate_limits")}
 
 
 def read_filters(without: tuple[str, ...] = ()) -> dict[str, str]:

@@ -170,8 +170,8 @@ def _host_problem() -> DragomanError | None:
 def internal_error(error: Exception) -> Response:
     """Answers an exception of a view. What Flask itself refuses keeps its status; anything else is our own fault."""
     if isinstance(error, HTTPException):
-        said = error.description or error.name
-        failure = Failure(kind="invalid_request", message=said, status=error.code or 400, origin="client")
+        message = error.description or error.name
+        failure = Failure(kind="invalid_request", message=message, status=error.code or 400, origin="client")
         return refuse(family(), failure)
     record = runtime().recorder.begin(new_id(), family().NAME, request.environ)
     record.operation = ""
@@ -219,13 +219,13 @@ def describe_provider(provider: Provider, *, detailed: bool) -> dict[str, Any]:
     if status.expires_at is not None:
         entry["token_expiry"] = status.expires_at
     if detailed:
-        told = {
+        fields = {
             "token_storage": status.source,
             "account": status.account,
             "plan": status.plan,
             "problem": status.problem,
         }
-        entry |= {name: value for name, value in told.items() if value is not None}
+        entry |= {name: value for name, value in fields.items() if value is not None}
         if isinstance(provider.source, CredentialPool):
             entry["credentials"] = {
                 member.name: _describe_member(member) for member in provider.source.describe_members()
@@ -253,14 +253,14 @@ def add_learned(providers: dict[str, dict[str, Any]], facts: LearnedFacts) -> No
     holds for one tenant only."""
     for fact in facts.known():
         provider, _, model = fact.upstream.partition("/")
-        told = {
+        fields = {
             "model": model,
             "fact": fact.name,
             "tenant": fact.tenant and fact.tenant[:8],
             "seconds": int(fact.seconds),
         }
         if provider in providers:
-            providers[provider].setdefault("learned", []).append(told)
+            providers[provider].setdefault("learned", []).append(fields)
 
 
 def add_pressure(providers: dict[str, dict[str, Any]], health: UpstreamHealth) -> None:
@@ -268,8 +268,8 @@ def add_pressure(providers: dict[str, dict[str, Any]], health: UpstreamHealth) -
     for state in health.targets():
         provider, _, model = state.target.partition("/")
         if provider in providers:
-            told = {"model": model, "state": state.state, "fault": state.fault, "faults": state.faults}
-            providers[provider].setdefault("breakers", []).append(told | {"seconds": round(state.seconds)})
+            fields = {"model": model, "state": state.state, "fault": state.fault, "faults": state.faults}
+            providers[provider].setdefault("breakers", []).append(fields | {"seconds": round(state.seconds)})
     for load in health.loads():
         if load.max_parallel is not None and load.provider in providers:
             providers[load.provider]["queue"] = {
@@ -282,22 +282,22 @@ def add_pressure(providers: dict[str, dict[str, Any]], health: UpstreamHealth) -
 
 def _describe_outcomes(health: ProviderHealth, *, detailed: bool) -> dict[str, Any]:
     """The provider's last success and last failures, as far as this worker knows."""
-    told: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     if health.last_success is not None:
-        told["last_success"] = _date(health.last_success)
+        fields["last_success"] = _date(health.last_success)
     if health.context_cuts:
-        told["context_cuts"] = dict(health.context_cuts) if detailed else len(health.context_cuts)
+        fields["context_cuts"] = dict(health.context_cuts) if detailed else len(health.context_cuts)
     for name, trouble in (("last_failure", health.last_failure), ("models_failure", health.listing)):
         if trouble is not None:
-            told[name] = {"time": _date(trouble.at), "kind": trouble.kind}
+            fields[name] = {"time": _date(trouble.at), "kind": trouble.kind}
             if detailed:
-                told[name]["message"] = trouble.message
-    return told
+                fields[name]["message"] = trouble.message
+    return fields
 
 
 def _describe_window(window: QuotaWindow) -> dict[str, Any]:
-    told: dict[str, Any] = {"window": window.name, "used_percent": round(window.used * 100, 1)}
-    return told | ({"resets": _date(window.resets_at)} if window.resets_at else {})
+    fields: dict[str, Any] = {"window": window.name, "used_percent": round(window.used * 100, 1)}
+    return fields | ({"resets": _date(window.resets_at)} if window.resets_at else {})
 
 
 def _date(seconds: float) -> str:

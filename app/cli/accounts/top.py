@@ -36,13 +36,13 @@ def top(url: str | None, key: str | None, once: bool, as_json: bool, path: Path 
     address = find_address(settings.server, url)
     with open_gateway_session(key or own_key(settings)) as session:
         while True:
-            told = _look(session, address)
+            answer = _look(session, address)
             if as_json:
-                print_json(told)
+                print_json(answer)
             else:
                 if not once:
                     click.clear()
-                _print(told)
+                _print(answer)
             if once or as_json:
                 return
             time.sleep(PERIOD)
@@ -51,15 +51,15 @@ def top(url: str | None, key: str | None, once: bool, as_json: bool, path: Path 
 def _look(session: requests.Session, address: str) -> dict[str, Any]:
     try:
         reply = session.get(f"{address}/_/api/running", timeout=TIMEOUT, allow_redirects=False)
-        told = reply.json()
+        answer = reply.json()
     except (requests.RequestException, ValueError, RecursionError) as error:
         raise click.ClickException(
             f"no gateway answers at {address} ({type(error).__name__}); start one with dragoman serve, "
             "or name another with --url"
         ) from error
-    match told:
+    match answer:
         case {"running": [*_], "workers": int()}:
-            return dict(told)
+            return dict(answer)
         case {"error": {"message": str(message)}}:
             raise click.ClickException(message)
     raise click.ClickException(
@@ -67,10 +67,10 @@ def _look(session: requests.Session, address: str) -> dict[str, Any]:
     )
 
 
-def _print(told: dict[str, Any]) -> None:
-    running = told["running"]
-    some = "" if told.get("complete") else " (one worker only)"
-    click.echo(f"{time.strftime('%H:%M:%S')}  {len(running)} running, {told['workers']} workers{some}")
+def _print(answer: dict[str, Any]) -> None:
+    running = answer["running"]
+    some = "" if answer.get("complete") else " (one worker only)"
+    click.echo(f"{time.strftime('%H:%M:%S')}  {len(running)} running, {answer['workers']} workers{some}")
     print_table([_cells(each) for each in running], HEADINGS, right=(5, 6, 7, 8))
 
 

@@ -22,7 +22,7 @@ LIBRARIES = ("dragoman", "flask", "gevent", "gunicorn", "msgspec", "requests", "
 
 def make_bundle(subject: Subject, findings: Sequence[Finding]) -> str:
     """The text of the file. Secrets are masked by value; the home folder and the user's name are removed."""
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "versions": {name: _find_version(name) for name in LIBRARIES} | {"python": sys.version.split()[0]},
         "platform": platform.platform(),
         "findings": msgspec.to_builtins(list(findings)),
@@ -30,7 +30,7 @@ def make_bundle(subject: Subject, findings: Sequence[Finding]) -> str:
         # Names only: the values may be secrets that are not known as such.
         "variables": sorted(name for name in subject.environ if _is_ours(name)),
     }
-    text = clean_text(hide_secrets(json.dumps(told, indent=2, default=str, ensure_ascii=False)))
+    text = clean_text(hide_secrets(json.dumps(fields, indent=2, default=str, ensure_ascii=False)))
     text = text.replace(str(subject.home), "~") if len(str(subject.home)) > 1 else text
     name = _find_user()
     return text.replace(name, "USER") if len(name) > 3 else text

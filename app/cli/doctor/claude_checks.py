@@ -66,14 +66,14 @@ def read_sources(subject: Subject) -> tuple[list[Source], list[Finding]]:
     for file in dict.fromkeys(files):
         try:
             with file.open(encoding="utf-8") as opened:
-                told = json.loads(opened.read(LARGEST))
+                document = json.loads(opened.read(LARGEST))
         except FileNotFoundError:
             continue
         except (OSError, ValueError, RecursionError) as error:
-            said = f"{subject.show(file)} is not readable JSON ({type(error).__name__}), so Claude Code ignores it"
-            broken.append(Finding("error", NAME, said, f"python3 -m json.tool {file}"))
+            message = f"{subject.show(file)} is not readable JSON ({type(error).__name__}), so Claude Code ignores it"
+            broken.append(Finding("error", NAME, message, f"python3 -m json.tool {file}"))
             continue
-        table = told if isinstance(told, dict) else {}
+        table = document if isinstance(document, dict) else {}
         env = table.get("env")
         variables = {str(name): str(value) for name, value in env.items()} if isinstance(env, dict) else {}
         helper = table.get("apiKeyHelper")
@@ -116,13 +116,13 @@ def _check_base(subject: Subject, sources: list[Source], winner: tuple[str, str]
     losers = [source.place for source in sources if BASE in source.variables and source.place != place]
     wins = f" and overrides {', '.join(losers)}" if losers else ""
     if not is_own_address(url, subject.settings):
-        said = f"{BASE} in {place} is {shown}{wins}; this is not the gateway's address"
-        yield Finding("warning", NAME, said, f"{RUN}, or permanently: dragoman configure claude")
+        message = f"{BASE} in {place} is {shown}{wins}; this is not the gateway's address"
+        yield Finding("warning", NAME, message, f"{RUN}, or permanently: dragoman configure claude")
         return
     path = urlsplit(url).path.rstrip("/")
     if path.endswith("/v1"):
-        said = f"{BASE} in {place} is {shown}; Claude Code adds /v1 itself"
-        yield Finding("warning", NAME, said, f"{BASE}={base_url(subject.settings.server)}")
+        message = f"{BASE} in {place} is {shown}; Claude Code adds /v1 itself"
+        yield Finding("warning", NAME, message, f"{BASE}={base_url(subject.settings.server)}")
     else:
         yield Finding("ok", NAME, f"{BASE} in {place} points here{wins}")
 
@@ -132,18 +132,20 @@ def _check_key(
 ) -> Iterator[Finding]:
     helper = next((source for source in sources if source.helper), None)
     if helper is not None:
-        said = f"apiKeyHelper in {helper.place} prints a key, which Claude Code sends to this gateway"
-        yield Finding("note", NAME, said, f"remove apiKeyHelper from {helper.place}, or use: {RUN}")
+        message = f"apiKeyHelper in {helper.place} prints a key, which Claude Code sends to this gateway"
+        yield Finding("note", NAME, message, f"remove apiKeyHelper from {helper.place}, or use: {RUN}")
     if token is not None and key is not None and token[1] and key[1]:
-        said = f"{TOKEN} ({token[0]}) and {KEY} ({key[0]}) are both set; Claude Code warns and sends only one of them"
-        yield Finding("warning", NAME, said, f"unset {KEY}, or use: {RUN}")
+        message = (
+            f"{TOKEN} ({token[0]}) and {KEY} ({key[0]}) are both set; Claude Code warns and sends only one of them"
+        )
+        yield Finding("warning", NAME, message, f"unset {KEY}, or use: {RUN}")
     shown = next((each for each in (token, key) if each is not None and each[1]), None)
     if shown is None:
         if helper is None:
             yield Finding("error", NAME, f"neither {TOKEN} nor {KEY} is set, so Claude Code asks you to log in", RUN)
     elif not takes_key(settings, shown[1]):
-        said = f"the key in {shown[0]} is not a key of this gateway"
-        yield Finding("error", NAME, said, f"{RUN}, or set it to one of [server] api_keys")
+        message = f"the key in {shown[0]} is not a key of this gateway"
+        yield Finding("error", NAME, message, f"{RUN}, or set it to one of [server] api_keys")
 
 
 def _check_window(subject: Subject, winner: tuple[str, str] | None) -> Iterator[Finding]:
@@ -151,11 +153,11 @@ def _check_window(subject: Subject, winner: tuple[str, str] | None) -> Iterator[
     window = _find_window(subject)
     if window is None:
         return
-    told = int(winner[1]) if winner is not None and winner[1].isdecimal() and len(winner[1]) < 12 else None
-    if told is None or told > window:
-        thought = f"{told} tokens" if told else "up to 1000000 tokens"
-        said = f"the context window here is {window} tokens, but Claude Code assumes {thought} and compacts too late"
-        yield Finding("warning", NAME, said, f"export {WINDOW}={window}, or use: {RUN}")
+    assumed = int(winner[1]) if winner is not None and winner[1].isdecimal() and len(winner[1]) < 12 else None
+    if assumed is None or assumed > window:
+        thought = f"{assumed} tokens" if assumed else "up to 1000000 tokens"
+        message = f"the context window here is {window} tokens, but Claude Code assumes {thought} and compacts too late"
+        yield Finding("warning", NAME, message, f"export {WINDOW}={window}, or use: {RUN}")
 
 
 def _find_window(subject: Subject) -> int | None:

@@ -21,7 +21,7 @@ def check_codex(subject: Subject) -> Iterator[Finding]:
     file = Path(subject.environ.get("CODEX_HOME") or subject.home / ".codex") / "config.toml"
     shown = subject.show(file)
     try:
-        told = tomllib.loads(file.read_text(encoding="utf-8"))
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return
     except (OSError, ValueError, RecursionError) as error:
@@ -29,17 +29,17 @@ def check_codex(subject: Subject) -> Iterator[Finding]:
         return
     if subject.settings is None:
         return
-    profile = told.get("profile")
-    chosen = _table(_table(told.get("profiles")).get(profile)) if isinstance(profile, str) else {}
-    name = chosen.get("model_provider", told.get("model_provider", "openai"))
+    profile = document.get("profile")
+    chosen = _table(_table(document.get("profiles")).get(profile)) if isinstance(profile, str) else {}
+    name = chosen.get("model_provider", document.get("model_provider", "openai"))
     place = f"profile {profile} in {shown}" if "model_provider" in chosen else shown
-    provider = _table(_table(told.get("model_providers")).get(name)) if isinstance(name, str) else {}
-    url = provider.get("base_url", told.get("openai_base_url") if name == "openai" else None)
+    provider = _table(_table(document.get("model_providers")).get(name)) if isinstance(name, str) else {}
+    url = provider.get("base_url", document.get("openai_base_url") if name == "openai" else None)
     if not isinstance(url, str):
         yield Finding("note", NAME, f"{place} uses {name}, not this gateway", f"{RUN}, or: dragoman configure codex")
         return
     yield from _check_provider(subject, place, str(name), url, provider)
-    yield from _check_window(subject, told, shown)
+    yield from _check_window(subject, document, shown)
 
 
 def _check_provider(
@@ -47,8 +47,8 @@ def _check_provider(
 ) -> Iterator[Finding]:
     assert subject.settings is not None
     if not is_own_address(url, subject.settings):
-        said = f"{place} uses {name} at {urlsplit(url).hostname}, not this gateway"
-        yield Finding("warning", NAME, said, f"{RUN}, or permanently: dragoman configure codex")
+        message = f"{place} uses {name} at {urlsplit(url).hostname}, not this gateway"
+        yield Finding("warning", NAME, message, f"{RUN}, or permanently: dragoman configure codex")
         return
     faults = False
     if not urlsplit(url).path.rstrip("/").endswith("/v1"):
@@ -57,13 +57,13 @@ def _check_provider(
         yield Finding("warning", NAME, f"the base_url of {name} in {place} does not end in /v1", want)
     if provider.get("wire_api", "responses") != "responses":
         faults = True
-        said = f"wire_api of {name} in {place} is no longer supported by Codex"
-        yield Finding("error", NAME, said, 'wire_api = "responses"')
+        message = f"wire_api of {name} in {place} is no longer supported by Codex"
+        yield Finding("error", NAME, message, 'wire_api = "responses"')
     variable = provider.get("env_key")
     if isinstance(variable, str) and not subject.environ.get(variable):
         faults = True
-        said = f"{name} in {place} takes its key from {variable}, which is not set, so Codex does not start"
-        yield Finding("error", NAME, said, f"export {variable}=…, or use: {RUN}")
+        message = f"{name} in {place} takes its key from {variable}, which is not set, so Codex does not start"
+        yield Finding("error", NAME, message, f"export {variable}=…, or use: {RUN}")
     elif isinstance(variable, str) and not takes_key(subject.settings, subject.environ[variable]):
         faults = True
         yield Finding("error", NAME, f"the key in {variable} is not a key of this gateway", RUN)
@@ -71,14 +71,14 @@ def _check_provider(
         yield Finding("ok", NAME, f"{place} leads here")
 
 
-def _check_window(subject: Subject, told: Mapping[str, Any], shown: str) -> Iterator[Finding]:
-    model, window = told.get("model"), told.get("model_context_window")
+def _check_window(subject: Subject, document: Mapping[str, Any], shown: str) -> Iterator[Finding]:
+    model, window = document.get("model"), document.get("model_context_window")
     if subject.routing is None or not isinstance(model, str):
         return
     real = find_window(subject.routing.router, [model])
     if real is not None and isinstance(window, int) and window > real:
-        said = f"model_context_window in {shown} is {window}, but {model} takes {real} tokens here"
-        yield Finding("warning", NAME, said, f"model_context_window = {real}")
+        message = f"model_context_window in {shown} is {window}, but {model} takes {real} tokens here"
+        yield Finding("warning", NAME, message, f"model_context_window = {real}")
 
 
 def _table(value: Any) -> dict[str, Any]:

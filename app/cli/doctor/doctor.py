@@ -97,8 +97,8 @@ def examine(subject: Subject, path: Path | None, *, offline: bool) -> Iterator[F
         try:
             yield from check(subject)
         except Exception as error:
-            said = f"{check.__name__} failed: {type(error).__name__}: {str(error)[:200]}"
-            yield Finding("warning", "doctor", known_secrets.mask(said))
+            message = f"{check.__name__} failed: {type(error).__name__}: {str(error)[:200]}"
+            yield Finding("warning", "doctor", known_secrets.mask(message))
     if not offline and subject.settings is not None and subject.routing is not None:
         with tempfile.TemporaryDirectory(prefix="dragoman-") as folder, contextlib.ExitStack() as stack:
             try:

@@ -48,8 +48,10 @@ def check_proxies(subject: Subject) -> Iterator[Finding]:
             with socket.create_connection((parts.hostname or "", parts.port or 80), TIMEOUT):
                 yield Finding("ok", "proxy", f"{name} uses the proxy {parts.hostname}:{parts.port}")
         except (OSError, ValueError) as error:
-            said = f"{name} uses the proxy {parts.hostname}:{parts.port}, which does not answer: {_describe(error)}"
-            yield Finding("error", "proxy", said, "unset HTTPS_PROXY HTTP_PROXY ALL_PROXY, or correct [server] proxies")
+            message = f"{name} uses the proxy {parts.hostname}:{parts.port}, which does not answer: {_describe(error)}"
+            yield Finding(
+                "error", "proxy", message, "unset HTTPS_PROXY HTTP_PROXY ALL_PROXY, or correct [server] proxies"
+            )
 
 
 def check_hosts(subject: Subject) -> Iterator[Finding]:
@@ -77,12 +79,14 @@ def _check_host(subject: Subject, provider: Provider) -> Iterator[Finding]:
         reply = session.get(provider.base_url, headers=headers, timeout=TIMEOUT, allow_redirects=False, stream=True)
         reply.close()
     except requests.exceptions.SSLError as error:
-        said = f"the certificate of {host} is not trusted: {_describe(error)}"
-        yield Finding("error", check, said, f'ca_bundle = "/path/of/your/company.pem" in [providers.{provider.name}]')
+        message = f"the certificate of {host} is not trusted: {_describe(error)}"
+        yield Finding(
+            "error", check, message, f'ca_bundle = "/path/of/your/company.pem" in [providers.{provider.name}]'
+        )
         return
     except (requests.RequestException, OSError) as error:
-        said = f"{host}:{parts.port or parts.scheme} does not answer: {_describe(error)}"
-        yield Finding("error", check, said, STARTS.get(provider.profile, f"curl -v {provider.base_url}"))
+        message = f"{host}:{parts.port or parts.scheme} does not answer: {_describe(error)}"
+        yield Finding("error", check, message, STARTS.get(provider.profile, f"curl -v {provider.base_url}"))
         return
     yield Finding("ok", check, f"{host} answers in {time.monotonic() - begun:.2f} s")
     yield from _compare_clocks(subject, host, reply.headers.get("date", ""))
@@ -96,8 +100,8 @@ def _compare_clocks(subject: Subject, host: str, date: str) -> Iterator[Finding]
     skew = subject.now - there
     if abs(skew) > MAX_SKEW:
         way = "ahead of" if skew > 0 else "behind"
-        said = f"it is {abs(skew):.0f} s {way} the clock of {host}; logins will be refused"
-        yield Finding("warning", "clock", said, "sudo timedatectl set-ntp true")
+        message = f"it is {abs(skew):.0f} s {way} the clock of {host}; logins will be refused"
+        yield Finding("warning", "clock", message, "sudo timedatectl set-ntp true")
 
 
 def _describe(error: Exception) -> str:

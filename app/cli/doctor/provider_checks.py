@@ -44,8 +44,8 @@ def check_credentials(subject: Subject) -> Iterator[Finding]:
         elif known.expires_at <= subject.now and not known.renewable:
             yield Finding("error", check, f"expired {describe_expiry(known.expires_at, subject.now)}", mend)
         elif known.expires_at - subject.now < SOON and not known.renewable:
-            said = f"ends {describe_expiry(known.expires_at, subject.now)}, and cannot be renewed"
-            yield Finding("warning", check, said, mend)
+            message = f"ends {describe_expiry(known.expires_at, subject.now)}, and cannot be renewed"
+            yield Finding("warning", check, message, mend)
         else:
             yield Finding("ok", check, f"until {describe_expiry(known.expires_at, subject.now)}")
 
@@ -56,18 +56,18 @@ def check_windows(subject: Subject) -> Iterator[Finding]:
         if provider.local:
             continue
         listed = provider.catalogue().get(model)
-        told, known = provider.settings.window_of(model), listed.context_window if listed else None
+        configured, known = provider.settings.window_of(model), listed.context_window if listed else None
         check = f"window {provider.name}"
-        if told and known and told > known:
-            said = f"context_window is {told}, but {provider.name} reports {known} for {model}"
-            yield Finding("warning", check, said, f"context_window = {known} in [providers.{provider.name}]")
-        window = told or known or provider.capabilities(model).context_window
+        if configured and known and configured > known:
+            message = f"context_window is {configured}, but {provider.name} reports {known} for {model}"
+            yield Finding("warning", check, message, f"context_window = {known} in [providers.{provider.name}]")
+        window = configured or known or provider.capabilities(model).context_window
         if window is None:
-            said = f"the context window of {model} is unknown, so clients guess when to compact"
-            yield Finding("note", check, said, f"context_window = … in [providers.{provider.name}]")
+            message = f"the context window of {model} is unknown, so clients guess when to compact"
+            yield Finding("note", check, message, f"context_window = … in [providers.{provider.name}]")
         elif window < LEAST_WINDOW:
-            said = f"{model} has a context window of {window} tokens; an agent's instructions alone can fill it"
-            yield Finding("warning", check, said, f"choose a model with at least {LEAST_WINDOW} tokens")
+            message = f"{model} has a context window of {window} tokens; an agent's instructions alone can fill it"
+            yield Finding("warning", check, message, f"choose a model with at least {LEAST_WINDOW} tokens")
 
 
 def check_ollama(subject: Subject) -> Iterator[Finding]:
@@ -79,16 +79,19 @@ def check_ollama(subject: Subject) -> Iterator[Finding]:
         try:
             session, headers = provider.transport.session, {"connection": "close"}
             url = f"{parts.scheme}://{parts.netloc}/api/ps"
-            told = session.get(url, headers=headers, timeout=TIMEOUT, allow_redirects=False).json()
+            answer = session.get(url, headers=headers, timeout=TIMEOUT, allow_redirects=False).json()
         except (requests.RequestException, OSError, ValueError, RecursionError):
             continue
-        loaded = told.get("models") if isinstance(told, dict) else None
+        loaded = answer.get("models") if isinstance(answer, dict) else None
         for model in loaded if isinstance(loaded, list) else ():
             match model:
                 case {"name": str(name), "context_length": int(length)} if length < LEAST_WINDOW:
-                    said = f"{name[:80]} is loaded with a context of {length} tokens; Ollama silently truncates more"
+                    message = f"{name[:80]} is loaded with a context of {length} tokens; Ollama silently truncates more"
                     yield Finding(
-                        "warning", f"ollama {provider.name}", said, f"OLLAMA_CONTEXT_LENGTH={LEAST_WINDOW} ollama serve"
+                        "warning",
+                        f"ollama {provider.name}",
+                        message,
+                        f"OLLAMA_CONTEXT_LENGTH={LEAST_WINDOW} ollama serve",
                     )
 
 
@@ -107,8 +110,8 @@ def judge_answer(provider: Provider, named: str, answer: Answer) -> Finding:
         return Finding("error", check, f"{named}: {answer.problem[:400]}", _find_remedy(provider, answer))
     times = f"first event after {answer.first_event or 0:.1f} s, all after {answer.total:.1f} s"
     if not answer.called:
-        said = f"{named} answered ({times}) but did not call the tool; agents need a model that calls tools"
-        return Finding("warning", check, said, f"choose another model of {provider.name} from: dragoman models")
+        message = f"{named} answered ({times}) but did not call the tool; agents need a model that calls tools"
+        return Finding("warning", check, message, f"choose another model of {provider.name} from: dragoman models")
     if (answer.first_event or 0) > SLOW:
         return Finding("warning", check, f"{named} called the tool, but slowly: {times}", "choose a smaller model")
     return Finding("ok", check, f"{named} called the tool: {times}")

@@ -50,8 +50,10 @@ def check_environment(subject: Subject) -> Iterator[Finding]:
         return
     for name, (section, key) in PLAIN_VARIABLES.items():
         if subject.environ.get(name):
-            said = f"{section}.{key} comes from the variable {name}, not from {subject.show(subject.settings.source)}"
-            yield Finding("note", "environment", said, f"unset {name}")
+            message = (
+                f"{section}.{key} comes from the variable {name}, not from {subject.show(subject.settings.source)}"
+            )
+            yield Finding("note", "environment", message, f"unset {name}")
     for name in sorted(subject.environ):
         if name.startswith(PREFIX):
             key = name.removeprefix(PREFIX).lower().replace("__", ".")
@@ -68,11 +70,11 @@ def check_trust(subject: Subject) -> Iterator[Finding]:
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         yield Finding("warning", "settings file", f"{shown} is writable by other users", f"chmod go-w {source}")
     if found.st_mode & (stat.S_IRGRP | stat.S_IROTH) and _holds_keys(subject):
-        said = f"{shown} contains a key and is readable by other users"
-        yield Finding("warning", "settings file", said, f"chmod 600 {source}")
+        message = f"{shown} contains a key and is readable by other users"
+        yield Finding("warning", "settings file", message, f"chmod 600 {source}")
     if found.st_uid not in (os.geteuid(), 0):
-        said = f"{shown} belongs to another user, who can change what you run"
-        yield Finding("warning", "settings file", said, f"cp {source} ~/, and use the copy")
+        message = f"{shown} belongs to another user, who can change what you run"
+        yield Finding("warning", "settings file", message, f"cp {source} ~/, and use the copy")
 
 
 def check_providers(subject: Subject) -> Iterator[Finding]:
@@ -80,12 +82,12 @@ def check_providers(subject: Subject) -> Iterator[Finding]:
         return
     real = [name for name, provider in subject.settings.providers.items() if provider.kind != "demo"]
     if not real:
-        said = "only the built-in demo is configured, so no real model answers"
-        yield Finding("warning", "providers", said, "dragoman login oca, or: export ANTHROPIC_API_KEY=…")
+        message = "only the built-in demo is configured, so no real model answers"
+        yield Finding("warning", "providers", message, "dragoman login oca, or: export ANTHROPIC_API_KEY=…")
     for found in subject.settings.found:
         if not found.used:
-            said = f"a login for {found.provider} was found in {found.where} but is not used"
-            yield Finding("note", "providers", said, f"add [providers.{found.provider}] to the settings")
+            message = f"a login for {found.provider} was found in {found.where} but is not used"
+            yield Finding("note", "providers", message, f"add [providers.{found.provider}] to the settings")
 
 
 def check_address(subject: Subject) -> Iterator[Finding]:
@@ -95,15 +97,15 @@ def check_address(subject: Subject) -> Iterator[Finding]:
         return
     server = subject.settings.server
     url = base_url(server)
-    if told := ask_health(url, subject.settings):
-        yield from _check_running(subject, url, told.get("version"))
+    if health := ask_health(url, subject.settings):
+        yield from _check_running(subject, url, health.get("version"))
         return
     try:
         check_port(server)
     except ConfigError as error:
         holder = find_port_holder(server.port)
-        said = f"port {server.port} is in use by {holder}" if holder else str(error)
-        yield Finding("error", "port", said, f"dragoman serve --port {server.port + 1}")
+        message = f"port {server.port} is in use by {holder}" if holder else str(error)
+        yield Finding("error", "port", message, f"dragoman serve --port {server.port + 1}")
     else:
         yield Finding("ok", "port", f"{url} is free; no gateway is running there")
 
@@ -119,13 +121,13 @@ def _check_running(subject: Subject, url: str, version: object) -> Iterator[Find
     assert subject.settings is not None
     own = metadata.version("dragoman")
     if version is not None and version != own:
-        said = f"the gateway at {url} is version {str(version)[:40]}, this program is {own}"
-        yield Finding("warning", "gateway", said, "restart it: dragoman serve")
+        message = f"the gateway at {url} is version {str(version)[:40]}, this program is {own}"
+        yield Finding("warning", "gateway", message, "restart it: dragoman serve")
     if runs_here(url, subject.settings):
         yield Finding("ok", "gateway", f"a gateway with these settings is running at {url}")
     else:
-        said = f"the gateway at {url} is running with other settings, or rejects the first key in these"
-        yield Finding("warning", "gateway", said, "stop it, then start one with these settings: dragoman serve")
+        message = f"the gateway at {url} is running with other settings, or rejects the first key in these"
+        yield Finding("warning", "gateway", message, "stop it, then start one with these settings: dragoman serve")
 
 
 def _holds_keys(subject: Subject) -> bool:

@@ -32,5 +32,5 @@ def check_shells(subject: Subject) -> Iterator[Finding]:
             found = _SETTING.match(line[:LONGEST])
             if found is None or found[1] not in VARIABLES or is_own_address(found[2], subject.settings):
                 continue
-            said = f"~/{name}:{number} sets {found[1]} to another server in every new shell"
-            yield Finding("note", "shell", said, f"remove line {number} of ~/{name}, or use: dragoman run")
+            message = f"~/{name}:{number} sets {found[1]} to another server in every new shell"
+            yield Finding("note", "shell", message, f"remove line {number} of ~/{name}, or use: dragoman run")

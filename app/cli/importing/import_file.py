@@ -54,12 +54,12 @@ def read_config(file: Path) -> dict[str, Any]:
         with file.open(encoding="utf-8") as opened:
             text = opened.read(LARGEST)
         is_yaml = file.suffix in (".yaml", ".yml")
-        told = _read_yaml(text) if is_yaml else json.loads(_strip(_LAST_COMMA, _strip(_COMMENT, text)))
+        document = _read_yaml(text) if is_yaml else json.loads(_strip(_LAST_COMMA, _strip(_COMMENT, text)))
     except (OSError, ValueError, RecursionError) as error:
         raise click.ClickException(f"{file} cannot be read: {str(error)[:300]}") from error
-    if not isinstance(told, dict):
+    if not isinstance(document, dict):
         raise click.ClickException(f"{file} contains no settings; it must be a JSON object or a YAML mapping")
-    return told
+    return document
 
 
 def _strip(extra: re.Pattern[str], text: str) -> str:

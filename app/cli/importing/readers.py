@@ -51,7 +51,7 @@ def read_litellm(config: dict[str, Any]) -> Carried:
 
 
 def _read_deployment(carried: Carried, entry: dict[str, Any], path: str) -> None:
-    parameters, told = table(entry.get("litellm_params")), table(entry.get("model_info"))
+    parameters, info = table(entry.get("litellm_params")), table(entry.get("model_info"))
     prefix, _, model = str(parameters.get("model", "")).partition("/")
     if not model:
         prefix, model = "openai", prefix
@@ -71,7 +71,7 @@ def _read_deployment(carried: Carried, entry: dict[str, Any], path: str) -> None
         "headers": read_headers(parameters.get("extra_headers")) or None,
     }
     provider = _add_provider(carried, kind, settings)
-    window = told.get("max_input_tokens")
+    window = info.get("max_input_tokens")
     if isinstance(window, int) and window > 0:
         carried.providers[provider].setdefault("context_window", {})[model] = window
     # PROVIDER/MODEL leads to every model of a provider without a route.
@@ -81,7 +81,7 @@ def _read_deployment(carried: Carried, entry: dict[str, Any], path: str) -> None
         carried.leave(path, f"names of {name} are not carried; ask for {provider}/MODEL")
     taken = {"model", "api_base", "api_key", "extra_headers"} | ({"api_version"} if kind == "azure" else set())
     carried.leave_unknown(parameters, taken, f"{path}.litellm_params")
-    carried.leave_unknown(told, {"max_input_tokens", "id", "mode"}, f"{path}.model_info")
+    carried.leave_unknown(info, {"max_input_tokens", "id", "mode"}, f"{path}.model_info")
     carried.leave_unknown(entry, {"model_name", "litellm_params", "model_info"}, path)
 
 
@@ -190,8 +190,8 @@ def read_opencode(config: dict[str, Any]) -> Carried:
         }
         windows = {
             str(model): limit["context"]
-            for model, told in table(entry.get("models")).items()
-            if isinstance((limit := table(table(told).get("limit"))).get("context"), int)
+            for model, info in table(entry.get("models")).items()
+            if isinstance((limit := table(table(info).get("limit"))).get("context"), int)
         }
         names[name] = _add_provider(
             carried, name_provider(name), settings | ({"context_window": windows} if windows else {})
@@ -218,12 +218,12 @@ READERS: dict[str, Callable[[dict[str, Any]], Carried]] = {
 
 def _add_provider(carried: Carried, name: str, settings: dict[str, Any]) -> str:
     """The name of the provider with these settings: an existing one, or a new unused one."""
-    said = recognize({key: value for key, value in settings.items() if value is not None})
+    provider = recognize({key: value for key, value in settings.items() if value is not None})
     wanted, number = name, 1
-    while wanted in carried.providers and carried.providers[wanted] != said:
+    while wanted in carried.providers and carried.providers[wanted] != provider:
         number += 1
         wanted = f"{name}-{number}"
-    carried.providers[wanted] = said
+    carried.providers[wanted] = provider
     return wanted
 
 

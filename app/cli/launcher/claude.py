@@ -57,7 +57,7 @@ def list_variables(connection: Connection) -> dict[str, str]:
         "ANTHROPIC_SMALL_FAST_MODEL": connection.small,
         "CLAUDE_CODE_SUBAGENT_MODEL": connection.model,
     }
-    told: Mapping[str, str | None] = {
+    variables: Mapping[str, str | None] = {
         "ANTHROPIC_BASE_URL": connection.url,
         "ANTHROPIC_AUTH_TOKEN": connection.key,
         "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1",
@@ -66,7 +66,7 @@ def list_variables(connection: Connection) -> dict[str, str]:
         "CLAUDE_CODE_MAX_CONTEXT_TOKENS": window,
         **models,
     }
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in variables.items() if value is not None}
 
 
 def _take_settings(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:

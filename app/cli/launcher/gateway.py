@@ -38,8 +38,8 @@ def open_gateway(settings: Settings, path: Path | None, folder: Path, *, quiet: 
             yield url
             return
         if (holder := find_port_holder(server.port)) is not None:
-            said = f"port {server.port} is in use by {holder}, not by a gateway with these settings"
-            say(f"dragoman: {said}; starting one on another port")
+            message = f"port {server.port} is in use by {holder}, not by a gateway with these settings"
+            say(f"dragoman: {message}; starting one on another port")
     port = _find_free_port()
     url = f"http://127.0.0.1:{port}"
     log = folder / "gateway.log"

@@ -55,8 +55,8 @@ def prepare_aider(connection: Connection, _arguments: Sequence[str], folder: Pat
     model, small = f"openai/{connection.main}", f"openai/{connection.small or connection.main}"
     flags = ["--model", model, "--weak-model", small, "--no-show-model-warnings"]
     if connection.window:
-        told = {"max_input_tokens": connection.window, "litellm_provider": "openai", "mode": "chat"}
-        metadata = write_private(folder / "models.json", json.dumps(dict.fromkeys((model, small), told)))
+        fields = {"max_input_tokens": connection.window, "litellm_provider": "openai", "mode": "chat"}
+        metadata = write_private(folder / "models.json", json.dumps(dict.fromkeys((model, small), fields)))
         flags += ["--model-metadata-file", str(metadata)]
     return Launch(tuple(flags), {"OPENAI_API_BASE": f"{connection.url}/v1", "OPENAI_API_KEY": connection.key})
 

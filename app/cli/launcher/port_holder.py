@@ -23,10 +23,10 @@ def find_port_holder(port: int) -> str | None:
         return None
     asked = [lsof, "-nP", f"-iTCP:{port}", "-sTCP:LISTEN", "-F", "pc"]
     try:
-        said = subprocess.run(asked, capture_output=True, text=True, timeout=_TIMEOUT).stdout.splitlines()
+        lines = subprocess.run(asked, capture_output=True, text=True, timeout=_TIMEOUT).stdout.splitlines()
     except (OSError, subprocess.TimeoutExpired):
         return None
-    fields = {line[:1]: line[1:] for line in reversed(said)}
+    fields = {line[:1]: line[1:] for line in reversed(lines)}
     return f"PID {fields['p']} ({fields.get('c', 'unknown')})" if "p" in fields else None
 
 

@@ -40,7 +40,7 @@ def status(path: Path | None, as_json: bool) -> None:
     uses = read_uses(path)
     known = {name: _describe(all_settings, name) for name in all_settings.providers}
     if as_json:
-        told = {
+        fields = {
             name: {
                 "kind": all_settings.providers[name].kind,
                 "credential": None if credential is None else msgspec.to_builtins(credential),
@@ -49,7 +49,7 @@ def status(path: Path | None, as_json: bool) -> None:
             }
             for name, credential in known.items()
         }
-        echo(json.dumps(told, indent=2))
+        echo(json.dumps(fields, indent=2))
         return
     lines = list[str]()
     for name, credential in known.items():
@@ -109,8 +109,8 @@ def describe_accounts(entry: Mapping[str, Any]) -> Iterator[str]:
     match entry.get("credentials"):
         case {**members}:
             for name, member in members.items():
-                told = member if isinstance(member, dict) else {}
-                rests, whom = told.get("rests_seconds", 0), told.get("rests_for") or ()
+                account = member if isinstance(member, dict) else {}
+                rests, whom = account.get("rests_seconds", 0), account.get("rests_for") or ()
                 only = f", only for the clients {', '.join(whom)}" if whom else ""
                 yield f"  {'account':<9}{name}: {f'paused for {rests} s{only}' if rests else 'ready'}"
     match entry.get("quotas"):

@@ -107,9 +107,9 @@ def _starts(file: Path) -> list[list[str]]:
 
 def _run(words: Sequence[str]) -> None:
     if _ask(words) is None and words[1] != "unload":
-        said = f"{' '.join(words)} failed; does this user have a {'launchd' if is_mac() else 'systemd'} session?"
+        message = f"{' '.join(words)} failed; does this user have a {'launchd' if is_mac() else 'systemd'} session?"
         raise click.ClickException(
-            f"{said} The service's file was kept; run that command by hand, or use: dragoman serve"
+            f"{message} The service's file was kept; run that command by hand, or use: dragoman serve"
         )
 
 

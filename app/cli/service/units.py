@@ -31,8 +31,8 @@ WantedBy=default.target
 
 
 def write_unit(command: Sequence[str], environ: Mapping[str, str]) -> str:
-    said = "".join(f"Environment={_quote(f'{name}={value}')}\n" for name, value in environ.items())
-    return _UNIT.format(environment=said, command=" ".join(_quote(word) for word in command))
+    message = "".join(f"Environment={_quote(f'{name}={value}')}\n" for name, value in environ.items())
+    return _UNIT.format(environment=message, command=" ".join(_quote(word) for word in command))
 
 
 def write_plist(command: Sequence[str], environ: Mapping[str, str], log: Path) -> str:

@@ -198,5 +198,5 @@ def _check_temporary_folder() -> None:
     try:
         tempfile.gettempdir()
     except FileNotFoundError as error:
-        said = "no folder for temporary files is writable; mount one at /tmp, or set TMPDIR"
-        raise click.ClickException(said) from error
+        message = "no folder for temporary files is writable; mount one at /tmp, or set TMPDIR"
+        raise click.ClickException(message) from error

@@ -76,9 +76,11 @@ def _section(title: str, rows: list[str]) -> list[str]:
 def _describe_providers(
     settings: Settings, missing: Collection[str], known: Mapping[str, SourceStatus], now: float
 ) -> list[str]:
-    said = {name: _describe_credential(provider, known.get(name), now) for name, provider in settings.providers.items()}
-    said |= {name: f"no usable login; run: dragoman login {name}" for name in missing}
-    rows = [*said.items()]
+    lines = {
+        name: _describe_credential(provider, known.get(name), now) for name, provider in settings.providers.items()
+    }
+    lines |= {name: f"no usable login; run: dragoman login {name}" for name in missing}
+    rows = [*lines.items()]
     rows += [(found.provider, f"found in {found.where}, not used") for found in settings.found if not found.used]
     return _align(rows, 12)
 
@@ -127,4 +129,4 @@ def _without_login(url: str) -> str:
 def _align(rows: list[tuple[str, str]], width: int) -> list[str]:
     """Two columns; the first is at least `width` characters wide."""
     width = max([width, *(len(name) + 1 for name, _ in rows)])
-    return [f"{name:<{width}}{said}" for name, said in rows]
+    return [f"{name:<{width}}{text}" for name, text in rows]

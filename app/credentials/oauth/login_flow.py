@@ -101,8 +101,8 @@ class LoginFlow:
             query = {**query, "state": pending.state}
         if query.get("error"):
             self._pending.take(query.get("state", ""), self._clock())
-            told = clean_text(query.get("error_description")) or clean_text(query["error"])
-            raise LoginFailed("denied", told or "The issuer gave no reason.")
+            message = clean_text(query.get("error_description")) or clean_text(query["error"])
+            raise LoginFailed("denied", message or "The issuer gave no reason.")
         if not is_token(query.get("code")) or not is_token(query.get("state")):
             raise LoginFailed("incomplete", "The callback has no code or no state. Log in again.")
         known = self._pending.take(query["state"], self._clock())

@@ -135,8 +135,8 @@ class TokenEndpoint:
                 stream=True,
                 **content,
             ) as reply:
-                told = {name.lower(): value for name, value in reply.headers.items()}
-                return IssuerReply(url, reply.status_code, told, _read_body(reply))
+                reply_headers = {name.lower(): value for name, value in reply.headers.items()}
+                return IssuerReply(url, reply.status_code, reply_headers, _read_body(reply))
         except GrantPostponed:
             raise
         except (DragomanError, requests.RequestException, HTTPError, OSError) as error:
@@ -157,8 +157,8 @@ def _read_body(reply: requests.Response) -> bytes:
 
 def _describe(error: Exception) -> str:
     """The message of our own transport's error. Of other exceptions only the name, since they may quote the request."""
-    told = next((each for each in (error, *error.args) if isinstance(each, DragomanError)), None)
-    return str(told) if told is not None else type(error).__name__
+    known = next((each for each in (error, *error.args) if isinstance(each, DragomanError)), None)
+    return str(known) if known is not None else type(error).__name__
 
 
 def _is_address(value: Any, issuer: str) -> bool:

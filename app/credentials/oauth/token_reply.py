@@ -117,9 +117,9 @@ def _read_failure(reply: IssuerReply, document: dict[str, Any] | None, now: floa
     # A wrong client id is a wrong setting, not a dead login. A 401 without JSON comes from a proxy, not the issuer.
     if code in _REFUSALS or (reply.status == 401 and document is not None and code != "invalid_client"):
         return GrantRefused(f"{reply.host} refused the login ({code or reply.status}).", code=code)
-    said = f" ({code})" if code else "" if document is not None else f" with {reply.content}"
+    message = f" ({code})" if code else "" if document is not None else f" with {reply.content}"
     return GrantPostponed(
-        f"The token endpoint at {reply.host} answered HTTP {reply.status}{said}.",
+        f"The token endpoint at {reply.host} answered HTTP {reply.status}{message}.",
         _read_retry_after(reply.headers.get("retry-after", ""), now),
     )
 

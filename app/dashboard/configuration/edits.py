@@ -75,8 +75,8 @@ def apply(proposal: Proposal, mark: str) -> Path:
             raise PermissionError(13, "it is read-only")
         write_private(target, proposal.after.encode(), target.stat().st_mode & 0o777)
     except OSError as error:
-        said = f"{proposal.source} is not writable ({error.strerror}); change these lines by hand"
-        raise InvalidRequest(said) from error
+        message = f"{proposal.source} is not writable ({error.strerror}); change these lines by hand"
+        raise InvalidRequest(message) from error
     return backup
 
 

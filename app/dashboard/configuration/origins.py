@@ -79,10 +79,10 @@ def _read(source: Path) -> tuple[str, dict[str, Any]]:
 
 def _read_options(environ: Mapping[str, str]) -> dict[str, Any]:
     try:
-        told = json.loads(environ.get(HANDED_ON, "{}"))
+        document = json.loads(environ.get(HANDED_ON, "{}"))
     except (ValueError, RecursionError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
 def _flatten(tables: Mapping[str, Any], before: str = "") -> Iterator[str]:

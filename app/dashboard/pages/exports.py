@@ -95,8 +95,8 @@ def _render_csv(columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> 
 def _render_json(columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
     before = b"[\n"
     for row in rows:
-        told = msgspec.json.encode({name: row.get(name) for name in columns})
-        yield before + known_secrets.mask_bytes(told)
+        encoded = msgspec.json.encode({name: row.get(name) for name in columns})
+        yield before + known_secrets.mask_bytes(encoded)
         before = b",\n"
     yield b"[]\n" if before == b"[\n" else b"\n]\n"
 

@@ -48,7 +48,7 @@ def create_key() -> Response:
     try:
         settings = check_key(name, _read_settings(form))
     except ConfigError as error:
-        raise InvalidRequest(error.said, param="name") from error
+        raise InvalidRequest(error.reason, param="name") from error
 
     key = _change(lambda connection: create(connection, name, settings, time.time()))
     log_change(visitor, f"makes the key {name}")
@@ -159,8 +159,8 @@ def _read_settings(form: Any) -> KeySettings:
         try:
             given["expires"] = read_end(expires, "expires")
         except (ConfigError, OverflowError, ValueError) as error:
-            said = "expires must be a time span such as 30d, or a date such as 2027-01-31"
-            raise InvalidRequest(said, param="expires") from error
+            message = "expires must be a time span such as 30d, or a date such as 2027-01-31"
+            raise InvalidRequest(message, param="expires") from error
     return KeySettings(**given)
 
 

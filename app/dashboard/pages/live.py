@@ -26,8 +26,8 @@ def follow_overview() -> Response:
     visitor = find_visitor()
 
     def render(seen: Seen) -> str:
-        said = _render_rows([row for row in seen.rows if is_own(row["tenant"], visitor.own)])
-        return said if seen.running is None else said + _render_running(seen, seen.running, visitor)
+        html = _render_rows([row for row in seen.rows if is_own(row["tenant"], visitor.own)])
+        return html if seen.running is None else html + _render_running(seen, seen.running, visitor)
 
     return _live().stream(render, visitor.own.get("tenant", ""))
 

@@ -109,9 +109,9 @@ def _stream(*, as_page: bool) -> Response:
 
 
 def _encode(line: Line, as_page: bool) -> bytes:
-    told = line.text.replace("\r", " ").replace("\n", " ")
+    text = line.text.replace("\r", " ").replace("\n", " ")
     name = f"event: level-{line.level}\n" if as_page else ""
-    return f"{name}data: {told}\n\n".encode("utf-8", "replace")
+    return f"{name}data: {text}\n\n".encode("utf-8", "replace")
 
 
 def _read_filters() -> tuple[str, str]:

@@ -61,23 +61,23 @@ def _list_steps(row: dict[str, Any]) -> list[dict[str, Any]]:
     whole = max(1, row["ms"])
     steps: list[dict[str, Any]] = []
 
-    def add(name: str, begin: int, end: int, said: str = "", kind: str = "") -> None:
+    def add(name: str, begin: int, end: int, lines: str = "", kind: str = "") -> None:
         at, to = min(begin, whole), min(max(begin, end), whole)
         steps.append(
-            {"name": name, "begin": begin, "end": end, "said": said, "kind": kind}
+            {"name": name, "begin": begin, "end": end, "said": lines, "kind": kind}
             | {"x": round(at * 1000 / whole), "width": max(4, round((to - at) * 1000 / whole))}
         )
 
     if row["routed_ms"] is not None:
         add("routed", 0, row["routed_ms"], f"by {row['rule']}" if row["rule"] else "")
     for number, tried in enumerate(row["tried"], 1):
-        said = [f"✗ {tried['error']}" if tried["error"] else "✓ answered"]
-        said += [f"status {tried['status']}"] if tried["status"] else []
-        said += [f"credential {tried['credential']}"] if tried["credential"] else []
-        said += [tried["message"]] if tried["message"] else []
+        lines = [f"✗ {tried['error']}" if tried["error"] else "✓ answered"]
+        lines += [f"status {tried['status']}"] if tried["status"] else []
+        lines += [f"credential {tried['credential']}"] if tried["credential"] else []
+        lines += [tried["message"]] if tried["message"] else []
         add(
             f"attempt {number}: {tried['target']}", tried["started_ms"], tried["ended_ms"],
-            ", ".join(said), "bad" if tried["error"] else "",
+            ", ".join(lines), "bad" if tried["error"] else "",
         )  # fmt: skip
         if tried["waited_ms"]:
             add("waited", tried["ended_ms"], tried["ended_ms"] + tried["waited_ms"], "", "wait")

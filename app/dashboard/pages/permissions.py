@@ -64,8 +64,8 @@ def list_rows(visitor: Visitor) -> list[dict[str, Any]]:
 def _list(pending: Permissions, found: list[Permission]) -> list[dict[str, Any]]:
     rows = [pending.describe(each) for each in reversed(found)]
     for row in rows:
-        told = row["input"] if isinstance(row["input"], dict) else {"input": row["input"]}
-        row["input"] = {name: _split(value) for name, value in told.items()}
+        arguments = row["input"] if isinstance(row["input"], dict) else {"input": row["input"]}
+        row["input"] = {name: _split(value) for name, value in arguments.items()}
     return sorted(rows, key=lambda row: row["status"] != "pending")
 
 
@@ -82,19 +82,19 @@ def _may_answer(visitor: Visitor) -> bool:
 def _follow(owner: Runtime, pending: Permissions, visitor: Visitor, mark: str) -> Iterator[bytes]:
     """The list, sent again whenever it changes. The request context no longer exists by then."""
     may_answer = visitor.is_admin or pending.settings.answered_by == "tenant"
-    told = ""
+    message = ""
 
     def look() -> bytes:
-        nonlocal told
+        nonlocal message
         try:
             html = render_part(
                 "permission_list.html", "permission_list", _list(pending, pending.look(visitor.own)), may_answer, mark
             )
         except DragomanError:
             return b""  # the ledger is unavailable for a moment; the pages say so when they are loaded
-        if html == told:
+        if html == message:
             return b""
-        told = html
+        message = html
         return encode_html(f'<hx-partial hx-target="#permissions" hx-swap="innerHTML">{html}</hx-partial>')
 
     return watch(owner, look)

@@ -46,13 +46,13 @@ def refresh_models() -> Response:
 def list_providers() -> list[dict[str, Any]]:
     """Everything known about each provider, without secrets."""
     parts = services()
-    told = {name: describe_provider(provider, detailed=True) for name, provider in parts.providers.items()}
-    add_learned(told, parts.gateway.facts)
-    add_pressure(told, parts.gateway.health)
+    described = {name: describe_provider(provider, detailed=True) for name, provider in parts.providers.items()}
+    add_learned(described, parts.gateway.facts)
+    add_pressure(described, parts.gateway.health)
     configured = parts.settings
     logins = offer_logins(configured.providers) if configured.source is None else list_logins(configured.providers)
     listed = []
-    for name, entry in told.items():
+    for name, entry in described.items():
         provider = parts.providers[name]
         tables = masked(provider.settings)
         listed.append(

@@ -101,7 +101,7 @@ def find_window(target: str) -> int | None:
 
 def _describe_turn(row: dict[str, Any], windows: Mapping[str, int | None]) -> dict[str, Any]:
     fresh, written = row["fresh"] or 0, row["cache_written"] or 0
-    told = {
+    turn = {
         "id": row["id"],
         "received": row["received"],
         "fresh": fresh + written,
@@ -111,7 +111,7 @@ def _describe_turn(row: dict[str, Any], windows: Mapping[str, int | None]) -> di
         "target": row["target"],
         "cost": row["cost"],
     }
-    told["whole"] = told["fresh"] + told["cached"] + told["out"]
-    before = told["fresh"] + told["cached"]
-    told["share"] = told["cached"] / before if before else 0.0
-    return told
+    turn["whole"] = turn["fresh"] + turn["cached"] + turn["out"]
+    before = turn["fresh"] + turn["cached"]
+    turn["share"] = turn["cached"] / before if before else 0.0
+    return turn

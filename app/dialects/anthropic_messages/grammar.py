@@ -130,11 +130,11 @@ class Grammar:
             piece = bytes(_decode_arguments(payload).delta.partial_json)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False
-        said = self._arguments
-        if piece[:1] != b'"' or (not said and piece == NOTHING) or self._resent.rest_of(said, piece) != piece:
+        so_far = self._arguments
+        if piece[:1] != b'"' or (not so_far and piece == NOTHING) or self._resent.rest_of(so_far, piece) != piece:
             return False
         if piece != EMPTY:
-            said.append(piece)
+            so_far.append(piece)
         return True
 
     def rewrite(self, context: RenderContext) -> Rewriter:
@@ -151,8 +151,8 @@ class Grammar:
         """A delta in place of those of a block that have passed: only the arguments of an open call matter later."""
         kind = str(_object(start, "content_block").get("type"))
         if kind == "tool_use" and self.open and start["index"] == self.index:
-            said = join(self._arguments) if self._arguments else EMPTY
-            return {"type": "input_json_delta", "partial_json": msgspec.Raw(said)}
+            message = join(self._arguments) if self._arguments else EMPTY
+            return {"type": "input_json_delta", "partial_json": msgspec.Raw(message)}
         return _DELTAS.get(kind)
 
 

@@ -199,7 +199,7 @@ def _check_stop(asked: _Outline, can: Capabilities) -> bool:
         return False
     if can.stop_limit is not None and len(stop) > can.stop_limit:
         return True
-    return not can.stop_blank and any(isinstance(said, str) and not said.strip() for said in stop)
+    return not can.stop_blank and any(isinstance(word, str) and not word.strip() for word in stop)
 
 
 def _check_thinking(asked: _Outline, can: Capabilities) -> bool:

@@ -261,10 +261,10 @@ class StreamPassthrough:
                 block = _frame(payloads)[:-2]
             if (failure := self._read(payloads)) is not None:
                 return _join(blocks[:position]) + self.fail(failure)
-            told = self._hold(block if block.startswith(_KNOWN) else known_secrets.mask_bytes(block))
-            if told is not blocks[position]:
+            passed = self._hold(block if block.startswith(_KNOWN) else known_secrets.mask_bytes(block))
+            if passed is not blocks[position]:
                 odd = True
-                blocks[position] = told
+                blocks[position] = passed
         return (_join(blocks[:-1]) + blocks[-1]) if odd else events
 
     def _read(self, payloads: list[bytes]) -> Failure | None:
@@ -300,8 +300,8 @@ class StreamPassthrough:
         for position, data in enumerate(payloads):
             event = _decode_event(data)
             if (failure := _failure_of(event, data, ended=self._reason is not None)) is not None:
-                told = self._rewriter.feed(payloads[:position]) if self._rewriter is not None else b""
-                return told + self.fail(failure)
+                written = self._rewriter.feed(payloads[:position]) if self._rewriter is not None else b""
+                return written + self.fail(failure)
             self._note(event)
         return self._rewriter.feed(payloads) if self._rewriter is not None else b""
 
@@ -344,10 +344,10 @@ def _join(blocks: list[bytes]) -> bytes:
 def _text_of(event: bytes) -> bytes | None:
     """The literal that an event adds to its block, if it does nothing else."""
     try:
-        said = _decode_delta(event.partition(b"\ndata: ")[2]).delta
+        delta = _decode_delta(event.partition(b"\ndata: ")[2]).delta
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    texts = [raw for raw in (said.text, said.thinking, said.partial_json) if len(raw)]
+    texts = [raw for raw in (delta.text, delta.thinking, delta.partial_json) if len(raw)]
     return bytes(texts[0]) if len(texts) == 1 and bytes(texts[0]).startswith(b'"') else None
 
 

@@ -244,9 +244,9 @@ class _Reader:
         return mend_schemas(read_tools(self._take("tools", _objects) or []), raw)
 
     def _tools_and_turns(self) -> tuple[tuple[Tool, ...], tuple[Turn, ...]]:
-        said = self._turns()
-        tools, turns = apply_tool_changes(self._tools(), said)
-        for before, after in zip(said, turns, strict=True):
+        parsed = self._turns()
+        tools, turns = apply_tool_changes(self._tools(), parsed)
+        for before, after in zip(parsed, turns, strict=True):
             if len(after.blocks) < len(before.blocks):
                 self._extensions.append(
                     Extension(NAME, before.path, None, "degrading", "its change of tools applies from the start")

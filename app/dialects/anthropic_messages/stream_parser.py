@@ -248,10 +248,10 @@ class StreamParser:
         match kind:
             case "text":
                 self._announce(block, Text(""), events)
-                self._say(block, bytes(fields.get("text", b"")), events)
+                self._add_text(block, bytes(fields.get("text", b"")), events)
             case "thinking":
                 self._announce(block, Reasoning(""), events)
-                self._say(block, bytes(fields.get("thinking", b"")), events)
+                self._add_text(block, bytes(fields.get("thinking", b"")), events)
                 block.signature = bytes(fields.get("signature", b""))
             case "tool_use":
                 identifier = _text_field(fields, "id")
@@ -266,7 +266,7 @@ class StreamParser:
         self._next += 1
         events.append(BlockOpened(block.index, head))
 
-    def _say(self, block: _WireBlock, text: bytes, events: list[Event]) -> None:
+    def _add_text(self, block: _WireBlock, text: bytes, events: list[Event]) -> None:
         """Adds a delta of a text, reasoning or call; empty ones are dropped."""
         if len(text) > 2 and text[0] == _QUOTE:
             if block.type != "text":
@@ -288,18 +288,18 @@ class StreamParser:
             block = self._open_beside(index, "text" if text else "thinking", events)
         match block.type:
             case "text":
-                self._say(block, text, events)
+                self._add_text(block, text, events)
                 if citation := bytes(delta.citation):
                     events.append(BlockNoted(block.index, citation=_citation.decode(citation)))
             case "thinking":
-                self._say(block, thinking, events)
+                self._add_text(block, thinking, events)
                 block.signature = bytes(delta.signature) or block.signature
             case "tool_use":
                 fragment = bytes(delta.partial_json)
                 if fragment.startswith(b"{"):  # the object instead of its text; {} is the default for missing arguments
                     fragment = literal(fragment.decode()) if fragment.strip(b"{} \n\r\t") else EMPTY
                 if block.texts or not (is_blank(fragment) or fragment == NOTHING):
-                    self._say(block, block.resent.rest_of(block.texts, fragment), events)
+                    self._add_text(block, block.resent.rest_of(block.texts, fragment), events)
             case _:
                 fragment = bytes(delta.partial_json)
                 if fragment.startswith(b'"'):
@@ -349,7 +349,7 @@ class StreamParser:
                 if not block.texts:
                     # Calls without arguments stream none, though a whole message has {}.
                     arguments = read_arguments(bytes(block.fields.get("input", b"")))
-                    self._say(block, literal(arguments if arguments.startswith("{") else "{}"), events)
+                    self._add_text(block, literal(arguments if arguments.startswith("{") else "{}"), events)
                 events.append(BlockClosed(block.index))
             case _:
                 self._close_collected(block, events)
@@ -365,7 +365,7 @@ class StreamParser:
         match whole:
             case Compaction(text=text, proof=proof):
                 events.append(BlockOpened(block.index, Compaction(None)))
-                self._say(block, literal(text or ""), events)
+                self._add_text(block, literal(text or ""), events)
                 events.append(BlockClosed(block.index, proof))
             case Reasoning(proof=proof):
                 events += (BlockOpened(block.index, whole), BlockClosed(block.index, proof))

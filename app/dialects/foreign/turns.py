@@ -149,18 +149,18 @@ def _read_message(role: str, value: Mapping[Any, Any]) -> Iterator[_Piece]:
         if beside:
             yield _Said("user", beside)
         return
-    said: list[Any] = []
+    spoken_parts: list[Any] = []
     for part in parts:
         step = _read_step(part)
         if step is None:
-            said += [] if _is_silent(part) else [part]
+            spoken_parts += [] if _is_silent(part) else [part]
             continue
-        if said:
-            yield _Said(role, said, message)
-            said = []
+        if spoken_parts:
+            yield _Said(role, spoken_parts, message)
+            spoken_parts = []
         yield step
-    if said or not (parts or calls):
-        yield _Said(role, said, message)
+    if spoken_parts or not (parts or calls):
+        yield _Said(role, spoken_parts, message)
     for call in _list_calls(calls):
         if isinstance(step := _read_step(call), _Called):
             yield step
@@ -385,7 +385,7 @@ def _write_items(pieces: Sequence[_Piece]) -> Iterator[dict[str, Any]]:
 
 
 def _write_spoken(role: str, parts: Sequence[Any]) -> Iterator[dict[str, Any]]:
-    said: list[Any] = []
+    content: list[Any] = []
     for part in parts:
         match part:
             case {"type": "thinking", "thinking": str(thought)}:
@@ -394,9 +394,9 @@ def _write_spoken(role: str, parts: Sequence[Any]) -> Iterator[dict[str, Any]]:
             case {"type": "redacted_thinking"}:
                 pass
             case _:
-                said.append(_as_part(part))
-    if said:
-        yield {"type": "message", "role": role, "content": said}
+                content.append(_as_part(part))
+    if content:
+        yield {"type": "message", "role": role, "content": content}
 
 
 _WRITERS: dict[Shape, Callable[[Sequence[_Piece]], Iterator[dict[str, Any]]]] = {

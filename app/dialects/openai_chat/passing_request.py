@@ -170,14 +170,14 @@ def _is_odd_tool(tool: _Tool, can: Capabilities) -> bool:
 
 
 def _check_choice(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
-    said = bytes(value)
+    raw = bytes(value)
     if not can.tool_choice or ("tools" not in fields and "functions" not in fields):
         return True
-    if b'"allowed_tools"' in said:
+    if b'"allowed_tools"' in raw:
         return not can.first_party
-    if said in _FREE:
+    if raw in _FREE:
         return False
-    if said != b'"required"' and not said.startswith(b"{"):
+    if raw != b'"required"' and not raw.startswith(b"{"):
         return True  # the spelling of another dialect or of a library
     if not can.forced_tool or (can.reasoning_excludes_forced_tool and _thinks(fields, can)):
         return True
@@ -352,13 +352,13 @@ def _is_odd_call(call: _Call, can: Capabilities) -> bool:
     function = call.function
     if function is None:
         return call.name is not None  # the flat form of other libraries
-    said = bytes(function.arguments)
+    raw = bytes(function.arguments)
     if not call.id:
         return True
-    if not function.name or call.type is None or not said.startswith(b'"'):
+    if not function.name or call.type is None or not raw.startswith(b'"'):
         return True
     # Arguments that were cut short have no brace at their end.
-    return said != EMPTY and not said.rstrip(b' "\t').endswith(_ENDS_OF_OBJECTS)
+    return raw != EMPTY and not raw.rstrip(b' "\t').endswith(_ENDS_OF_OBJECTS)
 
 
 def _has_loose_calls(messages: list[_Message]) -> bool:

@@ -265,8 +265,8 @@ class StreamPassthrough:
         if chunk.choices is None and open_envelope(payload) is not None:
             return self._turn(event)
         nothing = not chunk.choices and (chunk.choices is None or chunk.usage is None)
-        if (nothing or len(chunk.base_resp)) and (told := find_error(_any(payload), answered=not nothing)) is not None:
-            return self._break(judge_error(0, told))
+        if (nothing or len(chunk.base_resp)) and (found := find_error(_any(payload), answered=not nothing)) is not None:
+            return self._break(judge_error(0, found))
         if not chunk.choices:
             self._came = payload
             if chunk.usage is None:

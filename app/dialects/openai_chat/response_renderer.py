@@ -101,8 +101,8 @@ def _place_citations(texts: Sequence[Text]) -> list[dict[str, Any]]:
 
 def _join_thoughts(blocks: Sequence[Block]) -> str:
     """The thoughts, with notes on what the upstream's own tools did in between."""
-    said = [note_of(block) if isinstance(block, ServerTool) else block.text for block in blocks if _is_beside(block)]
-    return "".join(said)
+    notes = [note_of(block) if isinstance(block, ServerTool) else block.text for block in blocks if _is_beside(block)]
+    return "".join(notes)
 
 
 def _is_beside(block: Block) -> TypeGuard[ServerTool | Reasoning]:

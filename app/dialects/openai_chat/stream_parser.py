@@ -194,8 +194,8 @@ class StreamParser:
         try:
             chunk = decode_tolerantly(self._decode, hidden)
         except _UNREADABLE:
-            told = decode_error(payload)
-            self._fail(told or malformed("a chat chunk", payload).failure, events)
+            failure = decode_error(payload)
+            self._fail(failure or malformed("a chat chunk", payload).failure, events)
             return
         shown: list[Event] = []
         self._read_chunk(chunk, hidden, shown)
@@ -228,8 +228,8 @@ class StreamParser:
     def _notice_end(self, choices: Sequence[WireChoice]) -> None:
         """Judges whether a finish reason names the end: servers that send one in each chunk do so next to content, and
         before anything was said. Even after a bare one, more may come (BerriAI/litellm#27139)."""
-        said = self._next > 0 or bool(self._binder.calls)
-        self.ending = said and not self._unfinished and not any(adds_content(choice) for choice in choices)
+        has_content = self._next > 0 or bool(self._binder.calls)
+        self.ending = has_content and not self._unfinished and not any(adds_content(choice) for choice in choices)
         if self.ending:
             self._shape = None
 
@@ -265,7 +265,7 @@ class StreamParser:
         self._read_reasoning(delta, events)
         self._read_content(delta.content if len(delta.content) else choice.text, events)
         if len(delta.refusal) and _is_text(delta.refusal):
-            self._say(Refusal, bytes(delta.refusal), events)
+            self._add_text(Refusal, bytes(delta.refusal), events)
         self._note(delta, choice, events)
         if len(delta.images) > _NOTHING:
             self._show(delta.images, events)
@@ -289,17 +289,17 @@ class StreamParser:
         for name, shape in _REASONING_SHAPES.items():
             raw: msgspec.Raw = getattr(delta, name)
             if len(raw) and _is_text(raw):
-                self._say(Reasoning, bytes(raw), events)
+                self._add_text(Reasoning, bytes(raw), events)
                 self._expect(shape, self._block)
                 self._said = True
                 break
             if len(raw) > _NOTHING and (text := text_of_part(_decode_any(raw), THOUGHTS)):
-                self._say(Reasoning, literal(text), events)
+                self._add_text(Reasoning, literal(text), events)
                 self._said = True
                 break
         else:
             if not self._said and (details or blocks) and (text := reasoning.text_of_entries(details or blocks)):
-                self._say(Reasoning, literal(text), events)
+                self._add_text(Reasoning, literal(text), events)
         if details or blocks:
             if self._next == 0:
                 self._open(Reasoning, events)
@@ -308,31 +308,31 @@ class StreamParser:
 
     def _read_content(self, content: msgspec.Raw, events: list[Event]) -> None:
         if _is_text(content):
-            self._say(Text, bytes(content), events)
+            self._add_text(Text, bytes(content), events)
             self._expect(read_text, self._block)
         elif is_odd_content(content):
             self._read_parts(_decode_any(content), events)
 
     def _read_parts(self, content: Any, events: list[Event]) -> None:
-        for said in read_parts(content):
-            match said.kind:
+        for content_part in read_parts(content):
+            match content_part.kind:
                 case "text":
-                    self._say(Text, literal(said.text), events)
+                    self._add_text(Text, literal(content_part.text), events)
                 case "reasoning":
-                    self._say(Reasoning, literal(said.text), events)
+                    self._add_text(Reasoning, literal(content_part.text), events)
                 case "refusal":
-                    self._say(Refusal, literal(said.text), events)
+                    self._add_text(Refusal, literal(content_part.text), events)
                 case "call":
-                    piece = CallPiece(said.name, msgspec.Raw(literal(said.text)))
+                    piece = CallPiece(content_part.name, msgspec.Raw(literal(content_part.text)))
                     index = _CALLS_OF_A_CHOICE * _CALLS_OF_A_CHOICE + len(self._binder.calls)
-                    self._read_fragment(CallFragment(index=index, id=said.id, function=piece), events)
+                    self._read_fragment(CallFragment(index=index, id=content_part.id, function=piece), events)
 
     def _show(self, images: msgspec.Raw, events: list[Event]) -> None:
         """Reads images that the model made, which are separate from its text."""
         for raw in reasoning.entries_of(images):
             shown = read_image(bytes(raw), f"{self._binder.response_id or 'image'}_{self._next}")
             if isinstance(shown, Text):
-                self._say(Text, literal(shown.text), events)
+                self._add_text(Text, literal(shown.text), events)
             elif shown is not None:
                 self._close_block(events)
                 events += (BlockOpened(self._next, shown), BlockClosed(self._next))
@@ -383,7 +383,7 @@ class StreamParser:
             if not call.held:
                 events.extend(BlockDelta(call.block, piece) for piece in call.pieces)
 
-    def _say(self, kind: type[Text | Reasoning | Refusal], text: bytes, events: list[Event]) -> None:
+    def _add_text(self, kind: type[Text | Reasoning | Refusal], text: bytes, events: list[Event]) -> None:
         if self._kind is not kind:
             self._open(kind, events)
         events.append(BlockDelta(self._block, text))
@@ -492,8 +492,8 @@ def _failure_of(chunk: WireChunk, payload: bytes) -> Failure | None:
             return judge_reported(value, payload)
     nothing = not chunk.choices and (chunk.choices is None or chunk.usage is None)
     if nothing or len(chunk.base_resp) > _NOTHING:
-        told = find_error(_decode_any(payload), answered=not nothing)
-        return judge_error(0, told) if told is not None else None
+        found = find_error(_decode_any(payload), answered=not nothing)
+        return judge_error(0, found) if found is not None else None
     return None
 
 

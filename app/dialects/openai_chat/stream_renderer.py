@@ -53,7 +53,7 @@ class _State(Enum):
 class _BlockFrame:
     """The frame around each delta of one open block, and what its end needs."""
 
-    __slots__ = ("call", "citations", "frame", "place", "prefix", "proof", "said", "suffix")
+    __slots__ = ("call", "citations", "frame", "pieces", "place", "prefix", "proof", "suffix")
 
     def __init__(self, prefix: bytes, suffix: bytes, *, call: bool = False, proof: Proof | None = None) -> None:
         self.prefix = prefix
@@ -62,7 +62,7 @@ class _BlockFrame:
         self.call = call
         self.proof = proof
         self.place = 0  # of a thought
-        self.said: list[bytes] = []
+        self.pieces: list[bytes] = []
         self.citations: list[dict[str, Any]] = []
 
 
@@ -97,7 +97,7 @@ class StreamRenderer:
             if type(event) is BlockDelta:
                 frame = pens[event.index]
                 if frame.prefix:
-                    frame.said.append(event.text)
+                    frame.pieces.append(event.text)
                     out += (frame.prefix, event.text, frame.suffix)
             elif self._state is _State.WAITING or self._state is _State.OPEN:
                 self._render(event, out)
@@ -110,7 +110,7 @@ class StreamRenderer:
         frame = self._pens[run.index]
         if not frame.prefix:
             return b""
-        frame.said.append(run.whole)
+        frame.pieces.append(run.whole)
         if frame.frame is None:
             frame.frame = Frame(frame.prefix + b'"', b'"' + frame.suffix)
         return frame.frame.write(run.texts)
@@ -167,26 +167,26 @@ class StreamRenderer:
             case Text():
                 frame = self._block_frame(b'{"content":', b"}")
                 if self._phase is not None and block.phase != self._phase:
-                    self._say(frame, PARAGRAPH, out)
+                    self._add_text(frame, PARAGRAPH, out)
                 self._phase = block.phase
                 self._said = True
-                self._say(frame, block.text, out)
+                self._add_text(frame, block.text, out)
                 frame.citations += block.citations
                 self._texts.append(frame)
             case Reasoning():
                 frame = self._block_frame(b'{"reasoning_content":', b"}")
                 frame.proof = block.proof
-                frame.place = place_of_next(said=self._said, calls=self._calls)
-                self._say(frame, block.text, out)
+                frame.place = place_of_next(spoken=self._said, calls=self._calls)
+                self._add_text(frame, block.text, out)
             case Refusal():
                 self._refused = self._said = True
                 frame = self._block_frame(b'{"refusal":', b"}")
-                self._say(frame, block.text, out)
+                self._add_text(frame, block.text, out)
             case ServerTool():
                 frame = self._open_step(block, out)
             case ToolCall():
                 frame = self._open_call(block, out)
-                self._say(frame, block.arguments, out)
+                self._add_text(frame, block.arguments, out)
         self._pens[event.index] = frame
 
     def _open_call(self, block: ToolCall, out: list[bytes]) -> _BlockFrame:
@@ -216,7 +216,7 @@ class StreamRenderer:
         frame = self._pens.pop(event.index)
         proof = event.proof or frame.proof
         if frame.call:
-            if not frame.said:
+            if not frame.pieces:
                 out += (frame.prefix, b'"{}"', frame.suffix)
         elif proof is not None and not reasoning.belongs_to_call(proof):
             out.append(self._chunk(reasoning.write_proof(proof, self._proofs, frame.place)))
@@ -244,11 +244,11 @@ class StreamRenderer:
         out.append(DONE)
         self._state = _State.ENDED
 
-    def _say(self, frame: _BlockFrame, text: str, out: list[bytes]) -> None:
+    def _add_text(self, frame: _BlockFrame, text: str, out: list[bytes]) -> None:
         """Writes the text of a block that comes whole when it is opened."""
         if text and frame.prefix:
-            frame.said.append(literal(text))
-            out += (frame.prefix, frame.said[-1], frame.suffix)
+            frame.pieces.append(literal(text))
+            out += (frame.prefix, frame.pieces[-1], frame.suffix)
 
     def _place_citations(self) -> list[dict[str, Any]]:
         """The annotations of all texts. Text lengths are computed only if there are any."""
@@ -257,8 +257,8 @@ class StreamRenderer:
         annotations: list[dict[str, Any]] = []
         start = 0
         for frame in self._texts:
-            length = len(text_of(join(frame.said)))
-            begin = start + (len(PARAGRAPH) if frame.said[:1] == [_PARAGRAPH] else 0)
+            length = len(text_of(join(frame.pieces)))
+            begin = start + (len(PARAGRAPH) if frame.pieces[:1] == [_PARAGRAPH] else 0)
             start += length
             for citation in frame.citations:
                 if (annotation := write_citation(citation, begin, start)) is not None:
@@ -269,11 +269,11 @@ class StreamRenderer:
         """A step of the upstream's own tools, shown beside the answer together with the thoughts."""
         frame = self._block_frame(b'{"reasoning_content":', b"}")
         if block.step is not None:
-            self._say(frame, note_of(block), out)
+            self._add_text(frame, note_of(block), out)
             for image in block.step.images:
                 out.append(self._chunk({"images": [write_image(image)]}))
         frame.proof = carry((block,))
-        frame.place = place_of_next(said=self._said, calls=self._calls)
+        frame.place = place_of_next(spoken=self._said, calls=self._calls)
         return frame
 
     def _block_frame(self, before: bytes, after: bytes) -> _BlockFrame:

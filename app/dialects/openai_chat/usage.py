@@ -30,8 +30,8 @@ def read_usage(wire: WireUsage) -> Usage:
     cached, hit, by_vendor = prompt_details.cached_tokens, wire.prompt_cache_hit_tokens, wire.cache_read_input_tokens
     thought, saved = completion_details.reasoning_tokens, prompt_details.cache_write_tokens
     # Most servers say nothing of these, or zero.
-    told = cached or hit or by_vendor or wire.cached_tokens
-    read = _count(cached, hit, by_vendor, wire.cached_tokens) if told else 0
+    cache_read = cached or hit or by_vendor or wire.cached_tokens
+    read = _count(cached, hit, by_vendor, wire.cached_tokens) if cache_read else 0
     reasoning = _count(thought, wire.reasoning_tokens) if thought or wire.reasoning_tokens else 0
     if reasoning and _count(wire.total_tokens) >= prompt + output + reasoning:
         output += reasoning

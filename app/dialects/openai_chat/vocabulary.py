@@ -397,17 +397,24 @@ def calls_of(delta: WireDelta) -> list[CallFragment]:
 def adds_content(choice: WireChoice) -> bool:
     """Whether a choice adds to the answer, apart from its finish reason."""
     delta = choice.delta or choice.message
-    said = [choice.text]
+    contents = [choice.text]
     if delta is not None:
-        said += (delta.content, delta.reasoning_content, delta.reasoning, delta.thinking, delta.refusal, delta.images)
-    return (delta is not None and bool(delta.tool_calls)) or not _SAYS_NOTHING.issuperset(map(bytes, said))
+        contents += (
+            delta.content,
+            delta.reasoning_content,
+            delta.reasoning,
+            delta.thinking,
+            delta.refusal,
+            delta.images,
+        )
+    return (delta is not None and bool(delta.tool_calls)) or not _SAYS_NOTHING.issuperset(map(bytes, contents))
 
 
 def errors_in(error: Raw, choices: Sequence[WireChoice] | None) -> list[Raw]:
     """The errors of a reply or a chunk: its own, and those of its choices; the caller must check whether they are
     empty."""
-    told = [choice.error for choice in choices or () if len(choice.error)]
-    return [error, *told] if len(error) else told
+    errors = [choice.error for choice in choices or () if len(choice.error)]
+    return [error, *errors] if len(error) else errors
 
 
 def read_finish(word: str) -> FinishReason | Literal["broken"]:

@@ -23,8 +23,8 @@ def render_response(response: Response, context: RenderContext) -> bytes:
     """A `text_completion` object. Raises UpstreamCut for a response that broke off."""
     if response.finish_reason is None:
         raise UpstreamCut("the upstream's reply ended before it was complete", began=True)
-    said = [block.text for block in response.blocks if isinstance(block, Text | Refusal)]
-    text = "".join([echoed_prompt(context), *said])
+    texts = [block.text for block in response.blocks if isinstance(block, Text | Refusal)]
+    text = "".join([echoed_prompt(context), *texts])
     body = {**head_of(context), "choices": [choice_of(text, FINISH_NAMES[response.finish_reason])]}
     if response.usage is not None:
         body["usage"] = write_usage(response.usage)

@@ -181,8 +181,8 @@ def _has_parts_of_others(role: str, content: msgspec.Raw) -> bool:
     message of the assistant."""
     if len(content) < _SHORTEST_PART or memoryview(content)[0] != _LIST:
         return False
-    said = bytes(content)
-    return not any(mark in said for mark in (_SPOKEN if role == "assistant" else _GIVEN))
+    raw = bytes(content)
+    return not any(mark in raw for mark in (_SPOKEN if role == "assistant" else _GIVEN))
 
 
 def _has_loose_reasoning(heads: list[_Head]) -> bool:

@@ -33,8 +33,8 @@ def render_request(request: Request, capabilities: Capabilities) -> RenderedRequ
     instructions, leading = _split_instructions(request, capabilities)
     if instructions is not None:
         body["instructions"] = instructions
-    for said in leading:
-        parts = render_parts((said,), capabilities, losses, "instructions")
+    for leading_text in leading:
+        parts = render_parts((leading_text,), capabilities, losses, "instructions")
         items.append({"type": "message", "role": "developer", "content": parts})
     effort: str | None = request.reasoning.effort
     for turn in request.turns:

@@ -75,7 +75,7 @@ class ResponseObject:
     ) -> bytes:
         """The object as JSON. `items` are whole output items as JSON; `finished` and `usage` are set at the end."""
         reason = STATUSES[finished.finish_reason][1] if finished and status == "incomplete" else None
-        told: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "id": self.id,
             "object": "response",
             "created_at": self._context.created,
@@ -90,12 +90,12 @@ class ResponseObject:
             "service_tier": self.service_tier,
         }
         if finished:
-            told.update(
+            fields.update(
                 {name: finished.extensions[name] for name in RESPONSE_EXTENSIONS if name in finished.extensions}
             )
         if usage and usage.web_searches:
-            told["tool_usage"] = {"image_gen": _NO_IMAGES, "web_search": {"num_requests": usage.web_searches}}
-        return msgspec.json.encode(told)[:-1] + b"," + self._echo
+            fields["tool_usage"] = {"image_gen": _NO_IMAGES, "web_search": {"num_requests": usage.web_searches}}
+        return msgspec.json.encode(fields)[:-1] + b"," + self._echo
 
 
 def _echo_request(request: Request) -> dict[str, Any]:

@@ -99,12 +99,12 @@ _decode_full = msgspec.json.Decoder(_FullChunk).decode
 class _OpenBlock:
     """`said` are the literals passed on so far; `part` is the part of the item to which the last of them belonged."""
 
-    __slots__ = ("citations", "index", "part", "resent", "said")
+    __slots__ = ("citations", "index", "part", "pieces", "resent")
 
     def __init__(self, index: int) -> None:
         self.index = index
         self.resent = Resent()
-        self.said: list[bytes] = []
+        self.pieces: list[bytes] = []
         self.citations = 0
         self.part: tuple[str, int] | None = None
 
@@ -153,7 +153,7 @@ class StreamParser:
                     block = texts.get((chunk.output_index, chunk.content_index))
                     text = bytes(chunk.delta)
                     if block is not None and text[0] == quote:
-                        block.said.append(text)
+                        block.pieces.append(text)
                         events.append(BlockDelta(block.index, text))
                         if chunk.logprobs:
                             self._items[chunk.output_index].logprobs = True
@@ -192,7 +192,7 @@ class StreamParser:
             self._add_delta(chunk, chunk.delta, events)
         elif kind in _WHOLES:
             whole: msgspec.Raw = getattr(chunk, _WHOLES[kind])
-            self._add_delta(chunk, whole, events, unless_said=True)
+            self._add_delta(chunk, whole, events, unless_shown=True)
         elif kind == _ADDED:
             self._open_item(chunk.output_index, item_decoder.decode(chunk.item), events)
         elif kind == _DONE:
@@ -231,28 +231,28 @@ class StreamParser:
             self._open_block(position, opened, 0, _head_of(item), events)
 
     def _add_delta(
-        self, chunk: _FullChunk, raw: msgspec.Raw, events: list[Event], *, unless_said: bool = False
+        self, chunk: _FullChunk, raw: msgspec.Raw, events: list[Event], *, unless_shown: bool = False
     ) -> None:
         text = bytes(raw)
         block = self._block_at(chunk, events)
         if block is None or text[0] != _QUOTE:
             return
-        if not block.said and chunk.type.startswith(_ARGUMENTS) and (is_blank(text) or text == b'"null"'):
+        if not block.pieces and chunk.type.startswith(_ARGUMENTS) and (is_blank(text) or text == b'"null"'):
             return
         part = None
         if ".reasoning" in chunk.type:
             part = self._part_of(chunk)
-        if unless_said and block.said and block.part == part:
+        if unless_shown and block.pieces and block.part == part:
             return
-        if chunk.type.startswith(_ARGUMENTS) and not unless_said:
-            if not block.said and text == NOTHING:
+        if chunk.type.startswith(_ARGUMENTS) and not unless_shown:
+            if not block.pieces and text == NOTHING:
                 return  # the arguments may still come; at the end of a call they are that anyway
-            if (text := block.resent.rest_of(block.said, text)) == EMPTY:
+            if (text := block.resent.rest_of(block.pieces, text)) == EMPTY:
                 return
-        if block.said and block.part != part:
-            _say(block, _PARAGRAPH, events)
+        if block.pieces and block.part != part:
+            _add_text(block, _PARAGRAPH, events)
         block.part = part
-        _say(block, text, events)
+        _add_text(block, text, events)
         if chunk.logprobs:
             self._items[chunk.output_index].logprobs = True
             events.append(BlockNoted(block.index, logprobs=tuple(chunk.logprobs)))
@@ -323,8 +323,8 @@ class StreamParser:
             block = opened.blocks.get(place)
             if block is None:
                 block = self._open_block(position, opened, place, head, events)
-            if rest := _rest_of(text, block.said):
-                _say(block, rest, events)
+            if rest := _rest_of(text, block.pieces):
+                _add_text(block, rest, events)
             if isinstance(whole, Text):
                 if not opened.logprobs and (entries := logprobs_of(raw)):
                     opened.logprobs = True
@@ -405,8 +405,8 @@ def _decode_half(payload: bytes) -> _FullChunk | None:
     return msgspec.structs.replace(chunk, delta=msgspec.Raw(literal(delta)))
 
 
-def _say(block: _OpenBlock, text: bytes, events: list[Event]) -> None:
-    block.said.append(text)
+def _add_text(block: _OpenBlock, text: bytes, events: list[Event]) -> None:
+    block.pieces.append(text)
     events.append(BlockDelta(block.index, text))
 
 
@@ -432,9 +432,9 @@ def _split_block(block: Block) -> tuple[Block, str]:
             return block, ""
 
 
-def _rest_of(text: str, said: Sequence[bytes]) -> bytes | None:
+def _rest_of(text: str, so_far: Sequence[bytes]) -> bytes | None:
     """The literal of the part of `text` that has not been passed on. If the two differ, what was passed on remains."""
-    if not said:
+    if not so_far:
         return literal(text) if text else None
-    before = text_of(join(said))
+    before = text_of(join(so_far))
     return literal(text[len(before) :]) if len(text) > len(before) and text.startswith(before) else None

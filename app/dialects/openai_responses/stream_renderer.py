@@ -74,7 +74,7 @@ class StreamRenderer:
             if type(event) is BlockDelta and (item := self._item) is not None and item.prefix is not None:
                 text = event.text
                 if text != EMPTY:
-                    item.said.append(text)
+                    item.pieces.append(text)
                     output.parts.append(b"%b%b%b%d}\n\n" % (item.prefix, text, item.suffix, output.number))
                     output.number += 1
             else:
@@ -85,7 +85,7 @@ class StreamRenderer:
         item, output = self._item, self._output
         if item is None or item.prefix is None or not self._sequencer.is_next(run.index):
             return self.feed(run.deltas())
-        item.said.append(run.whole)
+        item.pieces.append(run.whole)
         # Each event has its own number, which a frame lacks.
         frame = b'%b"%%b"%b%%d}\n\n' % (item.prefix.replace(b"%", b"%%"), item.suffix.replace(b"%", b"%%"))
         first, count = output.number, len(run.texts)

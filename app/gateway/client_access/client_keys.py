@@ -47,26 +47,26 @@ class ClientKey(msgspec.Struct, frozen=True, kw_only=True):
     def check_time(self, now: float) -> None:
         """Raises Unauthorized if the key is disabled or has expired."""
         if self.disabled:
-            said = f"the client key {self.name!r} is disabled; ask the operator of this gateway for another one"
-            raise Unauthorized(said, code="invalid_api_key")
+            message = f"the client key {self.name!r} is disabled; ask the operator of this gateway for another one"
+            raise Unauthorized(message, code="invalid_api_key")
         if self.expires is not None and now >= self.expires:
             day = datetime.datetime.fromtimestamp(self.expires, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
-            said = f"the client key {self.name!r} expired on {day}; ask the operator of this gateway for a new one"
-            raise Unauthorized(said, code="invalid_api_key")
+            message = f"the client key {self.name!r} expired on {day}; ask the operator of this gateway for a new one"
+            raise Unauthorized(message, code="invalid_api_key")
 
     def choose(self, asked: str, upstreams: Sequence[Upstream]) -> list[Upstream]:
         """The upstreams of a name that the key may use. Raises NotFound if it may not use the model, as the vendors do,
         and Forbidden if it may not use the providers."""
         own = [upstream for upstream in upstreams if self.may_name(asked, upstream.label)]
         if not own:
-            said = f"the client key {self.name!r} may not use the model {asked[:MAX_QUOTED]!r}; its models are "
-            raise NotFound(said + _list(self.models), param="model", code="model_not_found")
+            message = f"the client key {self.name!r} may not use the model {asked[:MAX_QUOTED]!r}; its models are "
+            raise NotFound(message + _list(self.models), param="model", code="model_not_found")
         allowed = [upstream for upstream in own if self.may_use(upstream.provider.name)]
         if not allowed:
-            said = (
+            message = (
                 f"the client key {self.name!r} may not use the provider of {asked[:MAX_QUOTED]!r}; its providers are "
             )
-            raise Forbidden(said + _list(self.providers), param="model")
+            raise Forbidden(message + _list(self.providers), param="model")
         return allowed
 
     def may_name(self, asked: str, label: str) -> bool:

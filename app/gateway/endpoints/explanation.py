@@ -17,7 +17,7 @@ from app.routing.router import Upstream
 def describe_upstream(upstream: Upstream) -> dict[str, object]:
     """What is known about an upstream, in display order; secrets are masked."""
     provider, capabilities = upstream.provider, upstream.capabilities
-    told = {
+    fields = {
         "because": upstream.matched,
         "kind": provider.kind,
         "credential": _describe_credential(upstream),
@@ -32,7 +32,7 @@ def describe_upstream(upstream: Upstream) -> dict[str, object]:
         "images": "yes" if capabilities.images else "no",
         "losses": upstream.policy,
     }
-    return {name: known_secrets.mask(str(value)) for name, value in told.items() if value is not None}
+    return {name: known_secrets.mask(str(value)) for name, value in fields.items() if value is not None}
 
 
 def list_quirks(upstream: Upstream) -> list[str]:

@@ -400,7 +400,7 @@ def _repair_of_empty(sent: bytes) -> Repair | None:
 def _lacks_user(fields: dict[str, msgspec.Raw]) -> bool:
     messages = fields.get("messages", msgspec.Raw())
     try:
-        return len(messages) <= LONGEST_WALK and all(said.role != "user" for said in _said.decode(messages))
+        return len(messages) <= LONGEST_WALK and all(message.role != "user" for message in _said.decode(messages))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
 

@@ -105,15 +105,15 @@ def _placed(error: UpstreamError, upstream: Upstream) -> UpstreamError:
 
 def _explain_refused(failure: Failure, upstream: Upstream) -> Failure:
     """Adds the model's name and a remedy if the refusal is about something that the model, as served, cannot do."""
-    said = failure.message[:_LONGEST_LOOK].lower()
+    lowered = failure.message[:_LONGEST_LOOK].lower()
     model = f"{upstream.model[:LONGEST_NAME]} of {upstream.provider.name}"
-    remedy = next((remedy for words, remedy in _NO_TOOLS.items() if words in said), None)
-    if remedy is None and _TOOLS_REFUSED.search(said) is not None:
+    remedy = next((remedy for words, remedy in _NO_TOOLS.items() if words in lowered), None)
+    if remedy is None and _TOOLS_REFUSED.search(lowered) is not None:
         remedy = _ASK_WITHOUT
     if remedy is not None:
         message = f"{model} cannot use tools as it is served: {remedy}. It said: {failure.message}"
         return msgspec.structs.replace(failure, message=message)
-    remedy = next((remedy for words, remedy in _NO_ENDPOINTS.items() if words in said), None)
+    remedy = next((remedy for words, remedy in _NO_ENDPOINTS.items() if words in lowered), None)
     if remedy is None:
         return failure
     message = f"no server of {model} accepts this request: {remedy}. It said: {failure.message}"

@@ -58,11 +58,11 @@ def own_words(message: str, request: bytes) -> str:
         sent = msgspec.json.decode(request)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
-    said = list(_client_texts(sent))
-    foreign = [text for text in said if not text.isascii()]
+    client_texts = list(_client_texts(sent))
+    foreign = [text for text in client_texts if not text.isascii()]
     if sum(map(len, foreign)) > MAX_FOREIGN or len(set().union(*foreign)) > MAX_LETTERS:
         return ""
-    texts = {b" ".join(_fold(text).split()) for text in said}
+    texts = {b" ".join(_fold(text).split()) for text in client_texts}
     sought = b" \0 ".join(texts)
     solid = sought.translate(None, _JOINTS)
     words = list(_WORD.finditer(message))[:MAX_WORDS]

@@ -119,8 +119,8 @@ def recognise_overflow(error: DragomanError, window: int | None, estimate: Calla
         return error
     if not is_near(failure.message, tokens, window):
         return error
-    told = msgspec.structs.replace(failure, kind="context_overflow", status=400, tokens=(None, None, window))
-    return UpstreamRefused(told, error.headers)
+    overflow = msgspec.structs.replace(failure, kind="context_overflow", status=400, tokens=(None, None, window))
+    return UpstreamRefused(overflow, error.headers)
 
 
 def wait_before_retry(error: DragomanError, attempt: int) -> float | None:

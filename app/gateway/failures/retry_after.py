@@ -52,8 +52,8 @@ def find_retry_after(headers: Mapping[str, str], failure: Failure, now: float) -
 
     `now` is unix seconds. Of several limits, only the exhausted ones count, if any is.
     """
-    for told in (failure.retry_after, failure.resets_at):
-        if told is not None and not told.startswith("-") and (seconds := read_moment(told, now)) is not None:
+    for given in (failure.retry_after, failure.resets_at):
+        if given is not None and not given.startswith("-") and (seconds := read_moment(given, now)) is not None:
             return math.ceil(seconds)
     if (seconds := _read_message(failure.message[:_LONGEST_MESSAGE], now)) is not None:
         return math.ceil(seconds)
@@ -96,16 +96,16 @@ def settle_retry_after(headers: dict[str, str], now: float) -> None:
 
 def _read_message(message: str, now: float) -> float | None:
     """Seconds until the time given in a message, or None."""
-    if (said := _SAID.search(message)) is not None:
-        span = (said[1] or said[2]).lower().replace("and ", "").replace(",", "")
+    if (found := _SAID.search(message)) is not None:
+        span = (found[1] or found[2]).lower().replace("and ", "").replace(",", "")
         span = _WORDS.sub(lambda word: _SHORT[word[0][:3]], span)
         return read_moment(span.replace(" ", ""), now)
-    if (said := _SAID_IN_CHINESE.search(message)) is not None:
-        return read_moment(said[1] + _CHINESE_UNITS[said[2][0]], now)
-    if (said := _QUOTED.search(message)) is not None:
-        return read_moment(said[1], now)
-    if (said := _DATED.search(message)) is not None:
-        return read_moment(said[1] + ("+00:00" if said[2].upper() in ("Z", "UTC", "GMT") else said[2]), now)
+    if (found := _SAID_IN_CHINESE.search(message)) is not None:
+        return read_moment(found[1] + _CHINESE_UNITS[found[2][0]], now)
+    if (found := _QUOTED.search(message)) is not None:
+        return read_moment(found[1], now)
+    if (found := _DATED.search(message)) is not None:
+        return read_moment(found[1] + ("+00:00" if found[2].upper() in ("Z", "UTC", "GMT") else found[2]), now)
     return None
 
 

@@ -101,7 +101,7 @@ class ReasoningObserver:
         if isinstance(event.block, ToolCall):
             self._calls.append(event.block)
         elif isinstance(event.block, Reasoning):
-            self._places[event.index] = place_of_next(said=self._said, calls=len(self._calls))
+            self._places[event.index] = place_of_next(spoken=self._said, calls=len(self._calls))
             self._heard.append(event)
         elif isinstance(event.block, Text | Refusal):
             self._said = True

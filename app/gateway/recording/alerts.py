@@ -121,5 +121,5 @@ class Alerts:
 
 def _describe_for_slack(alert: Alert) -> Mapping[str, object]:
     sign = ":white_check_mark:" if alert.solved else ":warning:"
-    said = hide_secrets(alert.message).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return {"text": f"{sign} dragoman: {said}"}
+    message = hide_secrets(alert.message).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return {"text": f"{sign} dragoman: {message}"}

@@ -114,10 +114,10 @@ class _Collector:
 def _count_traffic(groups: Sequence[Traffic]) -> Iterator[Metric]:
     from prometheus_client.metrics_core import CounterMetricFamily
 
-    for name, said, fields, unit in _COUNTERS:
+    for name, description, fields, unit in _COUNTERS:
         labels = _ALL if name == "dragoman_requests" else _FEW
         typed = bool(fields[0][0])
-        family = CounterMetricFamily(name, said, labels=("type", *labels) if typed else labels)
+        family = CounterMetricFamily(name, description, labels=("type", *labels) if typed else labels)
         places = [_ALL.index(label) for label in labels]
         for kind, field in fields:
             sums: dict[tuple[str, ...], float] = {}
@@ -144,17 +144,19 @@ def _spread(timings: Sequence[Timing]) -> Iterator[Metric]:
     from prometheus_client.metrics_core import HistogramMetricFamily
 
     usual = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
-    for name, said, bounds, parts in _HISTOGRAMS:
+    for name, description, bounds, parts in _HISTOGRAMS:
         typed = bool(parts[0][0])
         labels = (*usual, "gen_ai_token_type") if typed else usual
-        family = HistogramMetricFamily(name, said, labels=labels)
+        family = HistogramMetricFamily(name, description, labels=labels)
         for timing in timings:
             for kind, find in parts:
                 histogram = find(timing)
                 if any(histogram.counts):
                     operation, provider, model = timing.labels
-                    told = (OPERATION_NAMES.get(operation, operation), provider, model)
-                    family.add_metric((*told, kind) if typed else told, _buckets(histogram, bounds), histogram.sum)
+                    attributes = (OPERATION_NAMES.get(operation, operation), provider, model)
+                    family.add_metric(
+                        (*attributes, kind) if typed else attributes, _buckets(histogram, bounds), histogram.sum
+                    )
         yield family
 
 
@@ -169,11 +171,11 @@ def _state_metrics(whole: Whole, version: str) -> Iterator[Metric]:
     info = GaugeMetricFamily("dragoman_info", "The version that runs", labels=("version",))
     info.add_metric((version,), 1)
     yield info
-    for name, said, value in (
+    for name, description, value in (
         ("dragoman_workers", "Workers included here", whole.workers),
         ("dragoman_metrics_complete", "Whether all workers are included here", whole.complete),
     ):
-        yield GaugeMetricFamily(name, said, value=float(value))
+        yield GaugeMetricFamily(name, description, value=float(value))
     families: dict[str, GaugeMetricFamily] = {}
     for gauge in whole.gauges:
         family = families.get(gauge.name)

@@ -101,14 +101,14 @@ class Timing(msgspec.Struct, array_like=True):
         if first is not None:
             self.first_token.note(FIRST_TOKEN, first / 1000)
         if usage is not None:
-            told, said = usage.fresh + usage.cache_read + usage.cache_written, usage.output
+            input_tokens, output_tokens = usage.fresh + usage.cache_read + usage.cache_written, usage.output
             asked, output = self.input, self.output
-            asked.counts[bisect_left(TOKENS, told)] += 1
-            asked.sum += told
-            output.counts[bisect_left(TOKENS, said)] += 1
-            output.sum += said
-            if first is not None and said > 1:
-                self.per_token.note(PER_TOKEN, (times.end - first) / 1000 / (said - 1))
+            asked.counts[bisect_left(TOKENS, input_tokens)] += 1
+            asked.sum += input_tokens
+            output.counts[bisect_left(TOKENS, output_tokens)] += 1
+            output.sum += output_tokens
+            if first is not None and output_tokens > 1:
+                self.per_token.note(PER_TOKEN, (times.end - first) / 1000 / (output_tokens - 1))
 
     def add(self, other: Timing) -> None:
         for field in Timing.__struct_fields__[1:]:

@@ -169,15 +169,17 @@ class Observers:
 
     def complaints(self) -> list[str]:
         """Sentences about what does not work."""
-        said = []
+        problems = []
         accounts = self.accounts and self.accounts.accounts
         if accounts and accounts.problem is not None:
-            said.append(f"requests are missing from the accounts, {accounts.lost} so far: {accounts.problem}")
+            problems.append(f"requests are missing from the accounts, {accounts.lost} so far: {accounts.problem}")
         if self.push.problem is not None:
-            said.append(self.push.problem)
-        said += [f"the {name} has lost {count} records" for name, count in self.recorder.lost.items()]
-        said += [f"the hook {name} has failed {count} times" for name, count in self.hooks.failures.items() if count]
-        return said
+            problems.append(self.push.problem)
+        problems += [f"the {name} has lost {count} records" for name, count in self.recorder.lost.items()]
+        problems += [
+            f"the hook {name} has failed {count} times" for name, count in self.hooks.failures.items() if count
+        ]
+        return problems
 
     def _flush_accounts(self) -> None:
         self.recorder.hand_out()
@@ -214,8 +216,8 @@ class Observers:
         for sink, count in lost.items():
             gauges.append(Gauge("dragoman_records_lost", "Records that a sink lost", count, {"sink": sink}, "sum"))
         for name, count in self.hooks.failures.items():
-            told = {"hook": name}
-            gauges.append(Gauge("dragoman_hook_failures", "Failures of a hook", count, told, "sum"))
+            labels = {"hook": name}
+            gauges.append(Gauge("dragoman_hook_failures", "Failures of a hook", count, labels, "sum"))
         return gauges
 
 

@@ -37,11 +37,11 @@ class Recorder:
         if environ is None:
             record = Record(request_id, client, self._finish)
         else:  # from the WSGI environ, whose PATH_INFO no longer contains a mount
-            told = environ.get
+            get = environ.get
             record = Record(
-                request_id, client, self._finish, told("REQUEST_METHOD", ""),
-                told("dragoman.path") or told("PATH_INFO", ""), told("HTTP_USER_AGENT"), told("REMOTE_ADDR"),
-                told("HTTP_TRACEPARENT"),
+                request_id, client, self._finish, get("REQUEST_METHOD", ""),
+                get("dragoman.path") or get("PATH_INFO", ""), get("HTTP_USER_AGENT"), get("REMOTE_ADDR"),
+                get("HTTP_TRACEPARENT"),
             )  # fmt: skip
         self._running[id(record)] = record
         return record

@@ -28,7 +28,7 @@ class SharedLog:
         self._folder = folder
         self._lines = lines
         self._own = folder / f"{os.getpid()}.lines"
-        self._told = 0
+        self._written = 0
         self._writing = False
 
     def watch(self) -> None:
@@ -47,13 +47,13 @@ class SharedLog:
                 self._writing = False
                 self._own.unlink(missing_ok=True)
             return
-        fresh = self._lines.since(self._told if self._writing else 0)
+        fresh = self._lines.since(self._written if self._writing else 0)
         if not fresh and self._writing:
             return
         how = os.O_APPEND
         if not self._writing or self._own.stat().st_size > MAX_BYTES:
             how = os.O_TRUNC
-        self._told, self._writing = self._lines.count, True
+        self._written, self._writing = self._lines.count, True
         descriptor = os.open(self._own, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | how, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(b"".join(fresh))

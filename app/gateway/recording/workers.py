@@ -49,7 +49,7 @@ class Workers:
         self._recorder = recorder
         self._telling_limit = telling_limit
         self._files: WorkerFiles | None = None
-        self._told = 0.0
+        self._published_at = 0.0
         # Ends a request if it runs in this worker, and returns whether it did.
         self.end_own: Callable[[str], bool] = lambda request_id: False
 
@@ -72,7 +72,7 @@ class Workers:
             return
         for request_id in self._files.asked_to_end():
             self.end_own(request_id)
-        overdue = time.monotonic() - self._told >= UNASKED_PERIOD
+        overdue = time.monotonic() - self._published_at >= UNASKED_PERIOD
         if overdue or self._files.is_asked():
             self._publish()
         if overdue:
@@ -109,7 +109,7 @@ class Workers:
             try:
                 complete = self._ask_others()
                 dead = self._read_counts(self._files.collect_dead(self._fold))
-                others = [_read(told) for told in self._files.others().values()]
+                others = [_read(data) for data in self._files.others().values()]
                 states += [state for state in others if state is not None]
                 complete = complete and len(states) == len(others)
             except OSError as error:
@@ -127,7 +127,7 @@ class Workers:
         assert self._files is not None
         try:
             self._files.publish(_encode(self._describe()))
-            self._told = time.monotonic()
+            self._published_at = time.monotonic()
         except OSError as error:
             log.warning("cannot send to the other workers: %s", error)
 
@@ -157,7 +157,7 @@ class Workers:
     def _fold(self, known: bytes, newly_dead: list[bytes]) -> bytes:
         """Combines the counts of dead workers. Long requests that ran when a worker died are recorded as stopped. Short
         ones are not, because they may have ended and been recorded after the worker last published."""
-        states = [state for told in newly_dead if (state := _read(told)) is not None]
+        states = [state for data in newly_dead if (state := _read(data)) is not None]
         for state in states:
             for running in state.running:
                 if running.times.end >= LONG_MS:
@@ -165,15 +165,15 @@ class Workers:
         return _encode(WorkerState(add_counts([self._read_counts(known), *(state.counts for state in states)])))
 
     @staticmethod
-    def _read_counts(told: bytes) -> Counts:
-        state = _read(told)
+    def _read_counts(data: bytes) -> Counts:
+        state = _read(data)
         return Counts() if state is None else state.counts
 
 
-def _read(told: bytes) -> WorkerState | None:
+def _read(data: bytes) -> WorkerState | None:
     """A worker's published state; None if it cannot be read because another version wrote it."""
     try:
-        return _decode(told) if told else WorkerState(Counts())
+        return _decode(data) if data else WorkerState(Counts())
     except msgspec.MsgspecError as error:
         log.warning("cannot read a message from another worker: %s", error)
         return None

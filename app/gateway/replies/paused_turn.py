@@ -44,7 +44,7 @@ class PausedTurn:
         self._parser = make_parser()
         self._heard: list[Event] = []  # the events of this round
         self._usage: Usage | None = None
-        self._said: Response | None = None  # the previous rounds together
+        self._response: Response | None = None  # the previous rounds together
         self._pause: Finished | None = None
         self._left = MAX_PAUSES
 
@@ -54,14 +54,14 @@ class PausedTurn:
         return self._pause is not None
 
     @property
-    def said(self) -> Response | None:
+    def response(self) -> Response | None:
         """The previous rounds as one answer; None in the first round."""
-        return self._said
+        return self._response
 
     @property
     def spent(self) -> Usage | None:
         """The sum of all rounds' usages, including each round's input; the client is told less."""
-        before = self._said.usage if self._said is not None else None
+        before = self._response.usage if self._response is not None else None
         return add_usages([usage for usage in (before, self._usage) if usage is not None])
 
     def feed(self, data: Sequence[bytes]) -> list[Event]:
@@ -77,30 +77,33 @@ class PausedTurn:
 
     def resume(self) -> Response:
         """Prepares for the next round. Returns all rounds so far as one answer, to be sent back to the upstream."""
-        said = msgspec.structs.replace(fold(self._heard), usage=self.spent)
-        if self._said is not None:
-            blocks, extensions = self._said.blocks + said.blocks, self._said.extensions | said.extensions
-            said = msgspec.structs.replace(said, blocks=blocks, extensions=extensions)
-        self._said = said
+        response = msgspec.structs.replace(fold(self._heard), usage=self.spent)
+        if self._response is not None:
+            blocks, extensions = (
+                self._response.blocks + response.blocks,
+                self._response.extensions | response.extensions,
+            )
+            response = msgspec.structs.replace(response, blocks=blocks, extensions=extensions)
+        self._response = response
         self._parser, self._heard, self._usage, self._pause = self._make_parser(), [], None, None
         self._left -= 1
-        return said
+        return response
 
     def _join(self, events: Sequence[Event]) -> list[Event]:
-        said = self._said
+        spoken = self._response
         joined: list[Event] = []
         for event in events:
             self._heard.append(event)
             match event:
                 case Finished(finish_reason="pause") if self._may_go_on():
                     self._pause = event
-                case Started() if said is not None:
+                case Started() if spoken is not None:
                     pass
-                case BlockDelta() | BlockOpened() | BlockNoted() | BlockClosed() if said is not None:
-                    joined.append(msgspec.structs.replace(event, index=event.index + len(said.blocks)))
+                case BlockDelta() | BlockOpened() | BlockNoted() | BlockClosed() if spoken is not None:
+                    joined.append(msgspec.structs.replace(event, index=event.index + len(spoken.blocks)))
                 case UsageSeen():
                     self._usage = event.usage
-                    joined.append(event if said is None else UsageSeen(_add_output(event.usage, said.usage)))
+                    joined.append(event if spoken is None else UsageSeen(_add_output(event.usage, spoken.usage)))
                 case _:
                     joined.append(event)
         return joined

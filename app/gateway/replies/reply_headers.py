@@ -90,12 +90,12 @@ def with_own_limits(headers: Mapping[str, str], own: Mapping[str, str]) -> dict[
     neither."""
     if not own:
         return dict(headers)
-    told = dict(headers)
+    merged = dict(headers)
     for name in headers:
         if name.startswith(LIMIT_PREFIXES):
-            del told[name]
-    told.update(own)
-    return told
+            del merged[name]
+    merged.update(own)
+    return merged
 
 
 def clean_error(body: bytes, *, is_typed: bool) -> bool:

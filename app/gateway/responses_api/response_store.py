@@ -176,11 +176,11 @@ class ResponseContinuation:
     def conclude(self, response: bytes) -> KeptResponse:
         """The stored form of a response. Also appends the request's new items and the response to its conversation."""
         if self._place is not None and self._conversation is not None and find_id(response) is not None:
-            said = new_items(self._conversation.history, input_items(self._client_request.body))
+            new = new_items(self._conversation.history, input_items(self._client_request.body))
             # If the conversation was deleted meanwhile, or the ledger fails, the client still gets its answer.
             with contextlib.suppress(NotFound, LedgerUnavailable):
                 place = self._response_store.conversations
-                place.append(self._client_request.tenant, self._place, [*said, *output_items(response)])
+                place.append(self._client_request.tenant, self._place, [*new, *output_items(response)])
         items = [msgspec.Raw(item) for item in input_items(self._asked.body)]
         return KeptResponse(response=msgspec.Raw(response), input=items)
 

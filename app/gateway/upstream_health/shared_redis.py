@@ -40,13 +40,13 @@ class SharedRedis:
         self._redis: Redis | None = None
         self._ahead = 0.0
 
-    def exchange(self, told: SharedNotes) -> SharedNotes | None:
+    def exchange(self, notes: SharedNotes) -> SharedNotes | None:
         """Shares this host's state with the others, and returns the joined state; None if that fails."""
         from redis import RedisError, WatchError
 
         try:
             redis = self._connect()
-            own = _shift(self._leave_private(told), self._ahead)
+            own = _shift(self._leave_private(notes), self._ahead)
             with redis.pipeline() as pipeline:
                 pipeline.watch(KEY)  # type: ignore[no-untyped-call]
                 size: Any = pipeline.strlen(KEY)
@@ -82,24 +82,24 @@ class SharedRedis:
             self._redis = redis
         return self._redis
 
-    def _leave_private(self, told: SharedNotes) -> SharedNotes:
+    def _leave_private(self, notes: SharedNotes) -> SharedNotes:
         """The part that other hosts can use. Retries stay within a host."""
         if self._knows_tenants:
-            return SharedNotes(told.breakers, told.facts, told.cooldowns)
-        breakers = [note for note in told.breakers if note.until is None or note.fault in FOR_ALL]
-        return SharedNotes(breakers, [], [note for note in told.cooldowns if note.tenant is None])
+            return SharedNotes(notes.breakers, notes.facts, notes.cooldowns)
+        breakers = [note for note in notes.breakers if note.until is None or note.fault in FOR_ALL]
+        return SharedNotes(breakers, [], [note for note in notes.cooldowns if note.tenant is None])
 
 
-def _leave_impossible(told: SharedNotes, now: float) -> SharedNotes:
+def _leave_impossible(notes: SharedNotes, now: float) -> SharedNotes:
     """Drops notes with impossible times, because no note would ever be newer."""
     return SharedNotes(
-        [note for note in told.breakers if note.changed <= now + LONGEST_OPEN],
-        [note for note in told.facts if note.until <= now + LIFETIME],
-        [note for note in told.cooldowns if note.until <= now + LIFETIME],
+        [note for note in notes.breakers if note.changed <= now + LONGEST_OPEN],
+        [note for note in notes.facts if note.until <= now + LIFETIME],
+        [note for note in notes.cooldowns if note.until <= now + LIFETIME],
     )
 
 
-def _shift(told: SharedNotes, seconds: float) -> SharedNotes:
+def _shift(notes: SharedNotes, seconds: float) -> SharedNotes:
     """The notes with their times converted to another clock."""
 
     def moved(at: float) -> float:
@@ -109,8 +109,8 @@ def _shift(told: SharedNotes, seconds: float) -> SharedNotes:
     return SharedNotes(
         [
             replace(note, changed=moved(note.changed), until=None if note.until is None else moved(note.until))
-            for note in told.breakers
+            for note in notes.breakers
         ],
-        [replace(note, until=moved(note.until)) for note in told.facts],
-        [replace(note, until=moved(note.until)) for note in told.cooldowns],
+        [replace(note, until=moved(note.until)) for note in notes.facts],
+        [replace(note, until=moved(note.until)) for note in notes.cooldowns],
     )

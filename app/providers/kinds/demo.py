@@ -118,8 +118,8 @@ def _blocks(request: Request, digest: str) -> Iterator[Text | Reasoning | ToolCa
     results = [block for block in last if isinstance(block, ToolResult)]
     asked = next((block.text for block in reversed(last) if isinstance(block, Text)), "")
     if results:
-        said = " ".join(block.text for result in results for block in result.blocks if isinstance(block, Text))
-        yield Text(f"The tool answered: {said[:2000]}")
+        message = " ".join(block.text for result in results for block in result.blocks if isinstance(block, Text))
+        yield Text(f"The tool answered: {message[:2000]}")
         return
     output = request.output_format
     if output is not None and output.kind == "json_schema":

@@ -37,9 +37,9 @@ _KINDS: dict[int, FailureKind] = {403: "permission", 500: "internal", 503: "over
 
 def explain(error: BaseException) -> tuple[int, str]:
     """The status and message for a request that gunicorn could not read."""
-    for kind, told in _STATUS.items():
+    for kind, status in _STATUS.items():
         if isinstance(error, kind):
-            return told
+            return status
     return 400, f"the request is not valid HTTP ({type(error).__name__})"
 
 

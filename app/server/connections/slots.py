@@ -59,7 +59,7 @@ class Slots:
         self.maximum = max_connections(resource.getrlimit(resource.RLIMIT_NOFILE)[0], asked)
         self._idle = idle
         self._taken = 0
-        self._told = -_QUIET
+        self._last_complaint = -_QUIET
 
     def take(self) -> bool:
         """Takes a slot. Returns False if there is none."""
@@ -94,8 +94,8 @@ class Slots:
     def complain(self, reason: str) -> None:
         """Logs the reason, but not for each refused connection."""
         now = time.monotonic()
-        if now - self._told >= _QUIET:
-            self._told = now
+        if now - self._last_complaint >= _QUIET:
+            self._last_complaint = now
             log.warning("no more connections can be accepted; new clients get 503: %s", reason)
 
 

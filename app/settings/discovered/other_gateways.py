@@ -30,19 +30,19 @@ def read_other_variables(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _read_raw_log(environ: Mapping[str, str]) -> dict[str, Any]:
-    told: dict[str, Any] = {}
+    table: dict[str, Any] = {}
     off = set()
     for prefix in _RAW_LOG:
         for name, (key, read) in _RAW_LOG_KEYS.items():
             if value := environ.get(prefix + name):
-                told[key] = read(value, prefix + name)
+                table[key] = read(value, prefix + name)
         for part in _PARTS:
             variable = f"{prefix}LOG_{part.upper()}"
             if environ.get(variable) and not _read_switch(environ[variable], variable):
                 off.add(part)
     if off:
-        told["parts"] = [part for part in _PARTS if part not in off]
-    return told
+        table["parts"] = [part for part in _PARTS if part not in off]
+    return table
 
 
 def _is_verbose(environ: Mapping[str, str]) -> bool:

@@ -172,8 +172,8 @@ def describe_failure(error: OSError) -> str:
             )
         return f"certificate verify failed: {error.verify_message}"
     if isinstance(error, ssl.SSLError) and _REFUSED_US.search(error.reason or ""):
-        said = (error.reason or "").rpartition("ALERT_")[2].replace("_", " ").lower()
-        return f"it rejects our certificate ({said}); set one that it accepts as client_cert"
+        alert = (error.reason or "").rpartition("ALERT_")[2].replace("_", " ").lower()
+        return f"it rejects our certificate ({alert}); set one that it accepts as client_cert"
     if isinstance(error, ssl.SSLError):
         reason = (error.reason or "TLS failed").replace("_", " ").lower()
         return f"the TLS handshake failed ({reason}); does the server speak HTTPS on this port?"

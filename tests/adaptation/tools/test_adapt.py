@@ -91,7 +91,7 @@ def test_a_longer_history_begins_like_the_shorter_one() -> None:
 
 
 def test_a_foreign_block_behind_an_empty_answer_is_told() -> None:
-    item = Opaque("openai_responses", "new", b"{}", told=(Text("said"),))
+    item = Opaque("openai_responses", "new", b"{}", description=(Text("said"),))
 
     adapted = adapt(ask(user("q"), assistant(), user(item)), CHAT).request
 

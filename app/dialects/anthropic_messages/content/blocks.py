@@ -183,8 +183,8 @@ def _take(block: WireBlock, raw: msgspec.Raw, path: str, note: NoteField) -> Blo
         case name if _is_server_step(name):
             return parse_step(name, _compact(raw))
         case unknown:
-            told = () if unknown == "tool_reference" else read_unknown(bytes(raw), unknown)
-            return Opaque(NAME, unknown, _compact(raw), told)
+            readable = () if unknown == "tool_reference" else read_unknown(bytes(raw), unknown)
+            return Opaque(NAME, unknown, _compact(raw), readable)
 
 
 def ignore_field(path: str, raw: msgspec.Raw) -> None:

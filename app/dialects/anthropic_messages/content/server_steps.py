@@ -9,7 +9,7 @@ import msgspec
 
 from app.conversation.blocks import Inline, Page, ServerTool, Step, StepKind
 from app.conversation.envelope import seal
-from app.conversation.steps import asked_of, carry, describe_step, pages_of, pair
+from app.conversation.steps import carry, describe_step, input_of, pages_of, pair
 from app.dialects.anthropic_messages.vocabulary import NAME, SERVER_CALLS
 
 # Kinds of tools by prefix of their name; results have the same prefix.
@@ -50,7 +50,7 @@ def write_steps(block: ServerTool) -> list[dict[str, Any]]:
 
 
 def _write_pair(call: Step, result: Step | None) -> list[dict[str, Any]]:
-    asked = asked_of(call)
+    asked = input_of(call)
     if call.kind in ("search", "fetch", "code"):
         identifier = "srvtoolu_" + _fit(call.id)
         tool = {"search": "web_search", "fetch": "web_fetch", "code": "code_execution"}[call.kind]
@@ -64,7 +64,7 @@ def _write_pair(call: Step, result: Step | None) -> list[dict[str, Any]]:
 
 def _write_result(call: Step, result: Step, identifier: str) -> dict[str, Any]:
     head = {"tool_use_id": identifier}
-    told = result.told or ""
+    text = result.output or ""
     match call.kind:
         case "search":
             found: Any = [
@@ -79,18 +79,18 @@ def _write_result(call: Step, result: Step, identifier: str) -> dict[str, Any]:
                 error = {"type": "web_fetch_tool_result_error", "error_code": "unavailable"}
                 return {"type": "web_fetch_tool_result", **head, "content": error}
             page = result.pages[0] if result.pages else Page("")
-            source = {"type": "text", "media_type": "text/plain", "data": told}
+            source = {"type": "text", "media_type": "text/plain", "data": text}
             document = {"type": "document", "source": source, "title": page.title or None, "citations": None}
             content = {"type": "web_fetch_result", "url": page.url, "content": document, "retrieved_at": None}
             return {"type": "web_fetch_tool_result", **head, "content": content}
         case "code":
-            ran = {"type": "code_execution_result", "stdout": "" if result.is_error else told, "content": []}
-            ended = {"stderr": told if result.is_error else "", "return_code": int(result.is_error)}
+            ran = {"type": "code_execution_result", "stdout": "" if result.is_error else text, "content": []}
+            ended = {"stderr": text if result.is_error else "", "return_code": int(result.is_error)}
             return {"type": "code_execution_tool_result", **head, "content": ran | ended}
         case _:
-            said: list[dict[str, Any]] = [{"type": "text", "text": told}] if told or not result.images else []
-            said += [_write_image(image) for image in result.images]
-            return {"type": "mcp_tool_result", **head, "is_error": result.is_error, "content": said}
+            written: list[dict[str, Any]] = [{"type": "text", "text": text}] if text or not result.images else []
+            written += [_write_image(image) for image in result.images]
+            return {"type": "mcp_tool_result", **head, "is_error": result.is_error, "content": written}
 
 
 _NO_CONTENT: dict[str, Any] = {"encrypted_content": "", "page_age": None}
@@ -113,28 +113,28 @@ def _read_call(kind: str, block: dict[str, Any], name: str) -> Step:
 
 def _read_result(kind: str, block: dict[str, Any]) -> Step:
     content = block.get("content")
-    told, pages, images, failed = "", pages_of(content), [], block.get("is_error") is True
+    message, pages, images, failed = "", pages_of(content), [], block.get("is_error") is True
     match content:
         case str():
-            told = content
+            message = content
         case [*entries]:
-            told = "\n".join(
+            message = "\n".join(
                 entry["text"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("text"), str)
             )
             images = [image for entry in entries if (image := _read_image(entry)) is not None]
         case {"error_code": str(code)}:
-            told, failed = code, True
+            message, failed = code, True
         case {"type": "web_fetch_result", "url": str(url), "content": document}:
-            pages, told = _read_fetched(url, document)
+            pages, message = _read_fetched(url, document)
         case {"stdout": output, "stderr": errors, "return_code": code}:
-            told, failed = "\n".join(text for text in (output, errors) if isinstance(text, str) and text), bool(code)
+            message, failed = "\n".join(text for text in (output, errors) if isinstance(text, str) and text), bool(code)
         case {"tool_references": [*references]}:
-            told = "\n".join(str(one.get("tool_name")) for one in references if isinstance(one, dict))
+            message = "\n".join(str(one.get("tool_name")) for one in references if isinstance(one, dict))
         case {"text": str(text)} | {"content": str(text)}:
-            told = text
+            message = text
     name = kind.removesuffix(_RESULT_ENDING)
     identifier = str(block.get("tool_use_id") or "")
-    return Step(_kind_of(name), identifier, name, None, told, pages, tuple(images), is_error=failed)
+    return Step(_kind_of(name), identifier, name, None, message, pages, tuple(images), is_error=failed)
 
 
 def _read_fetched(url: str, document: Any) -> tuple[tuple[Page, ...], str]:

@@ -39,9 +39,9 @@ def read_foreign(kind: str, raw: msgspec.Raw, path: str, note: NoteField) -> Blo
     return None
 
 
-def _text_of(said: dict[str, Any]) -> str:
+def _text_of(fields: dict[str, Any]) -> str:
     for name in ("reasoning", "text", "summary", "content"):
-        match said.get(name):
+        match fields.get(name):
             case str(text):
                 return text
             case [*parts]:

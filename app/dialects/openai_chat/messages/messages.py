@@ -69,8 +69,8 @@ class MessageReader:
             case "function":
                 self._add_result(self._legacy_call or f"call_{message.name}", message, path)
             case unknown:
-                said = "is required" if unknown is None else f"{unknown!r} is not one of {', '.join(ROLES)}"
-                raise InvalidRequest(f"{path}.role {said}", param=f"{path}.role")
+                text = "is required" if unknown is None else f"{unknown!r} is not one of {', '.join(ROLES)}"
+                raise InvalidRequest(f"{path}.role {text}", param=f"{path}.role")
 
     def _decode(self, raw: msgspec.Raw, path: str) -> WireMessage:
         try:
@@ -113,10 +113,12 @@ class MessageReader:
         blocks: list[Block] = list(self._content(message, path))
         if message.refusal:
             blocks.append(Refusal(message.refusal))
-        told = {block.id for block in blocks if isinstance(block, ToolCall)}  # in the content, the form of Messages
+        in_content = {
+            block.id for block in blocks if isinstance(block, ToolCall)
+        }  # in the content, the form of Messages
         for index, call in enumerate(message.tool_calls or ()):
             read = _read_call(call, f"{path}.tool_calls[{index}]")
-            if read.id not in told:
+            if read.id not in in_content:
                 blocks.append(read)
         if message.function_call is not None:
             self._legacy_call = f"call_{path}".replace("[", "_").replace("]", "")
@@ -175,15 +177,15 @@ class MessageWriter:
     def _write_user(self, turn: Turn) -> list[dict[str, Any]]:
         """The messages of a user turn: the results first, each as a separate message, with nothing in between."""
         messages: list[dict[str, Any]] = []
-        said: list[Block] = []
+        spoken: list[Block] = []
         for block in turn.blocks:
             if isinstance(block, ToolResult):
                 content = self._content(block.hinted_blocks, turn.path, "\n") or self._nothing(NO_OUTPUT)
                 messages.append({"role": "tool", "tool_call_id": block.call_id, "content": content})
             else:
-                said.append(block)
-        if said or not messages:
-            messages.append({"role": "user", "content": self._content(said, turn.path, "\n\n"), **_name(turn)})
+                spoken.append(block)
+        if spoken or not messages:
+            messages.append({"role": "user", "content": self._content(spoken, turn.path, "\n\n"), **_name(turn)})
         return messages
 
     def _write_assistant(self, turn: Turn) -> dict[str, Any]:

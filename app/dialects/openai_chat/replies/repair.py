@@ -148,9 +148,9 @@ def _mend(body: bytes, context: RenderContext, capabilities: Capabilities) -> by
         if value := _any(told_error):
             raise UpstreamRefused(judge_reported(value, body))
     if (not whole.choices or len(whole.base_resp)) and (
-        told := find_error(_any(body), answered=bool(whole.choices))
+        found := find_error(_any(body), answered=bool(whole.choices))
     ) is not None:
-        raise UpstreamRefused(judge_error(0, told))
+        raise UpstreamRefused(judge_error(0, found))
     if not whole.choices or all(_is_void(choice) for choice in whole.choices):
         raise no_answer(body)
     reasons = [_true_reason(choice, capabilities) for choice in whole.choices]

@@ -36,9 +36,9 @@ def is_odd_content(content: msgspec.Raw) -> bool:
 def read_parts(content: Any) -> Iterator[Said]:
     """The content of a reply's decoded parts, in order. Parts with nothing to read are skipped."""
     for part in content if isinstance(content, list) else [content]:
-        said = _read_part(part)
-        if said is not None and (said.text or said.kind == "call"):
-            yield said
+        piece = _read_part(part)
+        if piece is not None and (piece.text or piece.kind == "call"):
+            yield piece
 
 
 def text_of_part(value: Any, names: tuple[str, ...] = _TEXTS, depth: int = 0) -> str:

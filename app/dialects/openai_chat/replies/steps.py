@@ -18,8 +18,8 @@ LONGEST_NOTE = 4000
 def note_of(block: ServerTool) -> str:
     if not block.text:
         return ""
-    said = block.text if len(block.text) <= LONGEST_NOTE else block.text[:LONGEST_NOTE] + " [...]"
-    return f"[{block.name}] {said}\n"
+    note = block.text if len(block.text) <= LONGEST_NOTE else block.text[:LONGEST_NOTE] + " [...]"
+    return f"[{block.name}] {note}\n"
 
 
 def read_image(raw: bytes, identifier: str) -> ServerTool | Text | None:

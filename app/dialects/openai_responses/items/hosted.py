@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from app.conversation.blocks import Inline, ServerTool, Step
-from app.conversation.steps import asked_of, describe_step, pages_of
+from app.conversation.steps import describe_step, input_of, pages_of
 from app.dialects.openai_responses.vocabulary import NAME
 from app.dialects.readable import inline_image
 
@@ -29,32 +29,32 @@ def parse_hosted(kind: str, raw: bytes) -> ServerTool:
 
 def render_hosted(call: Step, result: Step | None, mint_id: Callable[[str], str]) -> dict[str, Any]:
     """The item of one call of another vendor's tool, with its result if there is one."""
-    told = result or call
-    asked = asked_of(call)
-    head: dict[str, Any] = {"status": "failed" if told.is_error else "completed"}
+    reported = result or call
+    asked = input_of(call)
+    head: dict[str, Any] = {"status": "failed" if reported.is_error else "completed"}
     match call.kind:
         case "search":
             action: dict[str, Any] = {"type": "search", "query": str(asked.get("query") or "")}
-            if told.pages:
-                action["sources"] = [{"type": "url", "url": page.url} for page in told.pages]
+            if reported.pages:
+                action["sources"] = [{"type": "url", "url": page.url} for page in reported.pages]
             return {"id": mint_id("web_search_call"), "type": "web_search_call", **head, "action": action}
         case "fetch":
-            page = asked.get("url") or (told.pages[0].url if told.pages else "")
+            page = asked.get("url") or (reported.pages[0].url if reported.pages else "")
             action = {"type": "open_page", "url": str(page)}
             return {"id": mint_id("web_search_call"), "type": "web_search_call", **head, "action": action}
         case "code":
-            code = next((str(asked[name]) for name in ("code", "command") if name in asked), call.asked or "")
-            outputs = [{"type": "logs", "logs": told.told}] if told.told else []
+            code = next((str(asked[name]) for name in ("code", "command") if name in asked), call.input or "")
+            outputs = [{"type": "logs", "logs": reported.output}] if reported.output else []
             item = {"id": mint_id("code_interpreter_call"), "type": "code_interpreter_call", **head}
             return {**item, "code": code, "container_id": "", "outputs": outputs}
-        case "image" if told.images:
+        case "image" if reported.images:
             item = {"id": mint_id("image_generation_call"), "type": "image_generation_call", **head}
-            return {**item, "result": told.images[0].data}
+            return {**item, "result": reported.images[0].data}
         case _:
             item = {"id": mint_id("mcp_call"), "type": "mcp_call", **head, "approval_request_id": None}
-            said = {"name": call.name, "server_label": call.server or call.name, "arguments": call.asked or "{}"}
-            error = (told.told or "the tool failed") if told.is_error else None
-            return {**item, **said, "output": None if told.is_error else told.told, "error": error}
+            fields = {"name": call.name, "server_label": call.server or call.name, "arguments": call.input or "{}"}
+            error = (reported.output or "the tool failed") if reported.is_error else None
+            return {**item, **fields, "output": None if reported.is_error else reported.output, "error": error}
 
 
 def _read_search(item: dict[str, Any], name: str) -> Step:
@@ -74,12 +74,12 @@ def _read_search(item: dict[str, Any], name: str) -> Step:
 
 def _read_files(item: dict[str, Any], name: str) -> Step:
     results = item.get("results")
-    told = [
+    hits = [
         f"{entry.get('filename') or entry.get('file_id') or 'file'}: {entry.get('text') or ''}".rstrip(": ")
         for entry in (results if isinstance(results, list) else ())
         if isinstance(entry, dict)
     ]
-    return Step("other", _id(item), name, _json({"queries": item.get("queries") or []}), "\n\n".join(told))
+    return Step("other", _id(item), name, _json({"queries": item.get("queries") or []}), "\n\n".join(hits))
 
 
 def _read_code(item: dict[str, Any], name: str) -> Step:
@@ -114,8 +114,8 @@ def _read_image(item: dict[str, Any], name: str) -> Step:
 
 def _read_mcp(item: dict[str, Any], name: str) -> Step:
     arguments, output, error = item.get("arguments"), item.get("output"), item.get("error")
-    said = error if error is not None else output
-    told = said if isinstance(said, str) else "" if said is None else _json(said)
+    outcome = error if error is not None else output
+    text = outcome if isinstance(outcome, str) else "" if outcome is None else _json(outcome)
     asked = arguments if isinstance(arguments, str) and arguments.strip() else _json(arguments or {})
     server, called = item.get("server_label"), item.get("name")
     return Step(
@@ -123,7 +123,7 @@ def _read_mcp(item: dict[str, Any], name: str) -> Step:
         _id(item),
         called if isinstance(called, str) and called else name,
         asked,
-        told,
+        text,
         server=server if isinstance(server, str) else "",
         is_error=error is not None,
     )

@@ -54,20 +54,20 @@ def render_call(call: ToolCall, item_id: str | None = None, status: str = "compl
     if call.kind == "function":
         head = {"type": "function_call", "id": item_id or mint_id("function_call", call.id)}
         arguments = call.arguments if call.arguments.strip() not in ("", "null") else "{}"
-        said: dict[str, Any] = {"name": call.name, "arguments": arguments}
+        fields: dict[str, Any] = {"name": call.name, "arguments": arguments}
     else:
         item_type, field, _ = NATIVE_CALLS[call.kind]
         head = {"type": item_type, "id": item_id or mint_id(item_type, call.id)}
-        said = {field: call.arguments}
+        fields = {field: call.arguments}
         match call.kind:
             case "custom":
-                said = {"name": call.name, **said}
+                fields = {"name": call.name, **fields}
             case "tool_search":
-                said = {"execution": "client", field: msgspec.Raw(as_object(call.arguments))}
+                fields = {"execution": "client", field: msgspec.Raw(as_object(call.arguments))}
             case _:
-                said = {field: _render_action(call)}
+                fields = {field: _render_action(call)}
     group = {"namespace": call.namespace} if call.namespace else {}
-    return {**head, "status": status, "call_id": call.id, **said, **group}
+    return {**head, "status": status, "call_id": call.id, **fields, **group}
 
 
 def summary_message(text: str) -> dict[str, Any]:
@@ -203,14 +203,14 @@ def _read_agent_message(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
     """A message between Codex's agents. If the parent's model is not OpenAI's, `encrypted_content` holds plain text;
     real ciphertext means nothing to other models."""
     try:
-        said = _agent_decoder.decode(raw)
+        message = _agent_decoder.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return [parse_unknown("agent_message", bytes(raw))]
-    parts = [Part(text=said.content)] if isinstance(said.content, str) else said.content or []
+    parts = [Part(text=message.content)] if isinstance(message.content, str) else message.content or []
     texts = [text for part in parts if (text := part.text or part.encrypted_content) and not is_ciphertext(text)]
     if not parts:  # its words are in other fields
         return [parse_unknown("agent_message", bytes(raw))]
-    name = f"message from the agent {said.author}" if said.author else "message from another agent"
+    name = f"message from the agent {message.author}" if message.author else "message from another agent"
     return [Opaque(NAME, "agent_message", bytes(raw), label(name, iter(texts)), from_user=False)]
 
 

@@ -75,7 +75,7 @@ class OpenItem(Protocol):
     # The text before and after the literal of a delta, if deltas are shown; `said` are the literals so far.
     prefix: bytes | None
     suffix: bytes
-    said: list[bytes]
+    pieces: list[bytes]
 
     def takes(self, block: Block) -> bool:
         """Whether a following block becomes part of this item."""
@@ -120,7 +120,7 @@ class _Item:
         self.position = len(output.items)
         self.prefix: bytes | None = None
         self.suffix = b""
-        self.said: list[bytes] = []
+        self.pieces: list[bytes] = []
         self.incomplete = False
 
     def takes(self, block: Block) -> bool:
@@ -148,7 +148,7 @@ class _Item:
         self.suffix = (b',"logprobs":[]' if logprobs else b"") + b',"sequence_number":'
 
     def write_delta(self, text: bytes) -> None:
-        self.said.append(text)
+        self.pieces.append(text)
         if self.prefix is not None and text != EMPTY:
             output = self.output
             output.parts.append(b"%b%b%b%d}\n\n" % (self.prefix, text, self.suffix, output.number))
@@ -173,7 +173,7 @@ class _MessageItem(_Item):
 
     def open(self, block: Block) -> None:
         self._refusal = isinstance(block, Refusal)
-        self.said, self._annotations, self._logprobs = [], [], []
+        self.pieces, self._annotations, self._logprobs = [], [], []
         self.output.write("response.content_part.added", **self._place(), part=self._part(EMPTY))
         kind = "response.refusal.delta" if self._refusal else "response.output_text.delta"
         self.frame_deltas(kind, self._place(), logprobs=not self._refusal)
@@ -185,7 +185,7 @@ class _MessageItem(_Item):
         if annotation is None:
             return
         if annotation.get("end_index") == 0:  # another dialect's citation, which covers all text before it
-            annotation = {**annotation, "end_index": len(text_of(join(self.said)))}
+            annotation = {**annotation, "end_index": len(text_of(join(self.pieces)))}
         number = len(self._annotations)
         self._annotations.append(annotation)
         place = {**self._place(), "annotation_index": number, "annotation": annotation}
@@ -193,12 +193,12 @@ class _MessageItem(_Item):
 
     def close(self, event: BlockClosed) -> None:
         super().close(event)
-        text, place = join(self.said), self._place()
+        text, place = join(self.pieces), self._place()
         if self._refusal:
             self.output.write("response.refusal.done", **place, refusal=msgspec.Raw(text))
         else:
-            told = {"text": msgspec.Raw(text), "logprobs": self._logprobs}
-            self.output.write("response.output_text.done", **place, **told)
+            fields = {"text": msgspec.Raw(text), "logprobs": self._logprobs}
+            self.output.write("response.output_text.done", **place, **fields)
         part = self._part(text)
         self.output.write("response.content_part.done", **place, part=part)
         self._parts.append(part)
@@ -243,7 +243,7 @@ class _ReasoningItem(_Item):
         return not any(proof.dialect == NAME for proof in self._proofs)
 
     def open(self, block: Block) -> None:
-        self.said = []
+        self.pieces = []
         if isinstance(block, Reasoning) and block.proof is not None:
             self._proofs.append(block.proof)
 
@@ -261,13 +261,13 @@ class _ReasoningItem(_Item):
         if event.proof is not None and event.proof not in self._proofs:
             self._proofs.append(event.proof)
         if self.prefix is not None:
-            text, place = join(self.said), self._place()
+            text, place = join(self.pieces), self._place()
             self.output.write("response.reasoning_summary_text.done", **place, text=msgspec.Raw(text))
             self.output.write("response.reasoning_summary_part.done", **place, part=_summary_part(text))
             self._parts.append(_summary_part(text))
             self.prefix = None
-        elif self.said and event.proof is None:
-            self._proofs.append(_plain_proof(join(self.said)))
+        elif self.pieces and event.proof is None:
+            self._proofs.append(_plain_proof(join(self.pieces)))
 
     def end(self, *, incomplete: bool) -> None:
         native = self._proofs[0] if len(self._proofs) == 1 else None
@@ -312,16 +312,16 @@ class _CallItem(_Item):
 
     def close(self, event: BlockClosed) -> None:
         super().close(event)
-        if not self._custom and join(self.said) == EMPTY:
+        if not self._custom and join(self.pieces) == EMPTY:
             self.write_delta(b'"{}"')  # clients expect at least one delta
         self.prefix = None
 
     def end(self, *, incomplete: bool) -> None:
-        text = join(self.said)
-        told = (
+        text = join(self.pieces)
+        fields = (
             {"input": msgspec.Raw(text)} if self._custom else {"name": self._call.name, "arguments": msgspec.Raw(text)}
         )
-        self.output.write(self._done, **self._place, **told)
+        self.output.write(self._done, **self._place, **fields)
         self.output.end_item(_encode(self._item(text, self.status(incomplete))))
 
     def _item(self, text: bytes, status: str) -> dict[str, Any]:
@@ -364,14 +364,14 @@ class _WholeItems(_Item):
                 self._write_steps()
 
     def _write_call(self, call: ToolCall, incomplete: bool) -> None:
-        call = msgspec.structs.replace(call, arguments=text_of(join(self.said)))
+        call = msgspec.structs.replace(call, arguments=text_of(join(self.pieces)))
         item_type = f"{call.kind}_call"
         item = render_call(call, self.output.mint_id(item_type), self.status(incomplete))
         self.output.add_item({**item, "status": "in_progress"})
         self.output.end_item(_encode(item))
 
     def _write_compaction(self, block: Compaction) -> None:
-        proof = self._proof or block.proof or Proof(NAME, "compaction", (join(self.said),))
+        proof = self._proof or block.proof or Proof(NAME, "compaction", (join(self.pieces),))
         if proof.dialect == NAME and proof.originals[0][:1] == b"{":
             item = proof.originals[0]
         else:

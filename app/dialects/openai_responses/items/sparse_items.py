@@ -66,12 +66,12 @@ def settle_item(raw: msgspec.Raw) -> msgspec.Raw:
     if b'"function_call"' not in bytes(raw):
         return raw
     call = _call_decoder.decode(raw)
-    said = bytes(call.arguments)
+    encoded = bytes(call.arguments)
     if call.type != "function_call":
         return raw
-    if said.startswith(b"{"):  # the object instead of its text
-        return change_fields(raw, arguments=said.decode())
-    return change_fields(raw, arguments="{}") if said in _SAY_NOTHING or is_blank(said) else raw
+    if encoded.startswith(b"{"):  # the object instead of its text
+        return change_fields(raw, arguments=encoded.decode())
+    return change_fields(raw, arguments="{}") if encoded in _SAY_NOTHING or is_blank(encoded) else raw
 
 
 def _complete_part(part: msgspec.Raw) -> msgspec.Raw:

@@ -94,8 +94,8 @@ def render_tools(request: Request, losses: list[Loss]) -> list[Any]:
         if namespace is None:
             rendered.extend(shapes)
         else:
-            said = _group_description(members)
-            rendered.append({"type": "namespace", "name": namespace, "description": said, "tools": shapes})
+            description = _group_description(members)
+            rendered.append({"type": "namespace", "name": namespace, "description": description, "tools": shapes})
     return rendered
 
 

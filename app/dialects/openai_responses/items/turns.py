@@ -140,8 +140,8 @@ class Input:
                     self.tools.extend(parse_tools(item.tools, f"{path}.tools"))
             else:
                 first = blocks[0]
-                told = isinstance(first, Opaque) and kind is not None and _MODELS_ITEM.fullmatch(kind) is None
-                self._add("user" if told else "assistant", blocks, path)
+                is_foreign = isinstance(first, Opaque) and kind is not None and _MODELS_ITEM.fullmatch(kind) is None
+                self._add("user" if is_foreign else "assistant", blocks, path)
 
     def _read_message(self, item: Item, raw: msgspec.Raw, path: str) -> None:
         role = _ROLES.get(item.role or "")
@@ -350,9 +350,9 @@ def _render_result(result: ToolResult, capabilities: Capabilities, losses: list[
         case "apply_patch":
             return {**item, "status": "failed" if result.is_error else "completed", "output": output}
         case "shell" if isinstance(output, str):
-            told = {"stdout": output, "stderr": "", "outcome": {"type": "exit", "exit_code": int(result.is_error)}}
+            fields = {"stdout": output, "stderr": "", "outcome": {"type": "exit", "exit_code": int(result.is_error)}}
             listed = valid_json(output, b"") if output.startswith("[") else b""
-            return {**item, "output": msgspec.Raw(listed) if listed else [told]}
+            return {**item, "output": msgspec.Raw(listed) if listed else [fields]}
     return {**item, "output": output}
 
 

@@ -62,8 +62,8 @@ def _write_text(output: Output, holder: dict[str, Any], place: dict[str, Any]) -
     if text is None:
         return
     field, kind = text
-    said = holder.get(field) or ""
+    content = holder.get(field) or ""
     probable = {"logprobs": holder.get("logprobs") or []} if kind == "response.output_text" else {}
     named = {"name": holder.get("name")} if field == "arguments" else {}
-    output.write(f"{kind}.delta", **place, delta=said, **probable)
-    output.write(f"{kind}.done", **place, **{field: said}, **probable, **named)
+    output.write(f"{kind}.delta", **place, delta=content, **probable)
+    output.write(f"{kind}.done", **place, **{field: content}, **probable, **named)

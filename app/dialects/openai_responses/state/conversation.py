@@ -43,8 +43,8 @@ def read_metadata(body: bytes) -> dict[str, str]:
 
 def render_conversation(conversation_id: str, created: int, metadata: dict[str, str]) -> bytes:
     """The conversation object. `created` is in unix seconds."""
-    told: dict[str, Any] = {"id": conversation_id, "object": "conversation"}
-    return msgspec.json.encode({**told, "created_at": created, "metadata": metadata})
+    fields: dict[str, Any] = {"id": conversation_id, "object": "conversation"}
+    return msgspec.json.encode({**fields, "created_at": created, "metadata": metadata})
 
 
 def render_deleted_conversation(conversation_id: str) -> bytes:

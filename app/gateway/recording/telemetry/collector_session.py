@@ -40,16 +40,21 @@ class ExportSession(requests.Session):
         seconds = limit if isinstance(limit, int | float) else TIMEOUT
         whole: Any = Timeout(seconds, seconds, seconds)  # requests' type stubs do not allow it
         answer = self._find_way().session.send(request, timeout=whole, allow_redirects=False, stream=True)
-        told = Response()
-        told.status_code, told.reason, told.url, told.request = answer.status_code, answer.reason, answer.url, request
-        told.headers = answer.headers
+        response = Response()
+        response.status_code, response.reason, response.url, response.request = (
+            answer.status_code,
+            answer.reason,
+            answer.url,
+            request,
+        )
+        response.headers = answer.headers
         try:
-            told.raw = io.BytesIO(answer.raw.read(MAX_ANSWER))
+            response.raw = io.BytesIO(answer.raw.read(MAX_ANSWER))
         except HTTPError as error:
             raise requests.ConnectionError(error, request=request) from error
         finally:
             answer.close()
-        return told
+        return response
 
     def _find_way(self) -> Transport:
         transport = self._find_transport()

@@ -36,25 +36,25 @@ class ExportedLogs(Export[RequestRecord | logging.LogRecord]):
         logging.getLogger().removeHandler(self.handler)
         super().close()
 
-    def _emit(self, told: RequestRecord | logging.LogRecord) -> None:
-        if isinstance(told, RequestRecord):
-            self._emit_request(told)
+    def _emit(self, entry: RequestRecord | logging.LogRecord) -> None:
+        if isinstance(entry, RequestRecord):
+            self._emit_request(entry)
         else:
-            self._emit_message(told)
+            self._emit_message(entry)
 
     def _emit_request(self, record: RequestRecord) -> None:
         from opentelemetry._logs import SeverityNumber
 
         ended = int(record.received * 1e9) + record.times.end * 1_000_000
         failed = record.failed and record.status >= 500
-        said = f"{record.method} {record.path}: {record.model} → {record.target or 'nowhere'}, {record.status}"
+        message = f"{record.method} {record.path}: {record.model} → {record.target or 'nowhere'}, {record.status}"
         self._logger.emit(
             timestamp=ended,
             observed_timestamp=ended,
             context=_context_of(record),
             severity_number=SeverityNumber.WARN if failed else SeverityNumber.INFO,
             severity_text="WARNING" if failed else "INFO",
-            body=clean_line(f"{said}: {record.message}" if record.message else said),
+            body=clean_line(f"{message}: {record.message}" if record.message else message),
             attributes=describe(record),
             event_name="dragoman.request",
         )
@@ -64,9 +64,9 @@ class ExportedLogs(Export[RequestRecord | logging.LogRecord]):
 
         # OpenTelemetry counts in fours: DEBUG 5, INFO 9, WARN 13, ERROR 17, FATAL 21.
         severity = SeverityNumber(min(21, max(1, record.levelno * 2 // 5 + 1)))
-        told: dict[str, Any] = {"code.file.path": record.module, "logger": record.name}
+        fields: dict[str, Any] = {"code.file.path": record.module, "logger": record.name}
         if record.exc_info and record.exc_info[0] is not None:
-            told |= {
+            fields |= {
                 "exception.type": record.exc_info[0].__name__,
                 "exception.message": clean_line(str(record.exc_info[1])),
             }
@@ -77,7 +77,7 @@ class ExportedLogs(Export[RequestRecord | logging.LogRecord]):
             severity_number=severity,
             severity_text=record.levelname,
             body=clean_line(record.getMessage()),
-            attributes=told,
+            attributes=fields,
         )
 
 

@@ -28,11 +28,11 @@ class Export(Generic[T]):
         self._waiting: deque[T] = deque()
         self.lost = 0
 
-    def add(self, told: T) -> None:
+    def add(self, entry: T) -> None:
         if len(self._waiting) >= MAX_WAITING:
             self.lost += 1
         else:
-            self._waiting.append(told)
+            self._waiting.append(entry)
 
     def hand_out(self) -> None:
         while self._waiting:

@@ -54,8 +54,8 @@ class Push:
                 raise requests.HTTPError(f"HTTP {answer.status_code}")
         except requests.RequestException as error:
             # The message may contain the address, which may hold a login.
-            said = str(error) if isinstance(error, requests.HTTPError) else type(error).__name__
-            self.problem = f"cannot push metrics: {said}"
+            message = str(error) if isinstance(error, requests.HTTPError) else type(error).__name__
+            self.problem = f"cannot push metrics: {message}"
             log.warning("%s", self.problem)
             return
         self.problem = None

@@ -51,9 +51,9 @@ class Traces(Export[RequestRecord]):
         )
         within = set_span_in_context(span)
         for step in record.steps:
-            told = {"dragoman.about": hide_secrets(step.about)}
+            fields = {"dragoman.about": hide_secrets(step.about)}
             start = received + step.started * 1_000_000
-            child = self._tracer.start_span(step.name, context=within, attributes=told, start_time=start)
+            child = self._tracer.start_span(step.name, context=within, attributes=fields, start_time=start)
             child.end(received + step.ended * 1_000_000)
         for attempt in record.attempts:
             child = self._tracer.start_span(
@@ -105,7 +105,7 @@ def find_parent(header: str) -> Any:
 def describe(record: RequestRecord) -> dict[str, Any]:
     """The attributes of a request's span. Clients choose the names of models and sessions, so secrets are masked."""
     usage, times = record.usage, record.times
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "gen_ai.operation.name": OPERATION_NAMES.get(record.operation, record.operation),
         "gen_ai.provider.name": record.provider,
         "gen_ai.request.model": record.model,
@@ -127,25 +127,25 @@ def describe(record: RequestRecord) -> dict[str, Any]:
         "dragoman.cost_usd": None if record.cost is None else record.cost / 1e9,
     }
     if usage is not None:
-        told |= {
+        fields |= {
             "gen_ai.usage.input_tokens": usage.input,
             "gen_ai.usage.output_tokens": usage.output,
             "dragoman.usage.cache_read_tokens": usage.cache_read,
         }
     return {
         name: hide_secrets(value) if isinstance(value, str) else value
-        for name, value in told.items()
+        for name, value in fields.items()
         if value not in (None, "", ())
     }
 
 
 def _describe_attempt(attempt: AttemptRecord) -> dict[str, Any]:
-    told = {
+    fields = {
         "http.response.status_code": attempt.status,
         "dragoman.credential": attempt.credential,
         "dragoman.waited_ms": attempt.waited,
     }
-    return {name: value for name, value in told.items() if value}
+    return {name: value for name, value in fields.items() if value}
 
 
 def _end(span: Any, error: str, message: str, end: int) -> None:

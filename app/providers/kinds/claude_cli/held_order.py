@@ -56,7 +56,7 @@ class HeldOrder(msgspec.Struct, frozen=True):
     fields: dict[str, msgspec.Raw]
     system: str
     history: list[_Turn]
-    said: list[_Turn]
+    turns: list[_Turn]
     settings: ProviderSettings
     betas: str
     credential: Credential | None
@@ -97,7 +97,7 @@ class HeldOrder(msgspec.Struct, frozen=True):
         return Command(
             argv=tuple(arguments),
             environ={**environ, **HELD_SWITCHES, **own, **self.options.environ()},
-            stdin=_say(self.said),
+            stdin=_say(self.turns),
             files=files,
             working=place.work,
         )
@@ -135,7 +135,7 @@ def read_held_order(
         fields={name: value for name, value in fields.items() if name not in ITS_OWN},
         system=system,
         history=_without_marks(turns[:last]),
-        said=_without_marks(turns[last:]),
+        turns=_without_marks(turns[last:]),
         settings=settings,
         betas=betas,
         credential=credential,

@@ -170,14 +170,14 @@ def write_order(
     fields.pop("model", None)
     fields.pop("stream", None)
     system = read_system(fields.pop("system", None))
-    said: object = _TRIGGER
+    turn: object = _TRIGGER
     extra = _text(fields)
     if len(_write_settings(extra)) > SETTINGS_LIMIT:
-        said = _take_only_turn(fields)
+        turn = _take_only_turn(fields)
         extra = _text(fields)
         if len(_write_settings(extra)) > SETTINGS_LIMIT:
             raise TooLarge("the tools and settings of this request are larger than the Claude program accepts (2 MiB)")
-    line = {"type": "user", "message": said, "parent_tool_use_id": None, "session_id": ""}
+    line = {"type": "user", "message": turn, "parent_tool_use_id": None, "session_id": ""}
     return Order(
         program=tuple(program),
         environ={**environ, **SWITCHES, **write_environ(fields, betas, headers or {}, base_url, credential)},

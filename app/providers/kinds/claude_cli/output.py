@@ -138,14 +138,14 @@ def _is_synthetic(message: msgspec.Raw) -> bool:
 def _find_refusal(response: msgspec.Raw) -> Trouble | None:
     """Why the program refuses its settings, before its turn; None if it accepts them."""
     try:
-        told = _response_decoder.decode(response)
+        message = _response_decoder.decode(response)
     except msgspec.MsgspecError:
         return None
-    return Trouble(told.error or "it rejected its settings") if told.subtype == "error" else None
+    return Trouble(message.error or "it rejected its settings") if message.subtype == "error" else None
 
 
 def _message(line: Line) -> str:
     if line.result:
         return line.result
-    told = [bytes(error).decode("utf-8", "replace").strip('"') for error in line.errors or ()]
-    return "; ".join(told) or "it ended without an answer"
+    errors = [bytes(error).decode("utf-8", "replace").strip('"') for error in line.errors or ()]
+    return "; ".join(errors) or "it ended without an answer"

@@ -163,8 +163,8 @@ class ClaudeCliProvider(Provider):
     def _say(self, secrets: tuple[str, ...], words: str) -> str:
         for secret in secrets:
             words = words.replace(secret, "[credential]") if secret else words
-        said = f"the Claude program of upstream {self.name}: {hide_secrets(words)}"
-        return f"{said.rstrip('. ')}. {find_remedy(self.kind)}" if "/login" in words else said
+        message = f"the Claude program of upstream {self.name}: {hide_secrets(words)}"
+        return f"{message.rstrip('. ')}. {find_remedy(self.kind)}" if "/login" in words else message
 
 
 def _join_betas(upstream_request: UpstreamRequest) -> str:
