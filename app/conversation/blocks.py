@@ -209,8 +209,8 @@ class Compaction(msgspec.Struct, frozen=True):
 class Opaque(msgspec.Struct, frozen=True):
     """A block that only `dialect` knows. `raw` is its JSON text, `type` its type name.
 
-    `description` is its readable content: labelled words, and images. `from_user` distinguishes a user's content, whose loss
-    makes the answer wrong, from the markers that programs leave between turns.
+    `description` is its readable content: labelled words, and images. `from_user` distinguishes a user's content, whose
+    loss makes the answer wrong, from the markers that programs leave between turns.
     """
 
     dialect: DialectName

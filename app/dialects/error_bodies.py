@@ -132,8 +132,8 @@ def _cut(found: ErrorBody, otherwise: str) -> ErrorBody:
 
 
 def replace_message(body: bytes, message: str, new_message: str) -> bytes | None:
-    """The same error with its message replaced by `new_message` and all other fields kept; None if `message` is not at the
-    usual place."""
+    """The same error with its message replaced by `new_message` and all other fields kept; None if `message` is not at
+    the usual place."""
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
