@@ -157,7 +157,7 @@ def test_every_worker_tells_of_all(folder: Path) -> None:
 def test_a_worker_that_does_not_answer_is_waited_for_and_said_to_be_missing(folder: Path) -> None:
     one, two = Worker(folder, "1"), Worker(folder, "2")
     two.ask(4)
-    os.utime(folder / "2.state", (1, 1))
+    os.utime(folder / "2.worker", (1, 1))
 
     silent = one.workers.look()
     two.workers.round()
@@ -212,7 +212,7 @@ def test_a_long_request_of_a_worker_that_dies_is_recorded_as_stopped(folder: Pat
 def test_a_file_that_cannot_be_read_harms_nobody(folder: Path) -> None:
     one = Worker(folder, "1")
     one.ask(2)
-    (folder / "99.state").write_bytes(os.urandom(200))
+    (folder / "99.worker").write_bytes(os.urandom(200))
 
     seen = one.workers.look()
 

@@ -43,11 +43,11 @@ class WorkerFiles:
 
     def publish(self, data: bytes) -> None:
         """Replaces what this worker publishes."""
-        replace_file(self._folder / f"{self._own}.state", self._folder / f"{self._own}.new", data)
+        replace_file(self._folder / f"{self._own}.worker", self._folder / f"{self._own}.new", data)
 
     def others(self) -> Mapping[str, bytes]:
         """What the other workers have published, by process id."""
-        return {pid: _read(self._folder / f"{pid}.state") for pid in self._find_published() if pid != self._own}
+        return {pid: _read(self._folder / f"{pid}.worker") for pid in self._find_published() if pid != self._own}
 
     def ask(self) -> None:
         """Asks the other workers to publish."""
@@ -55,7 +55,7 @@ class WorkerFiles:
 
     def is_asked(self) -> bool:
         """Whether a worker has asked since this one last published."""
-        return _changed(self._folder / "asked") > _changed(self._folder / f"{self._own}.state")
+        return _changed(self._folder / "asked") > _changed(self._folder / f"{self._own}.worker")
 
     def ask_to_end(self, request_id: str) -> None:
         """Asks the worker that runs a request to end it."""
@@ -75,7 +75,7 @@ class WorkerFiles:
         """Whether all other living workers have published since the last `ask`."""
         asked = _changed(self._folder / "asked")
         others = [pid for pid in self._find_published() if pid != self._own]
-        return all(_changed(self._folder / f"{pid}.state") >= asked or self._has_died(pid) for pid in others)
+        return all(_changed(self._folder / f"{pid}.worker") >= asked or self._has_died(pid) for pid in others)
 
     def lead(self) -> bool:
         """Whether this worker is the leader: the first that asked, as long as it lives."""
@@ -99,7 +99,7 @@ class WorkerFiles:
             dead = [pid for pid in self._find_published() if pid != self._own and self._has_died(pid)]
             if not dead:
                 return known
-            folded = fold(known, [_read(self._folder / f"{pid}.state") for pid in dead])
+            folded = fold(known, [_read(self._folder / f"{pid}.worker") for pid in dead])
             fresh = self._folder / "dead.new"
             fresh.write_bytes(folded)
             for pid in dead:
@@ -121,7 +121,7 @@ class WorkerFiles:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _find_published(self) -> list[str]:
-        return sorted(path.stem for path in self._folder.glob("*.state"))
+        return sorted(path.stem for path in self._folder.glob("*.worker"))
 
     def _has_died(self, pid: str) -> bool:
         try:
