@@ -150,7 +150,7 @@ def test_the_file_of_a_team_starts_a_gateway_that_keeps_to_it(tmp_path: Path, mo
     app.runtime.services.transport.close()
 
     assert refused.status_code == 401
-    assert {row["limit"]: row["most"] for row in limits.get_json()["limits"]} == {
+    assert {row["limit"]: row["maximum"] for row in limits.get_json()["limits"]} == {
         "budget_per_month": 100 * 10**9,
         "budget_per_day": 10 * 10**9,
         "tokens_per_day": 50_000_000,

@@ -103,7 +103,7 @@ class WorkerFiles:
             fresh = self._folder / "dead.new"
             fresh.write_bytes(folded)
             for pid in dead:
-                for kind in ("told", "alive", "new"):
+                for kind in ("worker", "alive", "new"):
                     (self._folder / f"{pid}.{kind}").unlink(missing_ok=True)
             os.replace(fresh, path)
             return folded
