@@ -134,7 +134,11 @@ UV := $(shell command -v uv 2>/dev/null)
 INSTALL := $(if $(UV),$(UV) pip install -q --python $(BIN)/python,$(BIN)/python -m pip install -q --disable-pip-version-check --use-pep517)
 
 # The stamps keep a second `make` from installing again; a changed list of packages makes them stale. An environment
-# without a working pip is what a failed first try leaves behind: it is made anew.
+# without a working pip is what a failed first try leaves behind, and one whose Python is gone what an update of the
+# system does: either is made anew.
+STAMPS := $(wildcard $(VENV)/.made $(VENV)/.dist $(VENV)/.runs $(VENV)/.tests)
+$(if $(STAMPS),$(shell $(BIN)/python -c '' 2>/dev/null || rm -f $(STAMPS)))
+
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Dragoman needs Python 3.11 or newer; say which one with: make PYTHON=python3.12")'
 	@echo "dragoman: installing into $(VENV); the first time this takes about a minute"

@@ -31,19 +31,19 @@ def with_pip(package: Path, folder: Path) -> Installed:
 
 
 def with_pipx(package: Path, folder: Path) -> Installed:
-    tools = _tool(folder, "pipx")
+    tools = tool(folder, "pipx")
     run(tools / "pipx", "install", package, PIPX_HOME=str(folder / "home"), PIPX_BIN_DIR=str(folder / "commands"))
     return Installed(folder / "commands", folder / "home" / "venvs" / "dragoman" / "bin" / "python")
 
 
 def with_uv(package: Path, folder: Path) -> Installed:
-    tools = _tool(folder, "uv")
+    tools = tool(folder, "uv")
     where = {"UV_TOOL_DIR": str(folder / "home"), "UV_TOOL_BIN_DIR": str(folder / "commands")}
     run(tools / "uv", "tool", "install", "--python", sys.executable, package, **where)
     return Installed(folder / "commands", folder / "home" / "dragoman" / "bin" / "python")
 
 
-def _tool(folder: Path, name: str) -> Path:
+def tool(folder: Path, name: str) -> Path:
     run(sys.executable, "-m", "venv", folder / "tools")
     run(folder / "tools" / "bin" / "pip", "install", "-q", name)
     return folder / "tools" / "bin"
@@ -67,7 +67,7 @@ def test_the_wheel_serves(dist: Path, tmp_path: Path, install: Callable[[Path, P
 
 
 def test_uvx_serves_without_installing(dist: Path, tmp_path: Path) -> None:
-    uvx = _tool(tmp_path / "installed", "uv") / "uvx"
+    uvx = tool(tmp_path / "installed", "uv") / "uvx"
     cache = {"UV_CACHE_DIR": str(tmp_path / "cache")}
     command = (str(uvx), "--python", sys.executable, "--from", str(wheel_of(dist)), "dragoman")
     run(*command, "--version", **cache)
