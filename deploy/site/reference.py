@@ -50,9 +50,9 @@ def write_commands() -> str:
     parts = [
         MADE,
         "# Commands",
-        "`dragoman COMMAND --help` says the same. Settings come from a file, from variables and from options, as "
-        "[configuration](../configuration.md#where-settings-come-from) tells; keys and tokens belong into the first "
-        "two, for every user of the machine can read a command line.",
+        "`dragoman COMMAND --help` says the same. Settings come from a file, from variables and from options "
+        "([configuration](../configuration.md#where-settings-come-from)). Put keys and tokens into one of the first "
+        "two: every user of the machine can read a command line.",
     ]
     for name in program.list_commands(click.Context(program)):
         parts += _describe_command(program, name, "dragoman")
@@ -207,7 +207,7 @@ def write_endpoints() -> str:
     parts = [
         MADE,
         "# Endpoints",
-        "Bodies are those of the vendors' own APIs. A path answers without `/v1` as well, and below a mount that names "
+        "Bodies are those of the vendors' own APIs. Each path also works without `/v1`, and below a mount that names "
         "the provider or a session: [paths and sessions](../mounts.md). For programs: [openapi.json](../openapi.json).",
     ]
     described = list_described()
@@ -236,11 +236,11 @@ def write_errors() -> str:
     ]
     text = """
 An error reaches a client in its own dialect: as a status and a body, or, once a stream has begun, as the stream's own
-error event. The message says what to do. `request_id` finds the request in the log and with `dragoman show ID`. What
-no repetition mends carries `x-should-retry: false`; what may be repeated carries `retry-after` where the upstream said
-when.
+error event. The message says what to do. With `request_id` you find the request in the log and with `dragoman show ID`.
+If trying again will not help, the answer carries `x-should-retry: false`; if it may, it carries `retry-after`, provided
+the upstream said when.
 
-An upstream's own status is kept where it gave one. Otherwise status, type and code stand for what went wrong:
+An upstream's own status is kept if it sent one. Otherwise status, type and code say what went wrong:
 """
     table = "\n".join(["| What | Anthropic Messages | Chat Completions | Responses |", "|---|---|---|---|", *rows])
     return f"{MADE}\n\n# Errors\n{text}\n{table}\n"
