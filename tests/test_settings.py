@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from email.message import Message
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.errors import ConfigError
-from app.settings import Settings, load_settings, masked, write_settings
+from app.settings import Settings, find_document, load_settings, masked, write_settings
 
 SECRETS = ("sk-secret-one", "sk-secret-two", "tok-secret-three", "hdr-secret-four", "hunter2")
 
@@ -816,3 +818,26 @@ def test_a_setting_is_read_under_its_old_name_too(tmp_path: Path) -> None:
     settings = load_settings(file, {}, {})
 
     assert settings.server.stream_start_timeout == 3.5
+
+
+@pytest.mark.parametrize(
+    ("links", "found"),
+    [
+        (
+            ["Issues, https://git.example/issues", "Documentation, https://git.example/docs"],
+            "https://git.example/docs/x.md",
+        ),
+        (["Issues, https://git.example/issues"], "docs/x.md"),
+        ([], "docs/x.md"),
+    ],
+    ids=["a release", "without documentation", "a checkout"],
+)
+def test_a_document_is_found_where_the_installed_package_says(
+    links: list[str], found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Message()
+    for link in links:
+        told["Project-URL"] = link
+    monkeypatch.setattr(metadata, "metadata", lambda name: told)
+
+    assert find_document("x.md") == found

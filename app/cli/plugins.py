@@ -11,6 +11,7 @@ from app.cli.options import config_option, json_option, print_json, read_setting
 from app.cli.terminal import echo
 from app.logs import clean_line
 from app.plugins import describe_plugin, find_plugins
+from app.settings import find_document
 
 HEADINGS = ("name", "adds", "package", "status", "used by")
 
@@ -27,7 +28,10 @@ def plugins(as_json: bool, path: Path | None) -> None:
     if as_json:
         print_json({"plugins": [describe_plugin(plugin) for plugin in found]})
     elif not found:
-        echo("No installed package adds a provider kind or a hook. See docs/adding-a-provider.md and docs/hooks.md.")
+        echo(
+            "No installed package adds a provider kind or a hook. See "
+            f"{find_document('adding-a-provider.md')} and {find_document('hooks.md')}."
+        )
     else:
         rows = [
             (each.name, each.adds, f"{each.package} {each.version}", each.status, ", ".join(each.used_by))

@@ -26,7 +26,7 @@ from app.settings.tables import (
     Settings,
     SharedSettings,
 )
-from app.settings.writing import write_settings
+from app.settings.writing import find_document, write_settings
 
 __all__ = [
     "AccountsSettings",
@@ -50,6 +50,7 @@ __all__ = [
     "SharedSettings",
     "data_folder",
     "find_config",
+    "find_document",
     "find_secrets",
     "load_settings",
     "masked",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,9 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 Say = Callable[[Any, str], str]
 
 HEAD = """\
-# Dragoman's settings: what was in force when this file was made, and examples of more. docs/configuration.md explains
-# each key; ${NAME} takes a value from the environment; `dragoman config check` checks the file.
+# Dragoman's settings: what was in force when this file was made, and examples of more. ${NAME} takes a value from the
+# environment; `dragoman config check` checks the file. What each key means:
+# DOCUMENT
 """
 EXAMPLES = """
 # Clients must send one of these keys. Without keys, the gateway serves only this machine.
@@ -93,7 +95,8 @@ def write_settings(settings: Settings, environ: Mapping[str, str], home: Path) -
         del models["default"], providers["demo"]
     routes = {name: _write_route(route) for name, route in models.pop("routes", {}).items()}
 
-    blocks = [HEAD, *_block("[server]", {key: value for key, value in server.items() if value != []}, say)]
+    head = HEAD.replace("DOCUMENT", find_document("configuration.md"))
+    blocks = [head, *_block("[server]", {key: value for key, value in server.items() if value != []}, say)]
     for name, provider in providers.items():
         kind = {} if provider.kind == name else {"kind": provider.kind}
         blocks += _block(f"[providers.{_key(name)}]", kind | _changed(provider), say, always=True)
@@ -123,3 +126,13 @@ def _write_route(route: RouteSettings) -> Any:
 
 def _key(name: str) -> str:
     return name if _BARE_KEY.fullmatch(name) else json.dumps(name, ensure_ascii=False)
+
+
+def find_document(name: str) -> str:
+    """Where to read a document of docs/: its address if the installed package knows one, else its path in the
+    repository."""
+    for link in metadata.metadata("dragoman").get_all("Project-URL") or ():
+        label, _, address = link.partition(", ")
+        if label == "Documentation":
+            return f"{address}/{name}"
+    return f"docs/{name}"
