@@ -18,7 +18,7 @@ CHAT_HEAD: dict[str, Any] = {"id": "x", "object": "chat.completion", "created": 
 
 
 @dataclass
-class SharedNotes:
+class Heard:
     """What a client was told. `error` is the message of a failure, empty where there is none."""
 
     status: int
@@ -31,13 +31,13 @@ class SharedNotes:
     code: str | None = None
 
 
-def ask(client: Client, dialect: str, model: str, *, stream: bool = False, **more: Any) -> SharedNotes:
+def ask(client: Client, dialect: str, model: str, *, stream: bool = False, **more: Any) -> Heard:
     """One turn with a tool `f`; `more` are fields of the body."""
     path, body = body_of(dialect)
     response = client.ask(path, body | {"model": model, "stream": stream} | more)
     if response.status_code != 200:
         error = response.json["error"] if response.json else {}
-        return SharedNotes(response.status_code, error=error.get("message", response.text), code=error.get("code"))
+        return Heard(response.status_code, error=error.get("message", response.text), code=error.get("code"))
     if stream:
         return tell_stream(dialect, [event for event in events_of(response) if event != "[DONE]"])
     return tell_whole(dialect, response)
@@ -58,11 +58,11 @@ def body_of(dialect: str) -> tuple[str, dict[str, Any]]:
             return "/v1/responses", {"input": "hi", "tools": tools, "store": False}
 
 
-def tell_stream(dialect: str, events: list[Any]) -> SharedNotes:
+def tell_stream(dialect: str, events: list[Any]) -> Heard:
     return _READ_STREAM[dialect](events)
 
 
-def tell_whole(dialect: str, response: TestResponse) -> SharedNotes:
+def tell_whole(dialect: str, response: TestResponse) -> Heard:
     return _READ[dialect](response)
 
 
@@ -82,13 +82,13 @@ def delta(said: dict[str, Any], finish: str | None = None, index: int = 0, **mor
     return {"choices": [{"index": index, "delta": said, "finish_reason": finish, **more}]}
 
 
-def _read_message(response: TestResponse) -> SharedNotes:
+def _read_message(response: TestResponse) -> Heard:
     body = response.json
     return _tell_blocks(body["content"], body["stop_reason"], body["stop_sequence"])
 
 
-def _tell_blocks(blocks: list[Any], reason: str, sequence: str | None) -> SharedNotes:
-    return SharedNotes(
+def _tell_blocks(blocks: list[Any], reason: str, sequence: str | None) -> Heard:
+    return Heard(
         200,
         "".join(block["text"] for block in blocks if block["type"] == "text"),
         "".join(block["thinking"] for block in blocks if block["type"] == "thinking"),
@@ -98,13 +98,13 @@ def _tell_blocks(blocks: list[Any], reason: str, sequence: str | None) -> Shared
     )
 
 
-def _read_message_stream(events: list[Any]) -> SharedNotes:
+def _read_message_stream(events: list[Any]) -> Heard:
     blocks: list[Any] = []
     reason, sequence = "", None
     for event in events:
         match event:
             case {"type": "error", "error": error}:
-                return SharedNotes(200, error=error["message"])
+                return Heard(200, error=error["message"])
             case {"type": "content_block_start", "content_block": block}:
                 blocks.append({**block, "input": ""} if block["type"] == "tool_use" else block)
             case {"type": "content_block_delta", "delta": added}:
@@ -125,7 +125,7 @@ def _thought_in(said: dict[str, Any]) -> str:
     return said.get("reasoning_content") or said.get("reasoning") or details
 
 
-def _read_chat(response: TestResponse) -> SharedNotes:
+def _read_chat(response: TestResponse) -> Heard:
     assert len(response.json["choices"]) == 1
     choice = response.json["choices"][0]
     message = choice["message"]
@@ -135,7 +135,7 @@ def _read_chat(response: TestResponse) -> SharedNotes:
     ]
     assert all(call["id"] and call["type"] == "function" for call in message.get("tool_calls") or [])
     refusal = message.get("refusal") or ""
-    return SharedNotes(
+    return Heard(
         200,
         (message["content"] or "") + refusal,
         _thought_in(message),
@@ -144,12 +144,12 @@ def _read_chat(response: TestResponse) -> SharedNotes:
     )
 
 
-def _read_chat_stream(events: list[Any]) -> SharedNotes:
-    told = SharedNotes(200)
+def _read_chat_stream(events: list[Any]) -> Heard:
+    told = Heard(200)
     calls: dict[int, dict[str, str]] = {}
     for event in events:
         if "error" in event:
-            return SharedNotes(200, error=event["error"]["message"], code=event["error"]["code"])
+            return Heard(200, error=event["error"]["message"], code=event["error"]["code"])
         for choice in event["choices"]:
             assert choice["index"] == 0
             said = choice["delta"]
@@ -165,14 +165,14 @@ def _read_chat_stream(events: list[Any]) -> SharedNotes:
     return told
 
 
-def _read_response(response: TestResponse) -> SharedNotes:
+def _read_response(response: TestResponse) -> Heard:
     return _tell_response(response.json)
 
 
-def _tell_response(body: dict[str, Any]) -> SharedNotes:
+def _tell_response(body: dict[str, Any]) -> Heard:
     if body["status"] == "failed":
-        return SharedNotes(200, error=body["error"]["message"], code=body["error"]["code"])
-    told = SharedNotes(200, finish={"completed": "stop"}.get(body["status"], body["status"]))
+        return Heard(200, error=body["error"]["message"], code=body["error"]["code"])
+    told = Heard(200, finish={"completed": "stop"}.get(body["status"], body["status"]))
     for item in body["output"]:
         match item["type"]:
             case "message":
@@ -188,7 +188,7 @@ def _tell_response(body: dict[str, Any]) -> SharedNotes:
     return told
 
 
-def _read_response_stream(events: list[Any]) -> SharedNotes:
+def _read_response_stream(events: list[Any]) -> Heard:
     ends = [
         event for event in events if event["type"] in ("response.completed", "response.incomplete", "response.failed")
     ]

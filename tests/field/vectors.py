@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.field.grammar import check, read_events
-from tests.field.pairs import CLIENTS, UPSTREAMS, SharedNotes, body_of, tell_stream, tell_whole
+from tests.field.pairs import CLIENTS, UPSTREAMS, Heard, body_of, tell_stream, tell_whole
 from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream, Reply
 
@@ -52,7 +52,7 @@ def _misread(client: Client, vector: Vector, reader: str, model: str, stream: bo
     response = client.ask(path, body | {"model": model, "stream": stream})
     try:
         if response.status_code != 200:
-            told = SharedNotes(response.status_code, error=response.json["error"]["message"])
+            told = Heard(response.status_code, error=response.json["error"]["message"])
         elif stream:
             events = read_events(response.text)
             check(reader, events)
@@ -64,5 +64,5 @@ def _misread(client: Client, vector: Vector, reader: str, model: str, stream: bo
     if vector.error:
         return "" if vector.error in told.error else f"{told}"
     finish = {"length": "max_tokens"}.get(vector.finish, vector.finish) if reader == "A" else vector.finish
-    meant = SharedNotes(200, vector.text, vector.thought, list(vector.calls), finish, told.stop, "", told.code)
+    meant = Heard(200, vector.text, vector.thought, list(vector.calls), finish, told.stop, "", told.code)
     return "" if told == meant else f"{told}"

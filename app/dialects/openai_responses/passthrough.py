@@ -17,6 +17,7 @@ from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import Fields, change_fields, fields_decoder, list_decoder, repair_text, replace_model
 from app.dialects.malformed import malformed
 from app.dialects.openai_responses.errors import parse_error_event, response_error
+from app.dialects.openai_responses.grammar import Grammar, StreamEvent, item_head_decoder
 from app.dialects.openai_responses.items.output import Output
 from app.dialects.openai_responses.items.sparse_items import complete_item, settle_item
 from app.dialects.openai_responses.items.whole_items import write_whole_item
@@ -76,34 +77,17 @@ class _Ids(Enum):
     UNSTABLE = auto()
 
 
-class _Event(msgspec.Struct):
-    type: str = ""
-    output_index: int = 0
-    item_id: str | None = None
-    item: msgspec.Raw = NULL
-    response: msgspec.Raw = NULL
-    error: Any = None
-    code: Any = None
-    message: str | None = None
-    param: str | None = None
-
-
-class _ItemId(msgspec.Struct):
-    id: str | None = None
-
-
-_event_decoder = msgspec.json.Decoder(_Event)
-_item_id_decoder = msgspec.json.Decoder(_ItemId)
+_event_decoder = msgspec.json.Decoder(StreamEvent)
+_any = msgspec.json.Decoder().decode
 # Marks of the events that must be decoded.
 _MARKS = (b'"item":', b'"response":', b'"error"')
 # The prefix of the vendor's own events. Others may contain anything, so secrets in them are masked.
 _KNOWN = b"event: response."
-# The beginning of an event about an item.
-_UNANNOUNCED = re.compile(
-    rb"event: response\.(?:content_part\.added|output_text\.delta|refusal\.delta|reasoning_summary_part\.added"
-    rb"|reasoning_summary_text\.delta|reasoning_text\.delta|function_call_arguments\.delta)\n"
-)
-_OLD_END = "response.done"  # which realtime streams end with, and what was made after them
+_MARK = b"data: [DONE]"
+# Events that wait for the first that an item says: until then it can be rendered from its beginning.
+_WAITING = (b"event: response.output_item.added", b"event: response.content_part.added")
+_REASONING = b'"reasoning"'  # which may stay silent for long
+_END_STATUSES = ("completed", "incomplete", "failed", "cancelled")
 _GOOD_ENDS = ("response.completed", "response.incomplete")
 _NUMBER = re.compile(rb'"sequence_number"\s*:\s*(\d+)')
 
@@ -114,8 +98,8 @@ class StreamPassthrough:
     Deltas, which make up nearly all of it, are not decoded: only a read that contains an item, a response or an error
     is split, and only those events are decoded. Repairs the name of the model, ids that change within an item, a
     terminal response without the items that were sent, items that appear only in it, items that lack fields, events
-    without a name, and failures that a client might not recognise. If items are not announced, the rest is rewritten. A
-    failure before the first event raises UpstreamRefused.
+    without a name, and failures that a client might not recognise. From the first event out of order, the rest is
+    rewritten, unless the open item has said something. A failure before the first event raises UpstreamRefused.
     """
 
     def __init__(self, context: RenderContext, capabilities: Capabilities) -> None:
@@ -125,10 +109,11 @@ class StreamPassthrough:
         self._failed = False
         self._error: Failure | None = None  # the upstream's error event
         self._response_id: str | None = None
-        self._begun = False  # the response was announced
+        self._grammar = Grammar()
+        self._odd = False  # the last event was out of order
+        self._held: list[bytes] = []  # of an item that has said nothing
         self._ids = _Ids.UNKNOWN
         self._item_ids: dict[int, str] = {}
-        self._announced = False  # some item was announced
         self._rewriter: Rewriter | None = None  # set once the rest is rewritten
         self._items: dict[int, bytes] = {}  # finished items by index
         self._unfinished = EventBuffer(context.max_event)
@@ -140,18 +125,21 @@ class StreamPassthrough:
 
     def feed(self, part: bytes) -> bytes:
         events = self._take_whole(part)
-        if not events or self._failed:
+        if not events or self._failed or self.finished:
             return b""
         if self._rewriter is not None:
             return self._rewrite(SseDecoder().feed(events))
-        if not _are_sound(events) or self._ids is not _Ids.STABLE or any(mark in events for mark in _MARKS):
+        settled = self._grammar.said and self._ids is _Ids.STABLE
+        if not settled or not _are_sound(events) or any(mark in events for mark in _MARKS):
             events = self._look_into(events)
         self._last = events or self._last
         return events
 
     def close(self) -> bytes:
         rest = self._unfinished.drain().strip(b"\n") if self._decoder is None else _frame(self._decoder.close()).strip()
-        whole = any(_type_of(data) or data == b"[DONE]" for data in SseDecoder().feed(rest + b"\n\n"))
+        whole = rest[:1] in (b"{", b"<") or any(
+            _type_of(data) or data == b"[DONE]" for data in SseDecoder().feed(rest + b"\n\n")
+        )
         out = self.feed(rest + b"\n\n") if whole else b""  # the final blank line may be missing
         if self._failed:
             return out
@@ -211,27 +199,44 @@ class StreamPassthrough:
         blocks = events.split(b"\n\n")
         passed: list[bytes] = []
         for position, block in enumerate(blocks):
-            if not self._announced and _UNANNOUNCED.match(block) is not None:
-                self._last += b"\n\n".join(passed)
-                rest = SseDecoder().feed(b"\n\n".join(blocks[position:]))
-                return b"".join(before + b"\n\n" for before in passed) + self._turn(rest)
-            looks = (
+            looks = block and (
                 any(mark in block for mark in _MARKS)
+                or not self._grammar.said
                 or (self._ids is not _Ids.STABLE and b'"item_id"' in block)
                 or not (block.startswith(_KNOWN) and block.endswith(b"}"))
             )
             repaired = self._repair(block) if looks else block
+            if self._odd:
+                self._last += _join(passed)
+                return _join(passed) + self._turn(self._held + blocks[position:])
             if self._error is not None:
                 if self._is_silent():
                     raise UpstreamRefused(self._error)
-                self._last += b"\n\n".join(passed)
-                return b"".join(before + b"\n\n" for before in passed) + self.fail(self._error)
-            passed.append(repaired)
-        return events if passed == blocks else b"\n\n".join(passed)
+                self._last += _join(passed)
+                return _join(passed) + self.fail(self._error)
+            passed.append(self._hold(repaired))
+            if self.finished:  # only the end mark may follow
+                passed += [mark for mark in blocks[position + 1 :] if mark in (_MARK, b"")]
+                break
+        return events if passed == blocks else _join(passed)
 
-    def _turn(self, payloads: list[bytes]) -> bytes:
-        """Starts to rewrite the stream, beginning with these payloads."""
-        self._rewriter = Rewriter(self._context, self._response_id, self._next_number())
+    def _hold(self, block: bytes) -> bytes:
+        """The block, or nothing while an item has said nothing; then with what was held."""
+        if block.startswith(_WAITING) and not self._grammar.said and (self._held or _REASONING not in block):
+            self._held.append(block)
+            return b""
+        if not self._held or not block:
+            return block
+        held, self._held = self._held, []
+        return b"\n\n".join((*held, block))
+
+    def _turn(self, blocks: list[bytes]) -> bytes:
+        """Starts to rewrite the stream, beginning with these blocks."""
+        payloads = SseDecoder().feed(b"\n\n".join(blocks))
+        begun = self._response_id is not None
+        self._response_id = self._response_id or _find_id(payloads)
+        self._rewriter = Rewriter(self._context, self._response_id, self._next_number() if begun else None)
+        self._rewriter.skip(self._items)
         return self._rewrite(payloads)
 
     def _rewrite(self, payloads: list[bytes]) -> bytes:
@@ -264,23 +269,27 @@ class StreamPassthrough:
         if not event.type.startswith("response."):
             block = known_secrets.mask_bytes(block)
         try:
+            could_turn = self._grammar.is_silent
+            self._odd = not self._grammar.allows(event) and could_turn
             return self._repair_event(block, event)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return block  # the client may understand it
 
-    def _repair_event(self, block: bytes, event: _Event) -> bytes:
-        if event.type == _OLD_END and event.response is not NULL:
-            status = response_decoder.decode(event.response).status or "completed"
-            event.type = f"response.{status}"
-            block = block.replace(_OLD_END.encode(), event.type.encode(), 2)
+    def _repair_event(self, block: bytes, event: StreamEvent) -> bytes:
+        if self._odd:
+            return b""
         if event.response is not NULL:
-            response = self._repair_response(event.type, _with_error(event.response, event.error))
-            repaired = _replace(block, event.response, response)
-            return self._complete_items(repaired, response) if event.type in _GOOD_ENDS else repaired
+            kind, response = event.type, event.response
+            if kind in ENDS:
+                event.type, response = _true_end(event)
+                block = block.replace(kind.encode(), event.type.encode(), 2) if event.type != kind else block
+            told = self._repair_response(event.type, response)
+            repaired = _replace(block, event.response, told)
+            return self._complete_items(repaired, told) if event.type in _GOOD_ENDS else repaired
         if event.item is not NULL:
             return _replace(block, event.item, self._repair_item(event, event.item))
         if event.item_id is not None:
-            return self._repair_item_id(block, event.output_index, event.item_id)
+            return self._repair_item_id(block, event.output_index or 0, event.item_id)
         return block
 
     def _repair_response(self, kind: str, raw: msgspec.Raw) -> bytes:
@@ -291,8 +300,6 @@ class StreamPassthrough:
             output = self._repair_output(fields)
             if output is not None:
                 response = msgspec.json.encode({**fields, "output": output})
-        else:
-            self._begun = True
         wire = response_decoder.decode(raw)
         self.usage = parse_usage(wire) or self.usage
         self._response_id = self._response_id or wire.id
@@ -303,21 +310,26 @@ class StreamPassthrough:
         listed = list_decoder.decode(fields["output"]) if bytes(fields.get("output", b"null")) != b"null" else []
         if not listed and self._items:  # the backend of ChatGPT logins repeats no items
             return [msgspec.Raw(self._items[index]) for index in sorted(self._items)]
-        if self._ids is _Ids.UNSTABLE:
-            return [settle_item(self._with_known_id(index, item)) for index, item in enumerate(listed)]
-        settled = [settle_item(complete_item(item)) for item in listed]
+        if len(listed) == len(self._items):  # what the client has got of them counts
+            settled = [
+                _as_finished(item, self._items[index]) for index, item in zip(sorted(self._items), listed, strict=True)
+            ]
+        else:
+            settled = [
+                settle_item(self._with_known_id(index, complete_item(item))) for index, item in enumerate(listed)
+            ]
         return settled if any(new is not old for new, old in zip(settled, listed, strict=True)) else None
 
     def _complete_items(self, block: bytes, response: bytes) -> bytes:
         """The terminal event, preceded by the events that the upstream omitted: clients expect an event per item, and
         the vendor's SDK `response.created`."""
         listed = response_decoder.decode(response).output or []
-        if all(index in self._items for index in range(len(listed))):
+        if len(listed) == len(self._items):
             return block
         output = Output(self._context.id)
         number = _NUMBER.search(block)
         output.number = int(number[1]) if number else 0
-        if not self._begun:
+        if not self._grammar.begun:
             begun: dict[str, Any] = {
                 **fields_decoder.decode(response),
                 "status": "in_progress",
@@ -334,12 +346,11 @@ class StreamPassthrough:
                 write_whole_item(output, raw)
         return output.take() + _NUMBER.sub(b'"sequence_number":%d' % output.number, block, count=1)
 
-    def _repair_item(self, event: _Event, item: msgspec.Raw) -> bytes:
-        index = event.output_index
-        self._announced = True
+    def _repair_item(self, event: StreamEvent, item: msgspec.Raw) -> bytes:
+        index = event.output_index or 0
         item = complete_item(item)
         if event.type == "response.output_item.added":
-            item_id = _item_id_decoder.decode(item).id
+            item_id = item_head_decoder.decode(item).id
             if item_id is not None:
                 self._item_ids[index] = item_id
         elif event.type == "response.output_item.done":
@@ -349,7 +360,7 @@ class StreamPassthrough:
 
     def _with_known_id(self, index: int, item: msgspec.Raw) -> msgspec.Raw:
         known = self._item_ids.get(index)
-        if known is None or _item_id_decoder.decode(item).id in (known, None):
+        if known is None or item_head_decoder.decode(item).id == known:
             return item
         self._ids = _Ids.UNSTABLE
         return change_fields(item, id=known)
@@ -363,11 +374,37 @@ class StreamPassthrough:
         return block.replace(msgspec.json.encode(item_id), msgspec.json.encode(known), 1)
 
 
-def _with_error(response: msgspec.Raw, beside: Any) -> msgspec.Raw:
-    """A failed response with its error, which some servers put next to it, where no client looks."""
-    if not beside or response_decoder.decode(response).error:
-        return response
-    return change_fields(response, error=response_error(parse_error_event(beside)))
+def _join(blocks: list[bytes]) -> bytes:
+    """Whole events; empty ones were held."""
+    return b"".join([block + b"\n\n" for block in blocks if block])
+
+
+def _as_finished(item: msgspec.Raw, finished: bytes) -> msgspec.Raw:
+    """An item of the terminal response as its own last event had it."""
+    if bytes(item) == finished or _any(item) == _any(finished):
+        return item
+    return msgspec.Raw(finished)
+
+
+def _find_id(payloads: list[bytes]) -> str | None:
+    """The id of the response that an event announces."""
+    for payload in payloads[:1]:
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return response_decoder.decode(_event_decoder.decode(payload).response).id
+    return None
+
+
+def _true_end(event: StreamEvent) -> tuple[str, msgspec.Raw]:
+    """The type of a terminal event and its response, with the status that both should have. The error of a failed one
+    may be next to it, where no client looks."""
+    wire = response_decoder.decode(event.response)
+    named = event.type.partition(".")[2]
+    status = next((word for word in (wire.status, named) if word in _END_STATUSES), "completed")
+    changes: dict[str, Any] = {} if wire.status == status else {"status": status}
+    if (event.error or status == "failed") and not wire.error:
+        error = event.error or {"message": "the response failed, and the upstream did not say why"}
+        changes["error"] = response_error(parse_error_event(error))
+    return f"response.{status}", change_fields(event.response, **changes) if changes else event.response
 
 
 def _are_sound(events: bytes) -> bool:

@@ -1,30 +1,38 @@
-"""Parses and renders the rest of a stream whose server does not announce its items.
-
-Source: SaladDay/cc-switch-cli#387.
-"""
+"""Parses and renders the rest of a stream that is out of order."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import msgspec
 
 from app.conversation.capabilities import RenderContext
 from app.conversation.events import Event, Failed, UsageSeen
 from app.conversation.response import Usage
-from app.dialects.openai_responses.stream_parser import StreamParser
+from app.dialects.openai_responses.stream_parser import ITEM_DONE, StreamParser
 from app.dialects.openai_responses.stream_renderer import StreamRenderer
 from app.errors import Failure
 
 
 class Rewriter:
-    """Parses the payloads of an upstream and renders the events for a client. `response_id` is the id of the response
-    whose beginning has passed, None if it has not; `number` is the next event's."""
+    """Parses the payloads of an upstream and renders the events for a client. `response_id` is the response's id, if it
+    is known; `number` is the next event's, None if the beginning has not passed."""
 
-    def __init__(self, context: RenderContext, response_id: str | None, number: int) -> None:
+    def __init__(self, context: RenderContext, response_id: str | None, number: int | None) -> None:
         self._parser = StreamParser()
         self._renderer = StreamRenderer(context)
         self.usage: Usage | None = None
         if response_id is not None:
-            self._renderer.resume(response_id, number)
+            self._renderer.name(response_id)
+        if number is not None:
+            self._renderer.resume(number)
+
+    def skip(self, items: Mapping[int, bytes]) -> None:
+        """Notes items that have passed, by their index."""
+        for index in sorted(items):
+            event = {"type": ITEM_DONE, "output_index": index, "item": msgspec.Raw(items[index])}
+            self._parser.feed([msgspec.json.encode(event)])
+            self._renderer.skip(items[index])
 
     @property
     def finished(self) -> bool:

@@ -32,7 +32,7 @@ _DELTAS = {
     "response.reasoning.delta",  # Open Responses' spelling
 }
 # Events that repeat a whole block, with the field that contains it. Some upstreams send them without deltas before.
-_WHOLES = {
+WHOLES = {
     "response.output_text.done": "text",
     "response.refusal.done": "refusal",
     "response.function_call_arguments.done": "arguments",
@@ -42,16 +42,16 @@ _WHOLES = {
     "response.reasoning.done": "text",
 }
 ENDS = {"response.completed", "response.incomplete", "response.failed", "response.cancelled", "response.done"}
-_BEGINNINGS = {"response.created", "response.queued", "response.in_progress"}
-_ADDED = "response.output_item.added"
-_DONE = "response.output_item.done"
+BEGINNINGS = {"response.created", "response.queued", "response.in_progress"}
+ITEM_ADDED = "response.output_item.added"
+ITEM_DONE = "response.output_item.done"
 _ANNOTATED = "response.output_text.annotation.added"
 _PARTS = ("response.content_part.added", "response.reasoning_part.added")
 _ERRORS = ("error", "response.error")
-_READ = {_TEXT_DELTA, *_DELTAS, *_WHOLES, *ENDS, *_BEGINNINGS, _ADDED, _DONE, _ANNOTATED, *_ERRORS, ""}
+_READ = {_TEXT_DELTA, *_DELTAS, *WHOLES, *ENDS, *BEGINNINGS, ITEM_ADDED, ITEM_DONE, _ANNOTATED, *_ERRORS, ""}
 _PARAGRAPH = b'"\\n\\n"'
 _QUOTE = ord('"')
-_ARGUMENTS = "response.function_call_arguments"
+ARGUMENTS = "response.function_call_arguments"
 _STREAMED_CALLS = ("function_call", "custom_tool_call")
 
 
@@ -190,12 +190,12 @@ class StreamParser:
         kind = chunk.type
         if kind in _DELTAS or kind == _TEXT_DELTA:
             self._add_delta(chunk, chunk.delta, events)
-        elif kind in _WHOLES:
-            whole: msgspec.Raw = getattr(chunk, _WHOLES[kind])
+        elif kind in WHOLES:
+            whole: msgspec.Raw = getattr(chunk, WHOLES[kind])
             self._add_delta(chunk, whole, events, unless_shown=True)
-        elif kind == _ADDED:
+        elif kind == ITEM_ADDED:
             self._open_item(chunk.output_index, item_decoder.decode(chunk.item), events)
-        elif kind == _DONE:
+        elif kind == ITEM_DONE:
             self._settle_item(chunk.output_index, chunk.item, events)
         elif kind in _PARTS:
             self._parts.add((chunk.output_index, chunk.content_index))
@@ -206,7 +206,7 @@ class StreamParser:
         elif kind in _ERRORS or (not kind and chunk.error is not None):
             error = chunk.error or {"code": chunk.code, "message": chunk.message, "param": chunk.param}
             self._fail(parse_error_event(error, payload), events)
-        elif kind in _BEGINNINGS and chunk.response is not None:
+        elif kind in BEGINNINGS and chunk.response is not None:
             self._start(chunk.response, events)
         elif kind in ENDS or (not kind and payload.strip() != b"{}"):
             # An end without a response, an error in another shape, or an event of another dialect.
@@ -237,14 +237,14 @@ class StreamParser:
         block = self._block_at(chunk, events)
         if block is None or text[0] != _QUOTE:
             return
-        if not block.pieces and chunk.type.startswith(_ARGUMENTS) and (is_blank(text) or text == b'"null"'):
+        if not block.pieces and chunk.type.startswith(ARGUMENTS) and (is_blank(text) or text == b'"null"'):
             return
         part = None
         if ".reasoning" in chunk.type:
             part = self._part_of(chunk)
         if unless_shown and block.pieces and block.part == part:
             return
-        if chunk.type.startswith(_ARGUMENTS) and not unless_shown:
+        if chunk.type.startswith(ARGUMENTS) and not unless_shown:
             if not block.pieces and text == NOTHING:
                 return  # the arguments may still come; at the end of a call they are that anyway
             if (text := block.resent.rest_of(block.pieces, text)) == EMPTY:

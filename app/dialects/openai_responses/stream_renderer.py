@@ -59,11 +59,18 @@ class StreamRenderer:
         self._refused = False
         self._state = _State.WAITING
 
-    def resume(self, response_id: str, number: int) -> None:
-        """Continues a stream whose response was announced under this id; `number` is the next event's."""
-        self._object.id = response_id
+    def resume(self, number: int) -> None:
+        """Continues a stream whose response was announced; `number` is the next event's."""
         self._output.number = number
         self._state = _State.RUNNING
+
+    def skip(self, item: bytes) -> None:
+        """Notes a finished item of a stream that was resumed."""
+        self._output.items.append(item)
+
+    def name(self, response_id: str) -> None:
+        """Gives the response the id by which its server knows it."""
+        self._object.id = response_id
 
     def feed(self, events: Sequence[Event]) -> bytes:
         if self._state is _State.ENDED:

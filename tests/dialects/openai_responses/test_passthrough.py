@@ -318,11 +318,14 @@ def test_events_that_are_not_json_pass() -> None:
     assert passing.feed(stream) == stream
 
 
+BEGUN = {"type": "response.created", "sequence_number": 0, "response": {"id": "r", "model": "gpt-5.4"}}
+
+
 def test_a_stream_is_looked_into_only_where_it_matters() -> None:
     delta = {"type": "response.output_text.delta", "item_id": "a", "output_index": 0, "content_index": 0, "delta": "x"}
     added = {"type": "response.output_item.added", "output_index": 0, "item": {"id": "a", "type": "message"}}
     passing = StreamPassthrough(SAME_MODEL, UPSTREAM)
-    passing.feed(to_bytes([added, delta]))
+    passing.feed(to_bytes([BEGUN, added, delta]))
 
     part = to_bytes([delta, delta])
 
@@ -332,8 +335,14 @@ def test_a_stream_is_looked_into_only_where_it_matters() -> None:
 @pytest.mark.parametrize("odd", ["x", 7, [], {"output": 5}, {"usage": "none"}, {"output": [1]}, None])
 @pytest.mark.parametrize("kind", ["response.created", "response.completed", "response.output_item.done"])
 def test_events_that_hold_something_odd_pass(kind: str, odd: Any) -> None:
-    event = {"type": kind, "output_index": 0, "item" if kind.endswith("done") else "response": odd}
+    item = {"id": "a", "type": "message"}
+    delta = {"type": "response.output_text.delta", "item_id": "a", "output_index": 0, "content_index": 0, "delta": "x"}
+    added = {"type": "response.output_item.added", "output_index": 0, "item": item}
+    before = [BEGUN, added, delta] if "item" in kind else []
+    odd = {**odd, "id": "a"} if isinstance(odd, dict) else odd
+    event = {"type": kind, "output_index": 0, "item" if before else "response": odd, "sequence_number": 0}
     passing = StreamPassthrough(SAME_MODEL, UPSTREAM)
+    passing.feed(to_bytes(before))
 
     assert passing.feed(to_bytes([event])) == to_bytes([event])
 
@@ -366,6 +375,8 @@ def test_events_without_a_name_get_that_of_their_type() -> None:
     data = b'{"type":"response.created","sequence_number":0,"response":{"id":"r","model":"gpt-5.4"}}'
     passing = StreamPassthrough(SAME_MODEL, UPSTREAM)
 
-    out = b"".join(passing.feed(b"data: %b\n\n" % data) for _ in range(2))
+    then = data.replace(b"created", b"in_progress")
 
-    assert out == b"event: response.created\ndata: %b\n\n" % data * 2
+    out = b"".join(passing.feed(b"data: %b\n\n" % each) for each in (data, then))
+
+    assert out == b"event: response.created\ndata: %b\n\nevent: response.in_progress\ndata: %b\n\n" % (data, then)

@@ -43,6 +43,16 @@ def write_whole_item(output: Output, raw: bytes) -> None:
     output.end_item(raw)
 
 
+def has_text(raw: bytes) -> bool:
+    """Whether a finished item is a message with text. The AI SDK reads texts only in deltas, but calls in finished
+    items."""
+    item = _decode(raw)
+    parts = item.get("content") if item.get("type") == "message" else None
+    if not isinstance(parts, list):
+        return bool(parts)
+    return any(part.get(text[0]) for part in parts if isinstance(part, dict) and (text := _text_of(part)))
+
+
 def _is_parts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(part, dict) for part in value)
 
