@@ -152,4 +152,6 @@ def _read_block(block: bytes) -> bytes:
         field, _, value = line.partition(b":")
         if field == b"data":
             data.append(value.removeprefix(b" "))
+        elif field == b"error" and value.lstrip().startswith(b"{"):  # llama.cpp of 2025
+            data.append(b'{"error":' + value + b"}")
     return b"\n".join(data)

@@ -92,6 +92,7 @@ def _check_chunks(events: Events) -> None:
         for choice in chunk["choices"]:
             assert choice["index"] == 0
             delta = choice["delta"]
+            assert delta.get("role") in ("assistant", None)
             said = any(delta.get(name) for name in ("content", "tool_calls", "reasoning_content", "refusal"))
             assert not (said and finishes), f"{delta} after the finish"
             for call in delta.get("tool_calls") or []:

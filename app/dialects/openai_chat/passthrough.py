@@ -44,6 +44,7 @@ from app.dialects.openai_chat.vocabulary import (
     calls_of,
     errors_in,
     read_finish,
+    read_reason,
 )
 from app.dialects.runs import Frame, RunReader, last_event
 from app.errors import Failure, UpstreamCut, UpstreamMalformed, UpstreamRefused
@@ -63,6 +64,8 @@ _USAGE = re.compile(rb',\s*+"usage"\s*+:\s*+(\{(?:[^{}]++|\{[^{}]*+\})*+\})')
 _UNSPACED = (b"data:{", b"data:[", b"{")
 _MODEL = re.compile(rb'"model"\s*+:\s*+("(?:[^"\\]++|\\.)++")')
 
+_NO_ROLE = (b'"role":""', b'"role": ""')
+_BLANK_ROLE = re.compile(rb'("role"\s*+:\s*+)""')
 _BLANKS = re.compile(rb"\n{3,}")
 
 
@@ -165,6 +168,8 @@ class StreamPassthrough:
             self._begin(events)
         if self._model is not None and self._model[0] != self._model[1]:
             events = events.replace(*self._model)
+        if _NO_ROLE[0] in events or _NO_ROLE[1] in events:  # MiniMax; the AI SDK accepts none but its own
+            events = _BLANK_ROLE.sub(rb'\1"assistant"', events)
         head = b""
         if self._state is _State.WAITING:
             first = events.find(b"\n\n") + 2
@@ -252,7 +257,7 @@ class StreamPassthrough:
                 return self._break(no_answer(self._came).failure)
             if not self._finishes and self._has_silent_calls():
                 return ending + self._turn(event)
-            return ending + self._end(event)
+            return ending + self._end(event if payload == b"[DONE]" else DONE)
         try:
             chunk = decode_tolerantly(_decode_chunk, payload)
         except UNREADABLE:
@@ -307,7 +312,7 @@ class StreamPassthrough:
 
     def _is_clean(self, choices: Sequence[WireChoice]) -> bool:
         """Whether the choices conform to a stream of one answer: a single one, which adds text or continues calls."""
-        if len(choices) > 1 or choices[0].index:
+        if len(choices) > 1 or choices[0].index or read_reason(choices[0]) != choices[0].finish_reason:
             return False
         delta = choices[0].delta
         if delta is None:

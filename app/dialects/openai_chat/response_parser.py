@@ -83,6 +83,8 @@ class _PlainChoice(msgspec.Struct, gc=False):
 
     message: _PlainMessage
     finish_reason: _Words
+    other_reason: None = msgspec.field(default=None, name="finishReason")
+    native_finish_reason: Literal["stop", "STOP", "end_turn", "completed", "length", "max_tokens"] | None = None
     index: Literal[0] | None = 0
     delta: None = None
     logprobs: None = None

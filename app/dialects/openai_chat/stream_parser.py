@@ -54,6 +54,7 @@ from app.dialects.openai_chat.vocabulary import (
     calls_of,
     errors_in,
     read_finish,
+    read_reason,
 )
 from app.errors import Failure, UpstreamCut, UpstreamMalformed
 
@@ -238,14 +239,15 @@ class StreamParser:
         and the call in the next."""
         index = choice.index or 0
         self._streamed = self._streamed or choice.delta is not None
-        repeats = self._streamed and (self.ending or choice.finish_reason)
+        reason = read_reason(choice)
+        repeats = self._streamed and (self.ending or reason)
         self._read_delta(choice.delta or (not repeats and choice.message) or _NO_DELTA, choice, events)
-        if choice.finish_reason:
-            self._reasons[index] = choice.finish_reason
+        if reason:
+            self._reasons[index] = reason
             self._stop = self._stop or _stop_of(choice)
         if index or self._unfinished:
             self._unfinished.update(place for place in (0, index) if place not in self._reasons)
-            if choice.finish_reason:
+            if reason:
                 self._unfinished.discard(index)
 
     def _start(self, chunk: FirstChunk, events: list[Event]) -> None:

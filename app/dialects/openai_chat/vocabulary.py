@@ -317,6 +317,7 @@ class CallPiece(msgspec.Struct, gc=False):
     name: str | None = None
     arguments: Raw = Raw()
     input: Raw = Raw()
+    parameters: Raw = Raw()
 
 
 class CallFragment(msgspec.Struct, gc=False):
@@ -354,12 +355,14 @@ class WireDelta(msgspec.Struct, gc=False):
 
 class WireChoice(msgspec.Struct, gc=False):
     """`text` belongs to legacy completions. vLLM and SGLang report the stop sequence that ended the answer, OpenRouter
-    the error that did."""
+    the error that did. Gemini's endpoint spelled `finishReason`."""
 
     index: int | None = None
     delta: WireDelta | None = None
     message: WireDelta | None = None
     finish_reason: str | None = None
+    other_reason: str | None = msgspec.field(default=None, name="finishReason")
+    native_finish_reason: str | None = None
     logprobs: Raw = Raw()
     usage: WireUsage | None = None
     text: Raw = Raw()
@@ -392,6 +395,14 @@ def calls_of(delta: WireDelta) -> list[CallFragment]:
         if fragment.function is None and fragment.custom is None and (fragment.name or len(fragment.arguments)):
             fragment.function = CallPiece(fragment.name, fragment.arguments or fragment.input)
     return fragments
+
+
+def read_reason(choice: WireChoice) -> str | None:
+    """The word for why a choice ended. OpenRouter reports some failures only in the word of the server behind it."""
+    native = choice.native_finish_reason
+    if native and read_finish(native) == "broken":
+        return native
+    return choice.finish_reason or choice.other_reason
 
 
 def adds_content(choice: WireChoice) -> bool:

@@ -31,6 +31,7 @@ from app.dialects.openai_chat.vocabulary import (
     WireUsage,
     errors_in,
     read_finish,
+    read_reason,
 )
 from app.errors import UpstreamMalformed, UpstreamRefused
 
@@ -76,6 +77,7 @@ class _CleanChoice(msgspec.Struct, gc=False):
     index: Literal[0]
     message: _CleanMessage
     finish_reason: Literal["stop", "length", "content_filter", "tool_calls"]
+    native_finish_reason: str | None = None
     error: None = None
 
 
@@ -124,6 +126,8 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
 def _is_clean(choice: _CleanChoice) -> bool:
     """Whether a choice also meets the expectations of clients that its types do not express."""
     calls = choice.message.tool_calls
+    if choice.native_finish_reason and read_finish(choice.native_finish_reason) == "broken":
+        return False
     if (choice.finish_reason == "tool_calls") is not bool(calls):
         return False
     if not calls:
@@ -211,7 +215,7 @@ def _true_reason(choice: WireChoice, capabilities: Capabilities) -> str | None:
 def _is_odd(choice: WireChoice, context: RenderContext) -> bool:
     """Whether a choice is not what clients expect."""
     message = choice.message
-    if message is None or choice.finish_reason is None:
+    if message is None or choice.finish_reason is None or read_reason(choice) != choice.finish_reason:
         return True
     if any(map(is_odd_content, (message.content, message.reasoning, message.reasoning_content))):
         return True
@@ -222,7 +226,8 @@ def _is_odd(choice: WireChoice, context: RenderContext) -> bool:
         return True
     for call in calls:
         piece = call.function or call.custom
-        if not isinstance(call.id, str) or not call.id or call.type is None or piece is None:
+        kind = "function" if call.custom is None else "custom"
+        if not isinstance(call.id, str) or not call.id or call.type != kind or piece is None:
             return True
         if call.function is not None and not _is_one_object(bytes(call.function.arguments)):
             return True

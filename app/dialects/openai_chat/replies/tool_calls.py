@@ -254,7 +254,7 @@ def opens_empty(fragment: CallFragment, binder: CallBinder) -> bool:
 def _has_clean_arguments(fragment: CallFragment, *, first: bool) -> bool:
     added = _arguments_of(fragment)
     piece = fragment.function or fragment.custom
-    if piece is None or (bytes(piece.arguments) or bytes(piece.input)) not in (b"", added):
+    if piece is None or len(piece.parameters) or (bytes(piece.arguments) or bytes(piece.input)) not in (b"", added):
         return False
     return (
         not first
@@ -279,7 +279,8 @@ def wrap_arguments(arguments: str) -> str:
     try:
         value = msgspec.json.decode(arguments) if arguments.strip() else None
     except _UNREADABLE:
-        return encode_body({"_raw": arguments}).decode()
+        inner = arguments[arguments.find("{") : arguments.rfind("}") + 1]  # without a fence, or words around it
+        return inner if is_object(inner) else encode_body({"_raw": arguments}).decode()
     if value is None:
         return "{}"
     if isinstance(value, str) and value.lstrip().startswith("{"):
@@ -310,8 +311,8 @@ def _index_of(fragment: CallFragment) -> int | None:
 
 def _arguments_of(fragment: CallFragment) -> bytes:
     """The literal of a fragment's arguments. Complete arguments may come as an object instead of text."""
-    if fragment.function is not None and len(fragment.function.arguments):
-        raw = bytes(fragment.function.arguments)
+    if fragment.function is not None and (given := fragment.function.arguments or fragment.function.parameters):
+        raw = bytes(given)
     elif fragment.custom is not None:
         raw = bytes(fragment.custom.input)
     else:
