@@ -186,6 +186,7 @@ MESSAGE_KINDS: tuple[tuple[FailureKind, tuple[str, ...]], ...] = (
     )),
     ("content_filter", (
         "content exists risk", "inappropriate content", "considered high risk", "content management policy",
+        "usage guidelines", "safety_check",
         "content policy", "content safety", "content filter", "flagged as", "flagged by", "flagged for",
         "usage policies", "our usage policy", "safety system", "responsible ai", "moderation system",
         "prohibited content", "sensitive content", "sensitive word", "敏感", "违规", "不安全", "不当内容", "风险内容",

@@ -70,3 +70,48 @@ def test_counts_of_a_cache_are_read_under_the_names_of_responses(
     else:
         assert (told["input_tokens"], told["input_tokens_details"]["cached_tokens"]) == (10, 4)
         assert told["output_tokens_details"]["reasoning_tokens"] == 2
+
+
+# What servers send, and what it means: fresh input, read from a cache, written to it, output.
+COUNTS: dict[str, tuple[dict[str, Any], tuple[int, int, int, int]]] = {
+    "ithtelab/workbuddy-manager#39": (
+        {"prompt_tokens": 1204, "completion_tokens": 9, "prompt_cache_hit_tokens": 1024,
+         "prompt_cache_write_tokens": 100, "cached_tokens": 0, "cache_read_input_tokens": 0},
+        (80, 1024, 100, 9),
+    ),
+    "rikkahub/rikkahub#1576 Moonshot": (
+        {"prompt_tokens": 100, "completion_tokens": 9, "total_tokens": 109, "cached_tokens": 40}, (60, 40, 0, 9),
+    ),
+    "rikkahub/rikkahub#1576 DeepSeek": (
+        {"prompt_tokens": 100, "completion_tokens": 9, "prompt_cache_hit_tokens": 64, "prompt_cache_miss_tokens": 36},
+        (36, 64, 0, 9),
+    ),
+    "earendil-works/pi#2802": (
+        {"prompt_tokens": 100, "completion_tokens": 9,
+         "prompt_tokens_details": {"cached_tokens": 10, "cache_write_tokens": 20}},
+        (70, 10, 20, 9),
+    ),
+    "openai/openai-python#2544": (
+        {"prompt_tokens": 2181, "completion_tokens": 57, "total_tokens": 2518, "reasoning_tokens": 280,
+         "prompt_tokens_details": None, "completion_tokens_details": None},
+        (2181, 0, 0, 337),
+    ),
+    "MiniMax-AI/MiniMax-M2.5#2": (
+        {"total_tokens": 30, "total_characters": 0, "prompt_tokens": 20, "completion_tokens": 10}, (20, 0, 0, 10),
+    ),
+    "the total alone": ({"total_tokens": 30, "completion_tokens": 10}, (20, 0, 0, 10)),
+    "texts": ({"prompt_tokens": "20", "completion_tokens": "10"}, (20, 0, 0, 10)),
+    "fractions": ({"prompt_tokens": 20.0, "completion_tokens": 10.0}, (20, 0, 0, 10)),
+}  # fmt: skip
+
+
+@both_modes
+def test_counts_are_read_under_every_vendor_s_names(client: Client, upstream: FakeUpstream, stream: bool) -> None:
+    wrong = {}
+    for case, (usage, meant) in COUNTS.items():
+        told = counted(client, upstream, "A", usage, stream=stream)
+        cache = told.get("cache_read_input_tokens", 0), told.get("cache_creation_input_tokens", 0)
+        if (got := (told["input_tokens"], *cache, told["output_tokens"])) != meant:
+            wrong[case] = got
+
+    assert wrong == {}

@@ -78,6 +78,11 @@ CASES: dict[str, tuple[int, Any, str]] = {
     "LM Studio unloads": (400, {"error": "Model unloaded."}, BUSY),
     "NVIDIA's function": (400, {"status": 400, "title": "Bad Request", "detail": "Function id 'x': DEGRADED function cannot be invoked"}, BUSY),
     "Groq's flexible tier": (498, plain("Flex tier capacity exceeded"), BUSY),
+    "experientiallabs/experiential#967": (400, {"id": "chatcmpl-1", "model": "", "object": "chat.completion", "choices": [{"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": "content_filter", "content_filter_results": {"error": {"code": "content_filter", "message": "Response content blocked by label 'X'."}}}]}, FILTER),
+    "the same without a reason": (400, {"choices": [{"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": "content_filter"}]}, FILTER),
+    "experientiallabs/experiential#953": (403, {"code": 403, "reason": "NOT_ENOUGH_BALANCE", "message": "not enough balance", "metadata": {}}, BILLING),
+    "UKGovernmentBEIS/inspect_ai#2267": (403, {"code": "The caller does not have permission to execute the specified operation", "error": "Content violates usage guidelines. Failed check: SAFETY_CHECK_TYPE_BIO"}, FILTER),
+    "Azure/azure-sdk-for-go#23936": (400, plain("The response was filtered.", param="prompt", code="content_filter", status=400, innererror={"code": "ResponsibleAIPolicyViolation"}), FILTER),
     "Gemini's country": (400, plain("User location is not supported for the API use.", status="FAILED_PRECONDITION", code=400), FORBIDDEN),
 }  # fmt: skip
 

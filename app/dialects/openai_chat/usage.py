@@ -36,7 +36,8 @@ def read_usage(wire: WireUsage) -> Usage:
     if reasoning and _count(wire.total_tokens) >= prompt + output + reasoning:
         output += reasoning
     creation = wire.cache_creation_input_tokens
-    written = _count(saved, creation) if saved or creation else 0
+    stored = wire.prompt_cache_write_tokens
+    written = _count(saved, creation, stored) if saved or creation or stored else 0
     return Usage(
         fresh=max(0, prompt - read - written),
         cache_read=read,

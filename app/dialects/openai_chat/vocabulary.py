@@ -306,6 +306,7 @@ class WireUsage(msgspec.Struct, gc=False):
     input_tokens_details: PromptDetails | None = None
     output_tokens_details: CompletionDetails | None = None
     prompt_cache_hit_tokens: Number = None
+    prompt_cache_write_tokens: Number = None
     cached_tokens: Number = None
     cache_read_input_tokens: Number = None
     cache_creation_input_tokens: Number = None
