@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from operator import itemgetter
 
 import msgspec
 
@@ -129,8 +130,7 @@ def _read_many(frame: Frame, data: bytes) -> tuple[list[bytes], bytes]:
     count = len(spoken)
     while count and not (spoken[count - 1].startswith(before) and spoken[count - 1].endswith(after)):
         count -= 1
-    start, end = len(before), -len(after)
-    texts = [line[start:end] for line in spoken[:count]]
+    texts = list(map(itemgetter(slice(len(before), -len(after))), spoken[:count]))
     # Writing the events once more proves that they belong to the run.
     if _are_texts(texts):
         written = frame.write(texts)

@@ -29,14 +29,31 @@ class Sequencer:
         return index == self._live == self._next
 
     def feed(self, events: Sequence[Event]) -> Sequence[Event]:
-        live = self._live
-        if live == self._next:
-            # The usual case: only deltas of the live block, whose index is unchanged.
-            for event in events:
-                if type(event) is not BlockDelta or event.index != live:
-                    break
-            else:
-                return events
+        for position, event in enumerate(events):
+            if type(event) is BlockDelta and event.index == self._live == self._next:
+                continue
+            if not self._follows(event):
+                return [*events[:position], *self._order(events[position:])]
+        return events
+
+    def _follows(self, event: Event) -> bool:
+        """Whether an event is in its place already, with the right index: in most streams all are."""
+        if isinstance(event, BlockOpened):
+            if self._live is not None or event.index != self._next:
+                return False
+            self._live = event.index
+        elif isinstance(event, BlockClosed):
+            if self._waiting or event.index != self._live or event.index != self._next:
+                return False
+            self._live = None
+            self._next += 1
+        elif isinstance(event, BlockDelta | BlockNoted):
+            return event.index == self._live == self._next
+        elif isinstance(event, Finished | Failed):
+            return self._live is None
+        return True
+
+    def _order(self, events: Sequence[Event]) -> list[Event]:
         out: list[Event] = []
         for event in events:
             if type(event) is BlockDelta and event.index == self._live:

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from operator import mul
 
 import msgspec
 
@@ -221,7 +223,8 @@ def _weigh(text: str) -> float:
 
 
 def _count(data: bytes, weights: dict[bytes, float]) -> float:
-    return sum([data.count(pattern) * weight for pattern, weight in weights.items()])
+    tokens: float = sum(map(mul, map(data.count, weights), weights.values()))
+    return tokens
 
 
 def _weigh_scripts(text: str) -> float:
@@ -254,6 +257,7 @@ _SCRIPT_OF = bytes(
 )
 
 
+@lru_cache(maxsize=256)
 def _factor(model: str) -> float:
     return next((factor for pattern, factor in FACTORS if pattern.search(model)), 1.0)
 

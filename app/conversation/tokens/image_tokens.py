@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 
 import msgspec
 
@@ -124,6 +125,8 @@ RULES: tuple[tuple[re.Pattern[str], Rule], ...] = tuple(
 UNTOLD = GPT
 
 
+# Cached, since every estimate asks for the rule.
+@lru_cache(maxsize=256)
 def find_rule(model: str, otherwise: Rule = UNTOLD) -> Rule:
     """The rule for a model's images; `otherwise`, the rule of the dialect's vendor, if the name does not decide."""
     for pattern, rule in RULES:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -73,6 +74,7 @@ _REASONING_SHAPES: dict[str, Shape | None] = {
     "reasoning_text": None,  # this and cot_summary: GitHub Copilot
     "cot_summary": None,
 }
+_reasoning_of = attrgetter(*_REASONING_SHAPES)
 _QUOTE = ord('"')
 # Offset between the call indices of one choice and the next.
 _CALLS_OF_A_CHOICE = 1000
@@ -149,7 +151,7 @@ class StreamParser:
                         continue
             steady = False
             self._read_payload(payload, events)
-        self.steady = steady
+        self.steady = steady or (bool(data) and self._matches(data[-1]))
         if missed:
             self._give_up_shapes(missed, len(data))
         return events
@@ -177,6 +179,16 @@ class StreamParser:
             self._read_chunk(chunk, payload, events)
         except _UNREADABLE:  # deep inside a field that is decoded only now
             self._fail(malformed("a chat chunk", payload).failure, events)
+
+    def _matches(self, payload: bytes) -> bool:
+        """Whether the payload that was read last, in full, has the shape that is expected of the next one."""
+        if self._shape is None or self.growing is not None:
+            return False
+        try:
+            text = self._shape(payload)
+        except _UNREADABLE:
+            return False
+        return text[0] == _QUOTE and len(text) > 2
 
     def _give_up_shapes(self, missed: int, tried: int) -> None:
         """Stops predicting shapes in a stream whose chunks seldom look like the one before."""
@@ -288,6 +300,8 @@ class StreamParser:
         proofs."""
         details = reasoning.entries_of(delta.reasoning_details) if len(delta.reasoning_details) > _NOTHING else []
         blocks = reasoning.entries_of(delta.thinking_blocks) if len(delta.thinking_blocks) > _NOTHING else []
+        if not (details or blocks or any(map(len, _reasoning_of(delta)))):
+            return
         for name, shape in _REASONING_SHAPES.items():
             raw: msgspec.Raw = getattr(delta, name)
             if len(raw) and _is_text(raw):
