@@ -75,6 +75,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     empty_content: bool = True  # a past answer or a tool result may be an empty text
     user_required: bool = False  # at least one user turn is required
     user_after_results: bool = True  # a user turn may directly follow tool results
+    result_names: bool = False  # a tool's result has to name the tool too
     instructions_required: bool = False  # a request without a system text is refused
     prefill: bool = True  # the last turn may be the assistant's
     keep_billing: bool = False  # this upstream expects Claude Code's billing line

@@ -17,6 +17,7 @@ import msgspec
 from app.conversation.capabilities import Capabilities
 from app.conversation.envelope import PREFIX, is_sealed
 from app.conversation.schemas import has_odd_properties
+from app.dialects.anthropic_messages.content.tool_changes import CHANGES
 from app.dialects.anthropic_messages.vocabulary import NAME, SERVER_CALLS, SERVER_RESULT_ENDING
 from app.dialects.foreign.fields import FOREIGN_FIELDS
 from app.dialects.foreign.requests import mend_request
@@ -335,8 +336,8 @@ class _Judge:
                 )
             case "image" if self._holds_odd_image(block.source):
                 return False
-            case kind if kind in SERVER_CALLS or kind.endswith(SERVER_RESULT_ENDING):
-                return self._signed  # other servers do not know the vendor's own tools
+            case kind if kind in SERVER_CALLS or kind in CHANGES or kind.endswith(SERVER_RESULT_ENDING):
+                return self._signed  # other servers do not know the vendor's own tools, nor changes of tools
             case kind:
                 return bool(kind) and kind not in self._refused
 

@@ -15,6 +15,7 @@ import msgspec
 
 from app.conversation.capabilities import Capabilities
 from app.conversation.schemas import sanitize
+from app.dialects.anthropic_messages.vocabulary import FIELD_BETAS
 from app.dialects.json_bodies import repair_text
 from app.dialects.refused_fields import BETA, NESTED, nested_names
 from app.dialects.registry import DIALECTS
@@ -95,7 +96,7 @@ _REFUSES = re.compile(
     r"unknown|unrecogni[sz]ed|unsupported|unexpected|not (?:currently |yet )?support|n't support|no support"
     r"|not (?:permitted|allowed|accept|recogni[sz]ed|implemented|available|valid|compatible)|invalid|incompatible"
     r"|extra (?:inputs?|fields?)|additional|deprecated|disallow|forbid|\bonly\b|cannot be|can't be|must be set|must not"
-    r"|should not|extra_forbidden|for this model|with this model|no endpoints found"
+    r"|must either be|should not|extra_forbidden|for this model|with this model|no endpoints found"
     r"|unavailable|may not|must be ['\"`]?(?:auto|none)|input should be ['\"]"
     r"|不支持|不允许|不被允许|不可用|无效|非法|未知|参数错误|参数有误"
 )
@@ -326,8 +327,9 @@ def _repair_by_words(failure: Failure, text: str, capabilities: Capabilities) ->
         # If a turn without reasoning is refused, the reasoning is kept as text.
         kept = {} if capabilities.reasoning_required else {"reasoning_replay": "none"}
         return Repair("proofs", Change({"proofs": (), **kept}), learned=False)
-    if "beta" in text and (names := _BETA_NAME.findall(text)):
-        return Repair("beta", Change(refused=tuple(BETA + name for name in names)))
+    if ("beta" in text or "anthropic" in text) and (names := _BETA_NAME.findall(text)):
+        fields = [field for field, beta in FIELD_BETAS.items() if beta in names and "." not in field]
+        return Repair("beta", Change(refused=(*(BETA + name for name in names), *fields)))
     for rows, name, values in _DEMANDS:
         if _contains_any(text, rows):
             return Repair(name, Change(values))

@@ -133,6 +133,7 @@ class MessageWriter:
     def __init__(self, request: Request, capabilities: Capabilities) -> None:
         self._request = request
         self._can = capabilities
+        self._called: dict[str, str] = {}  # the names of past calls by id, where results have to name them
         self.losses: list[Loss] = []
 
     def write(self) -> list[Any]:
@@ -181,7 +182,8 @@ class MessageWriter:
         for block in turn.blocks:
             if isinstance(block, ToolResult):
                 content = self._content(block.hinted_blocks, turn.path, "\n") or self._nothing(NO_OUTPUT)
-                messages.append({"role": "tool", "tool_call_id": block.call_id, "content": content})
+                name = {"name": self._called[block.call_id]} if block.call_id in self._called else {}
+                messages.append({"role": "tool", "tool_call_id": block.call_id, **name, "content": content})
             else:
                 spoken.append(block)
         if spoken or not messages:
@@ -215,6 +217,8 @@ class MessageWriter:
             message["refusal"] = "".join(refusals)
         if calls:
             message["tool_calls"] = [write_call(self._with_object_arguments(call, turn.path)) for call in calls]
+            if self._can.result_names:
+                self._called.update((call.id, call.name) for call in calls)
         return message
 
     def _nothing(self, words: str) -> str:

@@ -1,0 +1,131 @@
+"""What the servers behind agents refuse that their clients send every time: the request that reaches them does without
+it, or is sent once more without it."""
+
+# ruff: noqa: E501 - one case a line
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.field.asked import read_asked
+from tests.field.pairs import TOOL, ask, whole_reply
+from tests.gateway.conftest import MakeClient
+from tests.support.fake_upstream import FakeUpstream, Reply, json_reply
+
+CONTEXT = (
+    "No endpoints available that support Anthropic's context management features (context-management-2025-06-27). "
+    "Context management requires a supported provider (Anthropic)."
+)
+REQUIRED = 'Value error, `tool_choice` must either be a named tool, "auto", or "none".'
+
+
+def _refusal(message: str) -> Reply:
+    return json_reply({"error": {"message": message, "type": "invalid_request_error", "code": 400}}, 400)
+
+
+@pytest.mark.parametrize("fields", [{}, {"context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}}])
+def test_a_beta_that_a_server_names_is_left_out_with_its_field(
+    make_client: MakeClient, upstream: FakeUpstream, fields: dict[str, Any]
+) -> None:
+    """farion1231/cc-switch#1929, multica-ai/multica#450."""
+    client = make_client()
+    upstream.script(_refusal(CONTEXT), json_reply(whole_reply("A", "t")))
+
+    body = {"model": "messages/m", "max_tokens": 9, "messages": [{"role": "user", "content": "q"}], **fields}
+    answered = client.ask("/v1/messages", body, anthropic_beta="context-management-2025-06-27,claude-code-20250219")
+
+    assert answered.status_code == 200
+    headers = {name.lower(): value for name, value in upstream.seen[1].headers.items()}
+    assert (headers["anthropic-beta"], "context_management" in upstream.seen[1].json()) == (
+        "claude-code-20250219",
+        False,
+    )
+
+
+@pytest.mark.parametrize("dialect", ["A", "C", "R"])
+def test_a_demand_that_a_server_does_not_know_is_made_in_another_way(
+    make_client: MakeClient, upstream: FakeUpstream, dialect: str
+) -> None:
+    """pydantic/pydantic-ai#728: vLLM."""
+    upstream.script(_refusal(REQUIRED), json_reply(whole_reply("C", '{"x": 1}')))
+
+    told = ask(make_client(), dialect, "chat/m", tool_choice={"type": "any"} if dialect == "A" else "required")
+
+    assert told.calls == [("f", {"x": 1})]
+    assert "tool_choice" not in upstream.seen[1].json()
+
+
+@pytest.mark.parametrize("choice", [None, "auto", "required"])
+def test_an_empty_list_of_tools_does_not_reach_a_server(
+    make_client: MakeClient, upstream: FakeUpstream, choice: str | None
+) -> None:
+    """open-webui/open-webui#26655, vllm-project/vllm#21052."""
+    upstream.script(json_reply(whole_reply("C", "t")))
+
+    assert ask(make_client(), "C", "chat/m", tools=[], **({"tool_choice": choice} if choice else {})).text == "t"
+
+    assert {"tools", "tool_choice"}.isdisjoint(upstream.seen[0].json())
+
+
+@pytest.mark.parametrize("dialect", ["A", "C", "R"])
+def test_results_name_their_tools_for_gemini(make_client: MakeClient, upstream: FakeUpstream, dialect: str) -> None:
+    """NousResearch/hermes-agent#19728."""
+    histories: dict[str, list[Any]] = {
+        "A": [
+            {"role": "user", "content": "q"},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "f", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": "r"}]},
+        ],
+        "C": [
+            {"role": "user", "content": "q"},
+            {"role": "assistant", "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+            {"role": "tool", "tool_call_id": "c", "content": "r"},
+        ],
+        "R": [
+            {"role": "user", "content": "q"},
+            {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c", "output": "r"},
+        ],
+    }  # fmt: skip
+    client = make_client(chat={"profile": "gemini"})
+    upstream.script(json_reply(whole_reply("C", "t")))
+
+    ask(client, dialect, "chat/m", **{"input" if dialect == "R" else "messages": histories[dialect]})
+
+    assert upstream.seen[0].json()["messages"][2] == {"role": "tool", "tool_call_id": "c", "name": "f", "content": "r"}
+
+
+@pytest.mark.parametrize("dialect", ["C", "R"])
+def test_cache_options_do_not_reach_the_backend_of_chatgpt_logins(
+    make_client: MakeClient, upstream: FakeUpstream, dialect: str
+) -> None:
+    """router-for-me/CLIProxyAPI#897, #2466 and #4915: Factory Droid and GitHub Copilot Chat send them."""
+    codex = {"kind": "openai", "dialect": "openai_responses", "base_url": f"{upstream.url}/v1", "profile": "codex"}
+    upstream.script(json_reply(whole_reply("R", "t")))
+
+    options = {"prompt_cache_options": {"mode": "implicit"}, "prompt_cache_retention": "24h"}
+    assert ask(make_client(codex=codex), dialect, "codex/m", **options).text == "t"
+
+    assert options.keys().isdisjoint(upstream.seen[0].json())
+
+
+def test_changes_of_tools_do_not_reach_servers_that_only_resemble_anthropics(
+    make_client: MakeClient, upstream: FakeUpstream
+) -> None:
+    """KarpelesLab/teamclaude#451: Kimi answers "Invalid request Error" for the rest of the session."""
+    added = {
+        "type": "tool_addition",
+        "tool": {"type": "tool_definition", "definition": {"name": "g", "input_schema": TOOL}},
+    }
+    turns = [
+        {"role": "user", "content": "q"},
+        {"role": "system", "content": [{"type": "text", "text": "s"}, added]},
+    ]
+    upstream.script(json_reply(whole_reply("A", "t")))
+
+    assert ask(make_client(messages={"profile": "kimi"}), "A", "messages/m", messages=turns).text == "t"
+
+    assert b"tool_addition" not in upstream.seen[0].body
+    assert list(read_asked(upstream.seen[0].json()).tools) == ["f", "g"]
