@@ -129,3 +129,59 @@ def test_changes_of_tools_do_not_reach_servers_that_only_resemble_anthropics(
 
     assert b"tool_addition" not in upstream.seen[0].body
     assert list(read_asked(upstream.seen[0].json()).tools) == ["f", "g"]
+
+
+LONG = "mcp__claude_ai_Cloudflare_Developer_Platform_2__search_cloudflare_documentation"
+SAID = {"role": "assistant", "content": [{"type": "text", "text": "a"}]}
+USER = {"role": "user", "content": "q"}
+
+
+def _answered(*blocks: dict[str, Any]) -> list[Any]:
+    return [USER, {"role": "assistant", "content": [*blocks, {"type": "text", "text": "a"}]}, USER]
+
+
+SEARCHED = _answered(
+    {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "z"}},
+    {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []},
+)
+ADAPTIVE = {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}}
+STEERED = [USER, SAID, {"role": "system", "content": [], "output_config": {"effort": "low"}}, USER]
+# What a server that resembles Anthropic's refuses, the request, and the words that may not be in the next one.
+RESEMBLING: dict[str, tuple[str, dict[str, Any], str]] = {
+    # chenyme/grok2api#595, sgasser/pasteguard#139
+    "system turns": ('Messages API 不支持 role="system"', {"messages": [USER, {"role": "system", "content": "s"}]}, '"role":"system"'),
+    "system turns, as Pydantic says it": ("messages.1.role: Input should be 'user' or 'assistant'", {"messages": [USER, {"role": "system", "content": "s"}]}, '"role":"system"'),
+    # farion1231/cc-switch#1831 and #5643
+    "sealed thinking": ("Unsupported content type: redacted_thinking", {"messages": _answered({"type": "redacted_thinking", "data": "x"})}, "redacted_thinking"),
+    # farion1231/cc-switch#5085, anthropics/claude-code#69738
+    "searches": ("The parameter messages.content.type specified in the request are not valid: invalid value", {"messages": SEARCHED}, "server_tool_use"),
+    "searches, by their name": ("Unsupported content type: server_tool_use", {"messages": SEARCHED}, "server_tool_use"),
+    # NomaDamas/CozyClay#403
+    "an effort inside": ("messages.2.output_config: Extra inputs are not permitted", {"messages": STEERED, **ADAPTIVE}, '"content":[]'),
+    # mirrorange/clove#40
+    "an effort": ("output_config: Extra inputs are not permitted", {"messages": [USER], **ADAPTIVE}, "output_config"),
+    "adaptive thinking": ("thinking: Input tag 'adaptive' found using 'type' does not match any of the expected tags: 'disabled', 'enabled'", {"messages": [USER], "max_tokens": 9000, **ADAPTIVE}, "adaptive"),
+    # anthropics/claude-code#2485 and #21136
+    "long names": ("tools.0.custom.name: String should have at most 64 characters", {"messages": [USER], "tools": [{"name": LONG, "input_schema": TOOL}]}, LONG),
+    # anthropics/claude-code#20643, Yeachan-Heo/oh-my-claudecode#241
+    "long names that a search found": ("messages.2.content.0.tool_result.content.0.tool_reference.tool_name: String should have at most 64 characters", {
+        "messages": [USER, {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "ToolSearch", "input": {}}]},
+                     {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": [{"type": "tool_reference", "tool_name": LONG}]}]}],
+        "tools": [{"name": "ToolSearch", "input_schema": TOOL}, {"name": LONG, "input_schema": TOOL, "defer_loading": True}]}, LONG),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", RESEMBLING)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_server_that_resembles_anthropic_s_is_asked_again_without_what_it_refuses(
+    make_client: MakeClient, upstream: FakeUpstream, case: str, stream: bool
+) -> None:
+    message, body, gone = RESEMBLING[case]
+    upstream.script(_refusal(message), json_reply(whole_reply("A", "t")))
+
+    told = ask(make_client(), "A", "messages/claude-opus-5", stream=stream, **body)
+
+    assert told.text == "t", told.error
+    assert gone in upstream.seen[0].body.decode().replace('": ', '":').replace(", ", ",")
+    assert gone not in upstream.seen[1].body.decode()
+    assert all(turn["content"] for turn in upstream.seen[1].json()["messages"])

@@ -330,8 +330,12 @@ def _kind_there(kind: ToolKind, capabilities: Capabilities) -> ToolKind:
 
 
 def _reference_as_text(block: Block, names: Mapping[Key, str], capabilities: Capabilities) -> Block:
-    """A reference to a deferred tool, as words: the tool itself has been declared all along."""
-    if not isinstance(block, Opaque) or block.type != "tool_reference" or capabilities.deferred_tools:
+    """A reference to a deferred tool by the name that it has there, or as words: then it is declared all along."""
+    if not isinstance(block, Opaque) or block.type != "tool_reference":
         return block
-    name = str(msgspec.json.decode(block.raw).get("tool_name", ""))
-    return Text(f"tool {names.get((None, name), name)} is now available")
+    reference = msgspec.json.decode(block.raw)
+    name = str(reference.get("tool_name", ""))
+    known = names.get((None, name), name)
+    if capabilities.deferred_tools:
+        return block if known == name else replace(block, raw=msgspec.json.encode({**reference, "tool_name": known}))
+    return Text(f"tool {known} is now available")

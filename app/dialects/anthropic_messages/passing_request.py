@@ -23,6 +23,7 @@ from app.dialects.foreign.fields import FOREIGN_FIELDS
 from app.dialects.foreign.requests import mend_request
 from app.dialects.foreign.tools import OF_RESPONSES
 from app.dialects.json_bodies import decode_or_none, is_set, pass_fields, read_body, repair_surrogates
+from app.dialects.refused_fields import NESTED
 from app.dialects.tool_schemas import SUBSETS, holds_null_keyword, is_above_limit
 
 BILLING_PREFIX = "x-anthropic-billing-header"
@@ -299,6 +300,8 @@ class _Judge:
         self._unsigned = self._required or capabilities.reasoning_replay != "none"
         self._image_types = capabilities.image_types
         self._signed = NAME in capabilities.proofs
+        # A system turn may be empty because all it does is set the effort.
+        self._sets_effort = f"{NESTED}output_config" not in capabilities.refused_fields
         self._refused = frozenset(
             kind for kind, taken in (("image", capabilities.images), ("document", capabilities.documents)) if not taken
         )
@@ -311,7 +314,7 @@ class _Judge:
             return not blocks.strip()
         if not isinstance(blocks, list):
             return True
-        if not blocks and turn.role != "system":
+        if not blocks and not (turn.role == "system" and self._sets_effort):
             return True
         if turn.role == "assistant" and self._required and _lacks_reasoning(blocks):
             return True

@@ -145,6 +145,8 @@ def _restore_extensions(body: dict[str, Any], request: Request, losses: list[Los
             continue
         if extension.name == "thread" and not first_party:
             losses.append(Loss("wrong", "thread", "this upstream holds no conversations; send the whole history"))
+        elif extension.name.startswith("thinking.") and "thinking" not in body:
+            losses.append(Loss("ignorable", extension.name, "the request asks for no thinking there"))
         else:
             put_back(body, extension.name, extension.value, OBJECTS)
 

@@ -176,7 +176,9 @@ _DEMANDS: tuple[tuple[tuple[tuple[str, ...], ...], str, dict[str, Any]], ...] = 
     ),
     (
         (("system message must be at the beginning",), ("system message must be the first",),
-         ("system messages are not allowed",), ("system message", "only", "first"), ("unexpected role 'system'",)),
+         ("system messages are not allowed",), ("system message", "only", "first"), ("unexpected role 'system'",),
+         ("role", "system", "不支持"), (".role: input should be 'user' or 'assistant'",),
+         ("role must be", "user", "assistant", "messages")),
         "system", {"merge_system": True, "late_system": "reminder"},
     ),
     (
@@ -186,8 +188,14 @@ _DEMANDS: tuple[tuple[tuple[tuple[str, ...], ...], str, dict[str, Any]], ...] = 
     ),
     (
         (("thinking.type", "'enabled' or 'disabled'"), ("adaptive thinking", "not support"),
-         ("thinking", "adaptive", "not support")),
+         ("thinking", "adaptive", "not support"), ("thinking", "input tag 'adaptive'")),
         "adaptive thinking", {"reasoning_style": "budget"},
+    ),
+    (
+        # servers that only resemble the vendor's, before its own blocks
+        (("content type", "redacted_thinking"), ("content type", "server_tool_use"), ("content type", "tool_reference"),
+         ("messages.content.type", "invalid value"), ("content block type", "not supported")),
+        "blocks", {"proofs": (), "deferred_tools": False},
     ),
     ((("unexpected role 'user' after role 'tool'",),), "results", {"user_after_results": False}),
     ((("tool call id", "length of 9"), ("tool_call_id", "length of 9")), "tool ids", {"tool_id": "mistral"}),
@@ -234,6 +242,10 @@ _PLAIN_TOOLS: dict[str, Any] = {"native_tools": (), "custom_tools": False, "name
 # How servers say that a tool's description is too long.
 _LONG_DESCRIPTION = re.compile(
     r"tools[^ ]{0,40}description.{0,80}(?:maximum length|at most|longer than|exceeds?|max(?:imum)?)[^\d]{0,20}(\d{2,5})"
+)
+# How servers say that a tool's name is too long.
+_LONG_NAME = re.compile(
+    r"name['\"`]?: string (?:should have|too long)[^\d]{0,60}(?:at most|maximum length)[^\d]{0,10}(\d{2,3})"
 )
 # The name of a beta in the vendor's form.
 _BETA_NAME = re.compile(r"(?<![\w-])[a-z0-9][a-z0-9-]{1,60}-20\d\d-\d\d-\d\d(?![\w-])")
@@ -335,6 +347,8 @@ def _repair_by_words(failure: Failure, text: str, capabilities: Capabilities) ->
             return Repair(name, Change(values))
     if (maximum := _LONG_DESCRIPTION.search(text)) is not None:
         return Repair("description", Change({"description_limit": int(maximum[1])}))
+    if (maximum := _LONG_NAME.search(text)) is not None and "tool" in text:
+        return Repair("tool names", Change({"tool_name_limit": int(maximum[1])}))
     if "property keys should match" in text:
         return Repair("properties", Change({"plain_properties": True}))
     return None
