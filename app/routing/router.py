@@ -17,7 +17,7 @@ from app.errors import ConfigError, NotFound
 from app.providers.catalogues import fill_catalogues
 from app.providers.names import LONGEST_NAME, canonical_name, plain_name, split_vendor
 from app.providers.provider import CATALOGUE_RETRY, Provider
-from app.routing.presets import PRESETS
+from app.routing.presets import HAIKU, OPUS, PRESETS, SONNET
 from app.settings import ModelsSettings, RouteSettings
 
 log = logging.getLogger("dragoman")
@@ -35,6 +35,8 @@ FAMILIES = {
 }
 # Models that their vendor no longer offers, and their successors.
 SUCCESSORS = PRESETS["claude-classes"]
+# The model that a tier alone stands for at the vendor itself.
+NEWEST = {"haiku": HAIKU, "sonnet": SONNET, "opus": OPUS}
 
 # What people enter if a client demands a model name and any will do.
 PLACEHOLDERS = frozenset({"any", "auto", "default", "model", "whatever"})
@@ -325,7 +327,7 @@ class Router:
         if name in PLACEHOLDERS:
             return False
         if len(self._real) == 1 and self._family(name) is self._real[0]:
-            return _find_successor(name) is not None
+            return _find_successor(name) is not None or name.lower() in NEWEST
         return True
 
     def _ask_only(self, name: str, route: RouteSettings | None = None) -> _Resolution | None:
@@ -377,7 +379,8 @@ class Router:
         """The provider of the vendor that a name belongs to. A server that only speaks the vendor's dialect is not the
         vendor: a configured default wins over it."""
         _, bare = split_vendor(name)
-        kinds = next((kinds for family, kinds in FAMILIES.items() if bare.lower().startswith(family)), ())
+        bare = "claude" if bare.lower() in TIERS else bare.lower()
+        kinds = next((kinds for family, kinds in FAMILIES.items() if bare.startswith(family)), ())
         for kind in kinds:
             for provider in self._real:
                 if provider.settings.kind == kind and (_is_home(provider) or self._is_default(provider)):
@@ -470,22 +473,29 @@ def _is_home(provider: Provider) -> bool:
 
 
 def _vendor_name(provider: Provider, name: str) -> str:
-    """A vendor's own name as the vendor spells it, or its successor if the vendor no longer offers it."""
-    if not name.lower().startswith("claude"):
+    """A vendor's own name as the vendor spells it, or its successor if the vendor no longer offers it. A tier alone is
+    the newest model of that tier."""
+    newest = NEWEST.get(name.lower())
+    if newest is None and not name.lower().startswith("claude"):
         return name
-    spelled = name.replace(".", "-")
     listed = provider.known_names()
+    if newest is not None:
+        return _within_tier(newest, listed)
+    spelled = name.replace(".", "-")
     if not listed or provider.lists(spelled):
         return spelled
     variant = provider.find_variant(canonical_name(name))
     if variant is not None:
         return variant
     successor = _find_successor(name)
-    if successor is None:
-        return spelled
-    tier = next((word for word in TIERS if word in successor), "")
+    return spelled if successor is None else _within_tier(successor, listed)
+
+
+def _within_tier(model: str, listed: Sequence[str]) -> str:
+    """The model, or the newest of its tier if it is not among those listed."""
+    tier = next((word for word in TIERS if word in model), "")
     same_tier = sorted(each for each in listed if tier in each)
-    return successor if successor in listed or not same_tier else same_tier[-1]
+    return model if model in listed or not same_tier else same_tier[-1]
 
 
 def _find_successor(name: str) -> str | None:

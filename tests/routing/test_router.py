@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from app.errors import ConfigError, NotFound
 from app.providers.provider import Provider
 from app.providers.registry import build_providers
+from app.routing.presets import HAIKU, OPUS, SONNET
 from app.routing.router import Router
 from app.settings import ModelsSettings, ProviderSettings, RouteSettings
 from app.transport import Transport, TransportSettings
@@ -291,7 +293,7 @@ def test_a_model_that_the_settings_name_is_known_without_any_list(
     assert not caplog.records
 
 
-@pytest.mark.parametrize("default", ["claude-sonnet-4-6", "gpt-5", "sonnet", "any-name"])
+@pytest.mark.parametrize("default", ["claude-sonnet-4-6", "gpt-5", "any-name"])
 @pytest.mark.parametrize("kind", ["oca", "anthropic", "openai", "demo"])
 def test_a_bare_default_leads_somewhere_where_there_is_one_provider(tmp_path: Path, default: str, kind: str) -> None:
     tables = {kind: ProviderSettings(kind=kind, base_url="http://127.0.0.1:9", api_key="k")}
@@ -299,6 +301,20 @@ def test_a_bare_default_leads_somewhere_where_there_is_one_provider(tmp_path: Pa
     (label,) = lead(build(tables, tmp_path), "unheard-of", default=default)
 
     assert label == f"{kind}/{default}"
+
+
+@pytest.mark.parametrize(("tier", "newest"), [("haiku", HAIKU), ("Sonnet", SONNET), ("opus", OPUS)])
+def test_a_tier_alone_is_the_vendor_s_newest_model_of_it(tmp_path: Path, tier: str, newest: str) -> None:
+    tables = {"anthropic": ProviderSettings(kind="anthropic", base_url="http://127.0.0.1:9", api_key="k")}
+    older = {"anthropic": msgspec.structs.replace(tables["anthropic"], models=(newest.replace("-5-5", "-4-6"),))}
+
+    default = f"anthropic/{SONNET}"
+
+    assert lead(build(tables, tmp_path), tier, default=default) == [f"anthropic/{newest}"]
+    assert lead(build(older, tmp_path), tier, default=default) == [f"anthropic/{newest.replace('-5-5', '-4-6')}"]
+    assert lead(build(tables, tmp_path), tier, default=default, big="anthropic/b", small="anthropic/s") == [
+        "anthropic/s" if tier == "haiku" else "anthropic/b"
+    ]
 
 
 MATCHED = {

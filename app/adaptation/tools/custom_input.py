@@ -107,7 +107,9 @@ def _meant_by(arguments: str) -> str:
         case {**members} if not members:
             return ""
         case {**members} if len(members) == 1:
-            only = next(iter(members.values()))
-            return only if isinstance(only, str) else arguments
+            match next(iter(members.values())):
+                case str(text) | [str(), str(text)]:  # a command and its argument, as a shell is given them
+                    return text
+            return arguments
         case _:
             return arguments
