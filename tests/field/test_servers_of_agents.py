@@ -5,12 +5,18 @@ it, or is sent once more without it."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from app.dialects import openai_responses
+from app.errors import Failure
+from app.gateway.failures.complaints import find_repair
+from app.providers.profiles import capabilities_for
 from tests.field.asked import read_asked
 from tests.field.pairs import TOOL, ask, whole_reply
+from tests.field.translating import RESPONSES, send
 from tests.gateway.conftest import MakeClient
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply
 
@@ -185,3 +191,62 @@ def test_a_server_that_resembles_anthropic_s_is_asked_again_without_what_it_refu
     assert gone in upstream.seen[0].body.decode().replace('": ', '":').replace(", ", ",")
     assert gone not in upstream.seen[1].body.decode()
     assert all(turn["content"] for turn in upstream.seen[1].json()["messages"])
+
+
+@pytest.mark.parametrize("dialect", ["A", "C"])
+def test_a_tool_s_fields_of_null_do_not_reach_a_server_that_wants_values(
+    make_client: MakeClient, upstream: FakeUpstream, dialect: str
+) -> None:
+    """microsoft/vscode#316581: Copilot sends `strict: null` with every tool; others do so with a description."""
+    schema = {"name": "f", "input_schema": TOOL} if dialect == "A" else {"name": "f", "parameters": TOOL}
+    tool = {**schema, "strict": None, "description": None}
+    upstream.script(json_reply(whole_reply(dialect, "t")))
+
+    tools = [tool] if dialect == "A" else [{"type": "function", "function": tool}]
+    assert ask(make_client(), dialect, f"{'messages' if dialect == 'A' else 'chat'}/m", tools=tools).text == "t"
+
+    assert b"null" not in upstream.seen[0].body
+
+
+CALL = {"type": "function_call", "id": "fc_1", "call_id": "c", "name": "f", "arguments": "{}", "status": "completed"}
+THOUGHT = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAAAAx"}
+RESULT = {"type": "function_call_output", "call_id": "c", "output": "r"}
+# What an upstream of Responses refuses, the items, and the words that may not be in the next request.
+REFUSED_ITEMS: dict[str, tuple[str, list[Any], str]] = {
+    # BerriAI/litellm#13420, zyycn/codex-proxy-rs#194, 1jehuang/jcode#1028, openai/openai-agents-python#3026
+    "a status of null": ("Unknown parameter: 'input[1].status'.", [USER, {**THOUGHT, "status": None}, CALL, RESULT], '"status":null'),
+    "a status": ("Unknown parameter: 'input[1].status'.", [USER, {**THOUGHT, "status": "completed"}, CALL, RESULT], '"gAAAAAx","status"'),
+    # openai/openai-agents-python#569: after a handoff to a model that does not reason
+    "thoughts of another model": ("Reasoning input items can only be provided to a reasoning or computer use model. Remove reasoning items from your input and try again.", [USER, THOUGHT, CALL, RESULT], "rs_1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED_ITEMS)
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_upstream_of_responses_is_asked_again_without_what_it_refuses(
+    make_client: MakeClient, upstream: FakeUpstream, case: str, stream: bool
+) -> None:
+    message, items, gone = REFUSED_ITEMS[case]
+    client = make_client(responses={"kind": "openai", "dialect": "openai_responses", "base_url": f"{upstream.url}/v1"})
+    upstream.script(_refusal(message), json_reply(whole_reply("R", "t")))
+
+    told = ask(client, "R", "responses/gpt-5", stream=stream, input=items)
+
+    assert told.text == "t", told.error
+    assert gone in upstream.seen[0].body.decode().replace('": ', '":').replace(", ", ",")
+    assert gone not in upstream.seen[1].body.decode().replace('": ', '":').replace(", ", ",")
+
+
+def test_calls_that_a_vendor_ties_to_lost_thoughts_get_other_ids() -> None:
+    """VRSEN/agency-swarm#367: the id of a call tells the vendor that reasoning belongs to it."""
+    vendor = capabilities_for("openai_responses", "https://api.openai.com/v1", "gpt-5-mini")
+    refused = "Item 'fc_1' of type 'function_call' was provided without its required 'reasoning' item: 'rs_1'."
+    body = json.dumps({"model": "gpt-5-mini", "input": [USER, CALL, RESULT], "store": False}).encode()
+
+    repair = find_repair(Failure(kind="invalid_request", message=refused), refused, vendor, body)
+
+    assert repair is not None
+    assert openai_responses.pass_request(body, vendor) is not None
+    assert openai_responses.pass_request(body, repair.change(vendor)) is None
+    sent, _ = send(RESPONSES, json.loads(body), repair.change(vendor))
+    assert [item.get("id") for item in sent["input"] if item["type"] == "function_call"] != ["fc_1"]

@@ -102,7 +102,8 @@ class _Config(msgspec.Struct):
 class _Tool(msgspec.Struct):
     type: Any = None
     name: Any = None
-    strict: Any = None
+    strict: Any = False
+    description: Any = ""
     input_schema: msgspec.Raw = _ABSENT
     parameters: msgspec.Raw = _ABSENT
     function: msgspec.Raw = _ABSENT
@@ -253,7 +254,7 @@ def _is_odd_tool(tool: _Tool, can: Capabilities) -> bool:
         return True
     if not native and len(tool.input_schema) < _SHORT and b'"type"' not in bytes(tool.input_schema):
         return True  # the vendor requires a type
-    if can.description_limit is not None:
+    if can.description_limit is not None or tool.description is None or tool.strict is None:
         return True
     long = isinstance(tool.name, str) and len(tool.name) > can.tool_name_limit
     return long or (bool(tool.strict) and not can.strict_tools) or holds_null_keyword(tool.input_schema)

@@ -40,7 +40,7 @@ _FREE = (b'"auto"', b'"none"')
 
 class _Function(msgspec.Struct):
     name: Any = None
-    strict: Any = None
+    strict: Any = False
 
 
 class _Tool(msgspec.Struct):
@@ -166,7 +166,7 @@ def _is_odd_tool(tool: _Tool, can: Capabilities) -> bool:
     name = tool.function.name
     if not isinstance(name, str) or len(name) > can.tool_name_limit or _TOOL_NAME.fullmatch(name) is None:
         return True
-    return bool(tool.function.strict) and not can.strict_tools
+    return tool.function.strict is None or (bool(tool.function.strict) and not can.strict_tools)
 
 
 def _check_choice(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:

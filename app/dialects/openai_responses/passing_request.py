@@ -155,7 +155,10 @@ def _is_odd_item(head: _Head, can: Capabilities) -> bool:
         return True
     if head.type in _CUSTOM:
         return not can.custom_tools
-    return NAME not in can.proofs and head.type not in _COMMON
+    if NAME in can.proofs:
+        return False
+    # The vendor, having refused reasoning, knows by its own ids which items belong to it.
+    return head.type not in _COMMON or (can.first_party and head.id is not None)
 
 
 def _has_odd_values(head: _Head) -> bool:

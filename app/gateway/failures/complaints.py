@@ -197,6 +197,7 @@ _DEMANDS: tuple[tuple[tuple[tuple[str, ...], ...], str, dict[str, Any]], ...] = 
          ("messages.content.type", "invalid value"), ("content block type", "not supported")),
         "blocks", {"proofs": (), "deferred_tools": False},
     ),
+    ((("reasoning input items", "only", "reasoning"),), "past reasoning", {"proofs": (), "reasoning_replay": "none"}),
     ((("unexpected role 'user' after role 'tool'",),), "results", {"user_after_results": False}),
     ((("tool call id", "length of 9"), ("tool_call_id", "length of 9")), "tool ids", {"tool_id": "mistral"}),
     (
