@@ -208,7 +208,7 @@ def _name_of(kind: Any) -> Any:
 def _mend_required(schema: Schema, demanded: list[str]) -> None:
     """Makes `required` a list of different names, with those of the properties that draft 3 marks themselves."""
     given = schema.get("required")
-    listed = given if isinstance(given, list) else [given] if isinstance(given, str) else []
+    listed = _required(schema) if isinstance(given, list) else [given] if isinstance(given, str) else []
     names = list(dict.fromkeys([*listed, *demanded]))
     if names or isinstance(given, list):
         schema["required"] = names

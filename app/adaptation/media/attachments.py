@@ -42,6 +42,9 @@ def normalise(source: Source) -> Source:
         case Url() if source.url[:5].lower() == "data:":
             inline = _from_data_url(source.url)
             return normalise(inline) if inline is not None else source
+        case Inline() if source.data[:5].lower() == "data:":  # a data URL where its bytes belong
+            inline = _from_data_url(source.data)
+            return normalise(inline) if inline is not None else source
         case Inline():
             data = source.data
             if any(character in data for character in _ODD):

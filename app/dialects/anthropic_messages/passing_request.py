@@ -50,7 +50,9 @@ _IMAGE_MAGIC = (
     ("/9j/", "image/jpeg"),
     ("R0lGOD", "image/gif"),
     ("UklGR", "image/webp"),
-    *((start, "text") for start in ("PCF", "PGh", "PD9", "PHN2", "eyJ")),  # a page or an error in place of an image
+    *(
+        (start, "text") for start in ("PCF", "PGh", "PD9", "PHN2", "eyJ", "data:")
+    ),  # a page, an error or a data URL in its place
 )
 _CONTENT = re.compile(rb'$|null|"|\[\s{0,99}(?:\{|\])')
 _REASONING = ("thinking", "redacted_thinking")
@@ -338,8 +340,12 @@ class _Judge:
                 return (
                     _is_content(block.content) and not _holds_empty(block) and not self._holds_odd_image(block.content)
                 )
-            case "image" if self._holds_odd_image(block.source):
+            case "image" if not len(block.source) or self._holds_odd_image(block.source):
                 return False
+            case "document" if _BASE64.search(memoryview(block.source)) and b"application/pdf" not in bytes(
+                block.source
+            ):
+                return False  # the vendor takes no other file this way
             case kind if kind in SERVER_CALLS or kind in CHANGES or kind.endswith(SERVER_RESULT_ENDING):
                 return self._signed  # other servers do not know the vendor's own tools, nor changes of tools
             case kind:

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from app.dialects.foreign.media import read_media
 from app.dialects.foreign.shapes import Shape
 from app.errors import InvalidRequest
 
@@ -27,9 +28,11 @@ _TEXTS = ("text", "input_text", "output_text")
 
 # Types of parts and blocks that a dialect's own parser does not read, and other marks of another dialect.
 _FOREIGN_TYPES: dict[Shape, bytes] = {
-    _MESSAGES: b"image_url|input_text|output_text|input_image|input_file|file|tool-call|tool-result|function_call",
+    _MESSAGES: (
+        b"image_url|input_text|output_text|input_image|input_file|file|media|tool-call|tool-result|function_call"
+    ),
     _CHAT: b"tool-call|tool-result",
-    _RESPONSES: b"tool_use|tool_result|image|document|file|thinking|redacted_thinking|tool-call|tool-result",
+    _RESPONSES: b"tool_use|tool_result|image|document|file|media|thinking|redacted_thinking|tool-call|tool-result",
 }
 SIGNS: dict[Shape, re.Pattern[bytes]] = {
     shape: re.compile(rb'"type"\s{0,4}:\s{0,4}"(?:%b)"|"tool_calls"\s{0,4}:\s{0,4}\[' % types)
@@ -417,6 +420,8 @@ def _as_content(content: Any, write: Callable[[Any], Any]) -> Any:
             return [write(_text(part) if isinstance(part, str) else part) for part in parts]
         case {"type": str(kind)} if kind in (*_TEXTS, *_MEDIA):
             return [write(content)]
+        case {"content": [*parts]} if parts and all(map(_is_part, parts)):  # a whole result of MCP
+            return _as_content(parts, write)
         case _:
             return _as_text(content, "")
 
@@ -457,7 +462,7 @@ def _as_block(part: Any) -> Any:
     match part:
         case str() | {"type": "input_text" | "output_text", "text": str()}:
             return _text(part if isinstance(part, str) else part["text"])
-        case dict() if (media := _media_of(part)) is not None:
+        case dict() if (media := read_media(part)) is not None:
             name, source, title = media
             block = {"type": name, "source": source, **({"title": title} if title and name == "document" else {})}
             hint = part.get("cache_control")
@@ -471,7 +476,7 @@ def _as_part(part: Any) -> Any:
     match part:
         case str() | {"text": str(), "type": "text" | "input_text" | "output_text"}:
             return {"type": "input_text", "text": part if isinstance(part, str) else part["text"]}
-        case dict() if (media := _media_of(part)) is not None:
+        case dict() if (media := read_media(part)) is not None:
             name, source, title = media
             return _write_media(name, source, title)
         case _:
@@ -500,51 +505,5 @@ def _write_media(name: str, source: dict[str, Any], title: str | None) -> dict[s
 
 
 _MEDIA = ("image", "image_url", "input_image", "document", "file", "input_file")
-_BLOCKS = ("input_text", "output_text", "image_url", "input_image", "file", "input_file", "image")
-_ITEM_PARTS = ("image", "document", "file", "thinking", "redacted_thinking")
-
-
-def _media_of(part: dict[str, Any]) -> tuple[str, dict[str, Any], str | None] | None:
-    """An image or document of any dialect: its kind, its source in Messages' shape, and its title."""
-    match part:
-        case {"type": "image" | "document" as kind, "source": {}}:
-            title = part.get("title")
-            return str(kind), dict(part["source"]), title if isinstance(title, str) else None
-        case {"type": "image", "data": str(data)}:  # MCP's
-            return "image", _inline(part.get("mimeType") or part.get("mediaType") or "image/png", data), None
-        case {"type": "image", "image": str(url)} | {"type": "image" | "input_image", "url": str(url)}:
-            return "image", _source_of(url), None
-        case {"type": "image_url" | "input_image", "image_url": {"url": str(url)} | str(url)}:
-            return "image", _source_of(url), None
-        case {"type": "input_image", "file_id": str(file_id)}:
-            return "image", {"type": "file", "file_id": file_id}, None
-        case {"type": "file", "file": {**file}} | {"type": "input_file", **file}:
-            return _file_of(file)
-        case _:
-            return None
-
-
-def _file_of(file: Mapping[Any, Any]) -> tuple[str, dict[str, Any], str | None] | None:
-    name = file.get("filename")
-    title = name if isinstance(name, str) else None
-    match file:
-        case {"file_data": str(data)}:
-            source = _source_of(data) if data.startswith("data:") else _inline("application/pdf", data)
-            return "image" if str(source.get("media_type")).startswith("image/") else "document", source, title
-        case {"file_url": str(url)}:
-            return "document", {"type": "url", "url": url}, title
-        case {"file_id": str(file_id)}:
-            return "document", {"type": "file", "file_id": file_id}, title
-        case _:
-            return None
-
-
-def _source_of(url: str) -> dict[str, Any]:
-    head, comma, data = url.partition(",")
-    if url[:5].lower() == "data:" and comma and head.lower().endswith(";base64"):
-        return _inline(head[5:].partition(";")[0].lower(), data)
-    return {"type": "url", "url": url}
-
-
-def _inline(media_type: Any, data: str) -> dict[str, Any]:
-    return {"type": "base64", "media_type": str(media_type), "data": data}
+_BLOCKS = ("input_text", "output_text", "image_url", "input_image", "file", "input_file", "image", "media")
+_ITEM_PARTS = ("image", "document", "file", "media", "thinking", "redacted_thinking")

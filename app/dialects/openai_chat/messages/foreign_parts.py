@@ -9,6 +9,7 @@ import msgspec
 
 from app.conversation.blocks import Block, Image, Reasoning, Url
 from app.dialects.anthropic_messages.content.blocks import read_block
+from app.dialects.foreign.media import read_media
 from app.dialects.json_bodies import read_value
 from app.dialects.readable import inline_image
 
@@ -16,7 +17,7 @@ NoteField = Callable[[str, msgspec.Raw], None]
 
 # Types of Anthropic Messages that this dialect lacks.
 MESSAGES_TYPES = ("tool_use", "tool_result", "redacted_thinking", "document", "search_result")
-_AMBIGUOUS = ("image", "thinking", "reasoning")
+_AMBIGUOUS = ("image", "thinking", "reasoning", "media")
 FOREIGN_TYPES = frozenset((*MESSAGES_TYPES, *_AMBIGUOUS))
 
 _object = msgspec.json.Decoder(dict[str, Any])
@@ -36,7 +37,18 @@ def read_foreign(kind: str, raw: msgspec.Raw, path: str, note: NoteField) -> Blo
             return Image(image if image is not None else Url(url))
         case {"type": "reasoning", **said}:  # LangChain, the AI SDK, or an item of Responses
             return Reasoning(_text_of(said))
-    return None
+    return read_library_medium(raw, path, note)
+
+
+def read_library_medium(raw: msgspec.Raw, path: str, note: NoteField) -> Block | None:
+    """An image or document as a library has it; None for any other part."""
+    part: dict[str, Any] = read_value(raw, _object, path)
+    medium = read_media(part)
+    if medium is None:
+        return None
+    kind, source, title = medium
+    block = {"type": kind, "source": source, **({"title": title} if title and kind == "document" else {})}
+    return read_block(msgspec.Raw(msgspec.json.encode(block)), path, note)
 
 
 def _text_of(fields: dict[str, Any]) -> str:

@@ -28,7 +28,7 @@ from app.conversation.blocks import (
 )
 from app.conversation.losses import Severity
 from app.dialects.json_bodies import fields_decoder, list_decoder, read_value
-from app.dialects.openai_chat.messages.foreign_parts import FOREIGN_TYPES, read_foreign
+from app.dialects.openai_chat.messages.foreign_parts import FOREIGN_TYPES, read_foreign, read_library_medium
 from app.dialects.openai_chat.vocabulary import NAME, KnownPart, PlainPart, WireCache, WireFile, WireImage, WirePart
 from app.dialects.readable import inline_image, read_unknown
 from app.errors import InvalidRequest
@@ -46,6 +46,9 @@ _BREAKPOINT_TTLS = {"30m": "30m", "12h": "12h"}
 
 # Media types by file name, for clients that send bare base64 without one.
 _TYPES_BY_ENDING = {"pdf": "application/pdf", "txt": "text/plain", "md": "text/markdown", "csv": "text/csv"}
+
+# Types under which libraries send a file, or that only others than this dialect leave out.
+_LIBRARIES = ("file", "")
 
 _known_part = msgspec.json.Decoder(KnownPart)
 _any_part = msgspec.json.Decoder(WirePart)
@@ -91,6 +94,8 @@ def read_part(raw: msgspec.Raw, path: str, note: NoteField) -> Block:
             for name, value in read_value(raw, fields_decoder, path).items():
                 if name not in WirePart.__struct_fields__:
                     note(f"{path}.{name}", value)
+    if part.type in _LIBRARIES and part.file is None and (medium := read_library_medium(raw, path, note)) is not None:
+        return medium
     if part.type in FOREIGN_TYPES and (foreign := read_foreign(part.type, raw, path, note)) is not None:
         return foreign
     cache = read_cache(part.cache_control or part.prompt_cache_breakpoint)
