@@ -30,8 +30,8 @@ ROUNDS = 5
 
 
 def main() -> int:
-    records = list(islice(many(1_000_000), RECORDS))
-    known_secrets.configure(["sk-bench-upstream-key-0000", "bench-client-key-0000"])
+    records = list(islice(many(1_000_000, days=1), RECORDS))
+    known_secrets.configure(["sk-5b64de613963be2c0c4a4d3c", "9d3c1f0a7be24466a1c2d0f4"])
     total = 0.0
     print("| sink | CPU a request, us |\n|---|--:|")
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, open(Path(folder) / "log", "wb") as file:

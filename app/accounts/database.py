@@ -5,7 +5,7 @@ Every method may block on disk or network, so it must be called outside of the l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -38,6 +38,7 @@ from app.accounts.schema import (
     credential,
     day,
     hour,
+    name,
     quote,
     request,
     session,
@@ -72,7 +73,7 @@ _JOIN_SESSION = _upsert_clause(
         *(f'"{column}" = excluded."{column}"' for column in ("key", "agent", "model")),
     ),
 )
-_LEARN = 'INSERT INTO name ("text", "seen") VALUES (?, ?) ON CONFLICT ("text") DO UPDATE SET "seen" = excluded."seen"'
+_JOIN_NAME = ' ON CONFLICT ("text") DO UPDATE SET "seen" = excluded."seen"'
 
 
 class AccountsDatabase:
@@ -152,15 +153,27 @@ class AccountsDatabase:
 
     def number(self, text: str, this_hour: int) -> int:
         """The number of a name. Also marks the name as used in this hour."""
+        found = self._numbers.get(text) if this_hour == self._numbers_hour else None
+        if found is None:
+            self.learn((text,), this_hour)
+            found = self._numbers[text]
+        return found
+
+    def learn(self, texts: Iterable[str], this_hour: int) -> None:
+        """Gives a number to each name that has none, and marks the names as used in this hour."""
         if this_hour != self._numbers_hour or len(self._numbers) > MAX_NAMES:
             self._numbers, self._numbers_hour = {}, this_hour
-        found = self._numbers.get(text)
-        if found is None:
-            # Clients choose names, and may have put a credential where a name belongs.
-            clean = hide_secrets(text).encode("utf-8", "replace").decode().replace("\0", "")
-            self._run(_LEARN, clean, this_hour)
-            found = self._numbers[text] = int(self._connection.value("SELECT id FROM name WHERE text = ?", (clean,)))
-        return found
+        # Clients choose names, and may have put a credential where a name belongs.
+        clean = {text: _clean_name(text) for text in texts if text not in self._numbers}
+        fresh = sorted(set(clean.values()))  # in one order, so that two writers never wait for each other
+        self._insert_rows(name, ("text", "seen"), [(text, this_hour) for text in fresh], _JOIN_NAME)
+        found: dict[str, int] = {}
+        for start in range(0, len(fresh), BATCH):
+            wanted = fresh[start : start + BATCH]
+            found.update(
+                self._connection.tuples(f"SELECT text, id FROM name WHERE text IN ({list_marks(wanted)})", wanted)
+            )
+        self._numbers.update((text, found[known]) for text, known in clean.items())
 
     def _connect(self) -> Connection:
         connection = Connection(self._place, TIMEOUT, ("temp_store=MEMORY",))
@@ -185,7 +198,9 @@ class AccountsDatabase:
         return self._connection.execute(statement, values)
 
     def _write(self, records: Sequence[RequestRecord]) -> None:
-        number = _Numbers(self, int(records[-1].received) // HOUR).__getitem__
+        this_hour = int(records[-1].received) // HOUR
+        self.learn({record.session for record in records}, this_hour)  # there are often many new ones
+        number = _Numbers(self, this_hour).__getitem__
         rows, groups = request_rows(records, number)
         self._insert_rows(request, REQUEST_COLUMNS, rows)
         several = [record for record in records if needs_attempt_rows(record)]
@@ -239,6 +254,10 @@ class _Numbers(dict[str, int]):
     def __missing__(self, text: str) -> int:
         found = self[text] = self._database.number(text, self._hour)
         return found
+
+
+def _clean_name(text: str) -> str:
+    return hide_secrets(text).encode("utf-8", "replace").decode().replace("\0", "")
 
 
 def _fingerprint(record: RequestRecord) -> tuple[bytes, int]:
