@@ -9,6 +9,7 @@ import functools
 import re
 import tomllib
 from collections.abc import Mapping
+from fractions import Fraction
 from importlib import resources
 from typing import NamedTuple
 
@@ -47,9 +48,11 @@ class Tariff:
         steps = [*price.steps, PriceStep(-1, *(getattr(price, name) for name in _STEP_FIELDS))]
         self._rates = [_to_rates(step) for step in sorted(steps, key=lambda step: -step.above)]
         self._search = round((price.search or 0) * DOLLAR) * TRILLIONTHS
-        self._batch = None if price.batch is None else round(price.batch * 1000)
+        self._image = round((price.image or 0) * DOLLAR) * TRILLIONTHS
+        factors = {"flex": price.batch, "priority": price.priority}
+        self._factors = {tier: _to_fraction(factor) for tier, factor in factors.items() if factor is not None}
 
-    def bill(self, usage: Usage, *, batch: bool = False) -> int:
+    def bill(self, usage: Usage) -> int:
         """The cost of one reply in billionths of a dollar, summed exactly and rounded half up."""
         whole = usage.input
         rates = next(rates for rates in self._rates if whole > rates.above)
@@ -60,9 +63,9 @@ class Tariff:
             + usage.cache_written_1h * rates.write_1h
             + usage.output * rates.output
         )
-        if batch and self._batch is not None:
-            cost = cost * self._batch // 1000
-        cost += usage.web_searches * self._search
+        if usage.tier in self._factors:
+            cost = int(cost * self._factors[usage.tier])
+        cost += usage.web_searches * self._search + usage.images * self._image
         return (cost + TRILLIONTHS // 2) // TRILLIONTHS
 
 
@@ -121,6 +124,11 @@ def _to_rates(step: PriceStep) -> _Rates:
     write = fresh if step.cache_write is None else round(step.cache_write * MILLION)
     write_1h = write if step.cache_write_1h is None else round(step.cache_write_1h * MILLION)
     return _Rates(step.above, fresh, read, write, write_1h, round(step.output * MILLION))
+
+
+def _to_fraction(factor: float) -> Fraction:
+    """A factor such as 1.6667 as the simple ratio that it stands for."""
+    return Fraction(factor).limit_denominator(100)
 
 
 def _names(model: str) -> list[str]:

@@ -17,13 +17,24 @@ MAX_TOKENS = 1_000_000_000
 # Counts none of which has a bit from here on are all in order.
 _FEW = 1 << 29
 
+# Price classes of vendors: "flex" is cheaper and slower, "priority" dearer and faster.
+PriceTier = Literal["", "flex", "priority"]
+# What vendors call them in a reply. All others have the standard price.
+_TIERS: dict[object, PriceTier] = {"flex": "flex", "batch": "flex", "priority": "priority", "fast": "priority"}
+
+
+def read_price_tier(name: object) -> PriceTier:
+    """The price class that a reply names in its `service_tier`, which may be any JSON value."""
+    return _TIERS.get(name, "") if type(name) is str else ""
+
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
     """Counts in tokens, disjoint: the whole input is `fresh + cache_read + cache_written`.
 
     On the wire Anthropic counts the same way, while OpenAI's prompt count includes cached and written tokens. `output`
     includes `reasoning`; `cache_written` includes `cache_written_1h`, the tokens cached for an hour. `estimated` means
-    that no upstream reported the counts.
+    that no upstream reported the counts. `tier` is the vendor's price class, if it is not the standard one; `images`
+    are those that the upstream made.
     """
 
     fresh: int = 0
@@ -34,21 +45,30 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     web_searches: int = 0
     estimated: bool = False
     cache_written_1h: int = 0
+    tier: PriceTier = ""
+    images: int = 0
 
     def __post_init__(self) -> None:
         # A server may report any number, even one too large for sums and databases.
         bits = (
             self.fresh | self.cache_read | self.cache_written | self.output | self.reasoning | self.web_searches
-            | self.cache_written_1h
+            | self.cache_written_1h | self.images
         )  # fmt: skip
         if 0 <= bits < _FEW:
             return
-        for name, count in msgspec.structs.asdict(self).items():
+        for name in _COUNTED:
+            count = getattr(self, name)
             msgspec.structs.force_setattr(self, name, type(count)(min(max(count, 0), MAX_TOKENS)))
 
     @property
     def input(self) -> int:
         return self.fresh + self.cache_read + self.cache_written
+
+
+_COUNTED = (
+    *("fresh", "cache_read", "cache_written", "output", "reasoning"),
+    *("web_searches", "cache_written_1h", "images"),
+)
 
 
 def scale_usage(usage: Usage, factor: float) -> Usage:
@@ -73,6 +93,8 @@ def add_usages(usages: Sequence[Usage]) -> Usage | None:
         web_searches=sum(usage.web_searches for usage in usages),
         estimated=any(usage.estimated for usage in usages),
         cache_written_1h=sum(usage.cache_written_1h for usage in usages),
+        tier=usages[-1].tier,
+        images=sum(usage.images for usage in usages),
     )
 
 

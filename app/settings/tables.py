@@ -339,7 +339,8 @@ class PriceStep(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PriceSettings(Table, frozen=True, kw_only=True):
-    """One entry of `[prices]`, in dollars per million tokens; `image` and `search` are per unit; `batch` is a factor.
+    """One entry of `[prices]`, in dollars per million tokens; `image` and `search` are per unit; `batch` and `priority`
+    are factors.
 
     None means that the vendor has no separate price: cached input then costs as much as fresh input.
     """
@@ -351,6 +352,7 @@ class PriceSettings(Table, frozen=True, kw_only=True):
     cache_write_1h: Dollars | None = None
     steps: tuple[PriceStep, ...] = ()
     batch: Dollars | None = None
+    priority: Dollars | None = None
     image: Dollars | None = None
     search: Dollars | None = None
     source: str = "the configuration"

@@ -17,7 +17,6 @@ class Case(msgspec.Struct, frozen=True):
     model: str
     usage: Usage
     dollars: float
-    batch: bool = False
 
 
 CASES = [
@@ -31,13 +30,26 @@ CASES = [
         30.0,
     ),
     Case("a-cache-that-is-read", "claude-haiku-4-5", Usage(cache_read=1_000_000), 0.10),
-    Case("half-price-in-a-batch", "claude-opus-4-1", Usage(fresh=1_000_000, output=1_000_000), 45.0, batch=True),
+    Case("half-price-in-a-batch", "claude-opus-4-1", Usage(fresh=1_000_000, output=1_000_000, tier="flex"), 45.0),
+    Case("fast-mode", "claude-opus-5", Usage(fresh=1_000_000, output=1_000_000, tier="priority"), 60.0),
     Case("a-thousand-searches", "claude-sonnet-4-6", Usage(web_searches=1000), 10.0),
     # OpenAI's pricing page: cached input at a tenth, and long requests at twice the price.
     Case("cached-input-of-openai", "gpt-5.5", Usage(fresh=100_000, cache_read=100_000, output=10_000), 0.85),
     Case("exactly-as-long-as-the-step", "gpt-5.4", Usage(fresh=272_000), 0.68),
     Case("one-token-longer-than-the-step", "gpt-5.4", Usage(fresh=272_001), 1.360005),
     Case("long-by-what-was-cached", "gpt-5.4", Usage(fresh=1, cache_read=272_000, output=1000), 0.158505),
+    Case("flex-of-openai", "gpt-5", Usage(fresh=1_000_000, cache_read=1_000_000, tier="flex"), 0.6875),
+    Case("flex-of-a-reasoning-model", "o4-mini", Usage(fresh=1_000_000, output=1_000_000, tier="flex"), 2.75),
+    Case(
+        "priority-of-openai", "gpt-5.5", Usage(fresh=100_000, cache_read=100_000, output=10_000, tier="priority"), 2.125
+    ),
+    Case(
+        "priority-at-nine-fifths", "gpt-5-mini", Usage(cache_read=1_000_000, output=1_000_000, tier="priority"), 3.645
+    ),
+    Case("priority-at-five-thirds", "gpt-4o-mini", Usage(fresh=1_000_000, output=1_000_000, tier="priority"), 1.25),
+    Case("priority-at-twenty-elevenths", "o4-mini", Usage(fresh=1_000_000, output=1_000_000, tier="priority"), 10.0),
+    Case("priority-leaves-searches-alone", "gpt-4.1", Usage(fresh=1_000_000, web_searches=100, tier="priority"), 4.5),
+    Case("a-class-without-a-price-of-its-own", "o1", Usage(output=1_000_000, tier="priority"), 60.0),
     Case("a-price-with-three-decimals", "gpt-4o-mini", Usage(cache_read=1), 0.000000075),
 ]
 
@@ -47,7 +59,7 @@ def test_a_bill_is_that_of_the_vendor_to_the_billionth(case: Case) -> None:
     price = load_prices().find("any", case.model)
 
     assert price is not None
-    assert Tariff(price).bill(case.usage, batch=case.batch) == round(case.dollars * DOLLAR)
+    assert Tariff(price).bill(case.usage) == round(case.dollars * DOLLAR)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import msgspec
 
 from app.conversation.blocks import Block, ServerTool
 from app.conversation.capabilities import RenderContext
-from app.conversation.response import Usage
+from app.conversation.response import PriceTier, Usage, read_price_tier
 from app.dialects.anthropic_messages.vocabulary import NAME, REPORTED_TIERS, TIERS_TO_REPORT, USAGE_EXTENSIONS
 
 
@@ -33,7 +33,14 @@ def read_usage(usage: Mapping[str, Any]) -> Usage | None:
         reasoning=_count(usage.get("output_tokens_details"), "thinking_tokens"),
         web_searches=_count(usage.get("server_tool_use"), "web_search_requests"),
         cache_written_1h=_count(usage.get("cache_creation"), "ephemeral_1h_input_tokens"),
+        tier=_read_price_tier(usage),
     )
+
+
+def _read_price_tier(usage: Mapping[str, Any]) -> PriceTier:
+    """The price class. Anthropic's priority tier has none: its capacity is paid for in advance."""
+    tier = "batch" if usage.get("service_tier") == "batch" else usage.get("speed")
+    return read_price_tier(tier)
 
 
 def read_tier(usage: Mapping[str, Any]) -> str | None:

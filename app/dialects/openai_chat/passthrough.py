@@ -34,7 +34,7 @@ from app.dialects.openai_chat.replies.shapes import (
     read_text,
 )
 from app.dialects.openai_chat.replies.tool_calls import CallBinder, are_clean, has_arguments, opens_empty
-from app.dialects.openai_chat.usage import read_usage
+from app.dialects.openai_chat.usage import find_tier, read_usage
 from app.dialects.openai_chat.vocabulary import (
     CallFragment,
     WireChoice,
@@ -276,7 +276,7 @@ class StreamPassthrough:
             self._came = payload
             if chunk.usage is None:
                 return known_secrets.mask_bytes(event) if b'"moderation"' in payload else b""
-            self.usage, self._counts, self._counted = read_usage(chunk.usage), chunk.usage, event
+            self.usage, self._counts, self._counted = read_usage(chunk.usage, find_tier(payload)), chunk.usage, event
             if chunk.choices is None and self._head:  # clients require `choices` in every chunk
                 counts = encode_body(_any(payload)["usage"])
                 self._counted = encode_event(encode_body(self._head)[:-1] + b',"choices":[],"usage":' + counts + b"}")
@@ -400,7 +400,7 @@ class StreamPassthrough:
         usage = chunk.usage or (chunk.x_groq and chunk.x_groq.usage) or choices[0].usage
         if usage is None:
             return None
-        self.usage, self._counts = read_usage(usage), usage
+        self.usage, self._counts = read_usage(usage, find_tier(payload)), usage
         return self._take_counts(event, payload)
 
     def _take_counts(self, event: bytes, payload: bytes) -> tuple[bytes, bytes]:

@@ -51,7 +51,7 @@ def parse_plain(body: bytes) -> Response | None:
         finish_reason="stop" if finish == "tool_calls" else finish,
         raw_finish_reason=choice.finish_reason,
         extensions={"system_fingerprint": reply.system_fingerprint} if reply.system_fingerprint else {},
-        usage=None if reply.usage is None else read_usage(reply.usage),
+        usage=None if reply.usage is None else read_usage(reply.usage, reply.service_tier),
     )
 
 

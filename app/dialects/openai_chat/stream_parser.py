@@ -114,6 +114,7 @@ class StreamParser:
         self._said = False  # reasoning came as plain text, so the text in its proofs is a duplicate
         self._pieces: dict[str, list[bytes]] = {reasoning.DETAILS: [], reasoning.BLOCKS: []}
         self._usage: WireUsage | None = None
+        self._tier: str | None = None
         self._extensions: dict[str, Any] = {}
         self._shape: Shape | None = None
         self._target = -1
@@ -265,6 +266,7 @@ class StreamParser:
     def _start(self, chunk: FirstChunk, events: list[Event]) -> None:
         self._state = _State.OPEN
         self._decode = _decode_chunk
+        self._tier = chunk.service_tier
         self._binder.response_id = chunk.id or self._binder.response_id
         if chunk.system_fingerprint:
             self._extensions["system_fingerprint"] = chunk.system_fingerprint
@@ -485,7 +487,7 @@ class StreamParser:
         """Reports the last counts, once nothing can follow: servers send them in every chunk, with the finish, or after
         it."""
         if self._usage is not None and self._state is _State.FINISHED:
-            counts = read_usage(self._usage)
+            counts = read_usage(self._usage, self._tier)
             if counts.input or counts.output:  # zeros, and names that nobody knows, are no counts: then we estimate
                 events.append(UsageSeen(counts))
             self._usage = None

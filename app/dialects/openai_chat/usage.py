@@ -6,15 +6,15 @@ from typing import Any
 
 import msgspec
 
-from app.conversation.response import Usage
+from app.conversation.response import Usage, read_price_tier
 from app.dialects.openai_chat.vocabulary import CompletionDetails, Number, PromptDetails, WireUsage
 
 _NO_PROMPT = PromptDetails()
 _NO_COMPLETION = CompletionDetails()
 
 
-def read_usage(wire: WireUsage) -> Usage:
-    """Disjoint counts of a `usage` object.
+def read_usage(wire: WireUsage, tier: object = None) -> Usage:
+    """Disjoint counts of a `usage` object. `tier` is the reply's `service_tier`.
 
     On the wire `prompt_tokens` includes tokens read from and written to a cache; here the three are disjoint and sum to
     it. A server that reports more cached than prompt tokens counts them separately: then nothing is fresh. xAI and
@@ -44,6 +44,7 @@ def read_usage(wire: WireUsage) -> Usage:
         cache_written=written,
         output=output,
         reasoning=reasoning,
+        tier=read_price_tier(tier) if tier is not None else "",
     )
 
 
@@ -79,14 +80,29 @@ def _count(*values: Number) -> int:
 def find_usage(body: bytes) -> Usage | None:
     """Usage of a whole reply that only passes; nothing else is decoded."""
     try:
-        wire = _counted.decode(body).usage
+        reply = _counted.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
-    return read_usage(wire) if wire is not None else None
+    return read_usage(reply.usage, reply.service_tier) if reply.usage is not None else None
 
 
-class _Counted(msgspec.Struct):
+def find_tier(payload: bytes) -> object:
+    """The `service_tier` of a reply or chunk; None if it has none."""
+    if b'"service_tier"' not in payload:
+        return None
+    try:
+        return _tiered.decode(payload).service_tier
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+class _Tiered(msgspec.Struct):
+    service_tier: Any = None
+
+
+class _Counted(_Tiered):
     usage: WireUsage | None = None
 
 
 _counted = msgspec.json.Decoder(_Counted)
+_tiered = msgspec.json.Decoder(_Tiered)

@@ -6,12 +6,14 @@ from typing import Any
 
 import msgspec
 
-from app.conversation.response import Usage
+from app.conversation.response import Usage, read_price_tier
 from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import repair_surrogates
 from app.dialects.malformed import decode_tolerantly, malformed
-from app.dialects.openai_responses.vocabulary import WireResponse, response_decoder
+from app.dialects.openai_responses.vocabulary import WireResponse, item_decoder, response_decoder
 from app.errors import UpstreamError, UpstreamRefused
+
+_IMAGE = b'"image_generation_call"'
 
 
 def find_usage(body: bytes) -> Usage | None:
@@ -54,7 +56,19 @@ def parse_usage(response: WireResponse) -> Usage | None:
         output=wire.output_tokens or 0,
         reasoning=(wire.output_tokens_details and wire.output_tokens_details.reasoning_tokens) or 0,
         web_searches=(search and search.num_requests) or 0,
+        tier=read_price_tier(response.service_tier),
+        images=sum(map(_is_image, response.output or ())),
     )
+
+
+def _is_image(raw: msgspec.Raw) -> bool:
+    """Whether an item of the output is an image that the upstream made."""
+    if _IMAGE not in bytes(raw):
+        return False
+    try:
+        return item_decoder.decode(raw).type == "image_generation_call"
+    except msgspec.MsgspecError:
+        return False
 
 
 def render_usage(usage: Usage) -> dict[str, Any]:

@@ -158,4 +158,5 @@ def _add_output(usage: Usage, before: Usage | None) -> Usage:
         output=usage.output + before.output,
         reasoning=usage.reasoning + before.reasoning,
         web_searches=usage.web_searches + before.web_searches,
+        images=usage.images + before.images,
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
+import msgspec
+
 from app.accounts.prices import Prices
 from app.accounts.record import RequestRecord
 from app.conversation.response import Usage
@@ -72,10 +74,7 @@ class Reservation:
         came = record.bytes_out // (STREAM_BYTES if record.stream else WHOLE_BYTES)
         if usage is None:
             return Usage(fresh=self._input, output=came, estimated=True)
-        return usage if usage.output >= came else Usage(
-            fresh=usage.fresh, cache_read=usage.cache_read, cache_written=usage.cache_written,
-            cache_written_1h=usage.cache_written_1h, output=came, web_searches=usage.web_searches, estimated=True,
-        )  # fmt: skip
+        return usage if usage.output >= came else msgspec.structs.replace(usage, output=came, estimated=True)
 
     def _find_cost(self, record: RequestRecord, usage: Usage) -> int:
         """The cost in billionths of a dollar. What is not billed, such as use of a subscription, spends no budget."""

@@ -92,6 +92,7 @@ class _Clean(msgspec.Struct, gc=False):
     error: None = None
     base_resp: msgspec.UnsetType = msgspec.UNSET
     usage: WireUsage | None = None
+    service_tier: Any = None
 
 
 _decode_whole = msgspec.json.Decoder(_Whole).decode
@@ -119,7 +120,7 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
             return _mend(body, context, capabilities), find_usage(body)
         except UNREADABLE as error:  # for example a number out of range, in an unknown field
             raise malformed("a chat reply", body) from error
-    usage = None if clean.usage is None else read_usage(clean.usage)
+    usage = None if clean.usage is None else read_usage(clean.usage, clean.service_tier)
     return replace_model(body, context.model, old=clean.model), usage
 
 
