@@ -20,13 +20,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from app.accounts.database import AccountsDatabase
 from app.accounts.queries import FILTERS, Query, find_request, list_requests, sum_usage
 from app.sql import Connection
-from tests.accounts.records import NOW, many
+from tests.accounts.records import NOW, many, record
 
 DAY = 86_400.0
 MAX_MS = 50.0
 MAX_BYTES_PER_ROW = 250.0
 # What else runs on the machine only adds to a time, so the shortest counts.
 ROUNDS = 5
+# Names of a few requests, hours apart from each other.
+SELDOM = {"tenant": "t-seldom", "model": "seldom", "provider": "seldom", "target": "seldom/one", "agent": "seldom/1"}
 
 
 def main() -> int:
@@ -40,6 +42,7 @@ def main() -> int:
         records = many(rows)
         while batch := tuple(islice(records, 500)):
             database.write(batch)
+        database.write([record(rows + number, received=NOW - number * DAY / 3, **SELDOM) for number in range(80)])
         written = (time.process_time() - writing) / rows * 1e6
         size = sum(each.stat().st_size for each in Path(folder).iterdir())
         missed = _report("bytes a row", size / rows, MAX_BYTES_PER_ROW)
@@ -52,20 +55,31 @@ def main() -> int:
 
 
 def _questions(connection: Connection, rows: int) -> dict[str, Callable[[], object]]:
-    rare = {"key": "user-3", "session": "user-3-00000000-4f7a-9c1d-000000000000", "model": "model-5", "provider": "oca"}
+    names = {
+        "tenant": "t-user-3",
+        "key": "user-3",
+        "session": "user-3-00000000-4f7a-9c1d-000000000000",
+        "model": "model-5",
+        "provider": "oca",
+        "target": "oca/model-3",
+        "agent": "cline/4",
+    }
     questions: dict[str, Callable[[], object]] = {
         "list: the newest 50": lambda: list_requests(connection, Query()),
         "list: 50 in the middle": lambda: list_requests(connection, Query(before=rows // 2)),
         "list: failed ones": lambda: list_requests(connection, Query(failed=True)),
+        "list: with a status that none has": lambda: list_requests(connection, Query(status=(404, 404))),
         "list: the oldest day": lambda: list_requests(connection, Query(until=NOW - 29 * DAY)),
         "one request": lambda: find_request(connection, f"{rows // 2:024x}"),
         "sum: 30 days": lambda: sum_usage(connection, (), NOW - 30 * DAY, NOW),
         "sum: 30 days by day": lambda: sum_usage(connection, ("day",), NOW - 30 * DAY, NOW),
     }
     for column in FILTERS:
-        if column in rare:
-            where = {column: rare[column]}
-            questions[f"list: by {column}"] = lambda where=where: list_requests(connection, Query(where=where))  # type: ignore[misc]
+        where = {column: names[column]}
+        questions[f"list: by {column}"] = lambda where=where: list_requests(connection, Query(where=where))  # type: ignore[misc]
+        if column in SELDOM:
+            where = {column: SELDOM[column]}
+            questions[f"list: by a seldom {column}"] = lambda where=where: list_requests(connection, Query(where=where))  # type: ignore[misc]
         if column != "session":
             questions[f"sum: 30 days by {column}"] = lambda column=column: sum_usage(  # type: ignore[misc]
                 connection, (column,), NOW - 30 * DAY, NOW

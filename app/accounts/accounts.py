@@ -77,7 +77,9 @@ class Accounts:
             if now - self._pruned_at >= PRUNE_PERIOD:
                 self._pruned_at = now
                 today = self._clock()
-                self._open().prune(today - self._settings.days * DAY, today - self._settings.rollup_days * DAY)
+                days, rollup_days = self._settings.days, self._settings.rollup_days
+                # Lists of requests find their rows by the sums, which must not go before them.
+                self._open().prune(today - days * DAY, today - max(days, rollup_days) * DAY)
             self.problem = None
         except Exception as error:
             self._fail(batch, error)

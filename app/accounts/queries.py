@@ -7,13 +7,24 @@ both stay fast however many rows there are.
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any, Literal
 
 import msgspec
 
-from app.accounts.rows import ATTEMPT_COLUMNS, DAY, HOUR, NAMED, REQUEST_COLUMNS, SESSION_COLUMNS, pack_id, unpack_id
-from app.accounts.schema import COUNTS, GROUPS, Table, credential, day, hour, quote, request, session
+from app.accounts.rows import (
+    ATTEMPT_COLUMNS,
+    DAY,
+    HOUR,
+    HOUR_MS,
+    NAMED,
+    REQUEST_COLUMNS,
+    SESSION_COLUMNS,
+    pack_id,
+    unpack_id,
+)
+from app.accounts.schema import COUNTS, FAILED_OR_REFUSED, GROUPS, Table, credential, day, hour, quote, request, session
 from app.sql import Connection, list_marks
 
 PAGE = 50
@@ -23,8 +34,10 @@ MAX_ROWS = 1000
 # The most names that a pattern may match, and stars in it: matching more of them against each name takes too long.
 MAX_PATTERN = 500
 MAX_STARS = 4
-# The status of requests whose client left.
-LEFT = 499
+# The columns with an index. A list by one of them needs no help.
+_INDEXED = frozenset({"key", "session"})
+_HOURS = DAY // HOUR
+_NEWEST = "received DESC, seq DESC"
 
 # The filters of a list.
 Filter = Literal["tenant", "key", "session", "model", "provider", "target", "agent"]
@@ -70,16 +83,42 @@ class Conditions:
         self._parts.append(part)
         self.values += values
 
+    def copy(self) -> Conditions:
+        alike = Conditions()
+        alike._parts, alike.values = [*self._parts], [*self.values]
+        return alike
+
 
 def list_requests(connection: Connection, query: Query) -> list[dict[str, Any]]:
     """The rows of a page. The `seq` of the last one is `before` of the next page."""
-    wanted = narrow(connection, request, query.where)
+    wanted = _narrow_requests(connection, query)
     if wanted is None:
         return []
+    limit = min(query.limit, MAX_ROWS)
+    if query.after is not None:
+        rows = _page(connection, wanted, "seq", limit)
+    elif query.where.keys() & _INDEXED or not query.where:
+        rows = _page(connection, wanted, _NEWEST, limit)
+    else:
+        rows = []
+        for begin, end in _spans(connection, query.where):
+            narrower = wanted.copy()
+            narrower.add("received >= ? AND received < ?", begin, end)
+            rows += _page(connection, narrower, _NEWEST, limit - len(rows))
+            if len(rows) == limit:
+                break
+    return _finish(connection, rows)
+
+
+def _narrow_requests(connection: Connection, query: Query) -> Conditions | None:
+    """The conditions of a page; None if no row can match."""
+    wanted = narrow(connection, request, query.where)
+    if wanted is None:
+        return None
     if query.before is not None:
         received = connection.value("SELECT received FROM request WHERE seq = ?", (query.before,))
         if received is None:
-            return []
+            return None
         wanted.add("received <= ? AND (received < ? OR seq < ?)", received, received, query.before)
     if query.after is not None:
         wanted.add("seq > ?", query.after)
@@ -88,16 +127,47 @@ def list_requests(connection: Connection, query: Query) -> list[dict[str, Any]]:
     if query.until is not None:
         wanted.add("received < ?", round(query.until * 1000))
     if query.failed:
-        wanted.add("failed = 1")
+        wanted.add(f"{FAILED_OR_REFUSED} AND failed = 1")
     if query.status is not None:
-        lowest, highest = query.status
-        wanted.add("status BETWEEN ? AND ?", lowest, highest)
-        # Requests with these statuses are failures, which have an index, except if the client left (499).
-        if lowest >= 400 and not lowest <= LEFT <= highest:
-            wanted.add("failed = 1")
-    order = "received DESC, seq DESC" if query.after is None else "seq"
-    page = f"{_REQUEST} WHERE {wanted} ORDER BY {order} LIMIT {min(query.limit, MAX_ROWS):d}"
-    return _finish(connection, connection.rows(page, wanted.values))
+        wanted.add("status BETWEEN ? AND ?", *query.status)
+        if query.status[0] >= 400:
+            wanted.add(FAILED_OR_REFUSED)
+    return wanted
+
+
+def _page(connection: Connection, wanted: Conditions, order: str, limit: int) -> list[dict[str, Any]]:
+    return connection.rows(f"{_REQUEST} WHERE {wanted} ORDER BY {order} LIMIT {limit:d}", wanted.values)
+
+
+def _spans(connection: Connection, where: Mapping[str, str]) -> Iterator[tuple[int, int]]:
+    """The hours that have requests with these names, newest first, in milliseconds of unix time. The sums tell them, so
+    that names without an index are not looked for in every row."""
+    in_days, in_hours = _narrow_sums(connection, day, where), _narrow_sums(connection, hour, where)
+    in_hours.add("period >= ? AND period < ?")
+    hours = f"SELECT DISTINCT period FROM hour WHERE {in_hours} ORDER BY period DESC"
+    days = f"SELECT DISTINCT period FROM day WHERE {in_days} ORDER BY period DESC"
+    for (number,) in connection.tuples(days, in_days.values):
+        first = number * _HOURS
+        found = [period for (period,) in connection.tuples(hours, (*in_hours.values, first, first + _HOURS))]
+        # Hours in a row are one span.
+        for _, run in groupby(enumerate(found), key=lambda each: each[0] + each[1]):
+            (_, last), *_, (_, begin) = [*(alike := list(run)), alike[-1]]
+            yield begin * HOUR_MS, (last + 1) * HOUR_MS
+
+
+def _narrow_sums(connection: Connection, table: Table, where: Mapping[str, str]) -> Conditions:
+    """The conditions for the sums that may contain requests with these names. Sums of requests without a target have no
+    model and no agent."""
+    wanted = Conditions()
+    nothing = _numbers_of(connection, "")
+    for column, text in where.items():
+        numbers = _numbers_of(connection, text)
+        fits = f'"{column}" IN ({list_marks(numbers)})'
+        if column in ("model", "agent") and nothing:
+            wanted.add(f"({fits} OR target = ?)", *numbers, *nothing)
+        else:
+            wanted.add(fits, *numbers)
+    return wanted
 
 
 def list_new(connection: Connection, last: int | None, maximum: int) -> tuple[list[dict[str, Any]], int]:

@@ -17,6 +17,7 @@ from app.accounts.schema import COUNTS, GROUPS, SESSION_COUNTS
 # Seconds.
 HOUR = 3600
 DAY = 86_400
+HOUR_MS = HOUR * 1000
 
 Number = Callable[[str], int]
 # Counts by the key of a table of sums.
@@ -47,11 +48,12 @@ class Group:
     """Records of a batch that have the same names and the same hour. `first` is one of them. `counts` are in the order
     of COUNTS; `began` and `last` are when the first and the last of them were received, in milliseconds."""
 
-    __slots__ = ("began", "counts", "first", "last", "names")
+    __slots__ = ("began", "counts", "failed", "first", "last", "names")
 
     def __init__(self, record: RequestRecord, number: Number) -> None:
         """`number` returns a name's number."""
         self.first = record
+        self.failed = int(record.failed)
         self.counts = [0] * len(COUNTS)
         self.began = self.last = round(record.received * 1000)
         dialects = f"{record.dialect_in}>{record.dialect_out}"
@@ -62,7 +64,7 @@ class Group:
         """Completes the counts that follow from how the requests ended."""
         terminal, counts = self.first.terminal, self.counts
         if terminal != "completed":
-            counts[1] = counts[0] * self.first.failed
+            counts[1] = counts[0] * self.failed
             counts[2] = counts[0] * (terminal == "upstream_cut")
             counts[3] = counts[0] * (terminal == "client_closed")
 
@@ -73,15 +75,15 @@ def request_rows(records: Iterable[RequestRecord], number: Number) -> tuple[list
     groups: dict[tuple[Any, ...], Group] = {}
     for record in records:
         usage, times, tried = record.usage, record.times, record.attempts
+        received = round(record.received * 1000)
         alike = (
-            int(record.received) // HOUR, record.tenant, record.key, record.agent, record.session, record.path,
+            received // HOUR_MS, record.tenant, record.key, record.agent, record.session, record.path,
             record.operation, record.model, record.rule, record.provider, record.target, record.dialect_in,
             record.dialect_out, record.terminal, record.error, tried[-1].credential if tried else "",
         )  # fmt: skip
         group = groups.get(alike)
         if group is None:
             group = groups[alike] = Group(record, number)
-        received = round(record.received * 1000)
         if received > group.last:
             group.last = received
         elif received < group.began:
@@ -92,7 +94,7 @@ def request_rows(records: Iterable[RequestRecord], number: Number) -> tuple[list
         _count(group.counts, record)
         rows.append((
             pack_id(record.id), received, *group.names,
-            record.status, int(record.failed), times.end, times.first_byte, len(tried),
+            record.status, group.failed, times.end, times.first_byte, len(tried),
             *used, record.cost, _encode(_shown(record)),
         ))  # fmt: skip
     for group in groups.values():
@@ -124,7 +126,7 @@ def _count(counts: list[int], record: RequestRecord) -> None:
 def needs_attempt_rows(record: RequestRecord) -> bool:
     """Whether the attempts get rows of their own: unless there is just one, and it succeeded."""
     tried = record.attempts
-    return len(tried) > 1 or (len(tried) == 1 and bool(tried[0].error))
+    return len(tried) > 1 or bool(tried and tried[0].error)
 
 
 def attempt_rows(record: RequestRecord, seq: int, number: Number) -> Iterable[tuple[Any, ...]]:
@@ -142,7 +144,7 @@ def sum_by_hour(groups: Iterable[Group], number: Number) -> Sums:
         # Without an upstream, these names may be arbitrary text from a client, and new with every request.
         model, agent = (record.model, record.agent) if record.target else ("", "")
         names = (record.tenant, record.key, record.provider, model, record.target, agent)
-        _add(sums, (int(record.received) // HOUR, *map(number, names)), group.counts)
+        _add(sums, (group.began // HOUR_MS, *map(number, names)), group.counts)
     return sums
 
 
@@ -161,7 +163,7 @@ def sum_by_credential(groups: Iterable[Group], number: Number) -> Sums:
     for group in groups:
         record = group.first
         if record.attempts and (shown := record.attempts[-1].credential):
-            place = (int(record.received) // DAY, number(record.provider), number(shown))
+            place = (group.began // (DAY * 1000), number(record.provider), number(shown))
             _add(sums, place, group.counts)
     return sums
 

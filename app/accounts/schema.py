@@ -35,6 +35,12 @@ class Table(NamedTuple):
     more: str = ""
 
 
+# The condition of the partial index. Queries must repeat it word for word to use the index.
+FAILED_OR_REFUSED = "(failed = 1 OR status >= 400)"
+# Indexes of earlier versions.
+RETIRED = ("request_failed", "request_by_model", "request_by_provider")
+
+
 def _named(*columns: str) -> dict[str, str]:
     return dict.fromkeys(columns, NUMBER)
 
@@ -70,8 +76,8 @@ request = Table(
     indexes={
         "request_by_id": '("id")',
         "request_by_received": '("received")',
-        **{f"request_by_{column}": f'("{column}", "received")' for column in ("key", "session", "model", "provider")},
-        "request_failed": '("received") WHERE failed = 1',
+        **{f"request_by_{column}": f'("{column}", "received")' for column in ("key", "session")},
+        "request_failed_status": f'("received", "seq", "status", "failed") WHERE {FAILED_OR_REFUSED}',
     },
 )
 
@@ -187,6 +193,8 @@ TABLES = (name, request, attempt, hour, day, credential, client_key, session, re
 def create_statements(backend: str) -> Iterator[str]:
     """The statements that create missing tables and indexes. `backend` is "sqlite" or "postgresql"."""
     spellings = _SPELLINGS[backend]
+    for index in RETIRED:
+        yield f"DROP INDEX IF EXISTS {index}"
     for table in TABLES:
         parts = []
         for column, kind in table.columns.items():

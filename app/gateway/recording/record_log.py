@@ -48,11 +48,11 @@ class RecordLog:
             self._remembered.clear()
             self._sessions.clear()
         first, last = self._find_shared(record)
-        own = _encode(_own(record))
+        own = _encode(_figures(record))[1:-1]
         if record.upstream_request_id or record.message or record.trace or record.skipped:
-            own = clean_json(own)
+            own += _members(_told(record))
         session = self._find_session(record.session) if record.session else b""
-        return b'{"id":"%s"%s,%s%s%s}' % (record.id.encode(), first, own[1:-1], session, last)
+        return b'{"id":"%s"%s,%s%s%s}' % (record.id.encode(), first, own, session, last)
 
     def _find_shared(self, record: RequestRecord) -> tuple[bytes, bytes]:
         """What comes before and after the request's own values, each member with a comma before it."""
@@ -80,7 +80,8 @@ class RecordLog:
 
 
 def _describe(record: RequestRecord) -> dict[str, object]:
-    return {"id": record.id, **_what(record), **_own(record), "session": record.session, **_whose(record)}
+    figures, told = _figures(record), _told(record)
+    return {"id": record.id, **_what(record), **figures, **told, "session": record.session, **_whose(record)}
 
 
 def _what(record: RequestRecord) -> dict[str, object]:
@@ -99,8 +100,7 @@ def _what(record: RequestRecord) -> dict[str, object]:
     }
 
 
-def _own(record: RequestRecord) -> dict[str, object]:
-    """The values that differ from request to request."""
+def _figures(record: RequestRecord) -> dict[str, object]:
     line: dict[str, object] = {"ttfb_ms": record.times.first_byte, "ms": record.times.end}
     usage = record.usage
     if usage is not None:
@@ -111,15 +111,18 @@ def _own(record: RequestRecord) -> dict[str, object]:
             line["tokens_estimated"] = True
     if record.upstream_status is not None:
         line["upstream_status"] = record.upstream_status
-    if record.trace:
-        line["trace"] = record.trace[3:35]
-    if record.upstream_request_id:
-        line["upstream_request_id"] = record.upstream_request_id
-    if record.skipped:
-        line["skipped"] = record.skipped
-    if record.message:
-        line["message"] = record.message
     return line
+
+
+def _told(record: RequestRecord) -> dict[str, object]:
+    """What others said of this request alone, as far as it is there."""
+    line = {
+        "trace": record.trace[3:35],
+        "upstream_request_id": record.upstream_request_id,
+        "skipped": record.skipped,
+        "message": record.message,
+    }
+    return {name: value for name, value in line.items() if value}
 
 
 def _whose(record: RequestRecord) -> dict[str, object]:
