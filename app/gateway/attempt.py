@@ -33,7 +33,7 @@ from app.providers.provider import Operation, Provider, UpstreamRequest
 from app.providers.quotas import has_nothing_left
 from app.routing.router import Upstream
 from app.settings import LimitsSettings
-from app.transport import Exchange, Obtaining
+from app.transport import Exchange, Obtaining, WholeReply
 
 log = logging.getLogger("dragoman")
 
@@ -241,7 +241,9 @@ class Attempt(abc.ABC):
         return refused
 
 
-def note_head(exchange: Exchange, record: Record, provider: Provider, credential: Credential | None) -> None:
+def note_head(
+    exchange: Exchange | WholeReply, record: Record, provider: Provider, credential: Credential | None
+) -> None:
     """Stores the head of a reply in the record, and its quota headers with the provider's account."""
     headers = exchange.headers
     record.receive_head(exchange.status, headers)

@@ -32,7 +32,7 @@ from app.gateway.replies.reply_headers import name_upstream, relayed_headers
 from app.gateway.upstream_health.retry_budget import RetryBudget
 from app.routing.router import Upstream
 from app.settings import LimitsSettings
-from app.transport import Exchange, PreparedCall
+from app.transport import Exchange, PreparedCall, ReadExchange, WholeReply
 
 # Maximum plans for one head: clients choose the models' names.
 MAX_PLANS = 32
@@ -102,24 +102,17 @@ class Plan(msgspec.Struct, frozen=True):
         record.begin_attempt()
         begun = Begun(Sends(maximum=self.maximum, made=1, record=record))
         try:
-            exchange = begun.exchange = self.call.send(asked, begun.sends.may_resend)
-            exchange.wait_head()
-            headers, provider = exchange.headers, self.upstream.provider
-            streamed = headers.get("content-type") != "application/json" and is_streamed(headers)
-            if streamed or not 200 <= exchange.status < 300:
+            reply = self._receive(asked, begun, record)
+            if reply is None:
                 return begun
-            reply = exchange.take_body(self.limits.reply_mb << 20)
-            if reply is None or len(reply) > SMALL or (reply[:1] != b"{" and begins_like_event(reply)):
-                begun.body = reply
-                return begun
-            note_head(exchange, record, provider, self.credential)
-            if not reply.isascii():
-                reply.decode()  # raw parts are never decoded here, but clients decode everything
+            headers, body = reply.headers, reply.body
+            if not body.isascii():
+                body.decode()  # raw parts are never decoded here, but clients decode everything
             context = echoing_context(client_request, self.model, self.limits)
-            passed, record.usage = dialect.pass_response(reply, context, capabilities)
+            passed, record.usage = dialect.pass_response(body, context, capabilities)
             relayed = relayed_headers(headers, same_dialect=True)
             relayed.update(self.headers)
-            provider.health.succeed()
+            self.upstream.provider.health.succeed()
             return ClientResponse(200, relayed, mask_reply(passed))
         except DragomanError as error:
             begun.error = error
@@ -130,6 +123,33 @@ class Plan(msgspec.Struct, frozen=True):
                 begun.exchange.close()
             raise
         return begun
+
+    def _receive(self, asked: bytes, begun: Begun, record: Record) -> WholeReply | None:
+        """Sends the request and returns its reply. None if the reply is not one that passes; `begun` then has it."""
+        reply = self.call.ask(asked, begun.sends.may_resend)
+        if not isinstance(reply, WholeReply):
+            exchange = begun.exchange = reply
+            exchange.wait_head()
+            if not _is_document(exchange):
+                return None
+            note_head(exchange, record, self.upstream.provider, self.credential)
+            begun.body = exchange.read_body(self.limits.reply_mb << 20)
+            reply = WholeReply(exchange.status, exchange.headers, begun.body)
+        elif _is_document(reply):
+            note_head(reply, record, self.upstream.provider, self.credential)
+        else:
+            begun.exchange = ReadExchange(reply)
+            return None
+        if len(reply.body) <= SMALL and (reply.body[:1] == b"{" or not begins_like_event(reply.body)):
+            return reply
+        begun.exchange = begun.exchange or ReadExchange(reply)
+        return None
+
+
+def _is_document(reply: WholeReply | Exchange) -> bool:
+    """Whether the head of a reply is that of an answer, and not of a stream."""
+    headers = reply.headers
+    return 200 <= reply.status < 300 and (headers.get("content-type") == "application/json" or not is_streamed(headers))
 
 
 def make_plan(attempt: Attempt, owner: object, budget: RetryBudget) -> Plan | None:

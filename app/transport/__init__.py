@@ -7,8 +7,9 @@ library's sockets: gevent's in a patched worker, plain ones elsewhere.
 
 from app.transport.active import ActiveRequests, ClientGone
 from app.transport.call import Call, Limits
-from app.transport.exchange import Exchange, Obtaining
+from app.transport.exchange import Exchange, Obtaining, ReadExchange
 from app.transport.transport import PreparedCall, Transport, TransportSettings
+from app.transport.whole_reply import WholeReply
 
 __all__ = [
     "ActiveRequests",
@@ -18,6 +19,8 @@ __all__ = [
     "Limits",
     "Obtaining",
     "PreparedCall",
+    "ReadExchange",
     "Transport",
     "TransportSettings",
+    "WholeReply",
 ]

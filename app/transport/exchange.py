@@ -8,6 +8,8 @@ from codecs import BOM_UTF8
 from collections.abc import Generator, Mapping
 from typing import TypeVar
 
+from msgspec import Struct
+
 from app.errors import UpstreamCut, UpstreamMalformed, UpstreamTimeout, in_units
 from app.transport.call import Call, Target, encode_head
 from app.transport.connections.connection import Connection
@@ -15,7 +17,7 @@ from app.transport.connections.dialer import describe_failure
 from app.transport.connections.pool import ConnectionPool
 from app.transport.reply import CUT_SHORT, ReplyDecoder
 from app.transport.silence import Silence
-from app.transport.whole_reply import read_whole
+from app.transport.whole_reply import WholeReply, read_whole
 from app.turns import give_way
 
 MAX_BODY = 64 * 1024 * 1024
@@ -108,15 +110,43 @@ class Exchange(ABC):
         return (first if more is None else bytes(more)).removeprefix(BOM_UTF8)
 
 
+class ReadExchange(Exchange):
+    """An exchange whose reply was read completely."""
+
+    __slots__ = ("_body", "headers", "status")
+
+    def __init__(self, reply: WholeReply) -> None:
+        self.status, self.headers, self._body = reply.status, reply.headers, reply.body
+
+    def wait_head(self, wait: float | None = None) -> bool:
+        return True
+
+    def read_part(self, wait: float | None = None) -> bytes:
+        part, self._body = self._body, b""
+        return part
+
+    def close(self) -> None:
+        self._body = b""
+
+
+class Sent(Struct):
+    """A call that was sent on a kept `connection` at `at` (monotonic clock), and what its first read brought: the
+    beginning of a reply, nothing at the connection's end, or a failure."""
+
+    connection: Connection
+    at: float
+    first_read: bytes | OSError
+
+
 class SocketExchange(Exchange):
-    """An exchange on a connection of the pool."""
+    """An exchange on a connection of the pool. It sends the call, unless that was already `sent`."""
 
     __slots__ = (
         "_call", "_connection", "_decoder", "_is_kept", "_limits", "_pool", "_sent_at", "_silence", "_target",
         "_unread", "headers", "status",
     )  # fmt: skip
 
-    def __init__(self, pool: ConnectionPool, call: Call, target: Target) -> None:
+    def __init__(self, pool: ConnectionPool, call: Call, target: Target, sent: Sent | None = None) -> None:
         self.status = 0
         self.headers = {}
         self._pool = pool
@@ -130,7 +160,10 @@ class SocketExchange(Exchange):
         self._connection: Connection | None = None
         # None as long as no wait has ended in silence and the call has no total limit.
         self._silence: Silence | None = None if limits.total is None else Silence(limits)
-        self._start(call)
+        if sent is None:
+            self._start(call)
+        else:
+            self._on_change(sent)
 
     def wait_head(self, wait: float | None = None) -> bool:
         while not self.status:
@@ -235,6 +268,17 @@ class SocketExchange(Exchange):
             self.close()
             raise
 
+    def _on_change(self, sent: Sent) -> None:
+        """Goes on from the first read of a call that was sent on a kept connection."""
+        self._is_kept, self._connection, self._sent_at, data = True, sent.connection, sent.at, sent.first_read
+        if isinstance(data, TimeoutError):
+            self.close()
+            raise UpstreamTimeout("first_byte", self._limits.first_byte) from data
+        if isinstance(data, OSError) or not data:
+            self._unread = self._handle_end(data or None)
+        else:
+            self._unread = self._decode(data)
+
     def _may_restart(self) -> bool:
         """Whether the request may be sent again: the upstream probably closed the kept connection before it arrived."""
         at_once = time.monotonic() - self._sent_at < _AT_ONCE
@@ -258,17 +302,23 @@ class SocketExchange(Exchange):
     def _begin(self, data: bytes) -> bytes:
         """Parses the first read, which may be a whole reply. Returns its part of the body."""
         assert self._call is not None, "a reply that came whole is read once"
-        method, maximum = self._call.method, self._pool.max_head
-        if method != "HEAD" and (whole := read_whole(data, maximum)) is not None:
-            self.status, self.headers, body = whole
+        if self._call.method != "HEAD" and (whole := read_whole(data, self._pool.max_head)) is not None:
+            self.status, self.headers = whole.status, whole.headers
             self._call = None
-            assert self._connection is not None, "a reply comes on a connection"
-            self._pool.keep(self._connection)
-            self._connection = None
-            return body
-        decoder = self._decoder = ReplyDecoder(method, maximum)
-        body = decoder.feed(data)
-        self._note_progress(decoder)
+            self._give_back()
+            return whole.body
+        return self._decode(data)
+
+    def _decode(self, data: bytes) -> bytes:
+        """Parses the beginning of a reply. Returns its part of the body."""
+        assert self._call is not None, "a reply begins once"
+        decoder = self._decoder = ReplyDecoder(self._call.method, self._pool.max_head)
+        try:
+            body = decoder.feed(data)
+            self._note_progress(decoder)
+        except BaseException:
+            self.close()
+            raise
         return body
 
     def _note_progress(self, decoder: ReplyDecoder) -> None:

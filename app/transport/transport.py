@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -16,9 +17,10 @@ from app.transport.call import Call, locate
 from app.transport.connections.addresses import AddressBook
 from app.transport.connections.dialer import Dialer
 from app.transport.connections.pool import ConnectionPool
-from app.transport.exchange import Exchange, SocketExchange
+from app.transport.exchange import Exchange, Sent, SocketExchange
 from app.transport.reply import MAX_HEAD
 from app.transport.response_exchange import ResponseExchange
+from app.transport.whole_reply import WholeReply, read_whole
 
 
 class TransportSettings(Struct, frozen=True):
@@ -43,23 +45,46 @@ class TransportSettings(Struct, frozen=True):
 
 class PreparedCall:
     """Sends calls that differ only in their bodies. The route to the upstream is found and the head is encoded once.
-    `call` is one of these calls."""
+    `call` is one of these calls, with its encoded `head`."""
 
-    __slots__ = ("_call", "_pool", "_target", "_transport")
+    __slots__ = ("_call", "_head", "_is_quick", "_limit", "_pool", "_target", "_transport")
 
-    def __init__(self, transport: Transport, pool: ConnectionPool, call: Call) -> None:
+    def __init__(self, transport: Transport, pool: ConnectionPool, call: Call, head: bytes) -> None:
         self._transport = transport
         self._pool = pool
         self._call = call
+        self._head = head
         self._target = locate(call.url)
+        self._limit = call.limits.first_byte
+        self._is_quick = call.method == "POST" and call.limits.total is None
 
-    def send(self, body: bytes, may_resend: Callable[[], bool]) -> Exchange:
-        """`Transport.send` for this call with another body."""
+    def ask(self, body: bytes, may_resend: Callable[[], bool]) -> WholeReply | Exchange:
+        """Sends this call with another, small body, and waits for the reply. If the reply does not come whole with its
+        first read on a kept connection, returns the exchange, as `Transport.send` does."""
+        # The rest is as `can_reach` has it: whether requests' network access is replaced.
+        connection = self._pool.take(self._target.origin) if self._is_quick and HTTPAdapter.send is OWN_SEND else None
+        if connection is None:
+            return self._transport.send(self._make_call(body, may_resend))
+        at, limit = monotonic(), self._limit
+        first_read: bytes | OSError
+        try:
+            connection.write(b"%bcontent-length: %d\r\n\r\n%b" % (self._head, len(body), body), limit)
+            first_read = connection.read(limit)
+            whole = read_whole(first_read, self._pool.max_head)
+        except OSError as error:
+            first_read, whole = error, None
+        except BaseException:
+            connection.close()
+            raise
+        if whole is not None:
+            self._pool.keep(connection)
+            return whole
+        call = self._make_call(body, may_resend)
+        return SocketExchange(self._pool, call, self._target, Sent(connection, at, first_read))
+
+    def _make_call(self, body: bytes, may_resend: Callable[[], bool]) -> Call:
         call = self._call
-        call = Call(call.method, call.url, call.headers, body, call.limits, may_resend, call.head)
-        if HTTPAdapter.send is not OWN_SEND:  # as `can_reach` has it
-            return self._transport.send(call)
-        return SocketExchange(self._pool, call, self._target)
+        return Call(call.method, call.url, call.headers, body, call.limits, may_resend, call.head)
 
 
 class Transport:
@@ -102,7 +127,7 @@ class Transport:
         connection. Raises UpstreamUnreachable."""
         if call.head is None or not self._adapter.can_reach(locate(call.url).origin):
             return None
-        return PreparedCall(self, self._pool, call)
+        return PreparedCall(self, self._pool, call, call.head)
 
     def variant(self, **changes: Any) -> Transport:
         """A transport with changed settings, cached; this one if nothing differs."""

@@ -7,7 +7,10 @@ ReplyDecoder, which is strict, and so are event streams: they have many chunks, 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
+
+from msgspec import Struct
 
 _HEAD_END = b"\r\n\r\n"
 _EVENT_STREAM = b"event-stream"
@@ -23,9 +26,17 @@ _MAX_HEAD = 8 * 1024
 _MAX_CHUNKS = 64
 
 
-def read_whole(data: bytes, max_head: int) -> tuple[int, dict[str, str], bytes] | None:
-    """The status, headers (lower-case names) and body of a reply, if `data` is exactly one complete reply. The
-    connection may then serve another call. None if it is unusual, wrong, incomplete or has no body."""
+class WholeReply(Struct, frozen=True):
+    """A reply that was read completely. The names of its headers are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def read_whole(data: bytes, max_head: int) -> WholeReply | None:
+    """The reply, if `data` is exactly one complete reply. The connection may then serve another call. None if it is
+    unusual, wrong, incomplete or has no body."""
     end = data.find(_HEAD_END, 0, min(max_head, _MAX_HEAD))
     if end < 0 or data.find(_EVENT_STREAM, 0, end) >= 0:
         return None
@@ -45,7 +56,7 @@ def read_whole(data: bytes, max_head: int) -> tuple[int, dict[str, str], bytes] 
     if headers.get("connection", "keep-alive").lower() != "keep-alive":
         return None
     body = _read_body(data, end + len(_HEAD_END), headers)
-    return (status, headers, body) if body else None
+    return WholeReply(status, headers, body) if body else None
 
 
 def _read_body(data: bytes, start: int, headers: dict[str, str]) -> bytes | None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.errors import DragomanError
 from app.transport.reply import MAX_HEAD, ReplyDecoder
-from app.transport.whole_reply import read_whole
+from app.transport.whole_reply import WholeReply, read_whole
 from tests.transport.test_reply import CASES
 
 WHOLE = b"HTTP/1.1 200 OK\r\nDate: Mon\r\nX-Request-Id: a\r\nContent-Length: 5\r\n\r\nhello"
@@ -28,14 +28,14 @@ BODIES = [b"hello", b"hell", b"5\r\nhello\r\n0\r\n\r\n", b"5;a\r\nhello\r\n0\r\n
           b"5\r\nhello\r\n0\r\nA: b\r\n\r\n", b"5\r\nhello\r\n0\r\n\r\nHTTP", b"0\r\n\r\n", b""]  # fmt: skip
 
 
-def said_by_decoder(data: bytes) -> tuple[int, dict[str, str], bytes] | None:
+def said_by_decoder(data: bytes) -> WholeReply | None:
     """What the slow way says of a reply that is complete, and whose connection may serve another call."""
     decoder = ReplyDecoder("POST")
     try:
         body = decoder.feed(data)
     except DragomanError:
         return None
-    return (decoder.status, decoder.headers, body) if decoder.complete and decoder.reusable else None
+    return WholeReply(decoder.status, decoder.headers, body) if decoder.complete and decoder.reusable else None
 
 
 @pytest.mark.parametrize("data", [WHOLE, CHUNKED], ids=["with its length", "in chunks"])
@@ -43,7 +43,7 @@ def test_what_came_whole_is_read(data: bytes) -> None:
     read = read_whole(data, MAX_HEAD)
 
     assert read is not None
-    assert read[2] == b"hello"
+    assert read.body == b"hello"
     assert read == said_by_decoder(data)
 
 
