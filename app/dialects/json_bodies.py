@@ -28,6 +28,8 @@ _PIECE = 1024 * 1024
 # Up to this size two copies are cheaper than views.
 _SHORT = 16 * 1024
 
+_NULL, _ABSENT = msgspec.Raw(b"null"), msgspec.Raw()
+
 fields_decoder = msgspec.json.Decoder(Fields)
 list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -76,7 +78,7 @@ def check_text(body: bytes) -> None:
 
 def is_set(raw: msgspec.Raw) -> bool:
     """Whether a field is present and not null."""
-    return bytes(memoryview(raw)[:4]) not in (b"", b"null")
+    return raw != _NULL and raw != _ABSENT
 
 
 def set_raw(fields: Fields, name: str) -> msgspec.Raw | None:
@@ -193,12 +195,13 @@ def replace_model(body: bytes, model: str, fields: Fields | None = None, old: An
         encoded = msgspec.json.encode(old)
         if encoded == new:
             return body
-        # The usual case: this spelling, occurring once.
-        key = b'"model":' + encoded
-        start = body.find(key) + len(b'"model":')
-        changed = _splice(body, start, start + len(encoded), new) if start >= len(b'"model":') else b""
-        if changed and _names_model(changed, new):
-            return changed
+        start = body.find(b'"model":' + encoded) + len(b'"model":')
+        if start >= len(b'"model":'):
+            changed = _splice(body, start, start + len(encoded), new)
+            # Before anything nested it is the key of the top level.
+            first = body.find(b"{", 1, start) < 0 and body.find(b"[", 1, start) < 0
+            if first or _names_model(changed, new):
+                return changed
     try:
         raw = bytes(_model_decoder.decode(body).model)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -28,16 +28,15 @@ def pass_unless_odd(
     Raises InvalidRequest for anything but a JSON object.
     """
     fields = read_body(body)
-    refused = capabilities.refused_fields
-    for name in fields:
-        if name in refused:
-            return None
-        check = checks.get(name)
-        if check is not None and is_set(fields[name]) and check(fields[name], fields, capabilities):
-            return None
-    streams = bytes(fields.get("stream", b"")) == b"true"
-    if capabilities.whole_only if streams else capabilities.stream_only:
+    if capabilities.refused_fields and not fields.keys().isdisjoint(capabilities.refused_fields):
         return None
+    for name in checks.keys() & fields.keys():
+        if is_set(fields[name]) and checks[name](fields[name], fields, capabilities):
+            return None
+    if capabilities.whole_only or capabilities.stream_only:
+        streams = bytes(fields.get("stream", b"")) == b"true"
+        if capabilities.whole_only if streams else capabilities.stream_only:
+            return None
     return None if is_odd(fields, body, capabilities) else pass_fields(body, fields, capabilities)
 
 
