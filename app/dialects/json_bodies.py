@@ -199,8 +199,8 @@ def replace_model(body: bytes, model: str, fields: Fields | None = None, old: An
         if start >= len(b'"model":'):
             changed = _splice(body, start, start + len(encoded), new)
             # Before anything nested it is the key of the top level.
-            first = body.find(b"{", 1, start) < 0 and body.find(b"[", 1, start) < 0
-            if first or _names_model(changed, new):
+            outer = body.find(b"{", 1, start) < 0 and body.find(b"[", 1, start) < 0
+            if outer or _names_model(changed, new):
                 return changed
     try:
         raw = bytes(_model_decoder.decode(body).model)

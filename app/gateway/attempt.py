@@ -14,7 +14,7 @@ import time
 import msgspec
 
 from app.conversation.capabilities import Capabilities, RenderContext
-from app.conversation.losses import Loss
+from app.conversation.losses import Loss, list_dropped, list_lowered
 from app.conversation.response import Response, Usage, scale_usage
 from app.credentials.credential import Credential
 from app.dialects.contract import ClientDialect, RenderedRequest, StreamParser, StreamPassthrough
@@ -136,6 +136,11 @@ class Attempt(abc.ABC):
         if self.stream:
             return stream_whole(response, client, context)
         return client.render_response(response, context)
+
+    def note_losses(self, record: Record) -> None:
+        """Puts the request's losses into the record, in place of those of an earlier attempt."""
+        if self.losses or record.dropped or record.lowered:
+            record.dropped, record.lowered = list_dropped(self.losses), list_lowered(self.losses)
 
     def begin(self, upstream_request: UpstreamRequest, record: Record) -> Exchange:
         """Sends the request without waiting for the reply. Returns an Exchange, which the caller must close."""

@@ -15,7 +15,6 @@ from functools import partial
 
 from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.events import Failed
-from app.conversation.losses import list_dropped, list_lowered
 from app.conversation.response import Response
 from app.credentials.credential import find_remedy
 from app.errors import (
@@ -162,7 +161,7 @@ class Gateway:
         model, plans = client_request.peek.model, client_request.plans
         if plans is None or self.facts.any or not self.router.settles(model, client_request.provider):
             return
-        plan = make_plan(attempt, self, budget)
+        plan = make_plan(attempt, self, budget, self._reasoning_store, self._fetcher)
         if plan is not None:
             if len(plans) >= MAX_PLANS:
                 plans.clear()
@@ -312,9 +311,10 @@ class Gateway:
                 sends,
             )  # fmt: skip
             try:
+                attempt.note_losses(record)
                 if begun is not None and number == 1:
                     started = begun.finish(attempt, record)
-                elif not stream and self._is_straight(attempt, record):
+                elif not stream and self._is_straight(attempt):
                     started = ask_whole(attempt, record)
                     if may_plan and number == 1:
                         self._keep_plan(attempt, budget)
@@ -333,14 +333,11 @@ class Gateway:
                 credential, capabilities = recovery.credential, recovery.capabilities
                 yield from _sleep(wait, self._settings.stream_start_timeout)
 
-    def _is_straight(self, attempt: Attempt, record: Record) -> bool:
+    def _is_straight(self, attempt: Attempt) -> bool:
         """Whether an attempt only needs to be sent and waited for."""
         target, name = attempt.target, attempt.target.upstream.provider.name
         return not (
-            attempt.losses
-            or record.dropped
-            or record.lowered
-            or attempt.answer is not None
+            attempt.answer is not None
             or attempt.paused_turn is not None
             or target.sends.liveness is not None
             or target.sends.head_limit is not None
@@ -352,8 +349,6 @@ class Gateway:
     def _exchange(self, attempt: Attempt, record: Record) -> Obtaining[StartedResponse]:
         """Sends once and waits for a successful answer to begin. Raises the upstream's error otherwise."""
         wait = self._settings.stream_start_timeout
-        if attempt.losses or record.dropped or record.lowered:
-            record.dropped, record.lowered = list_dropped(attempt.losses), list_lowered(attempt.losses)
         if attempt.answer is not None:
             return deliver(attempt, (attempt.render(attempt.answer), attempt.answer.usage), record)
         exchange = yield from self._send(attempt, attempt.upstream_request, record, wait)

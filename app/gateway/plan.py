@@ -5,30 +5,36 @@ whether bytes may pass, all follow from the head, the model and the configuratio
 general path (gateway.py) and leaves a `Plan` beside what is remembered of its head; later requests find everything
 with one look-up.
 
-A plan is a shortcut to the same answer, and handles only whole answers that pass. Anything else it hands over, at any
-point, to the general path, which continues from what has `Begun`.
+A plan is a shortcut to the same answer, and handles only whole answers. Anything else it hands over, at any point, to
+the general path, which continues from what has `Begun`.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 import msgspec
 
 from app.conversation.capabilities import Capabilities
+from app.conversation.losses import lost_headers
+from app.conversation.response import Usage
 from app.credentials.credential import Credential
 from app.dialects.contract import ClientDialect
 from app.errors import DragomanError
-from app.gateway.attempt import Attempt, Sends, note_head
+from app.gateway.attempt import Attempt, Sends, Target, note_head
 from app.gateway.delivery import JSON_HEADERS, begins_like_event, is_streamed, mask_reply, read_fault, receive_whole
 from app.gateway.delivery import UNREADABLE as UNREADABLE_REPLY
+from app.gateway.fetching import Fetcher
 from app.gateway.large_bodies.heavy_work import SMALL
 from app.gateway.messages import UNREADABLE, ClientRequest, ClientResponse, StartedResponse
 from app.gateway.passing import Passing
 from app.gateway.reasoning_memory.reasoning_recall import may_pass_silently
+from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
 from app.gateway.record import Record
 from app.gateway.replies.passing_reply import echoing_context
 from app.gateway.replies.reply_headers import name_upstream, relayed_headers
+from app.gateway.translating import Translating
 from app.gateway.upstream_health.retry_budget import RetryBudget
 from app.routing.router import Upstream
 from app.settings import LimitsSettings
@@ -60,14 +66,14 @@ class Begun(msgspec.Struct):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """How to pass bytes to one upstream. `owner` is the gateway that made the plan; `version` is the version of the
-    provider's catalogue that the `capabilities` come from."""
+    """How to get whole answers from one upstream; this one passes bytes. `owner` is the gateway that made the plan;
+    `version` is the version of the provider's catalogue that the `capabilities` come from."""
 
     owner: object
     version: int
     upstream: Upstream
     capabilities: Capabilities
-    dialect: ClientDialect
+    dialect: ClientDialect  # spoken to the upstream
     call: PreparedCall
     budget: RetryBudget
     limits: LimitsSettings
@@ -88,32 +94,35 @@ class Plan(msgspec.Struct, frozen=True):
 
     def answer(self, client_request: ClientRequest, record: Record) -> ClientResponse | Begun | None:
         """The answer to a request. If the plan cannot complete it, what has begun, or None if nothing was sent."""
-        dialect, capabilities = self.dialect, self.capabilities
+        begun = Begun(Sends(maximum=self.maximum, made=1, record=record))
         try:
-            asked = dialect.pass_request(client_request.body, capabilities)
+            prepared = self._prepare(client_request, begun.sends)
         except (DragomanError, *UNREADABLE):
             return None  # the general path fails in the same way and reports it
-        if asked is None:
+        if prepared is None:
             return None
+        asked, attempt = prepared
         record.routed = time.monotonic() - record.started
         record.go_to(self.upstream)
-        record.upstream_dialect = capabilities.dialect
+        record.upstream_dialect = self.capabilities.dialect
+        if attempt is not None:
+            attempt.note_losses(record)
         self.budget.earn(record.started)
         record.begin_attempt()
-        begun = Begun(Sends(maximum=self.maximum, made=1, record=record))
         try:
             reply = self._receive(asked, begun, record)
             if reply is None:
                 return begun
-            headers, body = reply.headers, reply.body
+            body = reply.body
             if not body.isascii():
                 body.decode()  # raw parts are never decoded here, but clients decode everything
-            context = echoing_context(client_request, self.model, self.limits)
-            passed, record.usage = dialect.pass_response(body, context, capabilities)
-            relayed = relayed_headers(headers, same_dialect=True)
+            answer, record.usage = self._finish(client_request, attempt, body)
+            relayed = relayed_headers(reply.headers, same_dialect=attempt is None)
+            if attempt is not None and attempt.losses:
+                relayed.update(lost_headers(attempt.losses))
             relayed.update(self.headers)
             self.upstream.provider.health.succeed()
-            return ClientResponse(200, relayed, mask_reply(passed))
+            return ClientResponse(200, relayed, mask_reply(answer))
         except DragomanError as error:
             begun.error = error
         except UNREADABLE_REPLY as fault:
@@ -124,8 +133,21 @@ class Plan(msgspec.Struct, frozen=True):
             raise
         return begun
 
+    def _prepare(self, client_request: ClientRequest, sends: Sends) -> tuple[bytes, Attempt | None] | None:
+        """The body to send, and the attempt if the request is translated. None if the plan is not for this request.
+        Raises DragomanError or UNREADABLE for a request that cannot be sent."""
+        asked = self.dialect.pass_request(client_request.body, self.capabilities)
+        return None if asked is None else (asked, None)
+
+    def _finish(
+        self, client_request: ClientRequest, attempt: Attempt | None, body: bytes
+    ) -> tuple[bytes, Usage | None]:
+        """The client's answer, made from the upstream's, and its usage."""
+        context = echoing_context(client_request, self.model, self.limits)
+        return self.dialect.pass_response(body, context, self.capabilities)
+
     def _receive(self, asked: bytes, begun: Begun, record: Record) -> WholeReply | None:
-        """Sends the request and returns its reply. None if the reply is not one that passes; `begun` then has it."""
+        """Sends the request and returns its reply. None if it is not a whole answer; `begun` then has it."""
         reply = self.call.ask(asked, begun.sends.may_resend)
         if not isinstance(reply, WholeReply):
             exchange = begun.exchange = reply
@@ -146,27 +168,64 @@ class Plan(msgspec.Struct, frozen=True):
         return None
 
 
+class TranslatingPlan(Plan, frozen=True, kw_only=True):
+    """How to translate for one upstream. `asked_headers` are those that a request's translation adds."""
+
+    reasoning_store: ReasoningStore | None
+    fetcher: Fetcher | None
+    asked_headers: Mapping[str, str]
+
+    def _prepare(self, client_request: ClientRequest, sends: Sends) -> tuple[bytes, Attempt | None] | None:
+        target = Target(
+            client_request, self.upstream, self.capabilities, self.credential, False, "generate", self.dialect,
+            self.limits, sends, self.model, False,
+        )  # fmt: skip
+        attempt = Translating(target, self.reasoning_store, self.fetcher, reply_passes=False)
+        asked = attempt.upstream_request
+        if attempt.answer is not None or asked.stream or asked.headers != self.asked_headers:
+            return None
+        return asked.body, attempt
+
+    def _finish(
+        self, client_request: ClientRequest, attempt: Attempt | None, body: bytes
+    ) -> tuple[bytes, Usage | None]:
+        assert attempt is not None, "a translated request has an attempt"
+        return attempt.finish(body)
+
+
 def _is_document(reply: WholeReply | Exchange) -> bool:
     """Whether the head of a reply is that of an answer, and not of a stream."""
     headers = reply.headers
     return 200 <= reply.status < 300 and (headers.get("content-type") == "application/json" or not is_streamed(headers))
 
 
-def make_plan(attempt: Attempt, owner: object, budget: RetryBudget) -> Plan | None:
+def make_plan(
+    attempt: Attempt,
+    owner: object,
+    budget: RetryBudget,
+    reasoning_store: ReasoningStore | None,
+    fetcher: Fetcher | None,
+) -> Plan | None:
     """A plan for requests similar to that of a successful attempt at the only upstream of its route. None if such
     requests may differ in more than their bodies."""
-    target = attempt.target
+    target, asked = attempt.target, attempt.upstream_request
     client_request, upstream, capabilities = target.client_request, target.upstream, target.capabilities
-    if not isinstance(attempt, Passing) or target.stream or target.operation != "generate" or client_request.parts:
+    if target.stream or asked.stream or target.operation != "generate" or client_request.parts:
         return None
-    if capabilities.refused_fields or (attempt.has_store and may_pass_silently(client_request, capabilities)):
+    if capabilities.refused_fields:
         return None  # the body decides
     provider = upstream.provider
-    call = provider.prepare(attempt.upstream_request, target.credential)
+    call = provider.prepare(asked, target.credential)
     if call is None:
         return None
-    return Plan(
+    common = (
         owner, provider.catalogue_version, upstream, capabilities, target.dialect, call, budget, target.limits,
         target.sends.maximum, target.model, target.credential,
         {"x-dragoman-upstream": name_upstream(upstream.label), **JSON_HEADERS},
     )  # fmt: skip
+    if isinstance(attempt, Passing):
+        recalls = attempt.has_store and may_pass_silently(client_request, capabilities)
+        return None if recalls else Plan(*common)
+    if target.same_dialect:
+        return None  # another body may pass
+    return TranslatingPlan(*common, reasoning_store=reasoning_store, fetcher=fetcher, asked_headers=asked.headers)

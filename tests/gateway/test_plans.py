@@ -24,7 +24,7 @@ HEADERS = {
     "user-agent": "OpenAI/Python 3.52",
     "anthropic-version": "2023-06-01",
 }
-CHAT = "/v1/chat/completions"
+CHAT, MESSAGES, RESPONSES = "/v1/chat/completions", "/v1/messages", "/v1/responses"
 TWO = (CredentialSettings(name="a", api_key="k-a"), CredentialSettings(name="b", api_key="k-b"))
 SAID = [{"role": "user", "content": "hi"}]
 
@@ -54,7 +54,8 @@ class Sender:
         return answer
 
     def ask(self, **more: Any) -> TestResponse:
-        return self.send(json.dumps({"model": "chat/m", "messages": SAID, **more}).encode())
+        needed = {"max_tokens": 9} if self.path == MESSAGES else {}
+        return self.send(json.dumps({"model": "chat/m", "messages": SAID, **needed, **more}).encode())
 
 
 @pytest.fixture
@@ -92,7 +93,7 @@ def without_times(record: RequestRecord) -> Any:
     told["times"] = sorted(told.get("times", {}).keys() - {"end"})
     told["attempts"] = [
         {name: value for name, value in attempt.items() if name not in ("started", "ended", "waited")}
-        for attempt in told["attempts"]
+        for attempt in told.get("attempts", ())
     ]
     return told
 
@@ -153,11 +154,38 @@ BODIES: dict[str, dict[str, Any]] = {
 }
 
 
+MESSAGES_BODIES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "much": {"system": "s", "temperature": 0.5, "stop_sequences": ["x"], "metadata": {"user_id": "u"}},
+    "losses": {"top_k": 3, "thinking": {"type": "enabled", "budget_tokens": 2000}, "max_tokens": 4000},
+    "tools": {"tools": [{"name": "f", "input_schema": {"type": "object"}}], "tool_choice": {"type": "any"}},
+    "a history": {
+        "tools": [{"name": "f", "input_schema": {"type": "object"}}],
+        "messages": [
+            *SAID,
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "f", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "done"}]},
+        ],
+    },
+    "an image": {
+        "messages": [{"role": "user", "content": [
+            {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}}
+        ]}]
+    },
+    "nothing to say": {"max_tokens": 0},
+    "a tool of the vendor": {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
+    "wrong": {"messages": 7},
+    "large": {"messages": [{"role": "user", "content": "x" * 70_000}]},
+    "stream": {"stream": True},
+}  # fmt: skip
+
+
 def ask_once(
-    make_client: MakeClient, upstream: FakeUpstream, replies: tuple[Reply, ...], body: dict[str, Any], *, planned: bool
-) -> tuple[Any, ...]:
+    make_client: MakeClient, upstream: FakeUpstream, replies: tuple[Reply, ...], body: dict[str, Any], *, planned: bool,
+    path: str = CHAT,
+) -> tuple[Any, ...]:  # fmt: skip
     """What a request gives after two that went well: to its client, to the upstream and on record."""
-    sender = Sender(make_client(chat={"api_key": "sk-upstream-secret"}), planned=planned)
+    sender = Sender(make_client(chat={"api_key": "sk-upstream-secret"}), path, planned=planned)
     upstream.script(json_reply(chat_answer()))
     for _ in range(2):
         assert sender.ask().status_code == 200
@@ -192,6 +220,32 @@ def test_whatever_an_upstream_says_comes_to_the_same(
     assert planned == generally
 
 
+@pytest.mark.parametrize("name", REPLIES)
+def test_whatever_an_upstream_says_is_translated_to_the_same(
+    make_client: MakeClient, upstream: FakeUpstream, by_plan: list[object], name: str
+) -> None:
+    asked = MESSAGES_BODIES["losses"]
+    generally = ask_once(make_client, upstream, REPLIES[name], asked, planned=False, path=MESSAGES)
+    assert not by_plan
+    planned = ask_once(make_client, upstream, REPLIES[name], asked, planned=True, path=MESSAGES)
+
+    assert by_plan
+    assert planned == generally
+
+
+@pytest.mark.parametrize("name", MESSAGES_BODIES)
+def test_whatever_a_client_asks_is_translated_to_the_same(
+    make_client: MakeClient, upstream: FakeUpstream, name: str
+) -> None:
+    replies = (json_reply(chat_answer()),) if name != "stream" else REPLIES["a stream"]
+    generally, planned = (
+        ask_once(make_client, upstream, replies, MESSAGES_BODIES[name], planned=planned, path=MESSAGES)
+        for planned in (False, True)
+    )
+
+    assert planned == generally
+
+
 @pytest.mark.parametrize("name", BODIES)
 def test_whatever_a_client_asks_comes_to_the_same(make_client: MakeClient, upstream: FakeUpstream, name: str) -> None:
     replies = (json_reply(chat_answer()),) if name != "stream" else REPLIES["a stream"]
@@ -204,12 +258,14 @@ def test_whatever_a_client_asks_comes_to_the_same(make_client: MakeClient, upstr
 @pytest.mark.parametrize(
     ("path", "model", "body", "reply"),
     [
-        ("/v1/messages", "messages/m", {"max_tokens": 9}, {
+        (MESSAGES, "messages/m", {"max_tokens": 9}, {
             "id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn",
             "stop_sequence": None, "content": [{"type": "text", "text": "hi"}],
             "usage": {"input_tokens": 1, "output_tokens": 2},
         }),
         (CHAT, "chat/m", {}, chat_answer()),
+        (MESSAGES, "chat/m", {"max_tokens": 9}, chat_answer()),
+        (RESPONSES, "chat/m", {"input": "hi", "store": False}, chat_answer()),
         ("/chat/v1/chat/completions", "m", {}, chat_answer()),
     ],
 )  # fmt: skip
