@@ -101,28 +101,15 @@ class Plan(msgspec.Struct, frozen=True):
             return None  # the general path fails in the same way and reports it
         if prepared is None:
             return None
-        asked, attempt = prepared
         record.routed = time.monotonic() - record.started
         record.go_to(self.upstream)
         record.upstream_dialect = self.capabilities.dialect
-        if attempt is not None:
-            attempt.note_losses(record)
+        if prepared[1] is not None:
+            prepared[1].note_losses(record)
         self.budget.earn(record.started)
         record.begin_attempt()
         try:
-            reply = self._receive(asked, begun, record)
-            if reply is None:
-                return begun
-            body = reply.body
-            if not body.isascii():
-                body.decode()  # raw parts are never decoded here, but clients decode everything
-            answer, record.usage = self._finish(client_request, attempt, body)
-            relayed = relayed_headers(reply.headers, same_dialect=attempt is None)
-            if attempt is not None and attempt.losses:
-                relayed.update(lost_headers(attempt.losses))
-            relayed.update(self.headers)
-            self.upstream.provider.health.succeed()
-            return ClientResponse(200, relayed, mask_reply(answer))
+            return self._ask(client_request, *prepared, begun, record)
         except DragomanError as error:
             begun.error = error
         except UNREADABLE_REPLY as fault:
@@ -132,6 +119,23 @@ class Plan(msgspec.Struct, frozen=True):
                 begun.exchange.close()
             raise
         return begun
+
+    def _ask(
+        self, client_request: ClientRequest, asked: bytes, attempt: Attempt | None, begun: Begun, record: Record
+    ) -> ClientResponse | Begun:
+        reply = self._receive(asked, begun, record)
+        if reply is None:
+            return begun
+        body = reply.body
+        if not body.isascii():
+            body.decode()  # raw parts are never decoded here, but clients decode everything
+        answer, record.usage = self._finish(client_request, attempt, body)
+        headers = relayed_headers(reply.headers, same_dialect=attempt is None)
+        if attempt is not None and attempt.losses:
+            headers.update(lost_headers(attempt.losses))
+        headers.update(self.headers)
+        self.upstream.provider.health.succeed()
+        return ClientResponse(200, headers, mask_reply(answer))
 
     def _prepare(self, client_request: ClientRequest, sends: Sends) -> tuple[bytes, Attempt | None] | None:
         """The body to send, and the attempt if the request is translated. None if the plan is not for this request.

@@ -163,7 +163,7 @@ class SocketExchange(Exchange):
         if sent is None:
             self._start(call)
         else:
-            self._on_change(sent)
+            self._resume(sent)
 
     def wait_head(self, wait: float | None = None) -> bool:
         while not self.status:
@@ -268,7 +268,7 @@ class SocketExchange(Exchange):
             self.close()
             raise
 
-    def _on_change(self, sent: Sent) -> None:
+    def _resume(self, sent: Sent) -> None:
         """Goes on from the first read of a call that was sent on a kept connection."""
         self._is_kept, self._connection, self._sent_at, data = True, sent.connection, sent.at, sent.first_read
         if isinstance(data, TimeoutError):
