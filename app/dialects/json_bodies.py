@@ -10,6 +10,7 @@ import io
 import re
 from codecs import getincrementaldecoder
 from collections.abc import Container
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -186,22 +187,23 @@ def replace_model(body: bytes, model: str, fields: Fields | None = None, old: An
     wanted. `body` must be a valid object; one without a model is returned unchanged. `old` is the current model, if
     known.
     """
-    new = msgspec.json.encode(model)
+    new = _encode_name(model)
+    if isinstance(old, str):
+        named = _encode_name(old)
+        if named == new:
+            return body
+        key = body.find(b'"model":' + named)
+        if key >= 0:
+            value = key + len(b'"model":')
+            changed = _splice(body, value, value + len(named), new)
+            # Before anything nested it is the key of the top level.
+            outer = body.find(b"{", 1, key) < 0 and body.find(b"[", 1, key) < 0
+            if outer or _names_model(changed, new):
+                return changed
     if first := _MODEL_FIRST.match(body):
         return body if first[1] == new else _splice(body, first.start(1), first.end(1), new)
     if fields is not None and (start := _find_value(body, fields, "model")) is not None:
         return _splice(body, start, start + len(fields["model"]), new)
-    if isinstance(old, str):
-        encoded = msgspec.json.encode(old)
-        if encoded == new:
-            return body
-        start = body.find(b'"model":' + encoded) + len(b'"model":')
-        if start >= len(b'"model":'):
-            changed = _splice(body, start, start + len(encoded), new)
-            # Before anything nested it is the key of the top level.
-            outer = body.find(b"{", 1, start) < 0 and body.find(b"[", 1, start) < 0
-            if outer or _names_model(changed, new):
-                return changed
     try:
         raw = bytes(_model_decoder.decode(body).model)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -215,6 +217,12 @@ def replace_model(body: bytes, model: str, fields: Fields | None = None, old: An
                 return changed
     fields = fields_decoder.decode(body)  # the key itself contains escapes
     return msgspec.json.encode({**fields, "model": msgspec.Raw(new)})
+
+
+# Cached, since the same few models are asked for again and again.
+@lru_cache(maxsize=1024)
+def _encode_name(model: str) -> bytes:
+    return msgspec.json.encode(model)
 
 
 def _names_model(body: bytes, model: bytes) -> bool:

@@ -151,15 +151,16 @@ def deliver(
 ) -> StartedResponse:
     """Makes the response of a whole answer and puts its usage into the record. `headers` are the upstream's."""
     body, record.usage = whole
-    body = mask_reply(body)
+    body = mask_reply(body, record.usage)
     reply_headers = _reply_headers(attempt, headers)
     reply_headers.update(STREAM_HEADERS if attempt.stream else JSON_HEADERS)
     return StartedResponse(None, attempt.target.upstream, None, body, reply_headers)
 
 
-def mask_reply(body: bytes) -> bytes:
+def mask_reply(body: bytes, usage: Usage | None) -> bytes:
     """Masks secrets in a whole answer. If it has usage it is not an error, and only errors inside it are masked."""
-    return mask_errors(body) if body.find(b'"usage"') >= 0 else known_secrets.mask_bytes(body)
+    is_answer = usage is not None or body.find(b'"usage"') >= 0
+    return mask_errors(body) if is_answer else known_secrets.mask_bytes(body)
 
 
 def deliver_stream(

@@ -135,7 +135,7 @@ class Plan(msgspec.Struct, frozen=True):
             headers.update(lost_headers(attempt.losses))
         headers.update(self.headers)
         self.upstream.provider.health.succeed()
-        return ClientResponse(200, headers, mask_reply(answer))
+        return ClientResponse(200, headers, mask_reply(answer, record.usage))
 
     def _prepare(self, client_request: ClientRequest, sends: Sends) -> tuple[bytes, Attempt | None] | None:
         """The body to send, and the attempt if the request is translated. None if the plan is not for this request.
