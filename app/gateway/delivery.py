@@ -186,7 +186,7 @@ def deliver_stream(
         while True:
             finished = stream.finished
             part = exchange.read_part(GRACE if finished else interval)
-            if grace.is_over(finished):
+            if finished and grace.is_over():
                 break
             if part:
                 left -= len(part)
@@ -296,10 +296,7 @@ class Grace:
         self._clock = clock
         self._ended: float | None = None
 
-    def is_over(self, finished: bool) -> bool:
-        if not finished:
-            self._ended = None
-            return False
+    def is_over(self) -> bool:
         self._ended = self._ended or self._clock()
         return self._clock() - self._ended > GRACE
 
@@ -308,7 +305,7 @@ def _collect(exchange: Exchange, collector: StreamCollector, limit: int, wait: f
     left = limit
     grace = Grace(time.monotonic)
     while (part := exchange.read_part(GRACE if collector.ending else wait)) != b"":
-        if grace.is_over(collector.ending):
+        if collector.ending and grace.is_over():
             break
         if part is None:
             yield

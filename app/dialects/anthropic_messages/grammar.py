@@ -118,9 +118,10 @@ class Grammar:
         """The same for the texts of several deltas like the last one."""
         if self.open != "tool_use":
             return True
-        if any(text.startswith(b"{") for text in texts):
+        whole = b"".join(texts)
+        if b"{" in whole and any(text.startswith(b"{") for text in texts):
             return False  # they may repeat the arguments
-        self._arguments.append(b'"%b"' % b"".join(texts))
+        self._arguments.append(b'"%b"' % whole)
         return True
 
     def _adds_arguments(self, payload: bytes) -> bool:

@@ -120,11 +120,7 @@ class StreamPassthrough:
         self._reason: object = None  # why the answer ended
         self.usage: Usage | None = None
         self._finished = False
-
-    @property
-    def finished(self) -> bool:
-        """Whether the upstream named the end; its last event may still be missing."""
-        return self._finished or self._reason is not None
+        self.finished = False  # the end was named; the last event may still be missing
 
     def run(self, part: bytes) -> tuple[bytes, bytes]:
         frame = self._runs.frame
@@ -187,7 +183,8 @@ class StreamPassthrough:
 
     def _end(self) -> bytes:
         """The last event, for an upstream that reported the stop reason and nothing after it."""
-        self._finished, self._state = True, _State.ENDED
+        self._finished = self.finished = True
+        self._state = _State.ENDED
         return encode_event(b'{"type":"message_stop"}', "message_stop") if self._rewriter is None else b""
 
     def _restart_decoder(self, part: bytes) -> bytes:
@@ -311,8 +308,10 @@ class StreamPassthrough:
                 self._note_usage(event.get("usage"))
                 delta = event.get("delta")
                 self._reason = (delta.get("stop_reason") if isinstance(delta, dict) else None) or self._reason
+                self.finished = self._reason is not None
             case "message_stop":
-                self._finished, self._state = True, _State.ENDED
+                self._finished = self.finished = True
+                self._state = _State.ENDED
             case "error":
                 self._state = _State.ENDED
 

@@ -138,6 +138,7 @@ class StreamParser:
         self._usage: dict[str, Any] = {}
         self.growing: list[bytes] | None = None
         self.steady = False
+        self.ending = False
 
     def feed(self, data: Sequence[bytes]) -> list[Event]:
         events: list[Event] = []
@@ -169,10 +170,6 @@ class StreamParser:
                 self._handle_unreadable(payload, error, events)
         return events
 
-    @property
-    def ending(self) -> bool:
-        return bool(self._end.stop_reason)
-
     def close(self) -> list[Event]:
         if self._state is _State.ENDED:
             return []
@@ -193,6 +190,7 @@ class StreamParser:
                 self._shut(chunk.index, events)
             case "message_delta":
                 self._end = _merge_ends(self._end, _end.decode(payload).delta)
+                self.ending = bool(self._end.stop_reason)
                 self._note_end(_object.decode(payload))
             case "message_stop":
                 self._finish(events)

@@ -64,8 +64,7 @@ _USAGE = re.compile(rb',\s*+"usage"\s*+:\s*+(\{(?:[^{}]++|\{[^{}]*+\})*+\})')
 _UNSPACED = (b"data:{", b"data:[", b"{")
 _MODEL = re.compile(rb'"model"\s*+:\s*+("(?:[^"\\]++|\\.)++")')
 
-_NO_ROLE = (b'"role":""', b'"role": ""')
-_BLANK_ROLE = re.compile(rb'("role"\s*+:\s*+)""')
+_NO_ROLE = {_TIGHT: b'"role":""', _LOOSE: b'"role": ""'}
 _BLANKS = re.compile(rb"\n{3,}")
 
 
@@ -88,6 +87,7 @@ class StreamPassthrough:
         self._decoder: SseDecoder | None = None  # set once events must be reframed
         self._model: tuple[bytes, bytes] | None = None  # the upstream's name of the model, and the client's
         self._calm = _TIGHT
+        self._no_role = _NO_ROLE[_TIGHT]
         self._shape: Shape | None = None  # the shape in which the last call's arguments continue, if it is clean
         self._calls = CallBinder(context.id)  # of the first choice
         self._called: set[int] = set()  # choices that call tools
@@ -168,8 +168,8 @@ class StreamPassthrough:
             self._begin(events)
         if self._model is not None and self._model[0] != self._model[1]:
             events = events.replace(*self._model)
-        if _NO_ROLE[0] in events or _NO_ROLE[1] in events:  # MiniMax; the AI SDK accepts none but its own
-            events = _BLANK_ROLE.sub(rb'\1"assistant"', events)
+        if self._no_role in events:  # MiniMax; the AI SDK accepts no role but its own
+            events = events.replace(self._no_role, self._no_role[:-1] + b'assistant"')
         head = b""
         if self._state is _State.WAITING:
             first = events.find(b"\n\n") + 2
@@ -196,6 +196,7 @@ class StreamPassthrough:
             new = found[0][: found.start(1) - found.start()] + encode_body(self._context.model)
             self._model = found[0], new
             self._calm = _LOOSE if _LOOSE in events else _TIGHT
+            self._no_role = _NO_ROLE[self._calm]
 
     def _only_adds_text(self, events: bytes) -> bool:
         """Whether all these events only add text: each contains its text and its null finish reason, and nothing more.

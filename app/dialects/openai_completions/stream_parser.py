@@ -22,6 +22,7 @@ class StreamParser:
     def __init__(self) -> None:
         self._started = False
         self._finished: Finished | None = None
+        self.ending = False
         self._ended = False
 
     def feed(self, data: Sequence[bytes]) -> list[Event]:
@@ -37,10 +38,6 @@ class StreamParser:
 
     steady = False
     growing = None
-
-    @property
-    def ending(self) -> bool:
-        return self._finished is not None
 
     def close(self) -> list[Event]:
         if self._ended:
@@ -70,6 +67,7 @@ class StreamParser:
                 events.append(BlockClosed(0))
                 reason = FINISH_REASONS.get(choice.finish_reason, "stop")
                 self._finished = Finished(reason, choice.finish_reason)
+                self.ending = True
         if chunk.usage is not None:
             events.append(UsageSeen(read_usage(chunk.usage)))
 

@@ -198,14 +198,18 @@ class StreamPassthrough:
     def _look_into(self, events: bytes) -> bytes:
         blocks = events.split(b"\n\n")
         passed: list[bytes] = []
+        grammar = self._grammar
         for position, block in enumerate(blocks):
             looks = block and (
-                any(mark in block for mark in _MARKS)
-                or not self._grammar.said
+                not grammar.said
+                or any(mark in block for mark in _MARKS)
                 or (self._ids is not _Ids.STABLE and b'"item_id"' in block)
                 or not (block.startswith(_KNOWN) and block.endswith(b"}"))
             )
-            repaired = self._repair(block) if looks else block
+            if not looks:
+                passed.append(block)
+                continue
+            repaired = self._repair(block)
             if self._odd:
                 self._last += _join(passed)
                 return _join(passed) + self._turn(self._held + blocks[position:])

@@ -44,12 +44,9 @@ class StreamTranslation:
         self._said = 0  # bytes of the answer's text so far
         self._began = False
         self._finished = False
+        self.finished = False  # the end was named, and nothing has followed it yet
         self.failed: Failure | None = None
         self.usage: Usage | None = None
-
-    @property
-    def finished(self) -> bool:
-        return self._finished or self._parser.ending
 
     def run(self, part: bytes) -> tuple[bytes, bytes]:
         texts, rest = self._runs.take(part, self._decoder.unfinished)
@@ -70,6 +67,7 @@ class StreamTranslation:
             return b""
         events = self._parser.feed(repair_texts(read_events(whole)))
         out = self._render(events)
+        self.finished = self._finished or self._parser.ending
         self._expect_run(whole, events)
         return out
 
@@ -134,7 +132,7 @@ class StreamTranslation:
                 case Started():
                     self.usage = event.usage or self.usage
                 case Finished():
-                    self._finished = True
+                    self._finished = self.finished = True
                 case Failed():
                     if not self._began and all(isinstance(other, Failed | Started) for other in events):
                         raise UpstreamRefused(event.failure)
