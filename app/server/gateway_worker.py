@@ -28,7 +28,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from app.server.connections.client_connection import ClientConnection
 from app.server.connections.refusals import explain, refuse
 from app.server.connections.request_parser import Site
-from app.server.connections.reread import Reread
+from app.server.connections.reread import Reread, name_host
 from app.server.connections.slots import Listener, Slots
 from app.server.gunicorn_settings import MAX_HEAD
 from app.server.heartbeat import Heartbeat, Shown
@@ -199,6 +199,7 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
         """Handles one request that gunicorn has read."""
         if isinstance(sock, Reread):
             sock.begin_body(req)
+            name_host(req)
             try:
                 super().handle_request(listener_name, req, sock, addr)
             finally:

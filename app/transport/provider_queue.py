@@ -64,7 +64,8 @@ class ProviderQueue:
     """Gives at most `most` tickets at a time, over all workers that share the `places`.
 
     A worker that has no more than its `share` reuses a returned place at once; one that has more looks a moment later,
-    so that each gets its share when all are busy.
+    so that each gets its share when all are busy. With fewer places than workers the share is 0: otherwise the worker
+    that has a place would never let it go while its own clients keep asking.
     """
 
     def __init__(self, maximum: int, share: int | None = None, places: Places | None = None) -> None:
@@ -106,7 +107,7 @@ class ProviderQueue:
         if self._places is not None:
             self._places.give_back(ticket.place)
         if self._waiting:
-            self._call(min(self._share, self._bound))
+            self._call(self._bound if self._places is None else min(self._share, self._bound))
 
     def resize(self, maximum: int, share: int | None = None) -> None:
         """Sets another limit; running requests continue."""

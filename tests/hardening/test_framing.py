@@ -303,6 +303,23 @@ def test_no_path_and_no_method_makes_a_fault(gateway: Attacked, method: str, pat
     assert b"Traceback" not in answer
 
 
+FOREIGN_TARGETS = ["http://evil.test", "HTTP://evil.test:80", "https://localhost@evil.test", "http://evil.test?x=",
+                   "http://localhost.evil.test", "http://evil.test#@localhost", "http://"]  # fmt: skip
+
+
+@pytest.mark.parametrize("target", FOREIGN_TARGETS)
+def test_a_target_with_a_foreign_host_is_refused_whatever_the_host_header_says(
+    gateway: Attacked, upstream: FakeUpstream, target: str
+) -> None:
+    asked = len(upstream.seen)
+    body = question("openai_chat")
+
+    answer = gateway.exchange(request(target + PATHS["openai_chat"], f"Content-Length: {len(body)}", body=body), 3)
+
+    assert 400 <= int(answer[9:12]) < 500
+    assert len(upstream.seen) == asked
+
+
 def test_a_request_that_is_only_out_of_the_ordinary_is_answered(gateway: Attacked) -> None:
     body = question("openai_chat")
     chunked = b"%x;name=value\r\n%b\r\n0\r\nX-Trailer: a\r\n\r\n" % (len(body), body)

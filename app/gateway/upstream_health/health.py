@@ -127,8 +127,8 @@ class UpstreamHealth:
                 if queue is not None:
                     queue.resize(1 << 31)  # so that waiting requests may go
                 continue
-            share = max(1, provider.max_parallel // workers)
-            maximum = share if find_places is None else provider.max_parallel
+            share = provider.max_parallel // workers
+            maximum = max(1, share) if find_places is None else provider.max_parallel
             if name in self.queues:
                 self.queues[name].resize(maximum, share)
             else:

@@ -3,6 +3,7 @@ memory still apply."""
 
 from __future__ import annotations
 
+import re
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,15 @@ class Reread:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
+
+
+def name_host(request: Any) -> None:
+    """Makes the authority of an absolute request target the request's host, as RFC 9112 section 3.2.2 wants: otherwise
+    the host that is checked is not the one that was asked for."""
+    scheme, separator, rest = request.uri.partition("://")
+    if separator and scheme.isalpha():
+        others = [(name, value) for name, value in request.headers if name != "HOST"]
+        request.headers = [*others, ("HOST", re.split(r"[/?#]", rest, maxsplit=1)[0])]
 
 
 class BoundedChunks(ChunkedReader):  # type: ignore[misc]

@@ -17,7 +17,7 @@ def queues(folder: Path, maximum: int, workers: int = 2) -> list[ProviderQueue]:
     """Queues of several workers of one host, as far as one process can have them: each with a count of its own."""
     counts = [SharedCounts(folder, SharedSettings()) for _ in range(workers)]
     places = [CountedPlaces(lambda each=each: each, "provider up") for each in counts]  # type: ignore[misc]
-    return [ProviderQueue(maximum, max(1, maximum // workers), each) for each in places]
+    return [ProviderQueue(maximum, maximum // workers, each) for each in places]
 
 
 def test_one_worker_may_use_all_places_while_the_other_is_idle(tmp_path: Path) -> None:
@@ -51,6 +51,21 @@ def test_a_worker_that_has_more_than_its_share_leaves_the_next_place_to_the_othe
         time.sleep(LOOK_AGAIN / 2)
 
     assert all(ticket.given for ticket in waiting)
+
+
+def test_with_fewer_places_than_workers_no_crowd_at_one_worker_keeps_them(tmp_path: Path) -> None:
+    crowded, other = queues(tmp_path, 1)
+    crowd = [crowded.enter("ana") for _ in range(500)]
+    waiting = other.enter("bob")
+
+    for _ in range(100):
+        if waiting.wait(LOOK_AGAIN / 2):
+            break
+        running = next((ticket for ticket in crowd if ticket.given and not ticket.left), None)
+        if running is not None:
+            crowded.leave(running)
+
+    assert waiting.given
 
 
 def test_never_are_more_given_than_may_be_by_all_workers_together(tmp_path: Path) -> None:
