@@ -35,8 +35,9 @@ class Reread:
 
     def begin_body(self, request: Any) -> None:
         self._deadline = BodyDeadline(self._worker.cfg.keepalive)
-        if isinstance(request.body.reader, ChunkedReader):
-            limit = self._worker.wsgi.runtime.services.settings.server.max_body_mb << 20
+        runtime = getattr(self._worker.wsgi, "runtime", None)  # none in an application that is not ours
+        if runtime is not None and isinstance(request.body.reader, ChunkedReader):
+            limit = runtime.services.settings.server.max_body_mb << 20
             request.body.reader = BoundedChunks(request, limit)
 
     def begin_head(self) -> None:
