@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from gunicorn.http.body import ChunkedReader
 from gunicorn.http.errors import LimitRequestHeaders
 
-from app.blueprints.bodies import too_large
 from app.server.connections.request_body import BodyDeadline
 from app.server.gunicorn_settings import MAX_HEAD
 
@@ -105,5 +104,8 @@ class BoundedChunks(ChunkedReader):  # type: ignore[misc]
     def parse_chunk_size(self, unreader: Any, data: bytes | None = None) -> tuple[int, bytes | None]:
         size, rest = super().parse_chunk_size(unreader, data)
         if size > self._limit:
+            # Imported here: gunicorn loads this package before it patches the modules that the application imports.
+            from app.blueprints.bodies import too_large
+
             raise too_large(self._limit)
         return size, rest
