@@ -250,3 +250,58 @@ def test_calls_that_a_vendor_ties_to_lost_thoughts_get_other_ids() -> None:
     assert openai_responses.pass_request(body, repair.change(vendor)) is None
     sent, _ = send(RESPONSES, json.loads(body), repair.change(vendor))
     assert [item.get("id") for item in sent["input"] if item["type"] == "function_call"] != ["fc_1"]
+
+
+EMPTY = {"role": "assistant", "content": ""}
+TWICE = [
+    USER,
+    {"role": "user", "content": "z"},
+    {"role": "assistant", "content": "a"},
+    {"role": "assistant", "content": "b"},
+    USER,
+]
+SUCCESSIVE = "deepseek-reasoner does not support successive user or assistant messages (messages[1] and messages[2] in your input). You should interleave the user/assistant messages in the message sequence."
+# What a server of Chat refuses, the turns, and the roles of the next request.
+REFUSED_TURNS: dict[str, tuple[str, list[Any], list[str]]] = {
+    # defilantech/LLMKube#935; JailbrokenAI/wallbreaker#33, OnesoftQwQ/opencode-go-copilot#24
+    "an empty answer": ("Assistant message must contain either 'content' or 'tool_calls'!", [USER, EMPTY, USER], ["user", "user"]),
+    "an empty answer, at DeepSeek": ("Invalid assistant message: content or tool_calls must be set", [USER, EMPTY, USER], ["user", "user"]),
+    # microsoft/autogen#5907, open-webui/open-webui#9266, Aider-AI/aider#2974, stackblitz-labs/bolt.diy#1235,
+    # OpenHands/OpenHands#6459, BerriAI/litellm#8018
+    "turns of one role": (SUCCESSIVE, TWICE, ["user", "assistant", "user"]),
+}  # fmt: skip
+
+
+# A translated request holds no empty answer.
+TURNS_BY_CLIENT = [
+    (case, dialect) for case, (_, turns, _) in REFUSED_TURNS.items() for dialect in ("C" if EMPTY in turns else "ACR")
+]
+
+
+@pytest.mark.parametrize(("case", "dialect"), TURNS_BY_CLIENT)
+def test_a_server_of_chat_is_asked_again_with_turns_that_it_takes(
+    make_client: MakeClient, upstream: FakeUpstream, dialect: str, case: str
+) -> None:
+    message, turns, roles = REFUSED_TURNS[case]
+    upstream.script(_refusal(message), json_reply(whole_reply("C", "t")))
+
+    told = ask(make_client(), dialect, "chat/m", **{"input" if dialect == "R" else "messages": turns})
+
+    assert told.text == "t", told.error
+    assert [turn["role"] for turn in upstream.seen[1].json()["messages"]] == roles
+
+
+def test_a_long_name_in_the_history_is_shortened_like_its_tool_s(
+    make_client: MakeClient, upstream: FakeUpstream
+) -> None:
+    """openclaw/openclaw#13134, anthropics/claude-code#96152."""
+    turns = [
+        USER,
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "y" * 250, "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": "r"}]},
+    ]
+    upstream.script(json_reply(whole_reply("A", "t")))
+
+    assert ask(make_client(), "A", "messages/m", messages=turns).text == "t"
+
+    assert len(upstream.seen[0].json()["messages"][1]["content"][0]["name"]) <= 128

@@ -303,6 +303,7 @@ class _Judge:
         self._unsigned = self._required or capabilities.reasoning_replay != "none"
         self._image_types = capabilities.image_types
         self._signed = NAME in capabilities.proofs
+        self._longest_name = capabilities.tool_name_limit
         # A system turn may be empty because all it does is set the effort.
         self._sets_effort = f"{NESTED}output_config" not in capabilities.refused_fields
         self._refused = frozenset(
@@ -335,7 +336,8 @@ class _Judge:
                 sealed = isinstance(block.data, str) and is_sealed(block.data)
                 return not sealed and (self._required or self._signed) and not is_set(block.cache_control)
             case "tool_use":
-                return bool(block.name) and bytes(memoryview(block.input)[:1]) == b"{"
+                named = isinstance(block.name, str) and 0 < len(block.name) <= self._longest_name
+                return named and bytes(memoryview(block.input)[:1]) == b"{"
             case "tool_result":
                 return (
                     _is_content(block.content) and not _holds_empty(block) and not self._holds_odd_image(block.content)

@@ -142,7 +142,7 @@ _WHOLE_ONLY = re.compile(
 _EMPTY: tuple[tuple[str, ...], ...] = (
     ("missing `input.content",), ("missing input.content",), ("content is empty",), ("content field", "is empty"),
     ("content", "not be empty"), ("content", "cannot be empty"), ("content", "can't be empty"),
-    ("content", "non-empty"),
+    ("content", "non-empty"), ("contain either", "content", "tool_calls"), ("content or tool_calls must be set",),
     ("未正常接收到prompt参数",), ("prompt parameter was not received",), ("content", "is blank"),
 )  # fmt: skip
 _EMPTY_TEXT = re.compile(rb'"(?:content|text)"\s*:\s*(?:"(?:\s|\\[nrt])*"|\[\s*\])')
@@ -170,7 +170,7 @@ _DEMANDS: tuple[tuple[tuple[tuple[str, ...], ...], str, dict[str, Any]], ...] = 
         "instructions", {"instructions_required": True, "store": False},
     ),
     (
-        (("roles must alternate",), ("must alternate between",), ("must alternate user",),
+        (("roles must alternate",), ("must alternate between",), ("must alternate user",), ("successive", "messages"),
          ("assistant messages at the end",)),
         "alternation", {"alternate": True, "merge_system": True, "late_system": "reminder"},
     ),
