@@ -330,7 +330,7 @@ class SharedSettings(Table, frozen=True, kw_only=True):
 class PriceStep(Struct, frozen=True, forbid_unknown_fields=True):
     """Prices for requests whose whole input is longer than `above` tokens."""
 
-    above: int
+    above: Count
     input: Dollars
     output: Dollars
     cache_read: Dollars | None = None

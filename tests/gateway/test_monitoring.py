@@ -324,6 +324,8 @@ def test_reports_have_twins_of_the_commands(watched: Client, upstream: FakeUpstr
     assert (row["model"], row["requests"], row["fresh"], row["cost"]) == ("chat/gpt-4.1", 1, 11, 11 * 2000 + 7 * 8000)
     assert whole["target"] == "chat/gpt-4.1"
     assert get("/_/api/requests?failed=1").json["requests"] == []
+    statuses = [get(f"/_/api/requests?status={status}").json["requests"] for status in ("200", "2xx", "404", "5XX")]
+    assert [len(rows) for rows in statuses] == [1, 1, 0, 0]
     assert get("/_/api/requests?before=" + str(listed["next"])).json["requests"] == []
     assert get("/_/api/sessions").json == {"sessions": [], "next": None}
     assert get("/_/api/running").json == {"running": [], "workers": 1, "complete": True}
@@ -338,6 +340,16 @@ def test_reports_have_twins_of_the_commands(watched: Client, upstream: FakeUpstr
         "usage?since=soon",
         "usage?since=-5",
         "usage?since=nan",
+        "usage?session=s-1",
+        "usage?until=1h&by=session",
+        "usage?model=m&by=session",
+        "usage?key=ana&by=credential",
+        "usage?keys=ana",
+        "requests?tenant=somebody",
+        "requests?status=teapot",
+        "requests?status=6xx",
+        "sessions?model=m",
+        "prices?key=ana",
         "requests?limit=0",
         "requests?limit=99999",
         "requests?before=x",

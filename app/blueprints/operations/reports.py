@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -27,6 +28,7 @@ blueprint = Blueprint("reports", __name__, url_prefix="/_/api")
 DAY = 86_400.0
 # The most characters of a value in the query that are used.
 LONGEST_VALUE = 300
+_STATUS = re.compile(r"([1-5])xx|([1-5]\d\d)", re.ASCII)
 MAX_ROWS = 1000
 # The filters of lists: names in the query, and their columns.
 FILTERS = {
@@ -37,6 +39,9 @@ FILTERS = {
     "target": "target",
     "client": "agent",
 }
+# What sums can be narrowed by: those by several properties, and those by one alone.
+USAGE_FILTERS = ("until", *(name for name in FILTERS if name != "session"))
+ALONE_FILTERS = {SESSION: ("key",), CREDENTIAL: ("until", "provider")}
 
 
 @blueprint.get("/usage")
@@ -52,11 +57,9 @@ def usage() -> Response:
             raise InvalidRequest(f"by: {alone} cannot be combined with another group", param="by")
         if alone == CREDENTIAL and own:
             raise Forbidden("by: only an admin may see the credentials of providers; send an admin's key", param="by")
+        _check_parameters("by", "since", *(USAGE_FILTERS if alone is None else ALONE_FILTERS[alone]))
         since, until = read_time("since") or time.time() - 7 * DAY, read_time("until")
-        filters = read_filters(("session",))
-        where = {**own} if alone == SESSION else {**filters, **own}
-        if alone == CREDENTIAL:
-            where = {name: text for name, text in filters.items() if name == "provider"}
+        where = {**read_filters(), **own}
         rows = ask_accounts(lambda connection: report_usage(connection, groups, since, until, where))
         return {"since": since, "until": until, "by": groups, "usage": rows}
 
@@ -66,13 +69,14 @@ def usage() -> Response:
 @blueprint.get("/requests")
 def requests() -> Response:
     def answer(own: Mapping[str, str]) -> Any:
-
+        _check_parameters("failed", "status", "since", "until", "limit", "before", "after", *FILTERS)
         query = Query(
             before=read_number("before"),
             after=read_number("after"),
             since=read_time("since"),
             until=read_time("until"),
             failed=request.args.get("failed", "") in ("1", "true", "yes"),
+            status=read_status(request.args.get("status", "")[:LONGEST_VALUE]),
             where={**read_filters(), **own},
             limit=_read_limit(),
         )
@@ -98,7 +102,7 @@ def one_request(request_id: str) -> Response:
 @blueprint.get("/sessions")
 def sessions() -> Response:
     def answer(own: Mapping[str, str]) -> Any:
-
+        _check_parameters("key", "since", "before", "limit")
         named = {name: value for name, value in read_filters().items() if name == "key"}
         before, since, limit = read_time("before"), read_time("since"), _read_limit()
         rows = ask_accounts(
@@ -139,6 +143,7 @@ def prices() -> Response:
     """All prices, or the one of `model`, in dollars per million tokens."""
 
     def answer(_own: Mapping[str, str]) -> Any:
+        _check_parameters("model")
         table = runtime().recorder.prices
         assert table is not None, "a runtime has prices"
         model = request.args.get("model")
@@ -178,6 +183,27 @@ def _describe(record: RequestRecord) -> dict[str, Any]:
 def read_filters(without: tuple[str, ...] = ()) -> dict[str, str]:
     given = {column: request.args.get(name) for name, column in FILTERS.items() if name not in without}
     return {column: value[:LONGEST_VALUE] for column, value in given.items() if value}
+
+
+def read_status(text: str) -> tuple[int, int] | None:
+    """The lowest and highest status of `429` or `5xx`; None for an empty text. Raises InvalidRequest."""
+    if not text:
+        return None
+    found = _STATUS.fullmatch(text.lower())
+    if found is None:
+        raise InvalidRequest("status must be a number such as 429, or a class such as 5xx", param="status")
+    if found[1]:
+        return int(found[1]) * 100, int(found[1]) * 100 + 99
+    return int(found[2]), int(found[2])
+
+
+def _check_parameters(*known: str) -> None:
+    """Refuses a query with a parameter that would be ignored: the answer would not be what was asked for. Raises
+    InvalidRequest."""
+    unknown = next((name for name in request.args if name not in known), None)
+    if unknown is not None:
+        unknown = unknown[:LONGEST_VALUE]
+        raise InvalidRequest(f"there is no parameter {unknown!r} here, only {', '.join(known)}", param=unknown)
 
 
 def read_number(name: str) -> int | None:

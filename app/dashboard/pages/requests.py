@@ -11,7 +11,7 @@ from flask import Response, request
 from app.accounts.queries import Query, find_request
 from app.accounts.queries import list_requests as list_rows
 from app.accounts.views import count_along
-from app.blueprints.operations.reports import FILTERS, LONGEST_VALUE, read_filters, read_number
+from app.blueprints.operations.reports import FILTERS, LONGEST_VALUE, read_filters, read_number, read_status
 from app.blueprints.operations.rights import is_own
 from app.dashboard.blueprint import blueprint
 from app.dashboard.page import show
@@ -25,7 +25,6 @@ PAGE = 50
 # Range of the bar chart above the list if none was chosen.
 USUAL = "24h"
 _TERM = re.compile(r"(\w{1,20}):(\"[^\"]{0,300}\"|\S{1,300})")
-_STATUS = re.compile(r"([1-5])xx|([1-5]\d\d)")
 
 
 @blueprint.get("/requests")
@@ -100,7 +99,7 @@ def read_asked() -> dict[str, Any]:
         "terms": text,
         "where": where,
         "failed": failed,
-        "status": _read_status(status_text),
+        "status": read_status(status_text),
         "operations": operations,
     }
 
@@ -115,17 +114,6 @@ def fold(rows: Sequence[Mapping[str, Any]], operations: bool = False) -> list[di
         else:
             lines.append({"operation": row["operation"], "rows": [row]} if helps else {"rows": [row]})
     return lines
-
-
-def _read_status(text: str) -> tuple[int, int] | None:
-    if not text:
-        return None
-    found = _STATUS.fullmatch(text.lower())
-    if found is None:
-        raise InvalidRequest("status must be a number such as 429, or a class such as 5xx", param="status")
-    if found[1]:
-        return int(found[1]) * 100, int(found[1]) * 100 + 99
-    return int(found[2]), int(found[2])
 
 
 def _count(visitor: Visitor, since: float, until: float, where: Mapping[str, str]) -> list[dict[str, Any]]:
