@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import click
 
@@ -12,23 +13,27 @@ from app.cli.running_gateway import ask_providers
 from app.cli.terminal import echo, echo_line
 from app.errors import ClientError, NotFound
 
+# Maximum bytes read of a request.
+MAX_BODY = 64 << 20
+
 
 @click.command()
 @config_option
 @json_option
 @click.option(
     "--body",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File with a request; also shows how it would be translated for the first upstream.",
+    type=click.File("rb"),
+    help="File with a request, or -; also shows how it would be translated for the first upstream.",
 )
 @click.argument("model", required=False, shell_complete=complete_models)
-def explain(path: Path | None, as_json: bool, body: Path | None, model: str | None) -> None:
+def explain(path: Path | None, as_json: bool, body: BinaryIO | None, model: str | None) -> None:
     """Show which upstreams would answer for MODEL, in order of preference, and why. Sends nothing to a model."""
     # Imported here: the translators would slow down a start that only prints help.
     from app.gateway.endpoints.explanation import describe_upstream, list_learned, list_quirks, translate
 
-    content = body.read_bytes() if body is not None else b""
-    model = model or _read_model(content)
+    content = body.read(MAX_BODY) if body is not None else b"{}"
+    request = _read_request(content)
+    model = model or _read_model(request)
     settings = read_settings(path)
     router = open_routing(settings).router
     try:
@@ -68,11 +73,18 @@ def _print(number: int, fields: dict[str, object]) -> None:
         echo(json.dumps(sent, indent=2))
 
 
-def _read_model(content: bytes) -> str:
-    try:
-        named = json.loads(content or b"{}").get("model")
-    except (ValueError, AttributeError) as error:
-        raise click.UsageError(f"the request is not a JSON object: {error}") from error
+def _read_model(request: dict[str, Any]) -> str:
+    named = request.get("model")
     if not isinstance(named, str) or not named:
         raise click.UsageError("name a MODEL, or a --body that contains one")
     return named
+
+
+def _read_request(content: bytes) -> dict[str, Any]:
+    try:
+        request = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise click.UsageError(f"the request in --body is not JSON: {str(error)[:200]}") from error
+    if not isinstance(request, dict):
+        raise click.UsageError("the request in --body is not a JSON object")
+    return request

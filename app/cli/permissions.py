@@ -34,15 +34,22 @@ def permissions(url: str | None, key: str | None, no_reconnect: bool, path: Path
     Each request waits for `permissions.timeout_seconds`; if nobody allows it in time, it is denied.
     """
     address = find_address(read_settings(path).server, url)
+    was_connected = told = False
     with open_gateway_session(key) as session:
         while True:
             try:
                 for name, data in _listen(session, address):
+                    was_connected, told = True, False
                     _handle_event(session, address, name, data)
             except (requests.RequestException, ValueError) as error:
-                echo(f"The connection to {address} ended ({type(error).__name__}).", err=True)
+                if not was_connected:
+                    said = f"no gateway answers at {address} ({type(error).__name__}); start it: dragoman serve"
+                    raise click.ClickException(said) from error
             if no_reconnect:
-                raise click.ClickException("the connection ended; without --no-reconnect this command connects again")
+                raise click.ClickException(f"the connection to {address} ended")
+            if not told:
+                echo(f"The connection to {address} ended; trying again…", err=True)
+                told = True
             time.sleep(PAUSE)
 
 

@@ -206,6 +206,7 @@ def test_codex_is_switched_on_and_off_in_the_file(machine: Machine) -> None:
 
 # ---- explain, and JSON for programs
 
+
 LOCAL = """
 [providers.local]
 kind = "openai"
@@ -215,6 +216,17 @@ context_window = { "qwen3:*" = 32768 }
 [models]
 default = "local/qwen3:8b"
 """
+
+
+@pytest.mark.parametrize("body", ["{,", "[]", '"x"', "[" * 100_000, '{"input": {}}'])
+def test_a_body_that_is_no_request_ends_explain_in_words(machine: Machine, body: str) -> None:
+    machine.write("dragoman.toml", LOCAL)
+    machine.write("body.json", body)
+
+    result = machine.run("explain", "local/m", "--body", "body.json")
+
+    assert result.exit_code in (1, 2)
+    assert result.stderr.splitlines()[-1].startswith("Error: ")
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_a_person_at_a_terminal_decides(tmp_path: Path, typed: str, decision: st
 
 def test_a_gateway_that_is_not_there_is_named(tmp_path: Path) -> None:
     done = subprocess.run(
-        [str(BIN / "dragoman"), "permissions", "--url", "http://127.0.0.1:9", "--no-reconnect"],
+        [str(BIN / "dragoman"), "permissions", "--url", "http://127.0.0.1:9"],
         capture_output=True,
         text=True,
         env=bare_environ(tmp_path),
