@@ -35,10 +35,17 @@ def build_providers(
     rows: tuple[Row, ...] = (),
 ) -> dict[str, Provider]:
     """One provider per table of the configuration; `rows` are the user's own model rows. Raises ConfigError with the
-    key of what cannot be built."""
-    providers = {name: _build_provider(name, table, environ, home, transport) for name, table in settings.items()}
-    for provider in providers.values():
-        provider.rows = rows
+    keys of all that cannot be built."""
+    providers: dict[str, Provider] = {}
+    faults: list[ConfigError] = []
+    for name, table in settings.items():
+        try:
+            providers[name] = _build_provider(name, table, environ, home, transport)
+            providers[name].rows = rows
+        except ConfigError as error:
+            faults += error.faults
+    if faults:
+        raise ConfigError.join(faults)
     return providers
 
 

@@ -3,7 +3,7 @@
 No other part of the program reads the environment or the configuration file.
 """
 
-from app.settings.loading import data_folder, find_config, load_settings
+from app.settings.loading import data_folder, find_config, load_settings, locate
 from app.settings.masking import find_secrets, masked
 from app.settings.tables import (
     AccountsSettings,
@@ -53,6 +53,7 @@ __all__ = [
     "find_document",
     "find_secrets",
     "load_settings",
+    "locate",
     "masked",
     "write_settings",
 ]

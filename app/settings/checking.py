@@ -167,7 +167,9 @@ def build_settings(
     with faults.collect():
         _check_proxies(server)
         _check_root_path(server)
-    if not faults.found:
+    if faults.found:
+        _check_targets(models, tables.get("providers"), faults)
+    else:
         with faults.collect():
             providers = _offer_demo(providers, server, models, has_keys=bool(server.api_keys or keys))
     faults.tell()
@@ -182,6 +184,22 @@ def build_settings(
         found=found,
         key_variable=key_variable,
     )
+
+
+def _check_targets(models: ModelsSettings, providers: Any, faults: _Faults) -> None:
+    """Reports targets at providers that nobody can mean, so that a file with other faults tells these too. The router
+    checks all targets once the file has no other fault."""
+    known = {*(providers if isinstance(providers, dict) else ()), *KINDS, *KNOWN_SERVERS, *models.routes}
+    tiers = {name: getattr(models, name) for name in ModelsSettings.__struct_fields__ if name != "unknown"}
+    places: dict[str, tuple[str, ...]] = {
+        f"models.{name}": (target,) for name, target in tiers.items() if isinstance(target, str)
+    }
+    places |= {f'models.routes."{name}"': route.targets for name, route in models.routes.items()}
+    for key, targets in places.items():
+        for target in targets:
+            provider, slash, _ = target.partition("/")
+            if slash and not {provider, target} & known:
+                faults.found.append(ConfigError(f"{target!r} names neither a route nor a provider", key=key))
 
 
 def _build_server(table: Any, client_key: str | None, faults: _Faults) -> ServerSettings:

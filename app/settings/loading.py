@@ -152,6 +152,15 @@ def _locate(error: ConfigError, source: Path | None, text: str) -> ConfigError:
     return ConfigError.join(located)
 
 
+def locate(error: ConfigError, source: Path | None) -> ConfigError:
+    """The same faults, found after the settings were read, each with file and line if its key is in the file."""
+    try:
+        text = _read_text(source) if source else ""
+    except ConfigError:
+        return error
+    return _locate(error, source, text)
+
+
 def find_config(path: Path | None, environ: Mapping[str, str]) -> Path | None:
     """The configuration file: the first of `path`, $DRAGOMAN_CONFIG, ./dragoman.toml and the user's own, else None.
 

@@ -122,7 +122,11 @@ def _sum_up(findings: Sequence[Finding]) -> str:
     counts = {level: sum(finding.level == level for finding in findings) for level in MARKS}
     if not counts["error"] + counts["warning"]:
         return "\nAll is well."
-    return f"\n{counts['error']} errors, {counts['warning']} warnings."
+    return f"\n{_count(counts['error'], 'error')}, {_count(counts['warning'], 'warning')}."
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def _write_bundle(file: Path, text: str, *, yes: bool) -> None:

@@ -7,6 +7,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from importlib import metadata
+from urllib.parse import urlsplit
 
 from app.cli.doctor.finding import Finding, Subject
 from app.cli.launcher.gateway import runs_here
@@ -15,10 +16,21 @@ from app.cli.running_gateway import ask_health
 from app.cli.serving.start_screen import base_url
 from app.errors import ConfigError
 from app.server.ports import check_port
-from app.settings.loading import FOUND_NAME, PLAIN_VARIABLES, PREFIX, user_config_file
+from app.settings.loading import FOUND_NAME, PLAIN_VARIABLES, PREFIX, data_folder, user_config_file
 
 # Minimum free space, in bytes, for the ledger, the accounts and a log.
 LEAST_ROOM = 200 << 20
+# The hosts whose keys begin in these ways, longer ones first; and where a kind goes without a base_url.
+_KEY_HOSTS = {
+    "sk-ant-": "api.anthropic.com",
+    "sk-or-": "openrouter.ai",
+    "sk-proj-": "api.openai.com",
+    "gsk_": "api.groq.com",
+    "xai-": "api.x.ai",
+    "AIza": "generativelanguage.googleapis.com",
+    "hf_": "router.huggingface.co",
+}
+_OWN_HOSTS = {"anthropic": "https://api.anthropic.com", "openai": "https://api.openai.com"}
 
 
 def check_settings(subject: Subject) -> Iterator[Finding]:
@@ -110,6 +122,31 @@ def check_address(subject: Subject) -> Iterator[Finding]:
         yield Finding("ok", "port", f"{url} is free; no gateway is running there")
 
 
+def check_keys(subject: Subject) -> Iterator[Finding]:
+    """Reports keys that begin as another service's keys do."""
+    if subject.settings is None:
+        return
+    for name, provider in subject.settings.providers.items():
+        url, key = provider.base_url or _OWN_HOSTS.get(provider.kind, ""), provider.api_key or ""
+        host = urlsplit(url).hostname or ""
+        begin = next((begin for begin in _KEY_HOSTS if key.startswith(begin)), None)
+        # Only between services whose keys are known: a gateway of one's own may take any.
+        if begin is not None and host in _KEY_HOSTS.values() and host != _KEY_HOSTS[begin]:
+            said = f"the key begins with {begin} as those of {_KEY_HOSTS[begin]} do, and is sent to {host}"
+            yield Finding("error", f"key {name}", said, f"set api_key in [providers.{name}]")
+
+
+def check_data_folder(subject: Subject) -> Iterator[Finding]:
+    """Checks that the gateway can write its ledger and accounts."""
+    folder = data_folder()
+    place = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    said = f"nothing can be stored: {subject.show(place)}"
+    if not place.is_dir():
+        yield Finding("error", "data folder", f"{said} is a file", f"mv {place} {place}.old")
+    elif not os.access(place, os.W_OK | os.X_OK):
+        yield Finding("error", "data folder", f"{said} is not writable", f"ls -ld {place}")
+
+
 def check_room(subject: Subject) -> Iterator[Finding]:
     place = next(path for path in (subject.home, *subject.home.parents) if path.exists())
     free = shutil.disk_usage(place).free
@@ -148,6 +185,8 @@ CHECKS = (
     check_environment,
     check_trust,
     check_providers,
+    check_keys,
     check_address,
+    check_data_folder,
     check_room,
 )

@@ -238,6 +238,22 @@ FAULTS = [
         files={"../work/token.txt": jwt(1_000_000_000)},
     ),
     Planted(
+        "key of another service",
+        "error",
+        "key anthropic",
+        "api.openai.com",
+        "api_key",
+        '[providers.anthropic]\napi_key = "sk-proj-0123456789"\n',
+    ),
+    Planted(
+        "data folder that is a file",
+        "error",
+        "data folder",
+        "is a file",
+        "mv ",
+        files={".local/share/dragoman": ""},
+    ),
+    Planted(
         "token file that is not there",
         "error",
         "login oca",
