@@ -153,11 +153,7 @@ def build_settings(
     models = ModelsSettings()
     with faults.collect():
         models = _build_models(_table(tables.get("models", {}), "models"), faults)
-    plain: dict[str, Any] = {}
-    for name, kind in PLAIN_SECTIONS.items():
-        with faults.collect():
-            plain[name] = _convert(tables.get(name, {}), kind, name)
-            _check_addresses(plain[name])
+    plain = _build_plain(tables, faults)
     prices = _build_each(tables, "prices", _build_price, faults)
     keys = _build_each(tables, "keys", _build_key, faults)
     with faults.collect():
@@ -184,6 +180,16 @@ def build_settings(
         found=found,
         key_variable=key_variable,
     )
+
+
+def _build_plain(tables: dict[str, Any], faults: _Faults) -> dict[str, Any]:
+    """The sections that are one table each. Collects faults."""
+    built: dict[str, Any] = {}
+    for name, kind in PLAIN_SECTIONS.items():
+        with faults.collect():
+            built[name] = _convert(tables.get(name, {}), kind, name)
+            _check_addresses(built[name])
+    return built
 
 
 def _check_targets(models: ModelsSettings, providers: Any, faults: _Faults) -> None:
