@@ -4,7 +4,7 @@ No other part of the program reads the environment or the configuration file.
 """
 
 from app.settings.loading import data_folder, find_config, load_settings, locate
-from app.settings.masking import find_secrets, masked
+from app.settings.masking import find_secrets, fingerprint, masked
 from app.settings.tables import (
     AccountsSettings,
     AlertsSettings,
@@ -52,6 +52,7 @@ __all__ = [
     "find_config",
     "find_document",
     "find_secrets",
+    "fingerprint",
     "load_settings",
     "locate",
     "masked",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import unquote
 
-from msgspec import Struct, structs
+from msgspec import Struct, json, structs
 
 MASK = "***"
 # Up to this many named client keys, all of them are searched for in outgoing text. More are not: upstreams never see
@@ -33,6 +34,13 @@ def masked(value: Any, key: str = "") -> Any:
     if isinstance(value, tuple | list):
         return [masked(each) for each in value]
     return _mask_url(value) if isinstance(value, str) else value
+
+
+def fingerprint(settings: Struct) -> str:
+    """A mark of what decides about answers: providers and models, without their secrets. Gateways with the same mark
+    answer alike."""
+    shown = {name: masked(getattr(settings, name), name) for name in ("providers", "models")}
+    return hashlib.sha256(json.encode(shown, order="deterministic", enc_hook=str)).hexdigest()[:16]
 
 
 def find_secrets(value: Any, key: str = "") -> Iterator[str]:

@@ -23,6 +23,7 @@ from app.known_secrets import known_secrets
 from app.providers.health import ProviderHealth
 from app.providers.provider import Provider
 from app.providers.quotas import QuotaWindow
+from app.settings import fingerprint
 
 blueprint = Blueprint("system", __name__)
 
@@ -112,6 +113,7 @@ def health() -> Response:
         "endpoints": ENDPOINTS,
         "providers": providers,
         "config": {"ok": owner.problem is None, "error": owner.problem if detailed else None},
+        "fingerprint": fingerprint(parts.settings) if detailed else None,
     }
     if owner.loops:
         body["loops"] = {loop.name: {"age": round(loop.age or 0.0, 2), "faults": loop.faults} for loop in owner.loops}

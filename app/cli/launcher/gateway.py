@@ -17,7 +17,7 @@ from app.cli.launcher.port_holder import find_port_holder
 from app.cli.running_gateway import ask_health, open_gateway_session, own_key
 from app.cli.serving.start_screen import base_url
 from app.cli.terminal import echo
-from app.settings import Settings
+from app.settings import Settings, fingerprint
 
 # Timeouts in seconds: for a gateway to start, to answer a health check, and to end.
 _STARTING, _ASKING, _ENDING = 60.0, 2.0, 5.0
@@ -57,12 +57,10 @@ def _say(text: str) -> None:
 
 
 def runs_here(url: str, settings: Settings) -> bool:
-    """Whether a gateway at the URL accepts our key and has our providers."""
+    """Whether a gateway at the URL accepts our key and answers as one with these settings would."""
     match ask_health(url, settings):
-        case {"providers": {**providers}}:
-            kinds = {name: entry.get("kind") for name, entry in providers.items() if isinstance(entry, dict)}
-            ours = {name: provider.kind for name, provider in settings.providers.items()}
-            return kinds == ours and _takes_key(url, settings)
+        case {"fingerprint": str(mark)}:
+            return mark == fingerprint(settings) and _takes_key(url, settings)
     return False
 
 

@@ -147,6 +147,25 @@ def test_a_gateway_with_the_same_settings_is_used_and_outlives_the_agent(tmp_pat
         assert gateway.healthy()
 
 
+@pytest.mark.parametrize(
+    "running",
+    ['[providers.demo]\n[models]\ndefault = "demo/other"\n', "[providers.demo]\ncontext_window = 9000\n"],
+    ids=["routes", "providers"],
+)
+def test_a_gateway_that_answers_otherwise_is_named_and_not_used(running: str, tmp_path: Path) -> None:
+    agent = StandInAgent(tmp_path, "claude")
+    (tmp_path / "other.toml").write_text(running)
+    with GatewayProcess(tmp_path, DRAGOMAN_CONFIG=str(tmp_path / "other.toml")) as gateway:
+        (tmp_path / "dragoman.toml").write_text('[providers.demo]\n[models]\ndefault = "demo/demo"\n')
+
+        done = run(tmp_path, agent, "claude", port=gateway.port)
+
+        assert gateway.healthy()
+    assert done.returncode == 0, done.stderr
+    assert f"port {gateway.port} is in use by" in done.stderr
+    assert agent.called().environ["ANTHROPIC_BASE_URL"] != gateway.url
+
+
 def test_another_program_at_the_port_is_named_and_left_alone(tmp_path: Path) -> None:
     agent = StandInAgent(tmp_path, "claude")
     with socket.create_server(("127.0.0.1", 0)) as other:
