@@ -465,6 +465,6 @@ def test_a_context_that_is_cut_in_silence_is_noticed_once(
     for _ in range(2):
         ask(client, "C", "chat/m", messages=[{"role": "user", "content": LONG}])
 
-    assert [record.message for record in caplog.records if "read 4096 tokens" in record.message] != []
+    assert [record.message for record in caplog.records if "read only 4096 of" in record.message] != []
     assert len([record for record in caplog.records if "num_ctx" in record.message]) == 1
     assert "4096" in json.dumps(client.http.get("/health").json["providers"]["chat"]["context_cuts"])
