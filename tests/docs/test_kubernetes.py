@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 
@@ -22,12 +21,10 @@ from tests.docs.blocks import ROOT
 from tests.gateway.conftest import chunk
 from tests.support.fake_upstream import FakeUpstream, sse
 from tests.support.gateway_process import BIN, GatewayProcess
+from tests.support.manifests import validate
 
 KUBERNETES = ROOT / "deploy" / "kubernetes"
-VERSION = "1.31"
 FOLDERS = sorted(path.parent.name for path in KUBERNETES.rglob("kustomization.yaml"))
-# Not Kubernetes' own, so its schemas do not have it.
-FOREIGN = {"ServiceMonitor"}
 KEYS = dict.fromkeys(("PROXY_API_KEY", "ANTHROPIC_API_KEY"), "k" * 32) | {
     "LEDGER_URL": "postgresql://u:secret-word@db/dragoman",
     "REDIS_URL": "redis://redis:6379/0",
@@ -63,8 +60,7 @@ def labels_asked_for() -> Iterator[tuple[str, dict[str, str]]]:
 @pytest.mark.parametrize("path", MANIFESTS, ids=name)
 def test_a_manifest_fits_its_schema(path: Path) -> None:
     for document in documents(path):
-        if document["kind"] not in FOREIGN:
-            kubernetes_validate.validate(document, VERSION, strict=True)
+        validate(document)
 
 
 @pytest.fixture(params=FOLDERS)
@@ -79,9 +75,8 @@ def built(request: pytest.FixtureRequest) -> dict[str, dict[str, Any]]:
 
 
 def test_what_kustomize_makes_fits_its_schemas_and_is_of_one_namespace(built: dict[str, dict[str, Any]]) -> None:
-    for kind, manifest in built.items():
-        if kind not in FOREIGN:
-            kubernetes_validate.validate(manifest, VERSION, strict=True)
+    for manifest in built.values():
+        validate(manifest)
 
     (namespace,) = {each["metadata"]["namespace"] for kind, each in built.items() if kind != "Namespace"}
     assert "Namespace" not in built or built["Namespace"]["metadata"]["name"] == namespace
