@@ -1,12 +1,13 @@
 """What mkdocs does beside its own work: the site shows the repository's own documents, wherever they lie in it.
 
-Documents link to each other as files, so that they read well in the repository too. Here a link to a file of the
-repository becomes one to its page; what has no page (code, recipes) is shown as its path. Pages that the navigation
-does not name are put under Explanation, so that none is lost.
+Documents link to each other as files, so that they read well in the repository too. Here a link to a document becomes
+one to its page, and a link to a recipe in deploy/ one to its text; of anything else the path is shown. Pages that the
+navigation does not name are put under Explanation, so that none is lost.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import posixpath
 import re
@@ -35,6 +36,8 @@ def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
     for source, page in OUTSIDE.items():
         files.append(File.generated(config, page, content=(ROOT / source).read_text()))
     files.append(File.generated(config, "decisions/index.md", content=_list_decisions()))
+    for recipe in find_recipes():
+        files.append(File.generated(config, f"{recipe}.txt", content=(ROOT / recipe).read_text()))
     files.append(File.generated(config, SHIM, content=(Path(__file__).parent / "iframe-worker.js").read_text()))
     named = set(_find_pages(config.nav))
     for section in config.nav or []:
@@ -56,10 +59,25 @@ def _lead(link: re.Match[str], source: str, here: str) -> str:
     shown = OUTSIDE.get(wanted) or FOLDERS.get(wanted)
     if shown is None and wanted.startswith("docs/") and (ROOT / wanted).is_file():
         shown = wanted.removeprefix("docs/")
+    if shown is None and wanted in find_recipes():
+        shown = f"{wanted}.txt"
     if shown is None:
         # mkdocs tells of links that lead to nothing at all.
-        return f"{text} (`{wanted}`)" if (ROOT / wanted).exists() else link[0]
+        return (f"`{wanted}`" if text == wanted else f"{text} (`{wanted}`)") if (ROOT / wanted).exists() else link[0]
     return f"{mark}[{text}]({os.path.relpath(shown, posixpath.dirname(here) or '.')}{anchor})"
+
+
+@functools.cache
+def find_recipes() -> frozenset[str]:
+    """The files of deploy/ that documents link to, as paths in the repository."""
+    documents = [*(ROOT / name for name in OUTSIDE), *(ROOT / "docs").rglob("*.md")]
+    linked = {
+        (document.parent / target).resolve()
+        for document in documents
+        for _, _, target, _ in _LINK.findall(document.read_text())
+        if "deploy/" in target
+    }
+    return frozenset(str(path.relative_to(ROOT)) for path in linked if path.is_file())
 
 
 def _list_decisions() -> str:

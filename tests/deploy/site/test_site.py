@@ -52,6 +52,19 @@ def test_a_page_loads_nothing_from_anywhere(site: Path) -> None:
         assert loaded == [], page.name
 
 
+def test_each_recipe_that_a_document_links_to_can_be_read(site: Path) -> None:
+    recipes = [
+        (page, recipe)
+        for page in site.rglob("*.html")
+        for recipe in re.findall(r'href="([^"#]*deploy/[^"#]*)"', page.read_text())
+    ]
+
+    assert len({recipe for _, recipe in recipes}) >= 10
+    for page, recipe in recipes:
+        shown = (page.parent / recipe).resolve()
+        assert shown.read_text() == (ROOT / shown.relative_to(site.resolve()).with_suffix("")).read_text()
+
+
 def test_each_picture_is_there(site: Path) -> None:
     for page in site.rglob("*.html"):
         for picture in re.findall(r'<img\b[^>]*\bsrc="([^"]*)"', page.read_text()):
