@@ -48,11 +48,15 @@ PROJECT_URL ?= $(shell git remote get-url origin 2>/dev/null | sed -nE 's,(\.git
 
 dist: $(VENV)/.dist  ## wheel, source distribution, bill of materials, hashes; the same commit gives the same bytes
 	@rm -rf $(DIST) build && mkdir -p $(DIST)
-	PROJECT_URL='$(PROJECT_URL)' SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build -q --outdir $(DIST)
-	@# setuptools writes the times of the day into the source distribution; GNU tar packs it again without them.
-	@cd $(DIST) && tar -xzf *.tar.gz && name=$$(basename *.tar.gz .tar.gz) && \
-	tar --sort=name --mtime=@$$(git -C $(CURDIR) log -1 --format=%ct) --owner=0 --group=0 --numeric-owner -cf - $$name \
-	| gzip -n9 > $$name.tar.gz && rm -r $$name
+	@# setuptools keeps the times of the day and the modes of this checkout; GNU tar packs it again without them, and the
+	@# wheel is made of the same files.
+	@umask 022 && export PROJECT_URL='$(PROJECT_URL)' SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) && \
+	$(BIN)/python -m build -q --sdist --outdir $(DIST) && \
+	name=$$(basename $(DIST)/*.tar.gz .tar.gz) && tar -xzf $(DIST)/$$name.tar.gz -C $(DIST) && \
+	chmod -R u=rwX,go=rX $(DIST)/$$name && \
+	tar --sort=name --mtime=@$$SOURCE_DATE_EPOCH --owner=0 --group=0 --numeric-owner -C $(DIST) -cf - $$name \
+	| gzip -n9 > $(DIST)/$$name.tar.gz && \
+	$(BIN)/python -m build -q --wheel --outdir $(DIST) $(DIST)/$$name && rm -r $(DIST)/$$name
 	$(BIN)/cyclonedx-py requirements requirements.txt --output-reproducible --of JSON -o $(DIST)/dragoman.cdx.json
 	cd $(DIST) && sha256sum *.whl *.tar.gz *.json > SHA256SUMS
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 import tarfile
 import zipfile
 from email.message import Message
@@ -37,12 +38,15 @@ def names_in(sdist: Path) -> list[str]:
         return [name.partition("/")[2] for name in archive.getnames()]
 
 
-def test_the_same_commit_gives_the_same_bytes(dist: Path, tmp_path: Path) -> None:
-    again = build(tmp_path / "again")
+def test_the_same_commit_gives_the_same_bytes_in_any_checkout(tmp_path: Path) -> None:
+    def build_clone(name: str, umask: str, **environ: str) -> dict[str, bytes]:
+        clone = tmp_path / name
+        run("sh", "-c", f"umask {umask} && git clone -q {ROOT} {clone}")
+        told = (f"VENV={ROOT / '.venv'}", f"DIST={clone / 'dist'}", f"PYTHON={sys.executable}")
+        run("sh", "-c", f'umask {umask} && make -C {clone} dist "$@"', "make", *told, **environ)
+        return {path.name: path.read_bytes() for path in (clone / "dist").iterdir()}
 
-    assert {path.name: path.read_bytes() for path in again.iterdir()} == {
-        path.name: path.read_bytes() for path in dist.iterdir()
-    }
+    assert build_clone("one", "022") == build_clone("another", "077", TZ="Asia/Tokyo", LC_ALL="C")
 
 
 def test_the_wheel_holds_each_file_of_the_package(dist: Path) -> None:
