@@ -144,7 +144,7 @@ class StreamPassthrough:
         if self._failed:
             return out
         if self._rewriter is not None:
-            return out if self.finished else out + self._rewriter.close()
+            return out if self.finished else out + self._take_from(self._rewriter, self._rewriter.close())
         if not self.finished:
             cut = UpstreamCut("the upstream's stream ended before the response was complete", began=True)
             if self._is_silent():
@@ -245,8 +245,10 @@ class StreamPassthrough:
 
     def _rewrite(self, payloads: list[bytes]) -> bytes:
         assert self._rewriter is not None
-        written = self._rewriter.feed(payloads)
-        self.usage, self.finished = self._rewriter.usage or self.usage, self._rewriter.finished
+        return self._take_from(self._rewriter, self._rewriter.feed(payloads))
+
+    def _take_from(self, rewriter: Rewriter, written: bytes) -> bytes:
+        self.usage, self.finished = rewriter.usage or self.usage, rewriter.finished
         return written
 
     def _next_number(self) -> int:

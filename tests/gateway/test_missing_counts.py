@@ -1,0 +1,42 @@
+"""A reply that is complete but tells no counts is complete, and one that breaks off is not, in every dialect."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.gateway.conftest import MakeClient
+from tests.gateway.test_price_classes import PATHS, UPSTREAMS, listen
+from tests.support.fake_upstream import CLOSE, CUT, FakeUpstream, Piece, sse
+
+_COUNTS = re.compile(rb',? "usage": \{[^{}]*\}')
+# In the events that only come at the end of a reply.
+_ENDS = re.compile(rb'\[DONE\]|"finish_reason": "stop"|message_delta|message_stop|response.completed')
+
+
+def without_counts(kind: str) -> list[bytes]:
+    return [_COUNTS.sub(b"", piece) for piece in UPSTREAMS[kind](True, "default").pieces if isinstance(piece, bytes)]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("kind", UPSTREAMS)
+@pytest.mark.parametrize("ending", ["whole", CUT, CLOSE], ids=str)
+def test_a_reply_without_counts_is_recorded_as_it_ended(
+    make_client: MakeClient, upstream: FakeUpstream, ending: Any, kind: str, path: str
+) -> None:
+    settings = {"kind": "openai", "base_url": f"{upstream.url}/v1", "api_key": "sk-upstream"}
+    client = make_client(responses={**settings, "dialect": "openai_responses"})
+    pieces: list[Piece] = [*without_counts(kind)]
+    if ending != "whole":
+        pieces = [*(piece for piece in pieces if isinstance(piece, bytes) and not _ENDS.search(piece)), 0.05, ending]
+    upstream.script(sse(*pieces))
+    records = listen(client)
+    body: dict[str, Any] = {"model": f"{kind}/m", "stream": True}
+    turn = {"input": "hi", "store": False} if path == "responses" else {"messages": [{"role": "user", "content": "hi"}]}
+
+    client.ask(PATHS[path], body | turn | ({"max_tokens": 50} if path == "messages" else {})).get_data()
+
+    (record,) = records
+    assert record.terminal == ("completed" if ending == "whole" else "upstream_cut")
