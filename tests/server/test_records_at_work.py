@@ -99,7 +99,7 @@ def test_every_scrape_and_the_accounts_count_what_the_upstream_counted(
 def test_a_worker_that_is_killed_takes_no_count_with_it(gateway: GatewayProcess, tmp_path: Path) -> None:
     ask_many(gateway)
     assert count(gateway)[0] == REQUESTS
-    told = [int(path.stem) for path in (tmp_path / "run").glob("dragoman-*/*/*.state")]
+    told = [int(path.stem) for path in (tmp_path / "run").glob("dragoman-*/*/*.worker")]
 
     os.kill(told[0], signal.SIGKILL)
     end = time.monotonic() + 15
