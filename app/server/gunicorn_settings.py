@@ -47,8 +47,10 @@ def gunicorn_options(server: ServerSettings) -> dict[str, Any]:
 def start_worker(worker: Any) -> None:
     """gunicorn's hook in each worker, after the application is loaded and before the first request."""
     # Imported here: the master and a checkout's gunicorn.conf.py must not load the application.
+    from app.server.heap import share_heap
     from app.server.worker import start
 
+    share_heap()
     app = worker.app
     reloaded = "broken" if getattr(app, "problem", None) else "changed"
     start(worker.wsgi, reloaded=reloaded if getattr(app, "reloading", False) else None)
