@@ -22,6 +22,20 @@ _TEXTS = re.compile(
     rb'|\\(?:["\\/bfnrt]|u(?:[0-9a-ce-fA-CE-F][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2}'
     rb"|[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})))++\n)++"
 )
+# What some vendors vary from event to event without a meaning, and what remains of it: padding that hides the length of
+# the text, and numbers. Each pattern fits only between two members of an event's object, or before its end, so that no
+# text contains it. Those that begin with plain bytes are sought fastest.
+_NOISE = (
+    (
+        re.compile(
+            rb',"obfuscation":"[0-9A-Za-z_-]*+"(?=(?:,"output_index":[0-9]++)?(?:,"sequence_number":[0-9]++)?\}\n)'
+        ),
+        b"",
+    ),
+    (re.compile(rb',"sequence_number":[0-9]++}\n'), b"}\n"),
+    (re.compile(rb'\.delta","sequence_number":[0-9]++,'), b'.delta",'),
+    (re.compile(rb"(?<! ) ++}\n"), b"}\n"),
+)
 # A text without any of these needs no closer look.
 _SPECIAL = bytes((*range(0x20), *b'"\\'))
 _BACKSLASH = ord("\\")
@@ -63,12 +77,15 @@ class Frame:
 
 
 class RunReader:
-    """Looks in each read of a stream for a run like the last event before it."""
+    """Looks in each read of a stream for a run like the last event before it. With `skips_noise`, events may also
+    differ in what means nothing."""
 
-    __slots__ = ("_misses_left", "frame")
+    __slots__ = ("_misses_left", "_noise", "_skips_noise", "frame")
 
-    def __init__(self) -> None:
+    def __init__(self, *, skips_noise: bool = False) -> None:
         self.frame: Frame | None = None
+        self._skips_noise = skips_noise
+        self._noise: list[tuple[re.Pattern[bytes], bytes]] | None = None  # of this stream; None before its first delta
         self._misses_left = _MAX_MISSES
 
     def take(self, part: bytes, unfinished: EventBuffer) -> tuple[list[bytes], bytes]:
@@ -80,6 +97,9 @@ class RunReader:
         if frame is None or len(kept) > _MAX_KEPT:
             return [], part
         data = b"".join((kept, part)) if kept else part
+        came = data
+        if self._noise:
+            data = _drop(self._noise, data)
         # Nearly all events of a slow stream come alone and need no closer look.
         lone = data.find(b"\n\n") == len(data) - 2 and data.startswith(frame.before) and data.endswith(frame.after)
         text = data[len(frame.before) : -len(frame.after)] if lone else b""
@@ -90,6 +110,8 @@ class RunReader:
         if not texts:
             self._misses_left -= 1
             return [], part
+        if rest and data is not came:  # the rest as it came
+            rest = came.split(b"\n", frame.between.count(b"\n") * len(texts))[-1]
         kept.clear()
         if self._misses_left < _MAX_MISSES:
             self._misses_left = min(self._misses_left + len(texts), _MAX_MISSES)
@@ -106,12 +128,22 @@ class RunReader:
         self.frame = None
         if text is None or len(text) <= 2 or self.tired:
             return
+        if self._skips_noise:
+            if self._noise is None:
+                self._noise = [noise for noise in _NOISE if noise[0].search(event)]
+            event = _drop(self._noise, event)
         plain = event.startswith(b"data: ") or (event.startswith(b"event: ") and b"\ndata: " in event)
         at = event.find(text)
         # After a backslash the text is only the end of a longer one, which repeats what was said.
         plain = plain and at > 0 and event[at - 1] != _BACKSLASH
         if plain and event.count(b"\n") <= 3 and event.find(text, at + 1) < 0 and _is_utf8(event):
             self.frame = Frame(event[: at + 1], event[at + len(text) - 1 :])
+
+
+def _drop(noise: Sequence[tuple[re.Pattern[bytes], bytes]], data: bytes) -> bytes:
+    for pattern, remains in noise:
+        data = pattern.sub(remains, data)
+    return data
 
 
 def last_event(events: bytes) -> bytes:

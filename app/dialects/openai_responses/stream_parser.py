@@ -129,13 +129,13 @@ class StreamParser:
     is passed on once.
     """
 
-    steady = False  # events are numbered, so no two are alike
-    growing = None
     ending = False  # the terminal event is the end
 
     def __init__(self) -> None:
         self._items: dict[int, _UpstreamItem] = {}
         self._texts: dict[tuple[int, int], _OpenBlock] = {}  # the open text blocks, for the plain case
+        self.steady = False
+        self.growing: list[bytes] | None = None
         self._started = False
         self._ended = False
         self._calls = False
@@ -147,6 +147,7 @@ class StreamParser:
         events: list[Event] = []
         texts, quote = self._texts, _QUOTE
         for payload in data:
+            self.steady = False
             try:
                 chunk = _decode_chunk(payload)
                 if chunk.type == _TEXT_DELTA:
@@ -158,6 +159,8 @@ class StreamParser:
                         if chunk.logprobs:
                             self._items[chunk.output_index].logprobs = True
                             events.append(BlockNoted(block.index, logprobs=tuple(chunk.logprobs)))
+                        else:
+                            self.steady, self.growing = True, block.pieces
                         continue
                 self._read(payload, events)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidRequest):

@@ -39,7 +39,7 @@ class StreamTranslation:
         self._stages: list[Stage] = [make() for make in stages]
         self._renderer = client.StreamRenderer(_scale_context(context))
         self._context = context
-        self._runs = RunReader()
+        self._runs = RunReader(skips_noise=True)
         self._block = -1  # index of the block of the last delta
         self._said = 0  # bytes of the answer's text so far
         self._began = False
