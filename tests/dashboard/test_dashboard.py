@@ -342,6 +342,23 @@ def test_the_limits_of_a_key_are_shown_with_what_is_used(make_app: MakeApp) -> N
     assert "<strong>b</strong>" not in text
 
 
+def test_a_session_shows_its_sums_and_each_turn_against_the_window(make_app: MakeApp) -> None:
+    app = make_app(None, record(1, key="ana"), record(2, key="ana", status=500, terminal="error", error="overloaded"))
+
+    text = enter(app).get("/_/sessions/show?session=s-1").text
+
+    assert text.count('role="img"') == 2
+    assert "2,548" in text or "2.5k / 40" in text
+    assert "1 failed" in text
+    assert 'href="/_/sessions?key=ana"' in text
+
+
+def test_a_chart_of_all_time_begins_with_the_first_data(make_app: MakeApp) -> None:
+    text = enter(make_app(None, record())).get("/_/usage?since=0").text
+
+    assert text.count("data-x=") == 1
+
+
 def test_the_field_on_top_finds_requests_sessions_and_models(make_app: MakeApp) -> None:
     client = enter(make_app(None, record()))
 

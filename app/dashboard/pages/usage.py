@@ -24,6 +24,7 @@ USUAL = "7d"
 MAX_SHOWN = 500
 # Maximum lines of the chart.
 MAX_LINES = 6
+MAX_POINTS = 500
 METRICS = {
     "cost": "Cost",
     "requests": "Requests",
@@ -112,6 +113,9 @@ def _draw(rows: Sequence[Mapping[str, Any]], period: str, by: str, metric: str, 
     largest = sorted(totals, key=lambda name: -totals[name])[:MAX_LINES]
     names = [*largest, *(["others"] if len(totals) > len(largest) else [])]
     first, last = int(wanted.begin) // seconds * seconds, int(wanted.end) // seconds * seconds
+    if last - first > MAX_POINTS * seconds:
+        # Nobody has data of so long a time: the chart begins with the first.
+        first = min((int(row[period]) for row in rows), default=last)
     times = list(range(first, last + 1, seconds))
     values = {at: dict.fromkeys(names, 0) for at in times}
     for row in rows:
