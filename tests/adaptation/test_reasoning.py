@@ -9,7 +9,7 @@ import pytest
 from app.adaptation.reasoning.reasoning import adapt_reasoning
 from app.conversation.blocks import Proof, Reasoning
 from app.conversation.capabilities import Capabilities
-from app.conversation.request import ReasoningSettings, Request, Sampling, ToolChoice
+from app.conversation.request import Effort, ReasoningSettings, Request, Sampling, ToolChoice
 from tests.adaptation.tools.asking import assistant, call, function, losses, result, take, user
 from tests.adaptation.upstreams import by_chat, by_claude_code, by_codex, chat, claude, responses
 
@@ -111,6 +111,14 @@ def test_effort_none_is_said_where_it_exists() -> None:
 
     assert settings(off, responses("gpt-5.2")) == ReasoningSettings("off", "none")
     assert settings(off, responses("gpt-5-mini")) == ReasoningSettings()
+
+
+@pytest.mark.parametrize(("model", "least"), [("gpt-5-mini", "minimal"), ("o3", "low")])
+def test_no_effort_is_the_least_where_nothing_turns_thinking_off(model: str, least: Effort) -> None:
+    request = by_chat(reasoning=ReasoningSettings("off", "none"))
+
+    assert settings(request, responses(model)) == ReasoningSettings("on", least)
+    assert losses(take(adapt_reasoning, request, responses(model))[1]) == [("degrading", "reasoning_effort")]
 
 
 def test_thinking_that_comes_unasked_is_shown() -> None:

@@ -88,6 +88,9 @@ def _is_led_by_proof(request: Request, capabilities: Capabilities) -> bool:
 def _forbid(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
     path = field(request.dialect, "reasoning")
     match capabilities.reasoning_off:
+        case "omit" if request.reasoning.effort == "none" and _thinks_anyway(capabilities):
+            notes.lose("degrading", path, "this model always thinks; it is asked for little thinking")
+            adapted = ReasoningSettings(mode="on", effort=_nearest("minimal", capabilities.efforts))
         case "omit":
             adapted = ReasoningSettings()
             if capabilities.reasoning_by_default and not capabilities.reasoning_off_fields:
@@ -105,6 +108,12 @@ def _forbid(request: Request, capabilities: Capabilities, notes: Notes) -> Reque
             notes.lose("degrading", path, "this model always thinks; it is asked for little thinking")
             adapted = ReasoningSettings(mode="on", effort=_nearest("low", capabilities.efforts))
     return _say(request, adapted, capabilities, on=False)
+
+
+def _thinks_anyway(capabilities: Capabilities) -> bool:
+    """Whether a model that nothing can keep from thinking lets its effort be chosen."""
+    by_default = capabilities.reasoning_by_default and not capabilities.reasoning_off_fields
+    return by_default and capabilities.reasoning_style == "effort" and bool(capabilities.efforts)
 
 
 def _ask(request: Request, capabilities: Capabilities, notes: Notes) -> Request:

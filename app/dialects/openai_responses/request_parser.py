@@ -140,7 +140,7 @@ def _parse_reasoning(field: ReasoningField) -> ReasoningSettings:
     name = (field.effort or "auto").lower()
     effort = EFFORT_NAMES.get(name)
     if effort == "none":
-        return ReasoningSettings(mode="off", visibility=visibility)
+        return ReasoningSettings(mode="off", effort=effort, visibility=visibility)
     asked = effort is not None or name not in EFFORT_NAMES
     return ReasoningSettings(mode="on" if asked else None, effort=effort, visibility=visibility)
 

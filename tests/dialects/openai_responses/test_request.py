@@ -388,7 +388,7 @@ def test_an_effort_of_a_name_that_nobody_knows_yet_asks_for_thinking_and_is_kept
 def test_effort_none_switches_reasoning_off() -> None:
     request = parse_body(ask(USER, reasoning={"effort": "none"}))
 
-    assert request.reasoning == ReasoningSettings(mode="off")
+    assert request.reasoning == ReasoningSettings(mode="off", effort="none")
     assert rendered(request, replace(UPSTREAM, reasoning_off="none"))["reasoning"] == {"effort": "none"}
 
 
