@@ -31,6 +31,9 @@ LIMIT_HEADERS = ("x-ratelimit-", "anthropic-ratelimit-", "x-codex-", "ratelimit"
 MAX_LIMIT_HEADERS = 40
 # Maximum total characters of a head's names for which `_find_names` is cached.
 _MAX_KNOWN = 2048
+# Bytes of an answer per token, where no upstream tells: an event of a stream holds one or two tokens.
+STREAM_BYTES, WHOLE_BYTES = 100, 4
+_TAKING_TOKENS = frozenset({"generate", "completions"})
 # Minimum seconds of a step to be recorded, and maximum number of steps recorded.
 SHORTEST_STEP = 0.001
 MAX_STEPS = 50
@@ -218,7 +221,7 @@ class Record(msgspec.Struct, eq=False):
         if self._began is not None:
             problem = (self.error or "", self.message or "") if self.terminal in ("error", "upstream_cut") else ("", "")
             tried = (*tried, self._attempt(end, *problem))
-        usage = (self.paused_turn and self.paused_turn.spent) or self.usage
+        usage = (self.paused_turn and self.paused_turn.spent) or self.usage or self._estimate()
         routed, upstream_head, first_byte, first_token = (
             self.routed, self.upstream_head, self.first_byte, self.first_token,
         )  # fmt: skip
@@ -278,6 +281,16 @@ class Record(msgspec.Struct, eq=False):
             quiet=self.quiet,
             trace=self.trace[:LONGEST_WORD] if self.trace else "",
         )
+
+    def _estimate(self) -> Usage | None:
+        """The usage by the bytes of the request and of what came, for an upstream that answered without any; None if it
+        has not answered or the request takes no tokens."""
+        if not (200 <= self.attempt_status < 300 and self.bytes_out and self.operation in _TAKING_TOKENS):
+            return None
+        if self.terminal == "error":
+            return None
+        output = self.bytes_out // (STREAM_BYTES if self.stream else WHOLE_BYTES)
+        return Usage(fresh=self.bytes_in // WHOLE_BYTES, output=output, estimated=True)
 
     def _attempt(self, now: int, error: str, message: str) -> AttemptRecord:
         began = self._began or 0

@@ -1,4 +1,4 @@
-"""A reply that is complete but tells no counts is complete, and one that breaks off is not, in every dialect."""
+"""A reply that tells no counts is recorded as it ended, with an estimate, in every dialect."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.gateway.conftest import MakeClient
 from tests.gateway.test_price_classes import PATHS, UPSTREAMS, listen
-from tests.support.fake_upstream import CLOSE, CUT, FakeUpstream, Piece, sse
+from tests.support.fake_upstream import CLOSE, CUT, FakeUpstream, Piece, json_reply, sse
 
 _COUNTS = re.compile(rb',? "usage": \{[^{}]*\}')
 # In the events that only come at the end of a reply.
@@ -40,3 +40,19 @@ def test_a_reply_without_counts_is_recorded_as_it_ended(
 
     (record,) = records
     assert record.terminal == ("completed" if ending == "whole" else "upstream_cut")
+    assert record.usage is not None
+    assert record.usage.estimated
+    assert record.usage.input > 0
+    assert record.usage.output > 0
+
+
+def test_what_failed_or_takes_no_tokens_has_no_estimate(make_client: MakeClient, upstream: FakeUpstream) -> None:
+    client = make_client()
+    records = listen(client)
+    count = {"model": "chat/m", "messages": [{"role": "user", "content": "hi"}]}
+
+    upstream.script(json_reply({"error": {"message": "no", "type": "invalid_request_error"}}, status=400))
+    client.chat()
+    client.ask("/v1/messages/count_tokens", count)
+
+    assert [record.usage for record in records] == [None, None]

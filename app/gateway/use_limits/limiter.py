@@ -14,6 +14,7 @@ from app.conversation.tokens.estimate import estimate_tokens
 from app.conversation.traits import DialectTraits
 from app.errors import DragomanError
 from app.gateway.messages import ClientRequest
+from app.gateway.record import STREAM_BYTES, WHOLE_BYTES
 from app.gateway.use_limits.refusal import Owner, limit_headers, refuse
 from app.rate_limits.counts import Demand, Full, Kind, Limit, Taken
 from app.rate_limits.shared_counts import SharedCounts
@@ -22,8 +23,6 @@ from app.routing.router import Upstream
 # Output tokens counted in advance if the client sets no limit, and the maximum counted in advance: a client that allows
 # far more than it needs would block itself.
 USUAL_OUTPUT, MAX_OUTPUT = 1024, 4096
-# Bytes of an answer per token, if no usage is known: an event of a stream holds one or two tokens.
-STREAM_BYTES, WHOLE_BYTES = 100, 4
 _CUT = ("client_closed", "upstream_cut", "stopped")
 
 _NOTHING = Usage()
