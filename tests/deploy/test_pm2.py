@@ -47,7 +47,7 @@ class PM2:
     def __init__(self, checkout: Path, port: int) -> None:
         self.checkout = checkout
         self.url = f"http://127.0.0.1:{port}"
-        self._program = program("pm2")
+        self._program = program("node") and program("pm2")
         self._environ = bare_environ(checkout / "home", PM2_HOME=str(checkout / "pm2"), DRAGOMAN_CONFIG="config.toml")
 
     def run(self, *words: str) -> str:
