@@ -110,8 +110,8 @@ def read_value(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T], path: str) ->
         return decoder.decode(raw)
     except msgspec.ValidationError as error:
         what, inner = describe_fault(error)
-        where = path + inner
-        raise InvalidRequest(f"{where}: {what}", param=where) from error
+        where = (path + inner).removeprefix(".")  # of a whole body there is no path
+        raise InvalidRequest(f"{where}: {what}" if where else what, param=where or None) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if not len(raw):
             raise InvalidRequest(f"{path}: field required", param=path) from error

@@ -36,6 +36,17 @@ def test_an_encoding_that_a_server_lacks_is_made_here(client: Client, upstream: 
     assert ["encoding_format" in seen.json() for seen in upstream.seen] == [True, False]
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({}, "the field 'model' is required"),
+        ({"model": 5, "input": "a"}, "model: expected a string, but got an integer"),
+    ],
+)
+def test_a_fault_of_a_whole_body_is_told_without_an_empty_path(client: Client, body: dict[str, Any], said: str) -> None:
+    assert client.ask("/v1/embeddings", body).json["error"]["message"] == said
+
+
 @pytest.mark.parametrize(("wanted", "embedding"), [("base64", PACKED), ("float", [0.5, 1.0]), (None, [0.5, 1.0])])
 @pytest.mark.parametrize("sent", [[0.5, 1.0], PACKED], ids=["floats", "base64"])
 def test_an_embedding_has_the_format_that_was_asked_for(

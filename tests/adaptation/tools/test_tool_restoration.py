@@ -61,9 +61,10 @@ def test_calls_of_other_tools_and_text_pass() -> None:
         json.dumps({"input": PATCH}),
         ' {\n  "input" : ' + json.dumps(PATCH, ensure_ascii=False) + "\n}\n",
         json.dumps({"patch": PATCH}),
+        json.dumps({"command": ["apply_patch", PATCH]}),  # farion1231/cc-switch#3669
         PATCH,
     ],
-    ids=["ours", "escaped", "spaced", "another name", "raw text"],
+    ids=["ours", "escaped", "spaced", "another name", "a command", "raw text"],
 )
 @given(sizes=piece_sizes())
 def test_the_input_of_a_custom_tool_is_the_text_however_it_comes(arguments: str, sizes: list[int]) -> None:
