@@ -20,6 +20,9 @@ PART = 256 * 1024
 _STEP = 2048
 # The same for zstandard, which returns everything that a step's input holds: four bytes can be a block of 128 KB.
 _ZSTD_STEP = 64
+# Beginning a gzip member or zstandard frame costs as much as unpacking MEMBER bytes. Nearly empty ones may be FEW.
+MEMBER = 64
+FEW = 1000
 # The most encodings of one body. Nobody needs more, and each layer may cost as much as the body itself.
 MAX_LAYERS = 3
 
@@ -47,11 +50,24 @@ def content_decoder(encodings: Sequence[str]) -> ContentDecoder | None:
     return layers[0] if len(layers) == 1 else _Layers(layers)
 
 
-class _Zlib:
+class _Members:
+    """Counts the members or frames of a body, so that nobody sends a million empty ones."""
+
+    def __init__(self) -> None:
+        self._credit = FEW * MEMBER
+
+    def _begin_next(self) -> None:
+        self._credit -= MEMBER
+        if self._credit < 0:
+            raise ValueError("consists of too many parts with next to nothing in them")
+
+
+class _Zlib(_Members):
     """Decodes gzip or deflate. Several members may follow each other (RFC 1952 section 2.2). `begin` creates the
     inflater for a member from its first bytes."""
 
     def __init__(self, name: str, begin: Callable[[bytes], Any]) -> None:
+        super().__init__()
         self._name = name
         self._begin = begin
         self._inflater: Any = None
@@ -67,12 +83,14 @@ class _Zlib:
     def _decode_step(self, data: bytes) -> Iterator[bytes]:
         while data:
             if self._inflater is None or self._inflater.eof:
+                self._begin_next()
                 self._inflater = self._begin(data)
             inflater = self._inflater
             full = True
             # The inflater may still hold output when the input is used up.
             while full and not inflater.eof:
                 part = self._inflate(data)
+                self._credit += len(part)
                 yield part
                 data = inflater.unconsumed_tail
                 full = len(part) == PART
@@ -105,10 +123,11 @@ class _Brotli:
             raise _other_bytes("brotli") from error
 
 
-class _Zstandard:
+class _Zstandard(_Members):
     """Decodes zstandard. Several frames may follow each other (RFC 8878 section 3)."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._inflater = zstandard.ZstdDecompressor().decompressobj()
 
     def decode(self, data: bytes) -> Iterator[bytes]:
@@ -116,11 +135,14 @@ class _Zstandard:
             step = data[start : start + _ZSTD_STEP]
             while step:
                 if self._inflater.eof:
+                    self._begin_next()
                     self._inflater = zstandard.ZstdDecompressor().decompressobj()
                 try:
-                    yield self._inflater.decompress(step)
+                    part = self._inflater.decompress(step)
                 except zstandard.ZstdError as error:
                     raise _other_bytes("zstandard") from error
+                self._credit += len(part)
+                yield part
                 step = self._inflater.unused_data
 
     def finish(self) -> None:

@@ -15,6 +15,7 @@ import zstandard
 
 from app.dialects.json_bodies import repair_surrogates
 from app.json_values import MAX_VALUES, SMALL, has_too_many_values
+from app.transport.content import content_decoder
 from tests.hardening.gateway import ANSWER, PATHS, Attacked, error_of
 from tests.hardening.test_memory import Peak
 from tests.hardening.test_upstream_replies import ANSWERS, MORE, PROVIDERS, chunked, read_error, wire
@@ -219,6 +220,42 @@ def test_a_reply_that_unpacks_too_far_is_a_502(client: str, gateway: Attacked, u
 
     assert status == 502
     assert "unpacks to more than 4 MiB" in read_error(client, answer)
+
+
+SKIPPED = b"\x50\x2a\x4d\x18" + bytes(4)
+# Parts of a body with nothing, or next to nothing, in them, each in its coding.
+CROWDS = {
+    "skipped frames": ("zstd", SKIPPED),
+    "empty frames": ("zstd", zstandard.compress(b"")),
+    "empty members": ("gzip", gzip.compress(b"")),
+    "empty blocks of zlib": ("deflate", zlib.compress(b"")),
+    "members of a blank": ("gzip", gzip.compress(b" ")),
+    "frames of a blank": ("zstd", zstandard.compress(b" ")),
+}
+
+
+@pytest.mark.parametrize("name", CROWDS)
+def test_a_crowd_of_empty_parts_is_refused_and_parts_with_content_are_not(
+    name: str, gateway: Attacked, upstream: FakeUpstream
+) -> None:
+    coding, empty = CROWDS[name]
+    body = QUESTION.replace("MODEL", "up/m").encode() + b"}"
+    coded = pack(body, coding)
+
+    upstream.script(json_reply(ANSWER))
+    status, answer = gateway.ask(PATHS["openai_chat"], empty * 20_000 + coded, f"content-encoding: {coding}")
+    assert (status, "too many parts" in error_of(answer, "openai_chat")["message"]) == (400, True)
+    upstream.script(raw(wire(empty * 20_000 + coded, f"content-encoding: {coding}")))
+    status, answer = gateway.ask(PATHS["openai_chat"], body)
+    assert (status, "too many parts" in read_error("openai_chat", answer)) == (502, True)
+
+    events = [
+        b'data: {"choices":[{"index":0,"delta":{"content":"%d"},"finish_reason":null}]}\n\n' % n for n in range(5000)
+    ]
+    decoder = content_decoder([coding])
+    assert decoder is not None
+    packed = b"".join(pack(event, coding) for event in events)
+    assert b"".join(decoder.decode(packed)) == b"".join(events)
 
 
 def test_values_are_counted_outside_of_texts() -> None:

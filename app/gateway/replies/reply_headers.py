@@ -55,6 +55,8 @@ def relayed_headers(headers: Mapping[str, str], *, same_dialect: bool) -> dict[s
     if not kept:
         return {}
     relayed = {name: headers[name] for name in kept}
+    if len("".join(relayed.values())) > _MAX_VALUES:
+        relayed = {name: value for name, value in relayed.items() if len(value) <= _MAX_NAME}
     if "retry-after" in relayed or "retry-after-ms" in relayed:
         settle_retry_after(relayed, time.time())
     return known_secrets.mask_headers(relayed)
@@ -63,6 +65,10 @@ def relayed_headers(headers: Mapping[str, str], *, same_dialect: bool) -> dict[s
 # Maximum total characters of a head's names for which `_find_relayed` is cached, and of one relayed name.
 _MAX_KNOWN = 2048
 _MAX_NAME = 100
+# The most relayed headers, and characters of all their values; if there are more, long values are left out. Some
+# clients read no more than 100 headers, or 16 KB of them.
+_MAX_RELAYED = 50
+_MAX_VALUES = 4096
 
 
 # Characters that need no escaping in a header.
@@ -76,7 +82,8 @@ def _find_relayed(names: tuple[str, ...], same_dialect: bool) -> list[str]:
     of_dialect = SAME_DIALECT if same_dialect else ()
     prefixes = SAME_DIALECT_PREFIXES if same_dialect else ()
     known = (name for name in names if name in ALWAYS or name in of_dialect or name.startswith(prefixes))
-    return [name for name in known if len(name) <= _MAX_NAME]
+    short = [name for name in known if len(name) <= _MAX_NAME]
+    return sorted(short, key=lambda name: name not in ALWAYS)[:_MAX_RELAYED]
 
 
 @lru_cache(maxsize=1024)
