@@ -4,6 +4,6 @@ It handles bytes, tenants and ages, and knows no dialects. Nothing is opened bef
 LedgerUnavailable is raised, never anything else.
 """
 
-from app.ledger.ledger import REASONING_LIFETIME, Collection, Ledger
+from app.ledger.ledger import REASONING_LIFETIME, Collection, Ledger, read_record
 
-__all__ = ["REASONING_LIFETIME", "Collection", "Ledger"]
+__all__ = ["REASONING_LIFETIME", "Collection", "Ledger", "read_record"]

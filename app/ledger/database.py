@@ -65,7 +65,7 @@ class Database:
 
     def get(self, kind: str, tenant: str, key: str, oldest: int) -> bytes | None:
         value = self._run(lambda connection: connection.value(_GET, (kind, tenant, key, oldest)))
-        return None if value is None else bytes(value)
+        return None if value is None else _blob(value)
 
     def replace(self, kind: str, tenant: str, key: str, before: bytes, value: bytes, now: int) -> bool:
         """Replaces the value `before`. Returns whether it was still there."""
@@ -82,7 +82,7 @@ class Database:
                     f"WHERE kind = ? AND tenant = ? AND created >= ? AND key IN ({list_marks(wanted)})"
                 )
                 rows = connection.tuples(statement, (kind, tenant, oldest, *wanted))
-                found.update({key: bytes(value) for key, value in rows})
+                found.update({key: _blob(value) for key, value in rows})
             return found
 
         return self._run(work)
@@ -94,7 +94,7 @@ class Database:
         else:
             theirs = f"{_SCAN} AND tenant = ?{_AGED}"
             rows = self._run(lambda connection: connection.tuples(theirs, (kind, oldest, tenant)))
-        return [(tenant, bytes(value)) for tenant, value in rows]
+        return [(tenant, _blob(value)) for tenant, value in rows]
 
     def delete(self, kind: str, tenant: str, key: str, oldest: int) -> bool:
         def work(connection: Connection) -> bool:
@@ -189,6 +189,11 @@ class Database:
 
 class _Silence(BaseException):
     """The time limit of a statement is over. Not an Exception, so that no other code handles it as its own failure."""
+
+
+def _blob(value: object) -> bytes:
+    """A value as bytes; none for one of a type that only others write there. `bytes` would make a number zeros."""
+    return bytes(value) if isinstance(value, bytes | memoryview) else b""
 
 
 def _is_alive(connection: Connection) -> bool:

@@ -33,6 +33,8 @@ PRUNE_WRITES = 250
 RETRY_PERIOD = 10.0
 # The most tries to change a record that other workers keep changing too.
 MAX_RACES = 20
+# The most bytes of a record: more than a request and its answer can have.
+MAX_RECORD = 256 * MEGABYTE
 
 # Keys come from clients. Whatever does not look like an id is not looked up.
 _KEY = re.compile(r"[\w.:/-]{1,200}", re.ASCII)
@@ -69,7 +71,7 @@ class Collection:
     def get(self, tenant: str, key: str) -> bytes | None:
         """The value, or None if it is missing, too old, or another tenant's."""
         packed = self._find(tenant, key)
-        return None if packed is None else zstandard.decompress(packed)
+        return None if packed is None else _unpack(packed)
 
     def get_many(self, tenant: str, keys: Sequence[str]) -> dict[str, bytes]:
         """The values of all keys that have one, in one query."""
@@ -77,13 +79,13 @@ class Collection:
         if not sound:
             return {}
         found = self._read(lambda database, oldest: database.get_many(self._kind, tenant, sound, oldest))
-        return {key: zstandard.decompress(packed) for key, packed in found.items()}
+        return {key: value for key, packed in found.items() if (value := _unpack(packed)) is not None}
 
     def scan(self, tenant: str | None = None) -> list[tuple[str, bytes]]:
         """The tenant and the value of each record, of one tenant or of all, oldest first. For shelves with few
         records."""
         found = self._read(lambda database, oldest: database.scan(self._kind, oldest, tenant))
-        return [(tenant, zstandard.decompress(packed)) for tenant, packed in found]
+        return [(tenant, value) for tenant, packed in found if (value := _unpack(packed)) is not None]
 
     def update(self, tenant: str, key: str, change: Callable[[bytes], bytes | None]) -> bytes | None:
         """Replaces a value by the result of `change`, and returns that. None if there is no value, or `change` returns
@@ -93,7 +95,8 @@ class Collection:
         """
         for _ in range(MAX_RACES):
             packed = self._find(tenant, key)
-            value = None if packed is None else change(zstandard.decompress(packed))
+            before = None if packed is None else _unpack(packed)
+            value = None if before is None else change(before)
             if packed is None or value is None:
                 return None
             if self._replace(tenant, key, packed, zstandard.compress(value, 1)):
@@ -122,6 +125,30 @@ class Collection:
 
     def _write(self, work: Callable[[Database, int], T], size: int) -> T:
         return self._ledger.write(work, size, self._limits)
+
+
+def _unpack(packed: bytes) -> bytes | None:
+    """A record's value; None if it is damaged, as if there were none."""
+    try:
+        if zstandard.frame_content_size(packed) > MAX_RECORD:
+            raise zstandard.ZstdError("it is too large")
+        return zstandard.decompress(packed, max_output_size=MAX_RECORD)
+    except zstandard.ZstdError as error:
+        _note_damage(error)
+        return None
+
+
+def read_record(decoder: msgspec.json.Decoder[T], value: bytes) -> T | None:
+    """A record's content; None if it is damaged, or if another version wrote it in another shape."""
+    try:
+        return decoder.decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        _note_damage(error)
+        return None
+
+
+def _note_damage(error: Exception) -> None:
+    log.warning("a stored record cannot be read and counts as missing: %s", error)
 
 
 class Ledger:

@@ -12,7 +12,7 @@ import msgspec
 
 from app.errors import Conflict, InvalidRequest, NotFound
 from app.known_secrets import known_secrets
-from app.ledger.ledger import Collection
+from app.ledger.ledger import Collection, read_record
 from app.settings import PermissionsSettings
 
 audit = logging.getLogger("dragoman.audit")
@@ -97,7 +97,7 @@ class Permissions:
         kept = self._collection.scan(tenant)
         total = size + sum(len(value) for _, value in kept)
         number = len(kept) + 1
-        found = [(len(value), _decoder.decode(value)) for _, value in kept]
+        found = [(len(value), each) for _, value in kept if (each := self._decode(value)) is not None]
         if sum(each.status(now) == "pending" for _, each in found) >= MAX_OPEN:
             raise InvalidRequest(f"{MAX_OPEN} permission requests are open; answer them first")
         for length, each in found:
@@ -111,20 +111,22 @@ class Permissions:
 
     def find(self, own: Mapping[str, str]) -> list[Permission]:
         """The requests of one tenant (`{"tenant": …}`) or of all (`{}`), oldest first."""
-        return [self._decode(value) for _, value in self._collection.scan(own.get("tenant"))]
+        records = self._collection.scan(own.get("tenant"))
+        return [found for _, value in records if (found := self._decode(value)) is not None]
 
     def look(self, own: Mapping[str, str]) -> list[Permission]:
         """`find` as of up to PERIOD / 2 ago. However many callers look, the ledger is read only once in that time."""
         now = self._monotonic()
         if now >= self._seen_until:
             self._seen_until = now + PERIOD / 2
-            read = {value: self._decode(value) for _, value in self._collection.scan()}
+            records = self._collection.scan()
+            read = {value: found for _, value in records if (found := self._decode(value)) is not None}
             self._read, self._seen = read, list(read.values())
         tenant = own.get("tenant")
         return [each for each in self._seen if tenant is None or each.tenant == tenant]
 
-    def _decode(self, value: bytes) -> Permission:
-        return self._read.get(value) or _decoder.decode(value)
+    def _decode(self, value: bytes) -> Permission | None:
+        return self._read.get(value) or read_record(_decoder, value)
 
     def get(self, own: Mapping[str, str], permission_id: str) -> Permission:
         """One request. Raises NotFound."""
@@ -133,7 +135,7 @@ class Permissions:
             found = next((each for each in self.find(own) if each.id == permission_id), None)
         else:
             value = self._collection.get(tenant, permission_id)
-            found = None if value is None else _decoder.decode(value)
+            found = None if value is None else read_record(_decoder, value)
         if found is None:
             raise NotFound("Permission request not found")
         return found
@@ -146,8 +148,8 @@ class Permissions:
         now = self._clock()
 
         def resolve(value: bytes) -> bytes | None:
-            current = _decoder.decode(value)
-            if current.status(now) != "pending":
+            current = read_record(_decoder, value)
+            if current is None or current.status(now) != "pending":
                 return None
             answered: Literal["allowed", "denied"] = "allowed" if allowed else "denied"
             return _encoder.encode(

@@ -7,12 +7,14 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 from tests.hardening.gateway import ANSWER, KEY, PATHS, Attacked, question
 from tests.support.fake_upstream import FakeUpstream, json_reply
@@ -151,4 +153,37 @@ def test_a_ledgers_folder_that_is_gone_costs_no_request(upstream: FakeUpstream, 
         wait_until(lambda: gateway.ask(CHAT, question("openai_chat"))[0] == 200)
 
         assert statuses == [200] * 5
+        assert "Traceback" not in gateway.log.read_text()
+
+
+# What a damaged or foreign ledger holds in the place of a record.
+DAMAGED: list[object] = [
+    b"", b"null", b"\xff\xfe", "text", 7, 10**12, 1.5, zstandard.compress(b""), zstandard.compress(b"null"),
+    zstandard.compress(b"[" * 100_000), zstandard.compress(b'{"id":7}'), zstandard.compress(b"\xff"),
+    zstandard.compress(b'{"status":[],"output":7,"history":{},"answer":[]}'),
+    zstandard.ZstdCompressor().compress(b" " * (300 << 20)), zstandard.compress(b"{}")[:-3],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", DAMAGED, ids=lambda value: repr(value)[:24])
+def test_a_damaged_record_is_a_missing_one(value: object, upstream: FakeUpstream, tmp_path: Path) -> None:
+    file = tmp_path / "planted.sqlite3"
+    asked = json.dumps({"model": "up/m", "input": "hi"}).encode()
+    items = json.dumps({"items": [{"type": "message", "role": "user", "content": "x"}]}).encode()
+    with Attacked(tmp_path, upstream.url, more=f'[ledger]\nurl = "sqlite:///{file}"\n', max_attempts=1) as gateway:
+        kept = json.loads(gateway.ask(RESPONSES, asked)[1])["id"]
+        talk = json.loads(gateway.ask("/v1/conversations", items)[1])["id"]
+        with contextlib.closing(sqlite3.connect(file)) as ledger:
+            ledger.execute("UPDATE records SET value = ?", (value,))
+            ledger.commit()
+
+        paths = (f"{RESPONSES}/{kept}", f"{RESPONSES}/{kept}/input_items", f"/v1/conversations/{talk}/items")
+        statuses = {path: get(gateway, path)[0] for path in paths}
+        for more in ({"previous_response_id": kept}, {"conversation": talk}):
+            body = json.dumps({"model": "up/m", "input": "hi", **more}).encode()
+            statuses[str(more)], _ = gateway.ask(RESPONSES, body)
+        statuses["more items"], _ = gateway.ask(f"/v1/conversations/{talk}/items", items)
+
+        assert set(statuses.values()) <= {400, 404}, statuses
+        assert gateway.ask(RESPONSES, asked)[0] == 200
         assert "Traceback" not in gateway.log.read_text()

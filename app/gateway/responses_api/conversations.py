@@ -20,7 +20,7 @@ from app.dialects.openai_responses.state.conversation import (
 from app.dialects.openai_responses.state.history import identify_items, list_items, render_list
 from app.errors import NotFound
 from app.gateway.messages import ClientResponse, new_id
-from app.ledger import Ledger
+from app.ledger import Ledger, read_record
 
 
 class Conversation(msgspec.Struct, frozen=True):
@@ -56,7 +56,7 @@ class Conversations:
 
     def find(self, tenant: str, conversation_id: str) -> Conversation | None:
         kept = self._collection.get(tenant, conversation_id)
-        return None if kept is None else _decoder.decode(kept)
+        return None if kept is None else read_record(_decoder, kept)
 
     def append(self, tenant: str, conversation_id: str, items: Sequence[bytes]) -> list[bytes]:
         """Appends items; returns them with their ids."""
@@ -120,9 +120,11 @@ class Conversations:
     def _change(
         self, tenant: str, conversation_id: str, change: Callable[[Conversation], Conversation]
     ) -> Conversation:
-        kept = self._collection.update(
-            tenant, conversation_id, lambda kept: msgspec.json.encode(change(_decoder.decode(kept)))
-        )
+        def change_kept(found: bytes) -> bytes | None:
+            conversation = read_record(_decoder, found)
+            return None if conversation is None else msgspec.json.encode(change(conversation))
+
+        kept = self._collection.update(tenant, conversation_id, change_kept)
         if kept is None:
             raise not_found(conversation_id)
         return _decoder.decode(kept)

@@ -31,7 +31,7 @@ from app.gateway.replies.observed_stream import ObservedStream
 from app.gateway.responses_api.conversations import Conversation, Conversations
 from app.gateway.responses_api.conversations import not_found as conversation_not_found
 from app.gateway.responses_api.responses_peek import peek_of
-from app.ledger import Ledger
+from app.ledger import Ledger, read_record
 from app.routing.router import Upstream
 
 
@@ -84,7 +84,9 @@ class ResponseStore:
         found = self._collection.get(tenant, response_id)
         if found is None:
             return None
-        kept = _kept_decoder.decode(found)
+        kept = read_record(_kept_decoder, found)
+        if kept is None or not (kept.provider or bytes(kept.response).startswith(b"{")):
+            return None
         return as_lost(kept) if 0 < kept.alive < self._clock() else kept
 
     def keep(self, tenant: str, response_id: str, kept: KeptResponse) -> None:
@@ -100,8 +102,8 @@ class ResponseStore:
         """Changes a running response; returns False if there is none. Raises LedgerUnavailable."""
 
         def change_kept(found: bytes) -> bytes | None:
-            kept = _kept_decoder.decode(found)
-            return msgspec.json.encode(change(kept)) if kept.alive else None
+            kept = read_record(_kept_decoder, found)
+            return msgspec.json.encode(change(kept)) if kept is not None and kept.alive else None
 
         return self._collection.update(tenant, response_id, change_kept) is not None
 
