@@ -23,7 +23,7 @@ from app.credentials.credential import Credential
 from app.dialects.contract import ClientDialect
 from app.errors import DragomanError
 from app.gateway.attempt import Attempt, Sends, Target, note_head
-from app.gateway.delivery import JSON_HEADERS, begins_like_event, is_streamed, mask_reply, read_fault, receive_whole
+from app.gateway.delivery import JSON_HEADERS, is_streamed, mask_reply, read_fault, receive_whole
 from app.gateway.delivery import UNREADABLE as UNREADABLE_REPLY
 from app.gateway.fetching import Fetcher
 from app.gateway.large_bodies.heavy_work import SMALL
@@ -166,7 +166,7 @@ class Plan(msgspec.Struct, frozen=True):
         else:
             begun.exchange = ReadExchange(reply)
             return None
-        if len(reply.body) <= SMALL and (reply.body[:1] == b"{" or not begins_like_event(reply.body)):
+        if len(reply.body) <= SMALL and reply.body[:1] == b"{":  # no byte order mark, no events
             return reply
         begun.exchange = begun.exchange or ReadExchange(reply)
         return None

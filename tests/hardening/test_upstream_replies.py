@@ -260,6 +260,20 @@ def test_a_malformed_reply_is_an_error_in_every_dialect(
     assert "Traceback" not in said, said[-3000:]
 
 
+@pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b" \r\n", b"\xef\xbb\xbf\n\t"])
+def test_what_stands_before_an_answer_is_no_part_of_it_however_often_it_comes(
+    mark: bytes, gateway: Attacked, upstream: FakeUpstream
+) -> None:
+    for speaks, provider in PROVIDERS.items():
+        for client, path in PATHS.items():
+            asked = json.dumps({"model": f"{provider}/m", **BODIES[client]}).encode()
+            upstream.script(raw(wire(mark + json.dumps(ANSWERS[speaks]).encode())))
+
+            answers = [gateway.ask(path, asked) for _ in range(4)]  # later ones by a plan of the first
+
+            assert {status for status, _ in answers} == {200}, (client, speaks, answers)
+
+
 @pytest.mark.parametrize("dialect", list(DIALECTS.values()), ids=list(DIALECTS))
 @pytest.mark.parametrize("said", [b"-7", b"9223372036854775807", b"1e18", b"9" * 30])
 def test_a_count_is_one_that_sums_and_databases_hold(dialect: ModuleType, said: bytes) -> None:
