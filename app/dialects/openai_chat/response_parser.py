@@ -109,6 +109,8 @@ class _Plain(msgspec.Struct, gc=False):
     error: None = None
     base_resp: None = None
     x_groq: None = None
+    citations: None = None
+    search_results: None = None
 
 
 _decode_plain = msgspec.json.Decoder(_Plain).decode

@@ -29,6 +29,7 @@ from app.dialects.error_bodies import find_error
 from app.dialects.error_kinds import decode_error, judge_error, judge_reported
 from app.dialects.malformed import decode_tolerantly, malformed, no_answer
 from app.dialects.openai_chat import reasoning
+from app.dialects.openai_chat.replies.citations import read_sources
 from app.dialects.openai_chat.replies.envelope import open_envelope
 from app.dialects.openai_chat.replies.reply_parts import THOUGHTS, is_odd_content, read_parts, text_of_part
 from app.dialects.openai_chat.replies.shapes import (
@@ -113,6 +114,9 @@ class StreamParser:
         self._streamed = False  # a delta came, so a whole message at the end repeats what was said
         self._said = False  # reasoning came as plain text, so the text in its proofs is a duplicate
         self._pieces: dict[str, list[bytes]] = {reasoning.DETAILS: [], reasoning.BLOCKS: []}
+        self._citations: list[dict[str, Any]] = []  # that came before their text
+        self._cited = False
+        self._sources: list[dict[str, Any]] = []  # named beside the answer
         self._usage: WireUsage | None = None
         self._tier: str | None = None
         self._extensions: dict[str, Any] = {}
@@ -228,6 +232,8 @@ class StreamParser:
                 if not self.ending:
                     self._fail(failure, events)
                 return
+            if len(chunk.search_results) > _NOTHING or len(chunk.citations) > _NOTHING:
+                self._sources = read_sources(chunk.search_results, chunk.citations)
             if not choices:
                 self._came = payload
             elif isinstance(chunk, FirstChunk):
@@ -358,11 +364,13 @@ class StreamParser:
 
     def _note(self, delta: WireDelta, choice: WireChoice, events: list[Event]) -> None:
         """Reads citations and log probabilities, which belong to the open text."""
+        if len(delta.annotations) > _NOTHING:
+            self._citations += _objects_of([_decode_any(entry) for entry in reasoning.entries_of(delta.annotations)])
         if self._kind is not Text:
             return
-        if len(delta.annotations) > _NOTHING:
-            citations = _objects_of([_decode_any(entry) for entry in reasoning.entries_of(delta.annotations)])
-            events += (BlockNoted(self._block, citation=citation) for citation in citations)
+        if self._citations:
+            events += (BlockNoted(self._block, citation=citation) for citation in self._citations)
+            self._citations, self._cited = [], True
         if len(choice.logprobs) > _NOTHING:
             match _decode_any(choice.logprobs):
                 case {"content": [*entries]} if known := _objects_of(entries):
@@ -427,6 +435,9 @@ class StreamParser:
         if self._kind is None:
             return
         proof = self._take_proof() if self._kind is Reasoning else None
+        if self._kind is Text and not self._cited:
+            events += (BlockNoted(self._block, citation=source) for source in self._sources)
+            self._sources = []
         events.append(BlockClosed(self._block, proof, incomplete))
         self._kind = None
 

@@ -384,6 +384,8 @@ class WireChunk(msgspec.Struct, gc=False):
     error: Raw = Raw()
     base_resp: Raw = Raw()
     x_groq: GroqExtension | None = None
+    citations: Raw = Raw()
+    search_results: Raw = Raw()
 
 
 def calls_of(delta: WireDelta) -> list[CallFragment]:

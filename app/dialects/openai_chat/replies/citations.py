@@ -1,8 +1,28 @@
-"""Renders citations as `url_citation` annotations."""
+"""Renders citations as `url_citation` annotations, and reads the sources that servers name beside an answer."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import msgspec
+
+_decode = msgspec.json.Decoder().decode
+
+
+def read_sources(*lists: msgspec.Raw) -> list[dict[str, Any]]:
+    """The pages in the first list that has some, as citations: Perplexity's `search_results`, or the addresses alone in
+    `citations`, which xAI has too."""
+    for raw in lists:
+        entries = _decode(raw) if bytes(memoryview(raw)[:1]) == b"[" else []
+        pages = [entry if isinstance(entry, dict) else {"url": entry} for entry in entries]
+        found = [
+            {"type": "url_citation", "url": page["url"], "title": page.get("title") or page["url"]}
+            for page in pages
+            if isinstance(page.get("url"), str)
+        ]
+        if found:
+            return found
+    return []
 
 
 def write_citation(citation: dict[str, Any], start: int = 0, end: int = 0) -> dict[str, Any] | None:
