@@ -28,7 +28,8 @@ def read_events(text: str) -> Events:
     """The name and the decoded data of each event; the end mark stays text."""
     events: Events = []
     for block in text.split("\n\n"):
-        fields = [line.partition(": ")[::2] for line in block.split("\n") if line and not line.startswith(":")]
+        parts = [line.partition(":") for line in block.split("\n") if line and not line.startswith(":")]
+        fields = [(name, value.removeprefix(" ")) for name, _, value in parts]
         lines = [value for name, value in fields if name == "data"]
         if lines:
             data = "\n".join(lines)

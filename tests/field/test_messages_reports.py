@@ -141,6 +141,51 @@ ERRORS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("vectors", [ORDER, ERRORS], ids=["order", "errors"])
+def bare(*names: str, **more: Any) -> dict[str, Any]:
+    body = {**MESSAGE, "content": [TEXT], "stop_reason": "end_turn", **more}
+    return {name: value for name, value in body.items() if name not in names}
+
+
+WHOLE = [
+    Vector("no counts", json_reply(bare("usage")), "t"),
+    Vector("null for the counts", json_reply(bare(usage=None)), "t"),
+    Vector("counts of Chat", json_reply(bare(usage={"prompt_tokens": 3, "completion_tokens": 2})), "t"),
+    Vector("texts for the counts", json_reply(bare(usage={"input_tokens": "3", "output_tokens": "2"})), "t"),
+    Vector("no type and no role", json_reply(bare("type", "role")), "t"),
+    Vector("no id and no model", json_reply(bare("id", "model")), "t"),
+    Vector("null for the id", json_reply(bare(id=None, model=None)), "t"),
+    Vector("a number for the id", json_reply(bare(id=7)), "t"),
+    Vector("no reason", json_reply(bare("stop_reason")), "t"),
+    Vector("null for the reason", json_reply(bare(stop_reason=None)), "t"),
+    Vector("an empty reason", json_reply(bare(stop_reason="")), "t"),
+    Vector("a text for the content", json_reply(bare(content="t")), "t"),
+    Vector("texts in the content", json_reply(bare(content=["t", "u"])), "tu"),
+    Vector("an object for the content", json_reply(bare(content=TEXT)), "t"),
+    Vector("a block without a kind", json_reply(bare(content=[{"text": "t"}])), "t"),
+    Vector("null for a text", json_reply(bare(content=[{"type": "text", "text": None}, TEXT])), "t"),
+    Vector("null in the content", json_reply(bare(content=[None, TEXT])), "t"),
+    Vector("null for the input", whole(call(input=None), reason="tool_use"), calls=(("f", {}),), finish="tool_calls"),
+    Vector("no input", whole({"type": "tool_use", "id": "toolu_1", "name": "f"}, reason="tool_use"), calls=(("f", {}),), finish="tool_calls"),
+    Vector("an empty text for the input", whole(call(input=""), reason="tool_use"), calls=(("f", {}),), finish="tool_calls"),
+    Vector("a list for the input", whole(call(input=[]), reason="tool_use"), calls=(("f", {}),), finish="tool_calls"),
+    Vector("a number for an id, whole", whole(call(7), reason="tool_use"), calls=ONE, finish="tool_calls"),
+    Vector("thinking without a signature", whole({"type": "thinking", "thinking": "r"}, TEXT), "t", "r"),
+    Vector("null for a signature", whole({"type": "thinking", "thinking": "r", "signature": None}, TEXT), "t", "r"),
+    Vector("thinking of nothing", whole({"type": "thinking", "thinking": None, "signature": ""}, TEXT), "t"),
+    Vector("null for citations", whole({**TEXT, "citations": None}), "t"),
+    Vector("an answer of Chat", json_reply({"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [{"index": 0, "message": {"role": "assistant", "content": "t"}, "finish_reason": "stop"}]}), error="something other"),
+    Vector("a failure of Chat", json_reply({"error": {"message": "boom", "type": "server_error"}}), error="boom"),
+    Vector("a failure in `success`", json_reply({"success": False, "message": "boom", "code": 500}), error="boom"),
+    Vector("jeremychone/rust-genai#258 no spaces after colons", sse(*(event.replace(b"event: ", b"event:").replace(b"data: ", b"data:") for event in named(START, *words(), end(), STOP))), "t"),
+    Vector("QuantumNous/new-api#2881 counts of output alone at the end", stream(START, *words(), end(usage={"output_tokens": 2}), STOP), "t"),
+    Vector("BerriAI/litellm#24845 metrics in the last event", stream(START, *words(), end(), {**STOP, "amazon-bedrock-invocationMetrics": {"inputTokenCount": 3}}), "t"),
+    Vector("MiniMax-AI/MiniMax-M2#109 words and thinking in one block", stream(START, block(0, {"type": "thinking", "thinking": ""}), added(0, "thinking_delta", thinking="r"), added(0, "text_delta", text="t"), closed(0), end(), STOP), "t", "r"),
+    Vector("a start with its words", stream(START, block(0, {"type": "text", "text": "t"}), added(0, "text_delta", text="u"), closed(0), end(), STOP), "tu"),
+    Vector("a start with its thinking", stream(START, block(0, {"type": "thinking", "thinking": "r", "signature": "s"}), closed(0), *words(1), end(), STOP), "t", "r"),
+    Vector("the reason beside the delta", stream(START, *words(), {"type": "message_delta", "stop_reason": "end_turn", "usage": USAGE}, STOP), "t"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("vectors", [ORDER, ERRORS, WHOLE], ids=["order", "errors", "whole"])
 def test_a_reply_is_read_as_its_server_meant_it(every: Client, upstream: FakeUpstream, vectors: list[Vector]) -> None:
     assert misread(every, upstream, "A", vectors) == {}

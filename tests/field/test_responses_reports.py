@@ -171,6 +171,33 @@ ERRORS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("vectors", [ORDER, ERRORS], ids=["order", "errors"])
+WHOLE = [
+    Vector("no status", json_reply({**BODY, "output": [message()], "usage": USAGE}), "t"),
+    Vector("null for the status", whole(message(), status=None), "t"),
+    Vector("no object", json_reply({"id": "resp_1", "model": "m", "status": "completed", "output": [message()], "usage": USAGE}), "t"),
+    Vector("a text for the content", whole({**message(), "content": "t"}), "t"),
+    Vector("a part of Chat", whole({**message(), "content": [{"type": "text", "text": "t"}]}), "t"),
+    Vector("a part without a kind", whole({**message(), "content": [{"text": "t"}]}), "t"),
+    Vector("no role and no id", whole({"type": "message", "status": "completed", "content": [{"type": "output_text", "text": "t"}]}), "t"),
+    Vector("an item without a kind", whole({"role": "assistant", "content": [{"type": "output_text", "text": "t"}]}), "t", but=("R",)),
+    Vector("arguments as an object", whole(call({"x": 1})), calls=ONE, finish="tool_calls"),
+    Vector("two documents of arguments", whole(call('{}{"x":1}')), calls=ONE, finish="tool_calls"),
+    Vector("no call_id", whole({name: value for name, value in call().items() if name != "call_id"}), calls=ONE, finish="tool_calls"),
+    Vector("an empty call_id", whole(call(call_id="")), calls=ONE, finish="tool_calls"),
+    Vector("thinking without a summary", whole({"type": "reasoning", "id": "rs_1", "content": [{"type": "reasoning_text", "text": "r"}]}, message()), "t", "r", but=("R",)),
+    Vector("null for the summary", whole({"type": "reasoning", "id": "rs_1", "summary": None, "content": None}, message()), "t", but=("R",)),
+    Vector("counts of Chat", whole(message(), usage={"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}), "t"),
+    Vector("counts as a list", whole(message(), usage=[]), "t"),
+    Vector("the time as a text", whole(message(), created_at="1760000000"), "t"),
+    Vector("the time as a fraction", whole(message(), created_at=1760000000.5), "t"),
+    Vector("a limit without details", json_reply({**BODY, "status": "incomplete", "output": [message()], "usage": USAGE}), "t", finish="length", but=("R",)),
+    Vector("an error beside the output", whole(message(), error={}), "t"),
+    Vector("a failure with a text for an error", json_reply({**BODY, "status": "failed", "error": "boom", "output": []}), error="boom"),
+    Vector("a failure without an error", json_reply({**BODY, "status": "failed", "output": []}), error="failed", but=("R",)),
+    Vector("an answer of Chat", json_reply({"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [{"index": 0, "message": {"role": "assistant", "content": "t"}, "finish_reason": "stop"}]}), error="something other"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("vectors", [ORDER, ERRORS, WHOLE], ids=["order", "errors", "whole"])
 def test_a_reply_is_read_as_its_server_meant_it(every: Client, upstream: FakeUpstream, vectors: list[Vector]) -> None:
     assert misread(every, upstream, "R", vectors) == {}

@@ -56,7 +56,7 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
         return render_response(parse_response(body), context), find_usage(body)
     if whole.error:
         raise UpstreamRefused(parse_stream_error(whole.error, body))
-    if whole.content is None or _is_odd(whole, body):
+    if whole.content is None or _is_odd(whole):
         return render_response(parse_response(body), context), find_usage(body)
     return replace_model(body, context.model), find_usage(body)
 
@@ -68,16 +68,18 @@ class _Whole(msgspec.Struct):
 
 
 class _Part(msgspec.Struct):
-    type: str = ""
+    type: str
+    text: str = ""
+    thinking: str = ""
     id: str | int | None = None
     name: str | None = None
     input: msgspec.Raw = msgspec.Raw()
 
 
-def _is_odd(whole: _Whole, body: bytes) -> bool:
+def _is_odd(whole: _Whole) -> bool:
     """Whether agents would stop at the answer, or fail at one of its calls."""
     try:
-        parts = [_part_decoder.decode(raw) for raw in whole.content or ()] if b'"tool_use"' in body else []
+        parts = [_part_decoder.decode(raw) for raw in whole.content or ()]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return True
     calls = [part for part in parts if part.type == "tool_use"]

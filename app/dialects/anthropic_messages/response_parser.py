@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from app.conversation.blocks import ToolCall
+from app.conversation.blocks import Block, ToolCall
 from app.conversation.response import FinishReason, Response, StopDetail
 from app.dialects.anthropic_messages.content.blocks import ignore_field, read_block
 from app.dialects.anthropic_messages.errors import parse_stream_error
@@ -41,17 +41,12 @@ def parse_response(body: bytes) -> Response:
         fields = _object_decoder.decode(body)
         if fields.get("error") is not None:
             raise UpstreamRefused(parse_stream_error(fields["error"], body))
-        if isinstance(fields.get("content"), str):  # from servers that were made out of those of Chat
-            text = {"type": "text", "text": fields["content"]}
-            body = encode_body({**fields, "content": [text] if fields["content"] else []})
-        message = _message_decoder.decode(body)
-        ids: set[str] = set()
-        blocks = tuple(
-            [
-                read_block(_with_id(raw, f"toolu_{message.id}_{index}", ids), f"content[{index}]", ignore_field)
-                for index, raw in enumerate(message.content)
-            ]
-        )
+        try:
+            message, blocks = _read_message(body)
+        except (msgspec.ValidationError, InvalidRequest):
+            if not isinstance(fields.get("content"), str | list | dict):
+                raise
+            message, blocks = _read_message(encode_body(_repair(fields)))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidRequest) as error:
         refuse_error(body)
         raise malformed("a message", body) from error
@@ -74,6 +69,40 @@ def parse_response(body: bytes) -> Response:
         service_tier=read_tier(usage),
         extensions=read_extensions(fields, usage),
     )
+
+
+def _read_message(body: bytes) -> tuple[WireMessage, tuple[Block, ...]]:
+    message = _message_decoder.decode(body)
+    ids: set[str] = set()
+    blocks = [
+        read_block(_with_id(raw, f"toolu_{message.id}_{index}", ids), f"content[{index}]", ignore_field)
+        for index, raw in enumerate(message.content)
+    ]
+    return message, tuple(blocks)
+
+
+def _repair(fields: dict[str, Any]) -> dict[str, Any]:
+    """A message of a server that was made out of one of Chat: with a list of blocks, each with its kind and its text,
+    and names that are text."""
+    content = fields.get("content")
+    blocks = content if isinstance(content, list) else [content]
+    names = {name: str(fields.get(name) or "") for name in ("id", "model")}
+    return {**fields, **names, "content": [whole for block in blocks if (whole := _repair_block(block)) is not None]}
+
+
+def _repair_block(block: Any) -> Any:
+    """A block with what it needs; None if it says nothing."""
+    match block:
+        case str() if block:
+            return {"type": "text", "text": block}
+        case {"type": "text" | "thinking" as kind, **fields} if fields.get(kind, "") is None:
+            return None
+        case {"type": str()}:
+            return block
+        case {"text": str(text)}:
+            return {"type": "text", "text": text}
+        case _:
+            return None
 
 
 def refuse_error(body: bytes) -> None:

@@ -241,13 +241,14 @@ class StreamParser:
             for choice in choices:
                 self._read_choice(choice, events)
                 usage = usage or choice.usage
-            if choices and self._reasons:
-                self._notice_end(choices)
+            self._notice_end(choices)
         self._usage = usage or self._usage
 
     def _notice_end(self, choices: Sequence[WireChoice]) -> None:
         """Judges whether a finish reason names the end: servers that send one in each chunk do so next to content, and
         before anything was said. Even after a bare one, more may come (BerriAI/litellm#27139)."""
+        if not choices or not self._reasons:
+            return
         has_content = self._next > 0 or bool(self._binder.calls)
         self.ending = has_content and not self._unfinished and not any(adds_content(choice) for choice in choices)
         if self.ending:

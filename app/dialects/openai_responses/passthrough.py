@@ -49,6 +49,10 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
         raise UpstreamRefused(parse_error_event(verdict.error, body))
     if verdict.output is None and verdict.object != "response":
         raise UpstreamRefused(failure) if (failure := decode_error(body)) else malformed("a response", body)
+    if verdict.status is None and not verdict.error:
+        body = bytes(change_fields(msgspec.Raw(body), status="completed"))
+    elif verdict.error and not isinstance(verdict.error, dict):
+        body = bytes(change_fields(msgspec.Raw(body), error=response_error(parse_error_event(verdict.error))))
     if verdict.output is not None:
         # The client judges unreadable items.
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -61,6 +65,7 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
 class _Verdict(msgspec.Struct):
     """The fields that distinguish a failed response, which is still a response, from a mere error."""
 
+    status: Any = None
     object: Any = None
     error: Any = None
     output: list[msgspec.Raw] | None = None

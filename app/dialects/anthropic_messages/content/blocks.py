@@ -133,7 +133,7 @@ def read_arguments(given: bytes) -> str:
         with contextlib.suppress(msgspec.DecodeError, UnicodeError, RecursionError):
             _object.decode(text or "{}")
             return text or "{}"
-    return given.decode() or "{}"
+    return "{}" if given in (b"null", b"[]") else given.decode() or "{}"
 
 
 def _take(block: WireBlock, raw: msgspec.Raw, path: str, note: NoteField) -> Block:

@@ -21,7 +21,7 @@ from app.conversation.blocks import (
     ToolResult,
 )
 from app.conversation.envelope import unseal
-from app.conversation.literals import literal, text_of
+from app.conversation.literals import literal, one_object, text_of
 from app.dialects.json_bodies import read_value
 from app.dialects.openai_responses.items.content import PART_PREFIX, parse_content, parse_output
 from app.dialects.openai_responses.items.hosted import parse_hosted
@@ -222,6 +222,8 @@ def _json_text(raw: msgspec.Raw) -> str:
     """JSON given as a string or as a value; null and white space become an empty text."""
     value = bytes(raw)
     text = text_of(value) if value[:1] == b'"' else value.decode()
+    if "}{" in text:
+        text = one_object(text)
     return "" if text.strip() in ("", "null") else text
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import msgspec
 
-from app.conversation.literals import EMPTY, is_blank
+from app.conversation.literals import EMPTY, is_blank, one_object, text_of
 from app.dialects.json_bodies import change_fields, fields_decoder, list_decoder
 
 _ABSENT = msgspec.Raw()
 _EMPTY = msgspec.Raw(b"[]")
 _SAY_NOTHING = (b"", b"null", b'"null"', EMPTY)
+_NOT_GIVEN = (b"", b"null")
 _MISSING: dict[str, dict[str, Any]] = {
     "message": {"role": msgspec.Raw(b'"assistant"'), "content": _EMPTY},
     "reasoning": {"summary": _EMPTY},
@@ -43,7 +44,8 @@ def complete_item(raw: msgspec.Raw) -> msgspec.Raw:
     if b'"message"' not in item and b'"reasoning"' not in item:
         return raw
     head = _head_decoder.decode(raw)
-    missing = {name: value for name, value in _MISSING.get(head.type, {}).items() if not bytes(getattr(head, name))}
+    wanted = _MISSING.get(head.type, {})
+    missing = {name: value for name, value in wanted.items() if bytes(getattr(head, name)) in (b"", b"null")}
     unmarked = head.type == "message" and b'"output_text"' in item and b'"annotations"' not in item
     if head.type == "message" and (bytes(head.content).startswith(b'"') or bytes(head.content) == b"null"):
         missing["content"] = _parts_of(head.content)
@@ -71,7 +73,11 @@ def settle_item(raw: msgspec.Raw) -> msgspec.Raw:
         return raw
     if encoded.startswith(b"{"):  # the object instead of its text
         return change_fields(raw, arguments=encoded.decode())
-    return change_fields(raw, arguments="{}") if encoded in _SAY_NOTHING or is_blank(encoded) else raw
+    if encoded in _SAY_NOTHING or is_blank(encoded):
+        return change_fields(raw, arguments="{}")
+    if b"}{" in encoded and (whole := one_object(text := text_of(encoded))) != text:
+        return change_fields(raw, arguments=whole)
+    return raw
 
 
 def _complete_part(part: msgspec.Raw) -> msgspec.Raw:
