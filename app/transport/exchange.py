@@ -271,7 +271,7 @@ class SocketExchange(Exchange):
     def _resume(self, sent: Sent) -> None:
         """Goes on from the first read of a call that was sent on a kept connection."""
         self._is_kept, self._connection, self._sent_at, data = True, sent.connection, sent.at, sent.first_read
-        if isinstance(data, TimeoutError):
+        if isinstance(data, TimeoutError | BlockingIOError):
             self.close()
             raise UpstreamTimeout("first_byte", self._limits.first_byte) from data
         if isinstance(data, OSError) or not data:

@@ -61,8 +61,10 @@ class PreparedCall:
     def ask(self, body: bytes, may_resend: Callable[[], bool]) -> WholeReply | Exchange:
         """Sends this call with another, small body, and waits for the reply. If the reply does not come whole with its
         first read on a kept connection, returns the exchange, as `Transport.send` does."""
-        # The rest is as `can_reach` has it: whether requests' network access is replaced.
-        connection = self._pool.take(self._target.origin) if self._is_quick and HTTPAdapter.send is OWN_SEND else None
+        connection = None
+        # Like `can_reach`: while requests' network access is replaced, `Transport.send` finds the way.
+        if self._is_quick and HTTPAdapter.send is OWN_SEND:
+            connection = self._pool.take(self._target.origin)
         if connection is None:
             return self._transport.send(self._make_call(body, may_resend))
         at, limit = monotonic(), self._limit
