@@ -25,6 +25,8 @@ def pinned(name: str) -> str:
 CLAUDE_CODE = pinned("Claude Code")
 CODEX = pinned("Codex")
 OPENCODE = pinned("opencode")
+CLINE = pinned("Cline")
+QWEN_CODE = pinned("Qwen Code")
 OLDER_ANTHROPIC = pinned("anthropic SDK, older")
 OPENAI_AGENTS = pinned("openai-agents")
 LITELLM = pinned("LiteLLM proxy")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.gateways import KEY, write_config
-from tests.clients.programs import CLAUDE_CODE, CODEX, OPENCODE, install_npm
+from tests.clients.programs import CLAUDE_CODE, CLINE, CODEX, OPENCODE, QWEN_CODE, install_npm
 from tests.clients.standins.openai_chat import ChatStandIn
 from tests.clients.standins.scripted_model import Call, ScriptedModel
 from tests.clients.workspace import MARKER, TIMEOUT, Workspace
@@ -109,3 +109,21 @@ def test_opencode_answers_through_the_gateway(workspace: Workspace, tmp_path: Pa
 
     assert done.returncode == 0, done.stderr
     assert workspace.secret in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("package", "command", "flags"),
+    [(CLINE, "cline", ()), (QWEN_CODE, "qwen", ("-p",))],
+    ids=["cline", "qwen"],
+)
+def test_other_agents_answer_through_the_gateway(
+    package: str, command: str, flags: tuple[str, ...], workspace: Workspace, tmp_path: Path
+) -> None:
+    program = install_npm(package, command)
+    with ChatStandIn(ScriptedModel()) as upstream:
+        config = write_config({"up": upstream.settings}, f"up/{upstream.model}", tmp_path)
+
+        done = start(program, workspace, config, command, "--no-check", "--", *flags, PROMPT)
+
+    assert done.returncode == 0, done.stderr
+    assert upstream.asked

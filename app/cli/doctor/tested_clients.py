@@ -26,6 +26,8 @@ TESTED = (
     ClientVersion("Claude Code", "2.1.329", "@anthropic-ai/claude-code", "npm", "claude"),
     ClientVersion("Codex", "0.169.0", "@openai/codex", "npm", "codex"),
     ClientVersion("opencode", "1.18.33", "opencode-ai", "npm", "opencode"),
+    ClientVersion("Cline", "3.0.65", "cline", "npm", "cline"),
+    ClientVersion("Qwen Code", "0.15.10", "@qwen-code/qwen-code", "npm", "qwen"),
     ClientVersion("anthropic SDK", "2.14.0", "anthropic", "PyPI"),
     # Still sends x-api-key and version 2023-06-01.
     ClientVersion("anthropic SDK, older", "0.75.0", "anthropic", "PyPI"),

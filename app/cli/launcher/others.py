@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ def prepare_opencode(connection: Connection, _arguments: Sequence[str], _folder:
 
 
 def prepare_cline(connection: Connection, _arguments: Sequence[str], folder: Path, _program: str) -> Launch:
-    """Cline reads its providers from a file in its data folder, so it gets a temporary folder."""
+    """Cline reads its providers from a file in its data folder, so it gets a temporary folder. It ignores an entry that
+    has no `updatedAt`."""
     settings = {
         "provider": "openai-compatible",
         "apiKey": connection.key,
@@ -41,7 +43,14 @@ def prepare_cline(connection: Connection, _arguments: Sequence[str], folder: Pat
     providers = {
         "version": 1,
         "lastUsedProvider": settings["provider"],
-        "providers": {settings["provider"]: {"settings": settings, "tokenSource": "manual"}},
+        "modes": {},
+        "providers": {
+            settings["provider"]: {
+                "settings": settings,
+                "updatedAt": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+                "tokenSource": "manual",
+            }
+        },
     }
     place = folder / "data" / "settings"
     place.mkdir(parents=True)
