@@ -60,6 +60,19 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(import_module(module), name or cmd_name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches
+
+            # click looks for similar names among the commands that are imported.
+            if near := get_close_matches(args[0][:100], COMMANDS, 1):
+                error.message += f" Did you mean {near[0]}?"  # type: ignore[misc]
+            raise
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)

@@ -218,6 +218,16 @@ default = "local/qwen3:8b"
 """
 
 
+@pytest.mark.parametrize(("typed", "meant"), [("serv", "serve"), ("logn", "login"), ("docter", "doctor")])
+def test_a_command_that_is_mistyped_is_told_with_the_one_that_is_meant(
+    machine: Machine, typed: str, meant: str
+) -> None:
+    result = machine.run(typed)
+
+    assert result.exit_code == 2
+    assert f"Did you mean {meant}?" in result.stderr
+
+
 @pytest.mark.parametrize("body", ["{,", "[]", '"x"', "[" * 100_000, '{"input": {}}'])
 def test_a_body_that_is_no_request_ends_explain_in_words(machine: Machine, body: str) -> None:
     machine.write("dragoman.toml", LOCAL)
