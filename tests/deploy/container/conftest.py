@@ -149,9 +149,13 @@ class Image:
                 stdout=out,
                 stderr=out,
             )
+        running = Running(process, log, self, told)
         try:
-            yield Running(process, log, self, told)
+            yield running
         finally:
+            # A program that has become another user outlives what started it, --kill-child or not.
+            with contextlib.suppress(OSError, IndexError):
+                os.kill(running.pid, signal.SIGKILL)
             process.kill()
             process.wait(20)
 
