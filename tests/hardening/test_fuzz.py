@@ -239,6 +239,10 @@ FOUND = [
     ("anthropic_messages stream", BEGUN % b'{"type":"content_block_start","index":0,"block":{}}'),
     ("anthropic_messages stream", BEGUN % b'{"type":"content_block_start","index":0,"content_block":{"type":[]}}'),
     ("anthropic_messages stream", BEGUN % b'{"type":"content_block_start","index":0,"content_block":false}'),
+    (
+        "anthropic_messages stream",
+        BEGUN % b'{"type":"content_block_start","index":0,"content_block":{"type":"text","text":"","id":[]}}',
+    ),
     ("anthropic_messages stream", BEGUN % (b'{"type":"content_block_stop","index":' + b"[" * 3000)),
     *(
         (

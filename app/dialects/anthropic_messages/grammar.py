@@ -78,7 +78,7 @@ class Grammar:
                     allowed
                     and event.get("index") == self.index + 1
                     and _is_sound(block)
-                    and block.get("id") not in self._ids
+                    and not self._repeats_call(block)
                 )
                 if allowed:
                     self.open, self.index = str(block.get("type") or "unknown"), self.index + 1
@@ -100,6 +100,10 @@ class Grammar:
         if allowed:
             self._passed.append(payload)
         return allowed
+
+    def _repeats_call(self, block: dict[str, Any]) -> bool:
+        call_id = block.get("id")
+        return isinstance(call_id, str) and call_id in self._ids
 
     def continues(self, delta: bytes) -> bool:
         """Whether the event of a delta adds to the open block what belongs there; if so, it is noted as passed."""
