@@ -14,7 +14,15 @@ from app.conversation.events import Failed
 from app.conversation.literals import hide_halves
 from app.conversation.response import Usage
 from app.dialects.error_kinds import decode_error
-from app.dialects.json_bodies import Fields, change_fields, fields_decoder, list_decoder, repair_text, replace_model
+from app.dialects.json_bodies import (
+    Fields,
+    change_fields,
+    fields_decoder,
+    list_decoder,
+    repair_surrogates,
+    repair_text,
+    replace_model,
+)
 from app.dialects.malformed import malformed
 from app.dialects.openai_responses.errors import parse_error_event, response_error
 from app.dialects.openai_responses.grammar import Grammar, StreamEvent, item_head_decoder
@@ -50,9 +58,10 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
     if verdict.output is None and verdict.object != "response":
         raise UpstreamRefused(failure) if (failure := decode_error(body)) else malformed("a response", body)
     if verdict.status is None and not verdict.error:
-        body = bytes(change_fields(msgspec.Raw(body), status="completed"))
+        body = bytes(change_fields(msgspec.Raw(repair_surrogates(body)), status="completed"))
     elif verdict.error and not isinstance(verdict.error, dict):
-        body = bytes(change_fields(msgspec.Raw(body), error=response_error(parse_error_event(verdict.error))))
+        failed = response_error(parse_error_event(verdict.error))
+        body = bytes(change_fields(msgspec.Raw(repair_surrogates(body)), error=failed))
     if verdict.output is not None:
         # The client judges unreadable items.
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
