@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 # gunicorn reads at most this much ahead of what it parses.
 _AHEAD = 64 * 1024
 
+# What ends the authority of a URL.
+_AUTHORITY_END = re.compile(r"[/?#]")
+
 
 class Reread:
     """A client's socket as gunicorn reads it. It is at a request's head at first, and again from `begin_head` to
@@ -90,7 +93,7 @@ def name_host(request: Any) -> None:
     scheme, separator, rest = request.uri.partition("://")
     if separator and scheme.isalpha():
         others = [(name, value) for name, value in request.headers if name != "HOST"]
-        request.headers = [*others, ("HOST", re.split(r"[/?#]", rest, maxsplit=1)[0])]
+        request.headers = [*others, ("HOST", _AUTHORITY_END.split(rest, maxsplit=1)[0])]
 
 
 class BoundedChunks(ChunkedReader):  # type: ignore[misc]
