@@ -197,7 +197,7 @@ def _letters(text: str) -> str:
 
 
 def _note(grams: _Grams, spelling: str, maximum: int) -> None:
-    """Indexes the pieces of a spelling, at most `most` at each of its ends."""
+    """Indexes the pieces of a spelling, at most `maximum` at each of its ends."""
     count = len(spelling) - _GRAM + 1
     for place in range(count) if count <= 2 * maximum else (*range(maximum), *range(count - maximum, count)):
         gram = spelling[place : place + _GRAM]

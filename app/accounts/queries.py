@@ -172,7 +172,7 @@ def _narrow_sums(connection: Connection, table: Table, where: Mapping[str, str])
 
 def list_new(connection: Connection, last: int | None, maximum: int) -> tuple[list[dict[str, Any]], int]:
     """The rows written after number `last`, in the order of writing, and the number of the newest row. Of more than
-    `most` rows, only the newest; without `last`, none."""
+    `maximum` rows, only the newest; without `last`, none."""
     newest = connection.value("SELECT max(seq) FROM request") or 0
     if last is None or newest <= last:
         return [], newest

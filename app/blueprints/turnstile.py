@@ -13,7 +13,7 @@ from app.errors import TooMany
 
 
 class Turnstile:
-    """Admits `most` requests at a time, by `with` or `hold`; with `hold`, at most `share` of one tenant. Others get
+    """Admits `maximum` requests at a time, by `with` or `hold`; with `hold`, at most `share` of one tenant. Others get
     TooMany with the message `refusal`."""
 
     def __init__(self, maximum: int, refusal: str, share: int | None = None) -> None:

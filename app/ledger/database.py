@@ -108,7 +108,7 @@ class Database:
         return self._run(work)
 
     def prune(self, oldest: int, maximum: int, *, only: str | None = None, apart: Sequence[str] = ()) -> None:
-        """Deletes records created before `oldest`, and then the oldest others while they take more than `most` bytes.
+        """Deletes records created before `oldest`, then the oldest others while they take more than `maximum` bytes.
 
         Handles the kind `only`, or else all kinds but those in `apart`. Deletes at most a batch of each; the rest is
         left to the next call.

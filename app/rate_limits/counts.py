@@ -43,7 +43,7 @@ SETTINGS: dict[str, tuple[Kind, Period]] = {
 
 
 class Limit(msgspec.Struct, frozen=True):
-    """A limit. `most` is in requests, tokens, concurrent requests or billionths of a dollar. Requests and tokens are
+    """A limit. `maximum` is in requests, tokens, concurrent requests or billionths of a dollar. Requests and tokens are
     counted over a moving window, budgets over a calendar day or month in UTC. `parallel` has no period. `bucket`, which
     follows from the others, is in seconds, and 0 without a moving window."""
 
@@ -94,8 +94,8 @@ class Limit(msgspec.Struct, frozen=True):
 
 
 class Demand(msgspec.Struct, frozen=True):
-    """A request's demand on a limit: to be counted with `amount`, if less than `most` is counted so far. `place`, which
-    follows from the others, are 16 bytes that identify the limit and its owner without revealing them."""
+    """A request's demand on a limit: to be counted with `amount`, if less than `maximum` is counted so far. `place`, 16
+    bytes that follow from the others, identifies the limit and its owner without revealing them."""
 
     owner: str
     limit: Limit

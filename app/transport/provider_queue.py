@@ -28,7 +28,7 @@ class Places(Protocol):
         ...
 
     def take(self, maximum: int) -> Any:
-        """A token for a place; None while `most` are taken."""
+        """A token for a place; None while `maximum` are taken."""
         ...
 
     def give_back(self, place: Any) -> None: ...
@@ -61,7 +61,7 @@ class Ticket:
 
 
 class ProviderQueue:
-    """Gives at most `most` tickets at a time, over all workers that share the `places`.
+    """Gives at most `maximum` tickets at a time, over all workers that share the `places`.
 
     A worker that has no more than its `share` reuses a returned place at once; one that has more looks a moment later,
     so that each gets its share when all are busy. With fewer places than workers the share is 0: otherwise the worker

@@ -97,7 +97,7 @@ _decode_full = msgspec.json.Decoder(_FullChunk).decode
 
 
 class _OpenBlock:
-    """`said` are the literals passed on so far; `part` is the part of the item to which the last of them belonged."""
+    """`pieces` are the literals passed on so far; `part` is the part of the item to which the last of them belonged."""
 
     __slots__ = ("citations", "index", "part", "pieces", "resent")
 

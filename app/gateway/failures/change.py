@@ -1,4 +1,4 @@
-"""What a refusal is_general about an upstream, as data that workers and hosts share."""
+"""What a refusal teaches about an upstream, as data that workers and hosts share."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ def _write(path: Path, text: bytes) -> None:
 
 
 def _prune(folder: Path, maximum: int) -> None:
-    """Removes the oldest files beyond `most` bytes."""
+    """Removes the oldest files beyond `maximum` bytes."""
     files = sorted(((path.stat().st_mtime, path.stat().st_size, path) for path in folder.glob("*.http")), reverse=True)
     size = 0
     for _, each, path in files:

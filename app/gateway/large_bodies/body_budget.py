@@ -35,7 +35,7 @@ class NoRoom(DragomanError):
 
 
 class BodyBudget:
-    """Limits the bytes that all requests of one worker hold together to `most`. A single body always fits.
+    """Limits the bytes that all requests of one worker hold together to `maximum`. A single body always fits.
 
     Several bodies of one tenant may use SHARE of what the others leave, so that a tenant who sends slowly, for hours,
     does not block the others. The empty tenant stands for everybody if no keys are required.

@@ -246,7 +246,7 @@ class UpstreamHealth:
     def wait_in(
         self, queue: ProviderQueue, provider: str, tenant: str, maximum: float, silence: float
     ) -> Obtaining[Ticket]:
-        """Waits at most `most` seconds for a place in a queue; yields after each `silence`. Raises UpstreamSpared."""
+        """Waits up to `maximum` seconds for a place in a queue; yields after each `silence`. Raises UpstreamSpared."""
         ticket = queue.enter(tenant)
         got = False
         try:

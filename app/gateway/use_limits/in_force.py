@@ -24,7 +24,7 @@ class Limited(msgspec.Struct, frozen=True):
 
 
 class LimitUse(msgspec.Struct, frozen=True):
-    """One limit and its use. `limit` is the name of its setting; `most` and `used` are requests, tokens, or (for a
+    """One limit and its use. `limit` is the name of its setting; `maximum` and `used` are requests, tokens, or (for a
     budget) billionths of a dollar. `resets` is the unix time at which a budget starts anew; other windows slide."""
 
     owner: Literal["key", "provider"]

@@ -72,7 +72,7 @@ class Output:
 class OpenItem(Protocol):
     """An item that is not finished. It stays open between blocks, because the next block may belong to it."""
 
-    # The text before and after the literal of a delta, if deltas are shown; `said` are the literals so far.
+    # The text before and after the literal of a delta, if deltas are shown; `pieces` are the literals so far.
     prefix: bytes | None
     suffix: bytes
     pieces: list[bytes]

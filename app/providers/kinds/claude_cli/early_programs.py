@@ -18,7 +18,7 @@ LIFETIME = 600.0
 
 
 class EarlyPrograms:
-    """Up to `most` waiting programs, each started for the pool_key of an order: its program, login and headers."""
+    """Up to `maximum` waiting programs, each started for the `pool_key` of an order: its program, login and headers."""
 
     def __init__(self, maximum: int) -> None:
         self._most = maximum
@@ -26,7 +26,7 @@ class EarlyPrograms:
         self._starting = 0
 
     def take(self, order: Order) -> Process | None:
-        """A waiting program of the same pool_key, with `order` passed to it; None if there is none."""
+        """A waiting program with the same `pool_key`, with `order` passed to it; None if there is none."""
         for each in tuple(self._waiting):
             pool_key, started, process = each
             if pool_key != order.pool_key or time.monotonic() - started > LIFETIME or not process.runs:

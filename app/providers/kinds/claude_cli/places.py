@@ -73,7 +73,7 @@ class Place(Struct):
 class Places:
     """The places of one provider; its sessions are stored below `root`. `work` is the folder that programs run in,
     `config` the one for their persistent files; if None, each place has its own. A session expires `lifetime` seconds
-    after its last use; at most `most` are kept."""
+    after its last use; at most `maximum` are kept."""
 
     def __init__(self, root: Path, work: Path | None, config: Path | None, lifetime: float, maximum: int) -> None:
         self._root = root
