@@ -42,7 +42,7 @@ ID, NOW = "0123456789abcdef0123456789abcdef", 1_760_000_000
 ASKED_MODEL = "the-model"  # in each request
 
 
-class SharedNotes(NamedTuple):
+class Message(NamedTuple):
     """One of the four files: `first` is an operation or a status."""
 
     first: str
@@ -54,11 +54,11 @@ class SharedNotes(NamedTuple):
         return "\n".join([*head, "", _spread(self.body)])
 
 
-def read(text: str) -> SharedNotes:
+def read(text: str) -> Message:
     head, _, body = text.partition("\n\n")
     first, *lines = head.split("\n")
     headers = dict(line.split(": ", 1) for line in lines)
-    return SharedNotes(first, headers, body.encode())
+    return Message(first, headers, body.encode())
 
 
 def cases() -> list[str]:
@@ -73,7 +73,7 @@ def source(client: str, upstream: str, case: str, kind: str) -> Path:
     return HERE / f"{dialect}-{dialect}" / f"{case}.{kind}"
 
 
-def translate(gateway: Client, server: FakeUpstream, request: SharedNotes, reply: SharedNotes) -> dict[str, str]:
+def translate(gateway: Client, server: FakeUpstream, request: Message, reply: Message) -> dict[str, str]:
     """The four files of one case, with the request and the reply as they were written."""
     server.seen.clear()
     server.script(Reply((_pack(reply.body),), int(reply.first), reply.headers, framing="length"))
@@ -93,12 +93,12 @@ def _tell_upstream(asked: Seen | None) -> str:
     if asked is None:
         return "nothing: the gateway answers itself\n"
     headers = {name: asked.headers[name] for name in ASKED if name in asked.headers}
-    return SharedNotes(f"{asked.method} {asked.path}", headers, asked.body).write()
+    return Message(f"{asked.method} {asked.path}", headers, asked.body).write()
 
 
 def _tell_client(answer: TestResponse) -> str:
     headers = {name: answer.headers[name] for name in ANSWERED if name in answer.headers}
-    return SharedNotes(str(answer.status_code), headers, answer.get_data()).write()
+    return Message(str(answer.status_code), headers, answer.get_data()).write()
 
 
 def _pack(body: bytes) -> bytes:
