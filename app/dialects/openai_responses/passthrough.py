@@ -57,7 +57,7 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
         raise UpstreamRefused(parse_error_event(verdict.error, body))
     if verdict.output is None and verdict.object != "response":
         raise UpstreamRefused(failure) if (failure := decode_error(body)) else malformed("a response", body)
-    if verdict.status is None and not verdict.error:
+    if verdict.status is None and not verdict.error and verdict.object in (None, "response"):
         body = bytes(change_fields(msgspec.Raw(repair_surrogates(body)), status="completed"))
     elif verdict.error and not isinstance(verdict.error, dict):
         failed = response_error(parse_error_event(verdict.error))
