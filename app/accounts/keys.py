@@ -21,7 +21,8 @@ STAMP_NAME = "keys.stamp"
 
 
 class MadeKey(msgspec.Struct, frozen=True):
-    """One key of a name. During a rotation, a name has two. Times are unix time; `settings.key` is the hash."""
+    """One key of a name. During a rotation, a name has two. Times are unix time; `settings.key` is the hash; `by` says
+    who made it, and is empty for keys of earlier versions."""
 
     name: str
     hint: str
@@ -29,6 +30,7 @@ class MadeKey(msgspec.Struct, frozen=True):
     made: float
     expires: float | None = None
     disabled: bool = False
+    by: str = ""
 
     def is_over(self, now: float) -> bool:
         return self.disabled or (self.expires is not None and self.expires <= now)
@@ -37,15 +39,22 @@ class MadeKey(msgspec.Struct, frozen=True):
         return "disabled" if self.disabled else "expired" if self.is_over(now) else "valid"
 
 
-def create_key(connection: Connection, name: str, settings: KeySettings, now: float) -> str:
-    """Creates and returns a key, which cannot be read again. Raises InvalidRequest if the name has a valid key."""
+class _Maker(msgspec.Struct):
+    """What is stored with a key's settings besides them."""
+
+    by: str = ""
+
+
+def create_key(connection: Connection, name: str, settings: KeySettings, now: float, by: str) -> str:
+    """Creates and returns a key, which cannot be read again; `by` says who asks for it. Raises InvalidRequest if the
+    name has a valid key."""
     if any(not key.is_over(now) for key in list_keys(connection, name)):
         raise InvalidRequest(f"a key named {name} already exists; to replace it, run `dragoman keys rotate {name}`")
     expires = settings.expires.timestamp() if settings.expires is not None else None
-    return _insert(connection, name, settings, expires, now)
+    return _insert(connection, name, settings, expires, now, by)
 
 
-def rotate_key(connection: Connection, name: str, overlap: float, now: float) -> str:
+def rotate_key(connection: Connection, name: str, overlap: float, now: float, by: str) -> str:
     """Creates and returns a key with the rights and limits of the old one, which stays valid for `overlap` seconds.
 
     Raises InvalidRequest if no key of this name is valid."""
@@ -59,7 +68,7 @@ def rotate_key(connection: Connection, name: str, overlap: float, now: float) ->
             "UPDATE client_key SET expires = ?, changed = ? WHERE hash = ?",
             (round(end * 1000), _stamp(now), key.settings.key),
         )
-    return _insert(connection, name, latest.settings, latest.expires, now)
+    return _insert(connection, name, latest.settings, latest.expires, now, by)
 
 
 def disable_key(connection: Connection, name: str, now: float) -> int:
@@ -80,6 +89,7 @@ def list_keys(connection: Connection, name: str | None = None) -> list[MadeKey]:
             made=made / 1000,
             expires=None if expires is None else expires / 1000,
             disabled=bool(disabled),
+            by=msgspec.json.decode(settings, type=_Maker).by,
         )
         for owner, hint, settings, made, expires, disabled in connection.tuples(
             f"SELECT {columns} FROM client_key {theirs}ORDER BY made", values
@@ -99,14 +109,17 @@ def touch_stamp(place: Path | str) -> None:
         place.with_name(STAMP_NAME).touch(mode=0o600)
 
 
-def _insert(connection: Connection, name: str, settings: KeySettings, expires: float | None, now: float) -> str:
+def _insert(
+    connection: Connection, name: str, settings: KeySettings, expires: float | None, now: float, by: str
+) -> str:
     key = PREFIX + secrets.token_urlsafe(32)
     hashed = hash_key(key)
+    stored = msgspec.to_builtins(msgspec.structs.replace(settings, key=hashed, expires=None))
     row = {
         "hash": hashed,
         "name": name,
         "hint": key[:_SHOWN],
-        "settings": msgspec.json.encode(msgspec.structs.replace(settings, key=hashed, expires=None)).decode(),
+        "settings": msgspec.json.encode({**stored, "by": by}).decode(),
         "made": round(now * 1000),
         "expires": None if expires is None else round(expires * 1000),
         "disabled": 0,

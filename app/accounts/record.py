@@ -60,6 +60,7 @@ class RequestRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     describes settings that were reduced to the upstream's limits, one sentence each. `losses` are the paths of fields
     that were dropped or coerced. `rate_limits` are the upstream's headers by lower-case name. `skipped` are the
     route's targets that were not tried, each with the reason. `steps` are those that took a millisecond or more.
+    `silent` is how many milliseconds a running stream has sent its client nothing; None for anything else.
     `operation` is empty for requests that are not for the API: an unknown path, a wrong key. `quiet` requests only
     serve another one. `trace` is the client's W3C `traceparent`.
     """
@@ -94,6 +95,7 @@ class RequestRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     times: Times = Times()
     bytes_in: int = 0
     bytes_out: int = 0
+    silent: int | None = None
     usage: Usage | None = None
     cost: int | None = None
     billed: bool = True

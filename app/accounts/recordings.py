@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import zstandard
 
+from app.accounts.queries import find_texts
 from app.accounts.rows import pack_id, unpack_id
 from app.sql import Connection
 
@@ -18,6 +19,8 @@ BATCH = 50
 MAX_UNPACKED = 64 << 20
 # The most recordings that a page lists.
 MAX_LISTED = 100
+# What a request's row holds as numbers of names.
+_NAMED = ("agent", "model", "error")
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -51,11 +54,19 @@ def find_recording(connection: Connection, request_id: str) -> dict[str, Any] | 
 
 
 def list_recordings(connection: Connection, tenant: str | None) -> list[dict[str, Any]]:
-    """The ids of recordings of one tenant or of all, with time and size, newest first."""
-    theirs, values = ("", ()) if tenant is None else ("WHERE tenant = ? ", (tenant,))
-    newest = f"SELECT id, made, size FROM recording {theirs}ORDER BY made DESC LIMIT {MAX_LISTED}"
-    rows = connection.tuples(newest, values)
-    return [{"id": unpack_id(marked), "made": made / 1000, "size": size} for marked, made, size in rows]
+    """The recordings of one tenant or of all, newest first: id, time and size, and the client, model, status and
+    failure of the request, which are empty if its row is gone."""
+    theirs, values = ("", ()) if tenant is None else ("WHERE recording.tenant = ? ", (tenant,))
+    rows = connection.rows(
+        f"SELECT recording.id, made, size, agent, model, error, status FROM recording LEFT JOIN request "
+        f"ON request.id = recording.id {theirs}ORDER BY made DESC LIMIT {MAX_LISTED}",
+        values,
+    )
+    texts = find_texts(connection, {row[column] for row in rows for column in _NAMED if row[column] is not None})
+    for row in rows:
+        row.update(id=unpack_id(row["id"]), made=row["made"] / 1000)
+        row.update({column: texts.get(row[column], "") for column in _NAMED})
+    return rows
 
 
 def forget_recordings(connection: Connection) -> int:

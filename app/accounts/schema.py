@@ -137,7 +137,7 @@ client_key = Table(
         "hash": TEXT,
         "name": TEXT,
         "hint": TEXT,
-        "settings": TEXT,  # rights and limits, as JSON
+        "settings": TEXT,  # rights, limits and who made it, as JSON
         "made": BIG,
         "expires": "BIGINT",
         "disabled": NUMBER,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -58,7 +60,11 @@ def create(name: str, path: Path | None, as_json: bool, expires: str | None, **w
     except ConfigError as error:
         raise click.ClickException(error.reason) from error
     accounts = _open(path, name)
-    _show(name, _change(accounts, lambda connection: create_key(connection, name, settings, time.time())), as_json)
+    _show(
+        name,
+        _change(accounts, lambda connection: create_key(connection, name, settings, time.time(), _name_user())),
+        as_json,
+    )
 
 
 @keys.command("rotate")
@@ -79,7 +85,7 @@ def rotate(name: str, overlap: str, path: Path | None, as_json: bool) -> None:
     if seconds is None:
         raise click.ClickException(f"{overlap!r} is not a time span such as 30m, 12h or 7d")
     accounts = _open(path, name)
-    made = _change(accounts, lambda connection: rotate_key(connection, name, seconds, time.time()))
+    made = _change(accounts, lambda connection: rotate_key(connection, name, seconds, time.time(), _name_user()))
     _show(name, made, as_json)
 
 
@@ -105,15 +111,15 @@ def list_all(path: Path | None, as_json: bool) -> None:
     rows = [_row(name, "", table, "settings", None) for name, table in settings.keys.items()]
     if settings.accounts.enabled:
         made = _read(Accounts(settings.accounts, settings.ledger.url), list_keys)
-        rows += [_row(key.name, key.hint + "…", key.settings, key.state(time.time()), key.expires) for key in made]
+        rows += [
+            _row(key.name, key.hint + "…", key.settings, key.state(time.time()), key.expires, key.by) for key in made
+        ]
     if as_json:
         print_json(rows)
         return
-    shown = [
-        [row["name"], row["key"], row["role"], row["state"], row["expires"] or "-", ", ".join(row["rights"]) or "all"]
-        for row in rows
-    ]
-    print_table(shown, ("name", "key", "role", "state", "expires", "rights and limits"))
+    fields = ("name", "key", "role", "state", "expires", "by")
+    shown = [[*(row[field] or "-" for field in fields), ", ".join(row["rights"]) or "all"] for row in rows]
+    print_table(shown, ("name", "key", "role", "state", "expires", "created by", "rights and limits"))
 
 
 @keys.command("hash")
@@ -162,9 +168,16 @@ def _show(name: str, key: str, as_json: bool) -> None:
     echo(f"This is the key of {name}. It is shown only once; only its hash is stored.", err=True)
 
 
-def _row(name: str, hint: str, table: KeySettings, state: str, expires: float | None) -> dict[str, Any]:
+def _name_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return f"user {os.getuid()}"
+
+
+def _row(name: str, hint: str, table: KeySettings, state: str, expires: float | None, by: str = "") -> dict[str, Any]:
     end = expires if expires is not None else table.expires.timestamp() if table.expires is not None else None
     rights = [f"{field} {value}" for field in ("models", "providers") for value in getattr(table, field)]
     limits = [f"{field} {value}" for field in LIMITS if (value := getattr(table, field)) is not None]
-    fields = {"name": name, "key": hint, "role": table.role, "state": state}
+    fields = {"name": name, "key": hint, "role": table.role, "state": state, "by": by}
     return fields | {"expires": format_time(end) if end is not None else None, "rights": [*rights, *limits]}

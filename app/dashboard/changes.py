@@ -38,8 +38,11 @@ def check_change(*, by_anybody: bool = False) -> Visitor:
 
 def log_change(visitor: Visitor, what: str) -> None:
     """Logs who did what, and from where."""
-    who = visitor.key or "the user of this machine"
-    log.info("dashboard: %s at %s %s", who, request.remote_addr or "-", clean_line(what[:_LONGEST]))
+    log.info("dashboard: %s at %s %s", name_visitor(visitor), request.remote_addr or "-", clean_line(what[:_LONGEST]))
+
+
+def name_visitor(visitor: Visitor) -> str:
+    return visitor.key or "the user of this machine"
 
 
 def _form_mark() -> str:

@@ -173,14 +173,14 @@ def deliver_stream(
         yield started.first
         return
     sought = started.token_mark
-    sent = len(started.first)
+    record.bytes_out += len(started.first)
     try:
         if started.first:
             if sought is not None and sought.search(started.first):
                 record.note_token()
                 sought = None
             yield started.first
-        heard = clock()
+        heard = record.heard = clock()
         left = limit
         grace = Grace(clock)
         while True:
@@ -198,9 +198,9 @@ def deliver_stream(
                         if sought is not None and sought.search(out):
                             record.note_token()
                             sought = None
-                        sent += len(out)
+                        record.bytes_out += len(out)
                         yield out
-                        heard = clock()
+                        heard = record.heard = clock()
                     elif clock() - heard >= interval:
                         yield stream.ping()
                         heard = clock()
@@ -211,7 +211,7 @@ def deliver_stream(
                 break
         out = clean_events(stream.close())
         if out:
-            sent += len(out)
+            record.bytes_out += len(out)
             yield out
         if not stream.finished:
             record.terminal = "upstream_cut"
@@ -232,7 +232,6 @@ def deliver_stream(
         raise
     finally:
         exchange.close()
-        record.bytes_out += sent
         record.usage = stream.usage or record.usage
 
 

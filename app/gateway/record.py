@@ -101,6 +101,7 @@ class Record(msgspec.Struct, eq=False):
     attempt_status: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    heard: float | None = None  # when the client last got a part of its stream (monotonic clock); pings do not count
     usage: Usage | None = None
     paused_turn: PausedTurn | None = None  # set if the answer may come in several parts, each of which costs
     watch: Callable[[Usage], None] | None = None  # called with the usage at the end
@@ -272,6 +273,7 @@ class Record(msgspec.Struct, eq=False):
             steps=self.steps,
             skipped=self.skipped,
             terminal="running" if running else self.terminal,
+            silent=self._find_silence() if running and self.stream else None,
             error=self.error or "",
             message="" if self.message is None else hide_secrets(self.message),
             origin=self.origin or "",
@@ -291,6 +293,9 @@ class Record(msgspec.Struct, eq=False):
             return None
         output = self.bytes_out // (STREAM_BYTES if self.stream else WHOLE_BYTES)
         return Usage(fresh=self.bytes_in // WHOLE_BYTES, output=output, estimated=True)
+
+    def _find_silence(self) -> int:
+        return int((time.monotonic() - (self.started if self.heard is None else self.heard)) * 1000)
 
     def _attempt(self, now: int, error: str, message: str) -> AttemptRecord:
         began = self._began or 0

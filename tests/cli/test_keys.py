@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import json
 
@@ -20,6 +21,7 @@ def test_a_key_is_shown_once_and_listed_by_its_beginning(machine: Machine) -> No
     assert (row["name"], row["state"], row["role"]) == ("anna", "valid", "client")
     assert row["rights"] == ["models local/*", "budget_per_day 2.5"]
     assert row["key"] == key[:8] + "…"
+    assert row["by"] == getpass.getuser()
 
 
 def test_a_rotation_leaves_the_old_key_for_a_while(machine: Machine) -> None:

@@ -21,6 +21,7 @@ RUNNING: dict[str, Any] = {
     "target": "oca/gpt-4.1",
     "times": {"end": 65_400, "first_token": 1200},
     "bytes_out": 12_345,
+    "silent": 3210,
     "attempts": [{}, {}],
 }
 Run = Callable[..., Result]
@@ -57,6 +58,7 @@ def test_one_look_shows_each_request_on_a_line(run: Run, gateway: FakeUpstream) 
         "65.4",
         "1.2",
         "12,345",
+        "3.2",
         "2",
     ]
     (seen,) = gateway.seen

@@ -408,6 +408,7 @@ def test_only_a_form_of_ours_makes_rotates_and_disables_a_key(make_app: MakeApp)
     assert not re.search(r"dm-[\w-]{20,}", listed)
     assert "budget per day: 5.0" in listed
     assert "models: qwen*, m" in listed
+    assert listed.count("by eve") == 2
     assert ended.text.count("✗ disabled") == 2
     assert "Disable" not in ended.text
 

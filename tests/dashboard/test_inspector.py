@@ -85,7 +85,10 @@ def test_a_recorded_stream_is_shown_from_four_sides(make_app: MakeApp, upstream:
     assert "<script>alert" not in text
     assert "<img" not in text
     assert "Recorded with their content: requests until" in text
-    assert request_id in client.get("/_/recording").text
+    listed = client.get("/_/recording").text
+    assert request_id in listed
+    assert ">Werkzeug/" in listed
+    assert '>up/m</td><td class="narrow">200</td>' in listed
 
 
 def test_what_no_server_answers_is_recorded_too(make_app: MakeApp) -> None:

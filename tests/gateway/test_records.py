@@ -98,6 +98,25 @@ def test_a_stream_tells_its_first_token_and_its_bytes(client: Client, upstream: 
     assert record.times.first_byte <= record.times.first_token <= record.times.end
 
 
+def test_a_running_stream_tells_its_bytes_so_far_and_how_long_it_is_silent(
+    client: Client, upstream: FakeUpstream
+) -> None:
+    upstream.script(chat_stream("one", tail=(0.5, chunk({}, "stop"), b"data: [DONE]\n\n")))
+    answer = client.chat(stream=True)
+    parts = iter(answer.response)
+
+    first = next(parts)
+    time.sleep(0.05)
+    (running,) = client.app.runtime.recorder.running()
+    rest = b"".join(parts)  # type: ignore[arg-type]
+
+    assert running.terminal == "running"
+    assert running.bytes_out == len(first)
+    assert running.silent is not None
+    assert 50 <= running.silent <= running.times.end
+    assert rest
+
+
 def test_every_attempt_is_told_with_its_failure(client: Client, upstream: FakeUpstream) -> None:
     records = listen(client)
     busy = json_reply({"error": {"message": "come back", "type": "server_error"}}, 503)

@@ -13,7 +13,7 @@ from app.cli.accounts.reading import format_count, print_table
 from app.cli.options import config_option, json_option, print_json, read_settings
 from app.cli.running_gateway import find_address, open_gateway_session, own_key
 
-HEADINGS = ("id", "key", "client", "model", "target", "age s", "first s", "bytes out", "attempts")
+HEADINGS = ("id", "key", "client", "model", "target", "age s", "first s", "bytes out", "silent s", "attempts")
 # Seconds between two polls, and the timeout for an answer.
 PERIOD = 1.0
 TIMEOUT = 5.0
@@ -71,7 +71,7 @@ def _print(answer: dict[str, Any]) -> None:
     running = answer["running"]
     some = "" if answer.get("complete") else " (one worker only)"
     click.echo(f"{time.strftime('%H:%M:%S')}  {len(running)} running, {answer['workers']} workers{some}")
-    print_table([_cells(each) for each in running], HEADINGS, right=(5, 6, 7, 8))
+    print_table([_cells(each) for each in running], HEADINGS, right=(5, 6, 7, 8, 9))
 
 
 def _cells(each: dict[str, Any]) -> tuple[str, ...]:
@@ -83,6 +83,7 @@ def _cells(each: dict[str, Any]) -> tuple[str, ...]:
         f"{times.get('end', 0) / 1000:.1f}",
         "-" if first is None else f"{first / 1000:.1f}",
         format_count(each.get("bytes_out", 0)),
+        f"{silent / 1000:.1f}" if (silent := each.get("silent")) is not None else "-",
         str(len(each.get("attempts", ()))),
     )
 

@@ -20,7 +20,7 @@ from app.accounts.views import find_last_uses
 from app.blueprints.forms import read_form
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
-from app.dashboard.changes import check_change, log_change
+from app.dashboard.changes import check_change, log_change, name_visitor
 from app.dashboard.page import need_admin, show
 from app.dashboard.reading import ask
 from app.dashboard.visitors import Visitor, find_visitor
@@ -50,7 +50,7 @@ def create_key() -> Response:
     except ConfigError as error:
         raise InvalidRequest(error.reason, param="name") from error
 
-    key = _change(lambda connection: create(connection, name, settings, time.time()))
+    key = _change(lambda connection: create(connection, name, settings, time.time(), name_visitor(visitor)))
     log_change(visitor, f"makes the key {name}")
     return _show(visitor, name, key)
 
@@ -63,7 +63,7 @@ def rotate_key() -> Response:
         raise InvalidRequest("overlap must be a time span such as 30m, 12h or 7d", param="overlap")
     _check_name(name)
 
-    key = _change(lambda connection: rotate(connection, name, overlap, time.time()))
+    key = _change(lambda connection: rotate(connection, name, overlap, time.time(), name_visitor(visitor)))
     log_change(visitor, f"rotates the key {name}")
     return _show(visitor, name, key)
 
@@ -95,7 +95,7 @@ def list_keys() -> list[dict[str, Any]]:
         rows += [
             _describe(
                 key.name, f"{key.hint}…", key.settings,
-                key.state(now), key.made, key.expires,
+                key.state(now), key.made, key.expires, key.by,
             )
             for key in ask(list_made)
         ]  # fmt: skip
@@ -126,7 +126,7 @@ def _show(visitor: Visitor, name: str = "", key: str = "") -> Response:
 
 
 def _describe(
-    name: str, hint: str, table: KeySettings, state: str, made: float | None, expires: float | None
+    name: str, hint: str, table: KeySettings, state: str, made: float | None, expires: float | None, by: str = ""
 ) -> dict[str, Any]:
     rights = {"models": ", ".join(table.models), "providers": ", ".join(table.providers)}
     limits = {field: getattr(table, field) for field in LIMITS}
@@ -136,6 +136,7 @@ def _describe(
         "role": table.role,
         "state": state,
         "made": made,
+        "by": by,
         "expires": expires,
         "rights": [f"{kind}: {patterns}" for kind, patterns in rights.items() if patterns],
         "limits": [f"{field.replace('_', ' ')}: {value:,}" for field, value in limits.items() if value is not None],
