@@ -6,12 +6,14 @@ import gc
 import logging
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Mapping, Set
 from os.path import exists
 from pathlib import Path
 from typing import Any
 
 import requests
+from msgspec import Struct
 
 from app.accounts.apart import AccountsThread
 from app.credentials.login_source import LoginSource
@@ -37,7 +39,7 @@ from app.routing.mounts import ROOTS, strip_mount
 from app.services import Services, build_services, find_upstreams
 from app.settings import Settings, data_folder, load_settings
 from app.settings.discovered.login_files import find_claude_files, own_oca_file
-from app.settings.loading import home_folder, is_blank_file
+from app.settings.loading import home_folder, is_blank_file, read_text
 from app.transport import ActiveRequests, Transport
 
 log = logging.getLogger("dragoman")
@@ -53,6 +55,19 @@ NEEDS_RESTART = (
     *("host", "port", "workers", "worker", "graceful_timeout", "client_timeout", "bodies_mb"),
     *("trusted_proxies", "root_path"),
 )
+
+
+# Maximum reloads that a worker remembers.
+MAX_RELOADS = 10
+
+
+class Reload(Struct, frozen=True):
+    """A changed configuration, loaded at `at` (unix time) or rejected for its `faults`. `late` are settings that need a
+    restart."""
+
+    at: float
+    faults: tuple[str, ...] = ()
+    late: tuple[str, ...] = ()
 
 
 class Runtime:
@@ -72,6 +87,9 @@ class Runtime:
             settings, environ, home_folder(self._environ), None, self.observers.recorder, self._find_limiter
         )
         self.problem: str | None = None
+        # The latest reloads, and the text of the file in force.
+        self.reloads: deque[Reload] = deque(maxlen=MAX_RELOADS)
+        self.file_text = read_file(settings.source)
         self.active = ActiveRequests()
         # Open pages and the like, which end as soon as this worker drains.
         self.followers = ActiveRequests()
@@ -256,10 +274,12 @@ class Runtime:
             self.observers.apply_settings(services.settings, old.settings)
         except ConfigError as error:
             self.problem = str(error)
+            self.reloads.append(Reload(time.time(), tuple(map(str, error.faults))))
             log.warning("the changed configuration was rejected: %s", error)
             return
         except Exception as fault:
             self.problem = f"it failed to load ({type(fault).__name__}); see the log"
+            self.reloads.append(Reload(time.time(), (self.problem,)))
             log.error("the changed configuration was rejected", exc_info=fault)
             return
         self.problem = None
@@ -273,9 +293,11 @@ class Runtime:
         if services.settings.shared != old.settings.shared:
             self._limiter = None
         self.services = services
+        self.file_text = read_file(services.settings.source)
         self._retire(old)
         before, now = old.settings.server, services.settings.server
         late = [name for name in NEEDS_RESTART if getattr(before, name) != getattr(now, name)]
+        self.reloads.append(Reload(time.time(), late=tuple(f"server.{name}" for name in late)))
         if late:
             log.warning(
                 "the changed configuration is in force, except server.%s: send SIGHUP to apply it", ", ".join(late)
@@ -353,3 +375,11 @@ def _stamp(path: Path | None) -> object:
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def read_file(path: Path | None) -> str:
+    """The configuration file as it is now; empty if there is none that can be read."""
+    try:
+        return "" if path is None else read_text(path)
+    except ConfigError:
+        return ""

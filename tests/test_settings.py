@@ -13,6 +13,7 @@ import pytest
 
 from app.errors import ConfigError
 from app.settings import Settings, find_document, load_settings, masked, write_settings
+from app.settings.differences import compare_files
 
 SECRETS = ("sk-secret-one", "sk-secret-two", "tok-secret-three", "hdr-secret-four", "hunter2")
 
@@ -841,3 +842,35 @@ def test_a_document_is_found_where_the_installed_package_says(
     monkeypatch.setattr(metadata, "metadata", lambda name: told)
 
     assert find_document("x.md") == found
+
+
+OLD_FILE = """
+[server]
+port = 8080
+[providers.local]
+base_url = "http://ana:first-password@127.0.0.1/v1"
+api_key = "first-key-0123"
+headers = { x-team = "team-secret-1" }
+command = ["helper", "--token", "cli-secret"]
+[models.routes]
+"gpt*" = "local/m"
+"""
+NEW_FILE = (
+    OLD_FILE.replace("8080", "9000")
+    .replace("first-", "second-")
+    .replace('"local/m"', '"local/n"')
+    .replace("team-secret-1", "team-secret-2")
+    .replace("cli-secret", "cli-other")
+)
+
+
+def test_two_files_are_compared_by_settings_and_without_secrets() -> None:
+    lines = compare_files(OLD_FILE, NEW_FILE + '[keys.ana]\nkye = "dm-misspelt"\nrole = "admin"\n')
+
+    assert [line for line in lines if "port" in line] == ["- server.port = 8080", "+ server.port = 9000"]
+    assert '+ models.routes."gpt*" = "local/n"' in lines
+    assert '+ keys.ana.role = "admin"' in lines
+    assert '+ keys.ana.kye = "***"' in lines
+    assert len([line for line in lines if "api_key" in line]) == 2
+    assert [word for word in ("first-", "second-", "secret", "other", "misspelt") if word in "".join(lines)] == []
+    assert compare_files(OLD_FILE, "[server") == []

@@ -8,7 +8,7 @@ from importlib import metadata
 
 import click
 
-from app.cli.doctor.tested_clients import TESTED
+from app.blueprints.operations.tested_clients import TESTED
 from app.cli.options import json_option
 from app.cli.terminal import echo
 

@@ -15,7 +15,7 @@ from app.dashboard.pages.edit import change_config, describe_config
 from app.dashboard.pages.keys import list_keys
 from app.dashboard.pages.logs import stream_for_programs
 from app.dashboard.pages.providers import list_providers
-from app.dashboard.pages.settings import describe_settings
+from app.dashboard.pages.settings import describe_reloads, describe_settings
 from app.gateway.client_access.client_keys import ANYBODY, ClientKey
 from app.headers import read_headers
 
@@ -47,9 +47,11 @@ def keys() -> Response:
 
 @blueprint.get("/_/api/settings")
 def settings() -> Response:
-    """Rows of name, value, origin and whether it is set, by table."""
+    """Rows of name, value, origin and whether it is set, by table; and the last reloads."""
     held = services().settings
-    return render_json(lambda own: {"settings": describe_settings(held, dict(os.environ))}, to_admins=True)
+    return render_json(
+        lambda own: {"settings": describe_settings(held, dict(os.environ)), **describe_reloads()}, to_admins=True
+    )
 
 
 @blueprint.get("/api/models/full")

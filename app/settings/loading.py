@@ -74,7 +74,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str], overrides: Mapp
     """
     home = home_folder(environ)
     source = find_config(path, environ)
-    text = _read_text(source) if source else ""
+    text = read_text(source) if source else ""
     was_named = path is not None or bool(environ.get("DRAGOMAN_CONFIG"))
     try:
         settings = _build(source, text, environ, home, overrides)
@@ -155,7 +155,7 @@ def _locate(error: ConfigError, source: Path | None, text: str) -> ConfigError:
 def locate(error: ConfigError, source: Path | None) -> ConfigError:
     """The same faults, found after the settings were read, each with file and line if its key is in the file."""
     try:
-        text = _read_text(source) if source else ""
+        text = read_text(source) if source else ""
     except ConfigError:
         return error
     return _locate(error, source, text)
@@ -215,7 +215,7 @@ def _is_file(path: Path) -> bool:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _read_text(source: Path) -> str:
+def read_text(source: Path) -> str:
     try:
         if source.stat().st_size > MAX_BYTES:
             raise ConfigError(f"{source} is larger than {in_units(MAX_BYTES)}")

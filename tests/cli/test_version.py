@@ -8,8 +8,8 @@ from importlib import metadata
 import pytest
 from click.testing import CliRunner
 
+from app.blueprints.operations.tested_clients import TESTED
 from app.cli import main
-from app.cli.doctor.tested_clients import TESTED
 from tests.clients import programs
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from app.cli.doctor.tested_clients import find_tested
+from app.blueprints.operations.tested_clients import find_tested
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".cache" / "clients"

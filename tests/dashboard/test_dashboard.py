@@ -39,8 +39,16 @@ PAGES = (
     "/_/recording",
     "/_/settings/edit",
     "/_/settings",
+    "/_/settings/bundle",
 )
-EXPORTS = ("/_/requests.csv", "/_/requests.json", "/_/usage.csv?by=key", "/_/usage.json", "/_/logs.txt")
+EXPORTS = (
+    "/_/requests.csv",
+    "/_/requests.json",
+    "/_/usage.csv?by=key",
+    "/_/usage.json",
+    "/_/logs.txt",
+    "/_/settings/bundle.json",
+)
 STREAMS = ("/_/live/overview", "/_/live/requests", "/_/live/permissions", "/_/logs/stream")
 CHANGES = (
     *("/_/models/test", "/_/permissions/answer", "/_/running/end"),
@@ -49,7 +57,7 @@ CHANGES = (
     *(f"/_/requests/{REQUEST}/replay", "/_/settings/edit", "/_/settings/apply"),
 )
 # Those that are shown to an admin alone.
-OF_ADMINS = ("/_/providers", "/_/keys", "/_/logs", "/_/settings", "/_/settings/edit")
+OF_ADMINS = ("/_/providers", "/_/keys", "/_/logs", "/_/settings", "/_/settings/edit", "/_/settings/bundle")
 WRONG = (("/_/requests", "since"), ("/_/requests", "before"), ("/_/usage", "by"), ("/_/enter", "token"))
 # Names of namespaces, and whose work a vendored file is: none of them is loaded.
 KNOWN_ADDRESS = re.compile(r"http://www\.w3\.org/2000/svg|https://github\.com/leeoniya/uPlot")
@@ -114,7 +122,11 @@ def test_a_browser_is_led_to_the_pages_and_everybody_else_gets_json(make_app: Ma
         ("/_/providers", ["http://127.0.0.1:9/v1", "api_key", "***", "Test with up/m"]),
         ("/_/keys", ["No keys", "Create a key"]),
         ("/_/logs", ["Download", "/_/logs/stream"]),
-        ("/_/settings", ["[server]", "[providers.up]", "api_key", "***", "default"]),
+        (
+            "/_/settings",
+            ["[server]", "[providers.up]", "api_key", "***", "default", "Last reloads", "Claude Code</th>"],
+        ),
+        ("/_/settings/bundle", ["&#34;versions&#34;", "&#34;problems&#34;", "Read it before you share it"]),
     ],
 )
 def test_each_page_shows_what_it_is_for(make_app: MakeApp, page: str, shown: list[str]) -> None:

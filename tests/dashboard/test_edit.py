@@ -123,6 +123,28 @@ def test_a_file_that_has_changed_meanwhile_is_left_alone(open_file: Callable[...
     assert list(file.parent.glob("dragoman.toml.2*")) == []
 
 
+def test_a_rejected_file_is_shown_with_its_faults_and_what_it_would_change(open_file: Callable[..., OpenFile]) -> None:
+    app, client, file = open_file()
+    file.write_text(
+        FILE.replace('small = "up/m"', 'small = "nobody/m"') + '[limits]\nreply_mb = 0\npasswort = "hunter22"\n'
+    )
+
+    app.runtime.reload(lambda: load_settings(file, {}, {}))
+    rejected = client.get("/_/settings").text
+    file.write_text(FILE)
+    app.runtime.reload(lambda: load_settings(file, {}, {}))
+    taken = client.get("/_/settings").text
+
+    assert "✗ rejected" in rejected
+    assert f"{file}:" in rejected
+    assert "passwort" in rejected
+    assert '<span class="del">- models.small = &#34;up/m&#34;' in rejected
+    assert '<span class="add">+ models.small = &#34;nobody/m&#34;' in rejected
+    assert "hunter22" not in rejected
+    assert "The current file is in force" in taken
+    assert (taken.count("✗ rejected"), taken.count("✓ in force")) == (1, 1)
+
+
 @pytest.mark.parametrize(
     "form",
     [

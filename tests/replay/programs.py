@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from app.cli.doctor.tested_clients import find_tested
+from app.blueprints.operations.tested_clients import find_tested
 from tests.clients.standins.scripted_model import Call
 from tests.clients.workspace import MARKER
 

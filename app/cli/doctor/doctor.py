@@ -14,8 +14,8 @@ from pathlib import Path
 import click
 import msgspec
 
+from app.blueprints.operations.support_bundle import make_bundle
 from app.cli.doctor import network_checks, provider_checks, settings_checks
-from app.cli.doctor.bundle import make_bundle
 from app.cli.doctor.claude_checks import check_claude
 from app.cli.doctor.codex_checks import check_codex
 from app.cli.doctor.finding import Check, Finding, Level, Subject, open_subject
@@ -87,7 +87,9 @@ def doctor(path: Path | None, as_json: bool, offline: bool, bundle: Path | None,
         else:
             echo(_sum_up(findings))
         if bundle is not None:
-            _write_bundle(bundle, make_bundle(subject, findings), yes=yes)
+            found_here = msgspec.to_builtins(findings)
+            text = make_bundle(subject.settings, subject.environ, subject.home, findings=found_here)
+            _write_bundle(bundle, text, yes=yes)
     sys.exit(any(finding.level == "error" for finding in findings))
 
 

@@ -7,8 +7,8 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 
+from app.blueprints.operations.tested_clients import find_tested
 from app.cli.doctor.finding import Finding, Subject
-from app.cli.doctor.tested_clients import find_tested
 
 # Programs whose version is checked.
 LOOKED_AT = ("claude", "codex")

@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 from flask import Response
 
@@ -105,7 +106,11 @@ def preview_export(request_id: str) -> Response:
     visitor = find_visitor()
     row = find_own(visitor, request_id)
     found = _need_recorded(request_id)
-    return show("export.html", visitor, row=row, text=_render_export(row, found))
+    page = f"/_/requests/{quote(request_id)}"
+    return show(
+        "export.html", visitor, text=_render_export(row, found), back=page, download=f"{page}/export.json",
+        about="keys, credentials and files are left out, but the conversation is not",
+    )  # fmt: skip
 
 
 @blueprint.get("/requests/<request_id>/export.json")

@@ -1,4 +1,4 @@
-"""Shows the settings in force with their origins, and whether a changed file is valid."""
+"""Shows the settings in force with their origins, the last changes of the file, and a bug report."""
 
 from __future__ import annotations
 
@@ -8,12 +8,19 @@ from typing import Any
 import msgspec
 from flask import Response
 
+from app.blueprints.operations.support_bundle import make_bundle
+from app.blueprints.operations.system import describe_provider
+from app.blueprints.operations.tested_clients import TESTED
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
 from app.dashboard.configuration.origins import DEFAULT, find_origin, find_origins, quote_key
-from app.dashboard.page import need_admin, show
+from app.dashboard.page import find_troubles, need_admin, show
+from app.dashboard.rendering import PAGE_HEADERS
 from app.dashboard.visitors import find_visitor
+from app.runtime import read_file
 from app.settings import ProviderSettings, Settings, masked
+from app.settings.differences import compare_files
+from app.settings.loading import home_folder
 
 _UNSET = masked(ProviderSettings(kind=""))
 
@@ -37,8 +44,49 @@ def settings() -> Response:
         visitor,
         tables=describe_settings(held, dict(os.environ)),
         source=held.source,
-        problem=runtime().problem,
         found=[finding for finding in held.found if finding.used],
+        tested=TESTED,
+        **describe_reloads(),
+    )
+
+
+@blueprint.get("/settings/bundle")
+def preview_bundle() -> Response:
+    """Shows what a bug report would contain, before it is given to somebody else."""
+    visitor = find_visitor()
+    need_admin(visitor, "the settings")
+    return show(
+        "export.html", visitor, text=_render_bundle(), back="/_/settings", download="/_/settings/bundle.json",
+        about="keys, credentials and your name are left out, but names of models, hosts and files are not",
+    )  # fmt: skip
+
+
+@blueprint.get("/settings/bundle.json")
+def bundle() -> Response:
+    need_admin(find_visitor(), "the settings")
+    headers = {**PAGE_HEADERS, "content-disposition": 'attachment; filename="dragoman-report.json"'}
+    return Response(_render_bundle(), headers=headers, content_type="application/json")
+
+
+def describe_reloads() -> dict[str, Any]:
+    """The reloads of this worker, newest first; and if the file was rejected, what it would change."""
+    owner = runtime()
+    difference = []
+    if owner.problem is not None:
+        difference = compare_files(owner.file_text, read_file(services().settings.source))
+    return {"reloads": list(owner.reloads)[::-1], "problem": owner.problem, "difference": difference}
+
+
+def _render_bundle() -> str:
+    visitor, providers = find_visitor(), services().providers
+    environ = dict(os.environ)
+    return make_bundle(
+        services().settings,
+        environ,
+        home_folder(environ),
+        problems=[trouble.message for trouble in find_troubles(visitor)],
+        providers={name: describe_provider(each, detailed=True) for name, each in providers.items()},
+        reloads=msgspec.to_builtins(describe_reloads()),
     )
 
 

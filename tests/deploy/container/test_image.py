@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.doctor.tested_clients import find_tested
+from app.blueprints.operations.tested_clients import find_tested
 from tests.deploy.container.conftest import Image, build
 
 KEY = "a-key-of-sixteen"
