@@ -22,7 +22,7 @@ from app.dialects.error_kinds import has_login_words
 from app.dialects.refused_fields import NESTED, leave_out
 from app.errors import UpstreamMalformed, UpstreamRefused, UpstreamTimeout
 from app.gateway.failures.retry_after import find_retry_after
-from app.gateway.messages import ClientRequest
+from app.gateway.messages import ClientRequest, ReadOnce
 from app.gateway.record import Record
 from app.gateway.replies.paused_turn import PausedTurn
 from app.gateway.replies.reply_headers import clean_error, relayed_headers
@@ -83,10 +83,12 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Attempt(abc.ABC):
-    """`losses` are the request's losses, settled by the route's policy. `answer` is set if the upstream need not be
-    asked, `paused_turn` if its answer may come in several parts."""
+    """`rendered` is what the upstream is sent, and `streamed` whether it is asked for a stream. `losses` are the
+    request's losses, settled by the route's policy. `answer` is set if the upstream need not be asked, `paused_turn` if
+    its answer may come in several parts."""
 
-    upstream_request: UpstreamRequest
+    rendered: RenderedRequest
+    streamed: bool
     losses: list[Loss]
     answer: Response | None = None
     paused_turn: PausedTurn | None = None
@@ -103,6 +105,11 @@ class Attempt(abc.ABC):
         if self._context is None:
             self._context = self._make_context()
         return self._context
+
+    @ReadOnce
+    def upstream_request(self) -> UpstreamRequest:
+        """The request for its provider. A plan needs only its body."""
+        return self._pack(self.rendered)
 
     @abc.abstractmethod
     def _make_context(self) -> RenderContext: ...
@@ -191,24 +198,28 @@ class Attempt(abc.ABC):
             if not good:
                 exchange.close()
 
-    def _pack(self, rendered: RenderedRequest, *, stream: bool) -> UpstreamRequest:
+    def _without_refused(self, rendered: RenderedRequest) -> RenderedRequest:
+        """What is rendered, without the fields that this upstream refuses, which become losses."""
+        refused = self.target.capabilities.refused_fields
+        if not refused:
+            return rendered
+        body, left_out = leave_out(rendered.body, refused)
+        self.losses += [
+            Loss("ignorable" if NESTED + name in refused else "degrading", name, "this upstream refuses the field")
+            for name in left_out
+        ]
+        return msgspec.structs.replace(rendered, body=body)
+
+    def _pack(self, rendered: RenderedRequest) -> UpstreamRequest:
         target = self.target
-        body = rendered.body
-        if target.capabilities.refused_fields:
-            refused = target.capabilities.refused_fields
-            body, left_out = leave_out(body, refused)
-            self.losses += [
-                Loss("ignorable" if NESTED + name in refused else "degrading", name, "this upstream refuses the field")
-                for name in left_out
-            ]
         return UpstreamRequest(
             operation=target.operation,
             model=target.model,
-            body=body,
+            body=rendered.body,
             headers=rendered.headers,
             client_headers=self.client_request.headers,
             same_dialect=target.same_dialect,
-            stream=stream,
+            stream=self.streamed,
             session=self.client_request.session,
             session_mounted=self.client_request.session_mounted,
             tenant=self.client_request.tenant,

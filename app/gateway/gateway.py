@@ -98,9 +98,13 @@ class Gateway:
         peek = client_request.peek
         record.model = peek.model
         record.stream = stream = bool(peek.stream)
+        plan = self._find_plan(client_request, record)
         if not stream:
-            return self._answer_whole(client_request, record)
-        obtaining = self._obtain(client_request, record, stream)
+            return self._answer_whole(client_request, record, plan)
+        if plan is None:
+            obtaining = self._obtain(client_request, record, stream)
+        else:
+            obtaining = self._obtain_planned(client_request, record, plan)
         try:
             next(obtaining)
             return self._answer_late(client_request, record, obtaining)
@@ -135,25 +139,38 @@ class Gateway:
             upstream.provider.offers(operation) and operation not in self.capabilities(upstream, client_request).absent
         )
 
-    def _answer_whole(self, client_request: ClientRequest, record: Record) -> ClientResponse:
-        """Answers a client that waits for the whole answer, using the plan left by an earlier similar request if there
-        is one."""
-        begun = None
-        plans, health = client_request.plans, self.health
-        plan: Plan | None = plans.get(client_request.peek.model) if plans else None
+    def _find_plan(self, client_request: ClientRequest, record: Record) -> Plan | None:
+        """The plan that an earlier similar request left, if there is one."""
+        plans = client_request.plans
         # Learned facts and breakers could change a plan; only the general path considers them.
-        known = self.facts.any or health.breakers or record.wiretap is not None
-        if plan is not None and not known and plan.holds(self, client_request):
+        if not plans or self.facts.any or self.health.breakers or record.wiretap is not None:
+            return None
+        plan: Plan | None = plans.get((record.model, record.stream))
+        return plan if plan is not None and plan.holds(self, client_request) else None
+
+    def _answer_whole(self, client_request: ClientRequest, record: Record, plan: Plan | None) -> ClientResponse:
+        """Answers a client that waits for the whole answer, by the plan if there is one."""
+        begun = None
+        if plan is not None:
             answer = plan.answer(client_request, record)
             if isinstance(answer, ClientResponse):
-                if health.breakers:
-                    health.succeed(plan.upstream.label)
+                if self.health.breakers:
+                    self.health.succeed(plan.upstream.label)
                 record.begin_output()
                 return answer
             begun = answer
         started = wait_for(self._obtain(client_request, record, False, begun))
         record.begin_output()
         return ClientResponse(200, started.headers, started.first)
+
+    def _obtain_planned(self, client_request: ClientRequest, record: Record, plan: Plan) -> Obtaining[StartedResponse]:
+        """Opens a stream by its plan, as `_obtain` does without one."""
+        started = yield from plan.open(client_request, record, self._settings.stream_start_timeout)
+        if not isinstance(started, StartedResponse):
+            return (yield from self._obtain(client_request, record, True, started))
+        if self.health.breakers:
+            self.health.succeed(plan.upstream.label)
+        return started
 
     def _keep_plan(self, attempt: Attempt, budget: RetryBudget) -> None:
         """Leaves a plan for requests similar to that of a successful attempt."""
@@ -165,7 +182,7 @@ class Gateway:
         if plan is not None:
             if len(plans) >= MAX_PLANS:
                 plans.clear()
-            plans[model] = plan
+            plans[model, plan.stream] = plan
 
     def _answer_late(
         self, client_request: ClientRequest, record: Record, obtaining: Obtaining[StartedResponse]
@@ -314,12 +331,14 @@ class Gateway:
                 attempt.note_losses(record)
                 if begun is not None and number == 1:
                     started = begun.finish(attempt, record)
-                elif not stream and self._is_straight(attempt):
-                    started = ask_whole(attempt, record)
-                    if may_plan and number == 1:
-                        self._keep_plan(attempt, budget)
                 else:
-                    started = yield from self._exchange(attempt, record)
+                    straight = self._is_straight(attempt)
+                    if straight and not stream:
+                        started = ask_whole(attempt, record)
+                    else:
+                        started = yield from self._exchange(attempt, record)
+                    if straight and may_plan and number == 1:
+                        self._keep_plan(attempt, budget)
                 return started if state is None else state.watch(started)
             except DragomanError as error:
                 if isinstance(error, NOT_SENT):

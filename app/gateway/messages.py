@@ -67,8 +67,8 @@ class ClientRequest:
     `key` says what the client may do; `tenant` is derived from it and is empty without a key. `operation` is requested
     of upstreams that offer it; all others are asked to generate. The endpoint supplies `read_peek` and `parts` (the
     parts of the path). A request that continues a response, or whose response is to be stored, has a `continuation`.
-    `plans` are the plans for requests with the same head, by model (plan.py). Unless `keeps_body`, the body is dropped
-    once it is parsed, because a large one would otherwise be held twice during translation.
+    `plans` are the plans for requests with the same head, by model and mode (plan.py). Unless `keeps_body`, the body is
+    dropped once it is parsed, because a large one would otherwise be held twice during translation.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class ClientRequest:
         self.parse = dialect.parse_request
         self.keeps_body = True
         self.operation: Operation = "generate"
-        self.plans: dict[str, Any] | None = None
+        self.plans: dict[tuple[str, bool], Any] | None = None
         self.continuation: Continuation | None = None
         self._request: Request | None = None
 

@@ -31,7 +31,8 @@ class Passing(Attempt):
         if target.operation == "completions":
             lowered = find_lowered(target.client_request.body, target.capabilities)
             self.losses = settle(lowered, target.upstream.policy)
-        self.upstream_request = self._pack(RenderedRequest(body), stream=target.stream)
+        self.streamed = target.stream
+        self.rendered = self._without_refused(RenderedRequest(body))
 
     def open_stream(self) -> StreamPassthrough:
         return open_passing_stream(self.target, self._recall, self.context)

@@ -5,8 +5,8 @@ whether bytes may pass, all follow from the head, the model and the configuratio
 general path (gateway.py) and leaves a `Plan` beside what is remembered of its head; later requests find everything
 with one look-up.
 
-A plan is a shortcut to the same answer, and handles only whole answers. Anything else it hands over, at any point, to
-the general path, which continues from what has `Begun`.
+A plan is a shortcut to the same answer: either to whole answers or to streams. Anything else it hands over, at any
+point, to the general path, which continues from what has `Begun`. Once a stream has begun, both paths deliver it alike.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from app.credentials.credential import Credential
 from app.dialects.contract import ClientDialect
 from app.errors import DragomanError
 from app.gateway.attempt import Attempt, Sends, Target, note_head
-from app.gateway.delivery import JSON_HEADERS, is_streamed, mask_reply, read_fault, receive_whole
+from app.gateway.delivery import JSON_HEADERS, begin_delivery, is_streamed, mask_reply, read_fault, receive_whole
 from app.gateway.delivery import UNREADABLE as UNREADABLE_REPLY
 from app.gateway.fetching import Fetcher
 from app.gateway.large_bodies.heavy_work import SMALL
@@ -38,7 +38,7 @@ from app.gateway.translating import Translating
 from app.gateway.upstream_health.retry_budget import RetryBudget
 from app.routing.router import Upstream
 from app.settings import LimitsSettings
-from app.transport import Exchange, PreparedCall, ReadExchange, WholeReply
+from app.transport import Exchange, Obtaining, PreparedCall, ReadExchange, WholeReply
 
 # Maximum plans for one head: clients choose the models' names.
 MAX_PLANS = 32
@@ -66,8 +66,8 @@ class Begun(msgspec.Struct):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """How to get whole answers from one upstream; this one passes bytes. `owner` is the gateway that made the plan;
-    `version` is the version of the provider's catalogue that the `capabilities` come from."""
+    """How to get answers from one upstream, streams if `stream`; this one passes bytes. `owner` is the gateway that
+    made the plan; `version` is the version of the provider's catalogue that the `capabilities` come from."""
 
     owner: object
     version: int
@@ -80,7 +80,8 @@ class Plan(msgspec.Struct, frozen=True):
     maximum: int  # times that one request may be sent
     model: str  # as the upstream calls it
     credential: Credential | None
-    headers: dict[str, str]  # of each answer
+    stream: bool
+    headers: dict[str, str]  # of each whole answer
 
     def holds(self, owner: object, client_request: ClientRequest) -> bool:
         """Whether everything this plan was built from is unchanged, and it can handle this request."""
@@ -93,21 +94,12 @@ class Plan(msgspec.Struct, frozen=True):
         )
 
     def answer(self, client_request: ClientRequest, record: Record) -> ClientResponse | Begun | None:
-        """The answer to a request. If the plan cannot complete it, what has begun, or None if nothing was sent."""
+        """The whole answer to a request. If the plan cannot complete it, what has begun, or None if nothing was
+        sent."""
         begun = Begun(Sends(maximum=self.maximum, made=1, record=record))
-        try:
-            prepared = self._prepare(client_request, begun.sends)
-        except (DragomanError, *UNREADABLE):
-            return None  # the general path fails in the same way and reports it
+        prepared = self._begin(client_request, begun.sends, record)
         if prepared is None:
             return None
-        record.routed = time.monotonic() - record.started
-        record.go_to(self.upstream)
-        record.upstream_dialect = self.capabilities.dialect
-        if prepared[1] is not None:
-            prepared[1].note_losses(record)
-        self.budget.earn(record.started)
-        record.begin_attempt()
         try:
             return self._ask(client_request, *prepared, begun, record)
         except DragomanError as error:
@@ -119,6 +111,56 @@ class Plan(msgspec.Struct, frozen=True):
                 begun.exchange.close()
             raise
         return begun
+
+    def open(
+        self, client_request: ClientRequest, record: Record, wait: float
+    ) -> Obtaining[StartedResponse | Begun | None]:
+        """Like `answer`, for a stream. Yields after each `wait` seconds of silence."""
+        begun = Begun(Sends(maximum=self.maximum, made=1, record=record))
+        prepared = self._begin(client_request, begun.sends, record)
+        if prepared is None:
+            return None
+        asked, attempt = prepared
+        assert attempt is not None, "a stream has an attempt"
+        exchange: Exchange | None = None
+        kept = False
+        try:
+            exchange = self.call.send(asked, begun.sends.may_resend)
+            while not exchange.wait_head(wait):
+                yield
+            if not 200 <= exchange.status < 300:
+                begun.exchange, kept = exchange, True
+                return begun
+            note_head(exchange, record, self.upstream.provider, self.credential)
+            started = yield from begin_delivery(attempt, exchange, record, wait)
+            kept = started.exchange is not None
+            self.upstream.provider.health.succeed()
+            return started
+        except DragomanError as error:
+            begun.error = error
+            return begun
+        finally:
+            if exchange is not None and not kept:
+                exchange.close()
+
+    def _begin(
+        self, client_request: ClientRequest, sends: Sends, record: Record
+    ) -> tuple[bytes, Attempt | None] | None:
+        """What `_prepare` returns, with the attempt noted in the record. None if the general path has to answer."""
+        try:
+            prepared = self._prepare(client_request, sends)
+        except (DragomanError, *UNREADABLE):
+            return None  # the general path fails in the same way and reports it
+        if prepared is None:
+            return None
+        record.routed = time.monotonic() - record.started
+        record.go_to(self.upstream)
+        record.upstream_dialect = self.capabilities.dialect
+        if prepared[1] is not None:
+            prepared[1].note_losses(record)
+        self.budget.earn(record.started)
+        record.begin_attempt()
+        return prepared
 
     def _ask(
         self, client_request: ClientRequest, asked: bytes, attempt: Attempt | None, begun: Begun, record: Record
@@ -138,10 +180,18 @@ class Plan(msgspec.Struct, frozen=True):
         return ClientResponse(200, headers, mask_reply(answer, record.usage))
 
     def _prepare(self, client_request: ClientRequest, sends: Sends) -> tuple[bytes, Attempt | None] | None:
-        """The body to send, and the attempt if the request is translated. None if the plan is not for this request.
-        Raises DragomanError or UNREADABLE for a request that cannot be sent."""
+        """The body to send, and the attempt if the request is translated or asks for a stream. None if the plan is not
+        for this request. Raises DragomanError or UNREADABLE for a request that cannot be sent."""
         asked = self.dialect.pass_request(client_request.body, self.capabilities)
-        return None if asked is None else (asked, None)
+        if asked is None:
+            return None
+        return asked, Passing(self._aim(client_request, sends), asked, None) if self.stream else None
+
+    def _aim(self, client_request: ClientRequest, sends: Sends) -> Target:
+        return Target(
+            client_request, self.upstream, self.capabilities, self.credential, self.stream, "generate", self.dialect,
+            self.limits, sends, self.model, self.dialect is client_request.dialect,
+        )  # fmt: skip
 
     def _finish(
         self, client_request: ClientRequest, attempt: Attempt | None, body: bytes
@@ -180,13 +230,12 @@ class TranslatingPlan(Plan, frozen=True, kw_only=True):
     asked_headers: Mapping[str, str]
 
     def _prepare(self, client_request: ClientRequest, sends: Sends) -> tuple[bytes, Attempt | None] | None:
-        target = Target(
-            client_request, self.upstream, self.capabilities, self.credential, False, "generate", self.dialect,
-            self.limits, sends, self.model, False,
-        )  # fmt: skip
+        target = self._aim(client_request, sends)
         attempt = Translating(target, self.reasoning_store, self.fetcher, reply_passes=False)
-        asked = attempt.upstream_request
-        if attempt.answer is not None or asked.stream or asked.headers != self.asked_headers:
+        asked = attempt.rendered
+        if attempt.streamed is not self.stream or asked.headers != self.asked_headers:
+            return None
+        if attempt.answer is not None or attempt.paused_turn is not None:
             return None
         return asked.body, attempt
 
@@ -212,19 +261,19 @@ def make_plan(
 ) -> Plan | None:
     """A plan for requests similar to that of a successful attempt at the only upstream of its route. None if such
     requests may differ in more than their bodies."""
-    target, asked = attempt.target, attempt.upstream_request
+    target, rendered = attempt.target, attempt.rendered
     client_request, upstream, capabilities = target.client_request, target.upstream, target.capabilities
-    if target.stream or asked.stream or target.operation != "generate" or client_request.parts:
+    if attempt.streamed is not target.stream or target.operation != "generate" or client_request.parts:
         return None
     if capabilities.refused_fields:
         return None  # the body decides
     provider = upstream.provider
-    call = provider.prepare(asked, target.credential)
+    call = provider.prepare(attempt.upstream_request, target.credential)
     if call is None:
         return None
     common = (
         owner, provider.catalogue_version, upstream, capabilities, target.dialect, call, budget, target.limits,
-        target.sends.maximum, target.model, target.credential,
+        target.sends.maximum, target.model, target.credential, target.stream,
         {"x-dragoman-upstream": name_upstream(upstream.label), **JSON_HEADERS},
     )  # fmt: skip
     if isinstance(attempt, Passing):
@@ -232,4 +281,4 @@ def make_plan(
         return None if recalls else Plan(*common)
     if target.same_dialect:
         return None  # another body may pass
-    return TranslatingPlan(*common, reasoning_store=reasoning_store, fetcher=fetcher, asked_headers=asked.headers)
+    return TranslatingPlan(*common, reasoning_store=reasoning_store, fetcher=fetcher, asked_headers=rendered.headers)

@@ -41,7 +41,7 @@ class Translating(Attempt):
     ) -> None:
         """Raises InvalidRequest or Unsupported if the request cannot be sent to this upstream."""
         super().__init__(target)
-        self._streamed = (target.stream or target.capabilities.stream_only) and not target.capabilities.whole_only
+        self.streamed = (target.stream or target.capabilities.stream_only) and not target.capabilities.whole_only
         request = self._steer(target.client_request.request, keeps_state=reply_passes)
         if request.max_tokens == 0 and not target.dialect.TRAITS.fills_caches:
             self.answer = _say_nothing(request)
@@ -60,7 +60,7 @@ class Translating(Attempt):
         # Whether the reply passes nevertheless, and what observes it in that case.
         self._passes, self._recall = reply_passes and adapted.reply_passes, recall if observers else None
         self.losses = settle((*adapted.losses, *rendered.losses), target.upstream.policy)
-        self.upstream_request = self._pack(rendered, stream=self._streamed)
+        self.rendered = self._without_refused(rendered)
 
     def _translate(self, request: Request, reply_passes: bool) -> tuple[Adapted, RenderedRequest]:
         adapted = adapt(request, self.target.capabilities)
@@ -78,7 +78,7 @@ class Translating(Attempt):
                 kept = Extension(self.target.capabilities.dialect, "container", machine, "ignorable")
                 asked = msgspec.structs.replace(asked, extensions=(*asked.extensions, kept))
         rendered = DIALECTS[self.target.capabilities.dialect].render_request(asked, self.target.capabilities)
-        return self._pack(rendered, stream=self._streamed)
+        return self._pack(self._without_refused(rendered))
 
     def open_stream(self) -> StreamPassthrough:
         if self._passes:
@@ -130,7 +130,7 @@ class Translating(Attempt):
         if not any(isinstance(tool, NativeTool) and tool.server for tool in request.tools):
             return request
         self.paused_turn = PausedTurn(target.dialect.StreamParser)
-        self._streamed = True
+        self.streamed = True
         return msgspec.structs.replace(request, stream=True)
 
     def _steer(self, request: Request, *, keeps_state: bool) -> Request:
@@ -142,8 +142,8 @@ class Translating(Attempt):
         if session and request.cache_key is None and self.target.capabilities.cache_key:
             # The upstream finds a conversation's cache by this key.
             changes["cache_key"] = session
-        if self._streamed != request.stream:
-            changes["stream"] = self._streamed
+        if self.streamed != request.stream:
+            changes["stream"] = self.streamed
         if keeps_state:
             changes["state"] = State()
         elif target.client_request.continuation is not None:

@@ -84,6 +84,13 @@ class PreparedCall:
         call = self._make_call(body, may_resend)
         return SocketExchange(self._pool, call, self._target, Sent(connection, at, first_read))
 
+    def send(self, body: bytes, may_resend: Callable[[], bool]) -> Exchange:
+        """Sends this call with another body, as `Transport.send` does."""
+        call = self._make_call(body, may_resend)
+        if HTTPAdapter.send is OWN_SEND:
+            return SocketExchange(self._pool, call, self._target)
+        return self._transport.send(call)
+
     def _make_call(self, body: bytes, may_resend: Callable[[], bool]) -> Call:
         call = self._call
         return Call(call.method, call.url, call.headers, body, call.limits, may_resend, call.head)

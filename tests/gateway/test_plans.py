@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -60,15 +61,20 @@ class Sender:
 
 @pytest.fixture
 def by_plan(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """What plans have answered so far."""
+    """What plans have answered so far, and the streams that they have opened."""
     answers: list[object] = []
-    answer = Plan.answer
 
-    def note(*args: Any) -> Any:
-        answers.append(answer(*args))
-        return answers[-1]
+    def watch(name: str) -> None:
+        answer = getattr(Plan, name)
 
-    monkeypatch.setattr(Plan, "answer", note)
+        def note(*args: Any) -> Any:
+            answers.append(answer(*args))
+            return answers[-1]
+
+        monkeypatch.setattr(Plan, name, note)
+
+    watch("answer")
+    watch("open")
     return answers
 
 
@@ -83,6 +89,7 @@ def told_by(answer: TestResponse) -> Any:
         assert headers.pop(name)
     record_id = answer.headers["x-request-id"]
     body = re.sub(rb'"created(?:_at)?":[0-9]{10,}', b"", answer.data.replace(record_id.encode(), b"ID"))
+    body = re.sub(rb"(: keep-alive\n\n)+", b"PINGS", body)
     return answer.status, list(headers.items()), body
 
 
@@ -180,19 +187,47 @@ MESSAGES_BODIES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+STREAM_REPLIES: dict[str, tuple[Reply, ...]] = {
+    "plain": (chat_stream("a", "b"),),
+    "with headers": (sse(chunk({"content": "x"}), headers={"x-request-id": "up-1", "x-ratelimit-limit-tokens": "3"}),),
+    "silent at first": (sse(0.3, chunk({"content": "x"}), chunk({}, "stop"), b"data: [DONE]\n\n"),),
+    "silent after its head": (sse(b": hello\n\n", 0.3, chunk({"content": "x"}), chunk({}, "stop")),),
+    "silent, then an error": (Reply((0.3, json.dumps(ERROR).encode()), 400, framing="length"),),
+    "a whole answer": (json_reply(chat_answer()),),
+    "a whole answer called a stream": (sse(json.dumps(chat_answer()).encode()),),
+    "empty": (sse(),),
+    "no end": (chat_stream("a", tail=()),),
+    "cut": (chat_stream("a", tail=(CUT,)),),
+    "cut before a word": (sse(CUT), chat_stream("a")),
+    "an error for its first event": (sse(b"data: " + json.dumps(ERROR).encode() + b"\n\n"), chat_stream("a")),
+    "an error with the key": (chat_stream("a", tail=(b'data: {"error":{"message":"sk-upstream-secret"}}\n\n',)),),
+    "no JSON": (sse(b"data: x\n\n"),),
+    **{name: REPLIES[name] for name in (
+        "a stream of another type", "a stream that came whole", "an error of status 200", "204", "a redirect", "400",
+        "401", "503 for ever", "cut in the head", "no HTTP", "a secret in a header",
+    )},
+    "429": (REPLIES["429"][0], chat_stream("a")),
+    "500": (REPLIES["500"][0], chat_stream("a")),
+    "400 about a field": (REPLIES["400 about a field"][0], chat_stream("a")),
+}  # fmt: skip
+
+
 def ask_once(
     make_client: MakeClient, upstream: FakeUpstream, replies: tuple[Reply, ...], body: dict[str, Any], *, planned: bool,
-    path: str = CHAT,
+    path: str = CHAT, stream: bool = False, patience: float = 5.0,
 ) -> tuple[Any, ...]:  # fmt: skip
-    """What a request gives after two that went well: to its client, to the upstream and on record."""
-    sender = Sender(make_client(chat={"api_key": "sk-upstream-secret"}), path, planned=planned)
-    upstream.script(json_reply(chat_answer()))
+    """What a request gives after two that went well: to its client, to the upstream and on record. A stream's client
+    gets a ping after `patience` seconds of silence."""
+    client = make_client(chat={"api_key": "sk-upstream-secret"}, server={"stream_start_timeout": patience})
+    sender = Sender(client, path, planned=planned)
+    # With a length, the end of the stream is never a read of its own, so its connection is always kept.
+    upstream.script(replace(chat_stream("a"), framing="length") if stream else json_reply(chat_answer()))
     for _ in range(2):
-        assert sender.ask().status_code == 200
+        assert sender.ask(stream=stream).status_code == 200
     upstream.seen.clear()
     sender.collector.records.clear()
     upstream.script(*replies)
-    answer = sender.ask(**body)
+    answer = sender.ask(**{"stream": True} if stream else {}, **body)
     runtime = sender.client.app.runtime
     provider, gateway = runtime.services.providers["chat"], runtime.services.gateway
     trouble = provider.health.last_failure
@@ -230,6 +265,42 @@ def test_whatever_an_upstream_says_is_translated_to_the_same(
     planned = ask_once(make_client, upstream, REPLIES[name], asked, planned=True, path=MESSAGES)
 
     assert by_plan
+    assert planned == generally
+
+
+@pytest.mark.parametrize("path", [CHAT, MESSAGES])
+@pytest.mark.parametrize("name", STREAM_REPLIES)
+def test_whatever_an_upstream_streams_comes_to_the_same(
+    make_client: MakeClient, upstream: FakeUpstream, by_plan: list[object], path: str, name: str
+) -> None:
+    asked = BODIES["much"] if path == CHAT else MESSAGES_BODIES["losses"]
+    how: dict[str, Any] = {"path": path, "stream": True, "patience": 0.1 if "silent" in name else 5.0}
+    generally = ask_once(make_client, upstream, STREAM_REPLIES[name], asked, planned=False, **how)
+    assert not by_plan
+    planned = ask_once(make_client, upstream, STREAM_REPLIES[name], asked, planned=True, **how)
+
+    assert by_plan
+    assert planned == generally
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        (path, name)
+        for path, bodies in ((CHAT, BODIES), (MESSAGES, MESSAGES_BODIES))
+        for name in bodies
+        if name != "stream"
+    ],
+)
+def test_whatever_a_client_asks_is_streamed_to_the_same(
+    make_client: MakeClient, upstream: FakeUpstream, path: str, name: str
+) -> None:
+    asked = (BODIES if path == CHAT else MESSAGES_BODIES)[name]
+    generally, planned = (
+        ask_once(make_client, upstream, (chat_stream("a", "b"),), asked, planned=planned, path=path, stream=True)
+        for planned in (False, True)
+    )
+
     assert planned == generally
 
 
@@ -293,7 +364,7 @@ def test_a_head_that_comes_once_leaves_no_plan(
     sender.ask()
     assert sender.fields.admission[1].plans == {}
     sender.ask()
-    assert list(sender.fields.admission[1].plans) == ["chat/m"]
+    assert list(sender.fields.admission[1].plans) == [("chat/m", False)]
     for number in range(MAX_PLANS + 1):
         sender.ask(model=f"chat/m{number}")
     assert len(sender.fields.admission[1].plans) <= MAX_PLANS
@@ -402,9 +473,26 @@ def test_a_kept_connection_that_was_closed_is_replaced(
     assert upstream.accepted == 2
 
 
-def test_events_are_no_plans_business(make_client: MakeClient, upstream: FakeUpstream, by_plan: list[object]) -> None:
-    upstream.script(sse(chunk({"content": "x"}), chunk({}, "stop"), b"data: [DONE]\n\n"))
+def test_streams_and_whole_answers_have_plans_of_their_own(
+    make_client: MakeClient, upstream: FakeUpstream, by_plan: list[object]
+) -> None:
     sender = Sender(make_client())
-    for _ in range(3):
-        assert sender.ask(stream=True).text.endswith("data: [DONE]\n\n")
-    assert not by_plan
+    for stream in (False, True):
+        upstream.script(chat_stream("x") if stream else json_reply(chat_answer()))
+        for _ in range(3):
+            assert sender.ask(stream=stream).status_code == 200
+    assert len(by_plan) == 3
+    assert list(sender.fields.admission[1].plans) == [("chat/m", False), ("chat/m", True)]
+
+
+def test_a_stream_whose_upstream_is_silent_pings_its_client(
+    make_client: MakeClient, upstream: FakeUpstream, by_plan: list[object]
+) -> None:
+    sender = Sender(make_client(server={"stream_start_timeout": 0.05}))
+    upstream.script(chat_stream("x"))
+    sender.ask(stream=True)
+    sender.ask(stream=True)
+    upstream.script(sse(0.3, chunk({"content": "x"}), chunk({}, "stop"), b"data: [DONE]\n\n"))
+
+    assert b": keep-alive" in sender.ask(stream=True).data
+    assert len(by_plan) == 1

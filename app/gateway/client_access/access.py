@@ -34,7 +34,7 @@ class Admission(NamedTuple):
     key: ClientKey
     session: str | None
     client_headers: Mapping[str, str]
-    plans: dict[str, Any] | None = None
+    plans: dict[tuple[str, bool], Any] | None = None
 
 
 class Access:
