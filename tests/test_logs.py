@@ -12,6 +12,7 @@ import pytest
 
 from app.logs import RequestLog, request_log, start_logs
 from app.logs.console import describe_request, wants_colours
+from app.logs.reading import read_line
 from app.settings import ServerSettings
 from app.settings.tables import LogLevel
 
@@ -157,3 +158,38 @@ def test_a_terminal_obeys_no_foreign_word(field: str) -> None:
 @pytest.mark.parametrize(("environ", "wanted"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
 def test_colours_are_for_those_who_want_them(environ: dict[str, str], wanted: bool) -> None:
     assert wants_colours(environ) is wanted
+
+
+REQUEST_LINE = {
+    "id": "7f", "method": "POST", "path": "/v1/messages", "model": "sonnet", "upstream": "up/m", "status": 502,
+    "terminal": "error", "stream": False, "ttfb_ms": None, "ms": 1200, "error": "unreachable",
+    "message": "it is \u202edown",
+}  # fmt: skip
+SUMMED_UP = "POST /v1/messages  sonnet -> up/m  502  1.2s  unreachable: it is ?down"
+
+
+@pytest.mark.parametrize(
+    ("line", "when", "level", "text"),
+    [
+        (json.dumps({"time": "2026-02-03T10:20:30.123Z", "level": "WARNING", **REQUEST_LINE}), "10:20:30", "warn",
+         SUMMED_UP),
+        (f"2026-02-03T10:20:30.123Z WARNING {json.dumps(REQUEST_LINE)}", "10:20:30", "warn", SUMMED_UP),
+        ('{"time":"2026-02-03T10:20:30.123Z","level":"ERROR","message":"it broke"}', "10:20:30", "error", "it broke"),
+        ("2026-02-03T12:20:30.123+02:00 CRITICAL it broke", "10:20:30", "error", "it broke"),
+        ("\x1b[2m10:20:30\x1b[0m  POST /v1/messages  \x1b[32m200\x1b[0m", "10:20:30", "info", "POST /v1/messages  200"),
+        ("    File x, line 3", "", "info", "    File x, line 3"),
+        ('2026-02-03T10:20:30.123Z INFO {"status":"odd"}', "10:20:30", "info", '{"status":"odd"}'),
+        ("{" * 5000, "", "info", "{" * 5000),
+    ],
+)  # fmt: skip
+def test_a_line_of_any_format_is_read_again(line: str, when: str, level: str, text: str) -> None:
+    read = read_line(line.encode() + b"\n")
+
+    assert (read.clock(), read.level, read.text) == (when, level, text)
+    assert bool(read.fields) == ("{" in line and len(line) < 5000)
+
+
+def test_a_line_that_is_read_again_tells_no_secret() -> None:
+    read = read_line(json.dumps({"level": "INFO", "message": "it sent sk-abcdefghijkl"}).encode())
+
+    assert "abcdefghijkl" not in f"{read.raw} {read.text} {read.fields}"

@@ -25,7 +25,7 @@ COMMANDS = {
     **{
         name: f"app.cli.{name}"
         for name in (
-            *("completion", "config", "dashboard", "explain", "keys", "models", "permissions", "plugins"),
+            *("completion", "config", "dashboard", "explain", "keys", "logs", "models", "permissions", "plugins"),
             *("record", "version"),
         )
     },

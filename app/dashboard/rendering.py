@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -153,12 +154,13 @@ _environment.filters.update(
     query=_format_link,
     line=draw_line,
     long=_format_long,
+    json=lambda value: json.dumps(value, indent=2, ensure_ascii=False, default=str),
 )
 _environment.globals["asset"] = asset_url
 
 
 def render(template: str, status: int = 200, **values: Any) -> Response:
-    html = _environment.get_template(template).render(version=own_version() or "", page=template, **values)
+    html = _environment.get_template(template).render(version=own_version() or "", **values)
     return Response(html, status, PAGE_HEADERS, content_type="text/html; charset=utf-8")
 
 

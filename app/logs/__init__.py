@@ -4,6 +4,7 @@
 """
 
 from app.logs.log import (
+    LEVELS,
     LineFormatter,
     RecentLines,
     RequestLog,
@@ -17,6 +18,7 @@ from app.logs.log import (
 )
 
 __all__ = [
+    "LEVELS",
     "LineFormatter",
     "RecentLines",
     "RequestLog",

@@ -31,7 +31,13 @@ def paint(text: str, level: str, *, colours: bool) -> str:
 
 
 def describe_request(line: Mapping[str, Any], now: datetime, *, colours: bool) -> str:
-    """A request's line for people: time, path, model and upstream, status, duration, tokens, and what went wrong."""
+    """A request's line for people, with the time of day."""
+    when = f"{now:%H:%M:%S}"
+    return f"{_DIM}{when}{_PLAIN}  {sum_up(line, colours=True)}" if colours else f"{when}  {sum_up(line)}"
+
+
+def sum_up(line: Mapping[str, Any], *, colours: bool = False) -> str:
+    """A request in one line: path, model and upstream, status, duration, tokens, and what went wrong."""
 
     def dim(text: str) -> str:
         return f"{_DIM}{text}{_PLAIN}" if colours else text
@@ -39,7 +45,7 @@ def describe_request(line: Mapping[str, Any], now: datetime, *, colours: bool) -
     status = int(line["status"])
     failed = "error" in line
     colour = _RED if status >= 500 or (failed and status < 400) else _YELLOW if status >= 400 else _GREEN
-    parts = [dim(f"{now:%H:%M:%S}"), f"{line.get('method', 'POST')} {_clean(line.get('path', ''))}"]
+    parts = [f"{line.get('method', 'POST')} {_clean(line.get('path', ''))}"]
     if line["model"]:
         led = f" -> {_clean(line['upstream'])}" if line["upstream"] not in ("", line["model"]) else ""
         parts.append(_clean(line["model"]) + led)

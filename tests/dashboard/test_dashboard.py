@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 import time
@@ -311,6 +312,26 @@ def test_the_log_is_streamed_to_programs(make_app: MakeApp) -> None:
     assert told[0] == b"retry: 2000\n\n"
     assert b"a line about [masked]" in told[1]
     assert b"secret-0123456789" not in told[1]
+
+
+def test_the_log_is_shown_in_rows_with_all_fields_on_demand(make_app: MakeApp) -> None:
+    client = enter(make_app())
+    fields = {"id": "7f", "model": SCRIPT, "upstream": "up/m", "status": 429, "terminal": "error", "stream": False}
+    fields |= {"ttfb_ms": None, "ms": 1200, "error": "rate_limit", "message": f"a busy day {SECRET}", "path": "/v1/x"}
+    recent_lines.add(json.dumps({"time": "2026-02-03T08:00:00.000Z", "level": "WARNING", **fields}).encode() + b"\n")
+
+    page = client.get("/_/logs?level=warn&text=a+busy+day").text
+    with gevent.Timeout(10):
+        told = client.get("/_/logs/stream?level=warn").response
+        assert next(iter(told)) == b"retry: 2000\n\n"
+    everything = client.get("/_/logs.txt?text=a+busy+day").text
+
+    assert "<time>08:00:00</time> <b>warn</b> POST /v1/x" in page
+    assert 'href="/_/requests/7f"' in page
+    assert "&#34;ttfb_ms&#34;: null" in page
+    assert "<script>alert" not in page
+    assert SECRET[-10:] not in page + everything
+    assert json.loads(everything.splitlines()[0])["id"] == "7f"
 
 
 def test_the_list_is_filtered_by_terms(make_app: MakeApp) -> None:

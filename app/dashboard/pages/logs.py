@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
-import re
-
+import gevent
+import msgspec
 from flask import Response, request
-from msgspec import Struct
 
 from app.blueprints.operations.reports import LONGEST_VALUE
 from app.blueprints.operations.rights import own_rows
 from app.blueprints.turnstile import Turnstile, until_client_leaves
-from app.blueprints.views import family, refuse, runtime
+from app.blueprints.views import family, refuse, runtime, services
 from app.dashboard.blueprint import blueprint
 from app.dashboard.live import send_events, watch
 from app.dashboard.page import need_admin, show
 from app.dashboard.rendering import PAGE_HEADERS
 from app.dashboard.visitors import find_visitor
 from app.errors import DragomanError, Forbidden, TooMany
-from app.logs import hide_secrets
-from app.runtime import Runtime
+from app.gateway.recording.observers import LOG_PERIOD
+from app.gateway.recording.shared_log import sort_lines
+from app.logs import LEVELS
+from app.logs.reading import LogLine, read_line
 
-LEVELS = ("debug", "info", "warn", "error")
 # Maximum lines that the page shows initially, and that it keeps.
 MAX_SHOWN = 500
 MAX_KEPT = 5000
 MAX_FOLLOWERS = 10
+# Seconds in which the other workers share their lines once somebody asks for them.
+GATHERING = 2 * LOG_PERIOD
 _REFUSAL = "too many pages are following the log; close some of them"
-_COLOURS = re.compile(r"\x1b\[[0-9;]{0,10}m")
-_LEVEL = re.compile(r'"level": ?"(\w{4,8})"|^[\dT:.+Z-]{8,40} (\w{4,8}) ')
-_NAMES = {"warning": "warn", "critical": "error"}
-_LONGEST_LINE = 8000
-
-
-class Line(Struct, frozen=True):
-    level: str
-    text: str
-
 
 _followers = Turnstile(MAX_FOLLOWERS, _REFUSAL)
+_encode_json = msgspec.json.Encoder().encode
 
 
 @blueprint.get("/logs")
@@ -45,10 +38,8 @@ def logs() -> Response:
     visitor = find_visitor()
     need_admin(visitor, "the log")
     level, text = _read_filters()
-    lines = [line for line in map(read_line, _look_once(runtime())) if _is_wanted(line, level, text)]
-    return show(
-        "logs.html", visitor, lines=lines[-MAX_SHOWN:], levels=LEVELS, level=level, text=text, kept_lines=MAX_KEPT
-    )
+    lines = _gather(level, text)[-MAX_SHOWN:]
+    return show("logs.html", visitor, lines=lines, levels=tuple(LEVELS), level=level, text=text, kept_lines=MAX_KEPT)
 
 
 @blueprint.get("/logs/stream")
@@ -60,33 +51,36 @@ def follow_logs() -> Response:
 @blueprint.get("/logs.txt")
 def download_logs() -> Response:
     need_admin(find_visitor(), "the log")
-    level, text = _read_filters()
-    lines = [line.text for line in map(read_line, _look_once(runtime())) if _is_wanted(line, level, text)]
+    lines = _gather(*_read_filters())
     headers = {**PAGE_HEADERS, "content-disposition": 'attachment; filename="dragoman.log"'}
-    return Response("".join(f"{line}\n" for line in lines), headers=headers, content_type="text/plain; charset=utf-8")
+    text = "".join(f"{line.raw}\n" for line in lines)
+    return Response(text, headers=headers, content_type="text/plain; charset=utf-8")
 
 
 def stream_for_programs() -> Response:
-    """`/api/logs/stream`: the lines as server-sent events, for an admin's key or the user of this machine."""
+    """`/api/logs/stream`: the lines as server-sent events, for an admin's key or the user of this machine. With
+    `follow=no`, only those that are there."""
     try:
         if own_rows():
             raise Forbidden("only an admin may see the log; send an admin's key")
+        if request.args.get("follow") == "no":
+            return send_events(iter([_encode(line, as_page=False) for line in _gather(*_read_filters())]))
         return _stream(as_page=False)
     except DragomanError as error:
         return refuse(family(), error.failure)
 
 
-def read_line(line: bytes) -> Line:
-    """A line of the log without colours and secrets, and its level."""
-    text = _COLOURS.sub("", hide_secrets(line[:_LONGEST_LINE].decode("utf-8", "replace").rstrip("\n")))
-    found = _LEVEL.search(text[:300])
-    level = (found[1] or found[2]).lower() if found else "info"
-    return Line(_NAMES.get(level, level) if _NAMES.get(level, level) in LEVELS else "info", text)
-
-
-def _look_once(owner: Runtime) -> list[bytes]:
-    shared = owner.observers.shared_log
-    return shared.follow()() if shared is not None else []
+def _gather(level: str, text: str) -> list[LogLine]:
+    """The existing lines of all workers."""
+    shared = runtime().observers.shared_log
+    if shared is None:
+        return []
+    look = shared.follow()
+    found = look()
+    if services().settings.server.workers > 1:
+        gevent.sleep(GATHERING)
+        found = sort_lines(found + look())
+    return [line for line in map(read_line, found) if _is_wanted(line, level, text)]
 
 
 def _stream(*, as_page: bool) -> Response:
@@ -103,15 +97,17 @@ def _stream(*, as_page: bool) -> Response:
 
     def find() -> bytes:
         lines = [line for line in map(read_line, look()) if _is_wanted(line, level, text)]
-        return b"".join(_encode(line, as_page) for line in lines[-MAX_KEPT:])
+        return b"".join(_encode(line, as_page=as_page) for line in lines[-MAX_KEPT:])
 
     return send_events(_followers.hold(until_client_leaves(watch(owner, find))))
 
 
-def _encode(line: Line, as_page: bool) -> bytes:
-    text = line.text.replace("\r", " ").replace("\n", " ")
-    name = f"event: level-{line.level}\n" if as_page else ""
-    return f"{name}data: {text}\n\n".encode("utf-8", "replace")
+def _encode(line: LogLine, *, as_page: bool) -> bytes:
+    """An event: the line as it is, or as the page's script shows it."""
+    if not as_page:
+        return f"data: {line.raw.replace(chr(13), ' ').replace(chr(10), ' ')}\n\n".encode("utf-8", "replace")
+    shown = {"when": line.when, "clock": line.clock(), "level": line.level, "text": line.text, "fields": line.fields}
+    return b"data: %s\n\n" % _encode_json(shown)
 
 
 def _read_filters() -> tuple[str, str]:
@@ -119,5 +115,5 @@ def _read_filters() -> tuple[str, str]:
     return (level if level in LEVELS else ""), request.args.get("text", "")[:LONGEST_VALUE]
 
 
-def _is_wanted(line: Line, level: str, text: str) -> bool:
-    return (not level or LEVELS.index(line.level) >= LEVELS.index(level)) and text.lower() in line.text.lower()
+def _is_wanted(line: LogLine, level: str, text: str) -> bool:
+    return (not level or LEVELS[line.level] >= LEVELS[level]) and text.lower() in f"{line.raw}\n{line.text}".lower()

@@ -10,21 +10,42 @@
   pause.hidden = false;
   log.scrollTop = log.scrollHeight;
 
-  function add(level, text) {
+  function make(name, text, parent) {
+    const element = document.createElement(name);
+    element.textContent = text;
+    parent.append(element);
+    return element;
+  }
+
+  // The same elements as in logs.html.
+  function render(line) {
+    const has = Object.keys(line.fields).length > 0;
+    const row = document.createElement(has ? "details" : "p");
+    row.className = line.level;
+    row.dataset.when = line.when;
+    const head = has ? make("summary", "", row) : row;
+    make("time", line.clock, head);
+    head.append(" ");
+    make("b", line.level, head);
+    head.append(` ${line.text}`);
+    if (!has) return row;
+    if (line.fields.id) make("a", "Open the request", row).href = `/_/requests/${encodeURIComponent(line.fields.id)}`;
+    make("pre", JSON.stringify(line.fields, null, 2), row);
+    return row;
+  }
+
+  function add(line) {
     if (paused) {
-      waiting.push([level, text]);
+      waiting.push(line);
       if (waiting.length > most) waiting.shift();
       said.textContent = `${waiting.length} new lines`;
       return;
     }
     const atEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 30;
-    const line = document.createElement("span");
-    line.className = level;
-    line.textContent = text + "\n";
     // Workers send their lines with different delays.
     let after = log.lastElementChild;
-    for (let steps = 0; after && steps < 50 && after.textContent.slice(0, 23) > text.slice(0, 23); steps += 1) after = after.previousElementSibling;
-    if (after) after.after(line); else log.prepend(line);
+    for (let steps = 0; after && steps < 50 && after.dataset.when > line.when; steps += 1) after = after.previousElementSibling;
+    if (after) after.after(render(line)); else log.prepend(render(line));
     while (log.childElementCount > most) log.firstElementChild.remove();
     if (atEnd) log.scrollTop = log.scrollHeight;
   }
@@ -37,11 +58,11 @@
     if (!paused) {
       const lines = waiting;
       waiting = [];
-      for (const [level, text] of lines) add(level, text);
+      lines.forEach(add);
     }
   });
   const source = new EventSource(log.dataset.stream);
-  for (const level of ["debug", "info", "warn", "error"]) source.addEventListener(`level-${level}`, (event) => add(level, event.data));
+  source.addEventListener("message", (event) => add(JSON.parse(event.data)));
   source.addEventListener("open", () => { if (!paused) said.textContent = "live"; });
   source.addEventListener("error", () => { said.textContent = "no connection; tries again"; });
 })();

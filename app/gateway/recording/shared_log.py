@@ -71,9 +71,14 @@ class SharedLog:
             for path in sorted(self._folder.glob("*.lines")):
                 with contextlib.suppress(OSError):
                     lines += _read(path, places)
-            return sorted(lines, key=_time_of)[-MAX_LINES:]
+            return sort_lines(lines)
 
         return look
+
+
+def sort_lines(lines: list[bytes]) -> list[bytes]:
+    """The latest lines, in order of time."""
+    return sorted(lines, key=_time_of)[-MAX_LINES:]
 
 
 def _read(path: Path, places: dict[Path, int]) -> list[bytes]:
