@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.gateways import KEY, write_config
-from tests.clients.programs import CLAUDE_CODE, CLINE, CODEX, OPENCODE, QWEN_CODE, install_npm
+from tests.clients.programs import AIDER, CLAUDE_CODE, CLINE, CODEX, OPENCODE, QWEN_CODE, install_npm, install_python
 from tests.clients.standins.openai_chat import ChatStandIn
 from tests.clients.standins.scripted_model import Call, ScriptedModel
 from tests.clients.workspace import MARKER, TIMEOUT, Workspace
@@ -127,3 +127,17 @@ def test_other_agents_answer_through_the_gateway(
 
     assert done.returncode == 0, done.stderr
     assert upstream.asked
+
+
+def test_aider_answers_through_the_gateway(workspace: Workspace, tmp_path: Path) -> None:
+    aider = install_python(AIDER) / "aider"
+    with ChatStandIn(ScriptedModel()) as upstream:
+        config = write_config({"up": upstream.settings | {"context_window": 77000}}, f"up/{upstream.model}", tmp_path)
+        options = ("--no-git", "--yes-always", "--no-check-update", "--analytics-disable", "--no-stream")
+
+        done = start(aider, workspace, config, "aider", "--no-check", "--", *options, "--message", "Say hello.")
+
+    assert done.returncode == 0, done.stderr
+    assert "context window 77000 tokens" in done.stderr
+    assert upstream.asked
+    assert "There is nothing to do." in done.stdout

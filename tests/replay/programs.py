@@ -76,8 +76,6 @@ PROGRAMS = {
             ("--approval-mode", "yolo", PROMPT),
             Call("run_shell_command", {"command": READ, "is_background": False}),
         ),
-        Program(
-            "aider", "aider-chat", "0.86.2", "aider", ("--message", PROMPT, "--no-git", "--yes-always"), registry="PyPI"
-        ),
+        _tested("aider", "aider", ("--message", PROMPT, "--no-git", "--yes-always")),
     )
 }

@@ -28,6 +28,8 @@ TESTED = (
     ClientVersion("opencode", "1.18.33", "opencode-ai", "npm", "opencode"),
     ClientVersion("Cline", "3.0.65", "cline", "npm", "cline"),
     ClientVersion("Qwen Code", "0.15.10", "@qwen-code/qwen-code", "npm", "qwen"),
+    # Needs a Python before 3.13.
+    ClientVersion("aider", "0.86.2", "aider-chat", "PyPI", "aider"),
     ClientVersion("anthropic SDK", "2.14.0", "anthropic", "PyPI"),
     # Still sends x-api-key and version 2023-06-01.
     ClientVersion("anthropic SDK, older", "0.75.0", "anthropic", "PyPI"),

@@ -70,7 +70,8 @@ def _read_yaml(text: str) -> Any:
     try:
         import yaml
     except ImportError as error:
-        raise click.ClickException("reading YAML needs another package; run: pip install pyyaml") from error
+        # An extra: a file is imported once, by those who come from these gateways alone.
+        raise click.ClickException("reading YAML needs the extra: pip install 'dragoman[yaml]'") from error
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:

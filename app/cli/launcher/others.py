@@ -53,7 +53,7 @@ def prepare_cline(connection: Connection, _arguments: Sequence[str], folder: Pat
         },
     }
     place = folder / "data" / "settings"
-    place.mkdir(parents=True)
+    place.mkdir(parents=True, exist_ok=True)
     write_private(place / "providers.json", json.dumps(providers))
     flags = ("-P", settings["provider"], "-m", connection.main)
     return Launch(flags, {"CLINE_DIR": str(folder), "CLINE_DATA_DIR": str(folder / "data")})

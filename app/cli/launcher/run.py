@@ -59,9 +59,14 @@ def run(path: Path | None, model: str | None, no_check: bool, name: str, argumen
 def apply_variables(environ: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
     """The agent's environment: the user's own, with the changes, and no proxy for this machine."""
     changed = {name: value for name, value in {**environ, **changes}.items() if value is not None}
+    return changed | bypass_proxies(environ)
+
+
+def bypass_proxies(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables by which requests to this machine use no proxy."""
     known = environ.get("NO_PROXY") or environ.get("no_proxy") or ""
     without = ",".join(dict.fromkeys([*filter(None, known.split(",")), *_NO_PROXY]))
-    return changed | {"NO_PROXY": without, "no_proxy": without}
+    return {"NO_PROXY": without, "no_proxy": without}
 
 
 def _take_own_options(arguments: Sequence[str]) -> tuple[str | None, bool, list[str]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from app.cli.launcher.agents import AGENTS
 from tests.cli.launcher.agents import StandInAgent
 from tests.support.gateway_process import BIN, GatewayProcess, bare_environ, free_port
 
@@ -302,19 +303,46 @@ def test_the_home_is_left_as_it_was(tmp_path: Path) -> None:
     assert list((tmp_path / "home").iterdir()) == []
 
 
-def test_the_variables_are_printed_for_a_shell(tmp_path: Path) -> None:
-    (tmp_path / "dragoman.toml").write_text(WINDOW)
-    printed = subprocess.run(
-        ["bash", "-c", 'eval "$(dragoman env claude)"; env'],
+@pytest.mark.parametrize("name", list(AGENTS))
+def test_what_is_printed_for_a_shell_leads_each_agent_as_running_it_does(name: str, tmp_path: Path) -> None:
+    (tmp_path / "dragoman.toml").write_text(CONFIG)
+    agent = StandInAgent(tmp_path, name)
+    left_over = {"OPENAI_BASE_URL": "http://127.0.0.1:9", "ANTHROPIC_API_KEY": "sk-left-over"}
+    given = {"PATH": f"{BIN}:{agent.path}", "PORT": "4711", "HTTPS_PROXY": "http://127.0.0.1:9", **left_over}
+
+    done = subprocess.run(
+        ["bash", "-c", f'eval "$(dragoman env {name})"; {name} the "whole task"'],
         cwd=tmp_path,
-        env=bare_environ(tmp_path / "home", PORT="4711"),
+        env=bare_environ(tmp_path / "home", **given),
         capture_output=True,
         text=True,
         timeout=30,
-    ).stdout.splitlines()
+    )
 
-    assert "ANTHROPIC_BASE_URL=http://127.0.0.1:4711" in printed
-    assert "CLAUDE_CODE_AUTO_COMPACT_WINDOW=50000" in printed
+    assert (done.returncode, done.stderr) == (0, "")
+    called = agent.called()
+    told = f"{called.arguments} {called.environ} {called.files}"
+    assert called.arguments[-2:] == ["the", "whole task"]
+    assert "http://127.0.0.1:4711" in told
+    assert "client-key-1234567890" in told
+    assert "client-key-1234567890" not in str(called.arguments)
+    assert {mode for _, mode in called.files.values()} <= {0o600}
+    assert "127.0.0.1" in called.environ["NO_PROXY"]
+    assert name != "goose" or "OPENAI_BASE_URL" not in called.environ
+    assert name != "claude" or "ANTHROPIC_API_KEY" not in called.environ
+
+
+def test_the_variables_are_printed_for_programs_with_the_window(tmp_path: Path) -> None:
+    (tmp_path / "dragoman.toml").write_text(WINDOW)
+    environ = bare_environ(tmp_path / "home", PORT="4711")
+
+    done = subprocess.run(["dragoman", "env", "--json"], cwd=tmp_path, env=environ, capture_output=True, timeout=30)
+
+    printed = json.loads(done.stdout)
+    assert printed["variables"]["ANTHROPIC_BASE_URL"] == "http://127.0.0.1:4711"
+    assert printed["variables"]["CLAUDE_CODE_AUTO_COMPACT_WINDOW"] == "50000"
+    assert printed["flags"][0] == "--settings"
+    assert "NO_PROXY" not in printed["variables"]
 
 
 def refuses(url: str) -> bool:
