@@ -23,7 +23,7 @@ from app.accounts.rows import (
     attempt_rows,
     needs_attempt_rows,
     pack_id,
-    request_rows,
+    request_values,
     session_rows,
     sum_by_credential,
     sum_by_day,
@@ -201,8 +201,8 @@ class AccountsDatabase:
         this_hour = int(records[-1].received) // HOUR
         self.learn({record.session for record in records}, this_hour)  # there are often many new ones
         number = _Numbers(self, this_hour).__getitem__
-        rows, groups = request_rows(records, number)
-        self._insert_rows(request, REQUEST_COLUMNS, rows)
+        values, groups = request_values(records, number)
+        self._insert_values(request, REQUEST_COLUMNS, values)
         several = [record for record in records if needs_attempt_rows(record)]
         if several:
             seqs = self._find_seqs([pack_id(record.id) for record in several])
@@ -216,18 +216,19 @@ class AccountsDatabase:
         self._insert_rows(credential, CREDENTIAL_COLUMNS, shown, _JOIN_SUMS[credential.name])
         self._insert_rows(session, SESSION_COLUMNS, session_rows(groups, number), _JOIN_SESSION)
 
-    def _insert_rows(self, table: Table, columns: Sequence[str], rows: Sequence[Any], more: str = "") -> None:
-        """Inserts many rows per statement. Each statement releases the interpreter's lock, and must then wait for it
-        behind the busy thread of the requests."""
-        row = f"({', '.join('?' * len(columns))})"
-        start = 0
+    def _insert_rows(self, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]], more: str = "") -> None:
+        self._insert_values(table, columns, list(chain.from_iterable(rows)), more)
+
+    def _insert_values(self, table: Table, columns: Sequence[str], values: Sequence[Any], more: str = "") -> None:
+        """Inserts many rows per statement, given the values of one after the other. Each statement releases the
+        interpreter's lock, and must then wait for it behind the busy thread of the requests."""
+        width, start = len(columns), 0
+        row = f"({', '.join('?' * width)})"
         for size in _CHUNKS:
-            while len(rows) - start >= size:
-                values = ", ".join([row] * size)
-                chunk = rows[start : start + size]
-                statement = f"INSERT INTO {table.name} ({quote(columns)}) VALUES {values}{more}"
-                self._run(statement, *chain.from_iterable(chunk))
-                start += size
+            statement = f"INSERT INTO {table.name} ({quote(columns)}) VALUES {', '.join([row] * size)}{more}"
+            while len(values) - start >= size * width:
+                self._run(statement, *values[start : start + size * width])
+                start += size * width
 
     def _find_seqs(self, ids: Sequence[bytes]) -> dict[bytes, int]:
         found: dict[bytes, int] = {}

@@ -35,7 +35,7 @@ MAX_ROWS = 1000
 MAX_PATTERN = 500
 MAX_STARS = 4
 # The columns with an index. A list by one of them needs no help.
-_INDEXED = frozenset({"key", "session"})
+_INDEXED = frozenset({"session"})
 _HOURS = DAY // HOUR
 _NEWEST = "received DESC, seq DESC"
 

@@ -44,6 +44,21 @@ _NO_USAGE: tuple[int | None, ...] = (None, None, None, None, None)
 _SESSION_COUNTS = tuple(map(COUNTS.index, SESSION_COUNTS))
 
 
+class _More(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    times: tuple[int | None, int | None, int | None]
+    upstream_status: int | None = None
+    upstream_request_id: str = ""
+    message: str = ""
+    origin: str = ""
+    bytes_in: int = 0
+    bytes_out: int = 0
+    losses: tuple[str, ...] = ()
+    lowered: tuple[str, ...] = ()
+    rate_limits: dict[str, str] = {}
+    estimated: bool = False
+    billed: bool = True
+
+
 class Group:
     """Records of a batch that have the same names and the same hour. `first` is one of them. `counts` are in the order
     of COUNTS; `began` and `last` are when the first and the last of them were received, in milliseconds."""
@@ -69,9 +84,10 @@ class Group:
             counts[3] = counts[0] * (terminal == "client_closed")
 
 
-def request_rows(records: Iterable[RequestRecord], number: Number) -> tuple[list[tuple[Any, ...]], list[Group]]:
-    """The values of REQUEST_COLUMNS for each record, and the records' groups. `number` returns a name's number."""
-    rows: list[tuple[Any, ...]] = []
+def request_values(records: Iterable[RequestRecord], number: Number) -> tuple[list[Any], list[Group]]:
+    """The values of REQUEST_COLUMNS of one record after the other, and the records' groups. `number` returns a name's
+    number."""
+    values: list[Any] = []
     groups: dict[tuple[Any, ...], Group] = {}
     for record in records:
         usage, times, tried = record.usage, record.times, record.attempts
@@ -88,18 +104,18 @@ def request_rows(records: Iterable[RequestRecord], number: Number) -> tuple[list
             group.last = received
         elif received < group.began:
             group.began = received
-        used = _NO_USAGE
-        if usage is not None:
-            used = (usage.fresh, usage.cache_read, usage.cache_written, usage.output, usage.reasoning)
         _count(group.counts, record)
-        rows.append((
-            pack_id(record.id), received, *group.names,
-            record.status, group.failed, times.end, times.first_byte, len(tried),
-            *used, record.cost, _encode(_shown(record)),
-        ))  # fmt: skip
+        values += (pack_id(record.id), received)
+        values += group.names
+        values += (record.status, group.failed, times.end, times.first_byte, len(tried))
+        if usage is None:
+            values += _NO_USAGE
+        else:
+            values += (usage.fresh, usage.cache_read, usage.cache_written, usage.output, usage.reasoning)
+        values += (record.cost, _pack_more(record))
     for group in groups.values():
         group.finish()
-    return rows, list(groups.values())
+    return values, list(groups.values())
 
 
 def _count(counts: list[int], record: RequestRecord) -> None:
@@ -207,29 +223,12 @@ def _add(sums: Sums, place: tuple[int, ...], counts: list[int]) -> None:
     sums[place] = counts if known is None else [a + b for a, b in zip(known, counts, strict=True)]
 
 
-def _shown(record: RequestRecord) -> dict[str, Any]:
-    times = record.times
-    shown: dict[str, Any] = {"times": (times.routed, times.upstream_head, times.first_token)}
-    if record.upstream_status:
-        shown["upstream_status"] = record.upstream_status
-    if record.upstream_request_id:
-        shown["upstream_request_id"] = record.upstream_request_id
-    if record.message:
-        shown["message"] = record.message
-    if record.origin:
-        shown["origin"] = record.origin
-    if record.bytes_in:
-        shown["bytes_in"] = record.bytes_in
-    if record.bytes_out:
-        shown["bytes_out"] = record.bytes_out
-    if record.losses:
-        shown["losses"] = record.losses
-    if record.lowered:
-        shown["lowered"] = record.lowered
-    if record.rate_limits:
-        shown["rate_limits"] = record.rate_limits
-    if record.usage is not None and record.usage.estimated:
-        shown["estimated"] = True
-    if not record.billed:
-        shown["billed"] = False
-    return shown
+def _pack_more(record: RequestRecord) -> bytes:
+    """The values that are only shown, as MessagePack of the fields that have one."""
+    times, usage = record.times, record.usage
+    return _encode(_More(
+        (times.routed, times.upstream_head, times.first_token),
+        record.upstream_status, record.upstream_request_id, record.message, record.origin, record.bytes_in,
+        record.bytes_out, record.losses, record.lowered, record.rate_limits,
+        usage is not None and usage.estimated, record.billed,
+    ))  # fmt: skip

@@ -38,7 +38,7 @@ class Table(NamedTuple):
 # The condition of the partial index. Queries must repeat it word for word to use the index.
 FAILED_OR_REFUSED = "(failed = 1 OR status >= 400)"
 # Indexes of earlier versions.
-RETIRED = ("request_failed", "request_by_model", "request_by_provider")
+RETIRED = ("request_failed", "request_by_model", "request_by_provider", "request_by_key")
 
 
 def _named(*columns: str) -> dict[str, str]:
@@ -76,7 +76,7 @@ request = Table(
     indexes={
         "request_by_id": '("id")',
         "request_by_received": '("received")',
-        **{f"request_by_{column}": f'("{column}", "received")' for column in ("key", "session")},
+        "request_by_session": '("session", "received")',
         "request_failed_status": f'("received", "seq", "status", "failed") WHERE {FAILED_OR_REFUSED}',
     },
 )

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from app.accounts.record import RequestRecord
 from app.errors import STATUS
@@ -16,6 +17,18 @@ from app.logs import clean_json, request_log
 MAX_REMEMBERED = 512
 
 _encode = msgspec.json.Encoder().encode
+
+
+class _Figures(msgspec.Struct, gc=False):
+    """A request's own numbers, as far as it has them."""
+
+    ttfb_ms: int | None
+    ms: int
+    tokens_in: int | UnsetType = UNSET
+    tokens_cached: int | UnsetType = UNSET
+    tokens_out: int | UnsetType = UNSET
+    tokens_estimated: bool | UnsetType = UNSET
+    upstream_status: int | UnsetType = UNSET
 
 
 class RecordLog:
@@ -80,7 +93,7 @@ class RecordLog:
 
 
 def _describe(record: RequestRecord) -> dict[str, object]:
-    figures, told = _figures(record), _told(record)
+    figures, told = msgspec.to_builtins(_figures(record)), _told(record)
     return {"id": record.id, **_what(record), **figures, **told, "session": record.session, **_whose(record)}
 
 
@@ -100,18 +113,16 @@ def _what(record: RequestRecord) -> dict[str, object]:
     }
 
 
-def _figures(record: RequestRecord) -> dict[str, object]:
-    line: dict[str, object] = {"ttfb_ms": record.times.first_byte, "ms": record.times.end}
-    usage = record.usage
-    if usage is not None:
-        line["tokens_in"] = usage.input
-        line["tokens_cached"] = usage.cache_read
-        line["tokens_out"] = usage.output
-        if usage.estimated:
-            line["tokens_estimated"] = True
-    if record.upstream_status is not None:
-        line["upstream_status"] = record.upstream_status
-    return line
+def _figures(record: RequestRecord) -> _Figures:
+    times, usage, status = record.times, record.usage, record.upstream_status
+    told = UNSET if status is None else status
+    if usage is None:
+        return _Figures(times.first_byte, times.end, upstream_status=told)
+    cached = usage.cache_read
+    return _Figures(
+        times.first_byte, times.end, usage.fresh + cached + usage.cache_written, cached, usage.output,
+        usage.estimated or UNSET, told,
+    )  # fmt: skip
 
 
 def _told(record: RequestRecord) -> dict[str, object]:
