@@ -54,8 +54,10 @@ class Tariff:
 
     def bill(self, usage: Usage) -> int:
         """The cost of one reply in billionths of a dollar, summed exactly and rounded half up."""
-        whole = usage.input
-        rates = next(rates for rates in self._rates if whole > rates.above)
+        rates = self._rates[-1]
+        if len(self._rates) > 1:
+            whole = usage.input
+            rates = next(rates for rates in self._rates if whole > rates.above)
         cost = (
             usage.fresh * rates.fresh
             + usage.cache_read * rates.read

@@ -52,7 +52,7 @@ class CountFile:
 
     def take(self, demands: Sequence[Demand], now: float) -> Taken | Full:
         with self:
-            numbers, cells, counted = [], [], []
+            counted = []
             for demand in demands:
                 slot, limit = self._find_slot(demand, now), demand.limit
                 number = limit.number(now)
@@ -61,12 +61,11 @@ class CountFile:
                     used = self._recount(limit, slot, number)
                     if used >= limit.maximum:
                         return self._full(limit, slot, used, now)
-                numbers.append(number)
-                cells.append(slot + _COUNTS + number % RING if limit.bucket else self._seat_cell(slot))
-                counted.append(used + demand.amount)
-            for demand, cell in zip(demands, cells, strict=True):
+                cell = slot + _COUNTS + number % RING if limit.bucket else self._seat_cell(slot)
+                counted.append((demand, number, cell, used + demand.amount))
+            for demand, _, cell, _ in counted:
                 self._cells[cell] += demand.amount
-            return Taken(self, tuple(zip(demands, numbers, strict=True)), tuple(counted))
+            return Taken(self, tuple([each[:2] for each in counted]), tuple([each[3] for each in counted]))
 
     def settle(self, taken: Taken, actual: Sequence[int], now: float) -> None:
         with self:

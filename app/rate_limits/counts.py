@@ -103,7 +103,8 @@ class Demand(msgspec.Struct, frozen=True):
     place: bytes = b""
 
     def __post_init__(self) -> None:
-        msgspec.structs.force_setattr(self, "place", place_of(self.owner, self.limit.kind, self.limit.period))
+        if not self.place:
+            msgspec.structs.force_setattr(self, "place", place_of(self.owner, self.limit.kind, self.limit.period))
 
 
 class Taken(msgspec.Struct, frozen=True):

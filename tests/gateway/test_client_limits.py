@@ -278,3 +278,17 @@ def test_a_conversation_is_kept_for_a_key_with_limits_and_takes_nothing_of_them(
 
     assert kept == [200] * 3
     assert ask(client).status_code == 200
+
+
+@pytest.mark.parametrize("allowed", [-1_000_000, 0, 9, 10**9])
+def test_no_client_makes_room_by_the_tokens_that_it_allows(
+    limited: Limited, upstream: FakeUpstream, allowed: int
+) -> None:
+    client = limited(tokens_per_minute=1_000_000)
+    upstream.script(chat_stream("one", "two"))
+    body = {"model": "up/m", "stream": True, "max_tokens": allowed, "messages": [{"role": "user", "content": "hi"}]}
+
+    running = client.http.post(PATHS["chat"], data=json.dumps(body), headers={"x-api-key": KEY}, buffered=False)
+
+    assert 0 <= used(client, TOKENS) <= 4096 + len(json.dumps(body))
+    running.close()

@@ -29,7 +29,7 @@ class Recorder:
         self.taken = 0
         # Whether a loop calls `hand_out`, so that records may wait for it.
         self.batched = False
-        self._over: list[Record] = []
+        self._over: list[Record | RequestRecord] = []
         self._running: dict[int, Record] = {}
 
     def begin(self, request_id: str, client: str, environ: Mapping[str, Any] | None = None) -> Record:
@@ -66,8 +66,8 @@ class Recorder:
     def hand_out(self) -> None:
         """Hands the waiting records to every sink."""
         over, self._over = self._over, []
-        done = [frozen for record in over if (frozen := self._freeze(record)) is not None]
-        self._give(done)
+        done = [each if isinstance(each, RequestRecord) else self._freeze(each) for each in over]
+        self._give([frozen for frozen in done if frozen is not None])
 
     def hand_on(self, done: RequestRecord) -> None:
         """Hands one record to every sink."""
@@ -88,15 +88,14 @@ class Recorder:
         self.taken += 1
         reservation, counted = record.reservation, record.counted
         stands = (reservation is None or reservation.stands) and (counted is None or counted.stands)
-        if not (self.batched and stands):
-            done = self._freeze(record)
-            if not stands:
-                self._settle(record, done)
-            if done is not None:
-                self.hand_on(done)
+        over: Record | RequestRecord | None = record
+        if not stands:
+            over = self._freeze(record)
+            self._settle(record, over)
+        if over is None:
             return
-        self._over.append(record)
-        if len(self._over) >= MAX_WAITING:
+        self._over.append(over)
+        if not self.batched or len(self._over) >= MAX_WAITING:
             self.hand_out()
 
     def _freeze(self, record: Record) -> RequestRecord | None:

@@ -16,7 +16,7 @@ from app.errors import DragomanError
 from app.gateway.messages import ClientRequest
 from app.gateway.record import STREAM_BYTES, WHOLE_BYTES
 from app.gateway.use_limits.refusal import Owner, limit_headers, refuse
-from app.rate_limits.counts import Demand, Full, Kind, Limit, Taken
+from app.rate_limits.counts import Demand, Full, Kind, Limit, Taken, place_of
 from app.rate_limits.shared_counts import SharedCounts
 from app.routing.router import Upstream
 
@@ -26,8 +26,6 @@ USUAL_OUTPUT, MAX_OUTPUT = 1024, 4096
 _CUT = ("client_closed", "upstream_cut", "stopped")
 
 _NOTHING = Usage()
-# The kinds of limits that each request counts for one against.
-_ONES: dict[Kind, int] = {"requests": 1, "parallel": 1}
 
 FindPrices = Callable[[], Prices | None]
 
@@ -101,27 +99,39 @@ class Limiter:
     ) -> Reservation:
         """Counts a request against each limit. `find_upstream` returns the first upstream it may go to, and is called
         only if there is a budget. Raises LimitReached if a limit is reached."""
-        demands, stands = _count_ones(owner, limits)
-        usage = _NOTHING
+        prepared = _prepare(owner, limits)
+        demands, usage = prepared.ones, _NOTHING
         if demands is None:
             usage = _estimate(client_request)
-            budgeted = any(limit.kind == "budget" for limit in limits)
-            cost = _estimate_cost(find_upstream(), usage, self._prices()) if budgeted else 0
-            amounts = _ONES | {"tokens": usage.fresh + usage.output, "budget": cost}
-            demands = tuple(Demand(owner.mark, limit, amounts[limit.kind]) for limit in limits)
+            cost = _estimate_cost(find_upstream(), usage, self._prices()) if prepared.is_budgeted else 0
+            amounts = {"requests": 1, "parallel": 1, "tokens": usage.fresh + usage.output, "budget": cost}
+            demands = tuple([
+                Demand(prepared.mark, limit, amounts[limit.kind], place)
+                for limit, place in zip(limits, prepared.places, strict=True)
+            ])  # fmt: skip
         taken = self.counts.take(demands)
         if isinstance(taken, Full):
             raise refuse(owner, taken, client_request.dialect.TRAITS)
-        return Reservation(self.counts, taken, usage.fresh, self._prices, stands=stands)
+        return Reservation(self.counts, taken, usage.fresh, self._prices, stands=prepared.stands)
+
+
+class _Prepared(msgspec.Struct, frozen=True):
+    """What all requests of an owner have in common. `ones` are their demands, or None if these depend on what is asked;
+    if the demands are final, they `stand`."""
+
+    mark: str
+    places: tuple[bytes, ...]
+    ones: tuple[Demand, ...] | None
+    stands: bool
+    is_budgeted: bool
 
 
 @lru_cache(maxsize=4096)
-def _count_ones(owner: Owner, limits: tuple[Limit, ...]) -> tuple[tuple[Demand, ...] | None, bool]:
-    """The demands of any request, or None if they depend on what it asks. Also whether they are final."""
-    kinds = {limit.kind for limit in limits}
-    if not kinds <= _ONES.keys():
-        return None, False
-    return tuple(Demand(owner.mark, limit, _ONES[limit.kind]) for limit in limits), kinds == {"requests"}
+def _prepare(owner: Owner, limits: tuple[Limit, ...]) -> _Prepared:
+    kinds, mark = {limit.kind for limit in limits}, owner.mark
+    places = tuple(place_of(mark, limit.kind, limit.period) for limit in limits)
+    ones = tuple(Demand(mark, limit, 1) for limit in limits) if kinds <= {"requests", "parallel"} else None
+    return _Prepared(mark, places, ones, kinds == {"requests"}, "budget" in kinds)
 
 
 def _estimate_cost(upstream: Upstream, usage: Usage, prices: Prices | None) -> int:
@@ -132,9 +142,35 @@ def _estimate_cost(upstream: Upstream, usage: Usage, prices: Prices | None) -> i
 
 def _estimate(client_request: ClientRequest) -> Usage:
     """The estimated tokens of a request and of its answer."""
+    by_size = len(client_request.body) // WHOLE_BYTES
+    try:
+        if by_size <= MAX_OUTPUT:
+            return Usage(fresh=by_size, output=_bound_output(_asked.decode(client_request.body).maximum))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass  # its error is raised later, or the whole parser repairs it
     try:
         request = client_request.request
     except DragomanError:
-        return Usage(fresh=len(client_request.body) // WHOLE_BYTES, output=0)  # its error is raised later
-    output = min(request.max_tokens if request.max_tokens is not None else USUAL_OUTPUT, MAX_OUTPUT)
-    return Usage(fresh=estimate_tokens(request), output=output)
+        return Usage(fresh=by_size, output=0)
+    return Usage(fresh=estimate_tokens(request), output=_bound_output(request.max_tokens))
+
+
+def _bound_output(maximum: int | None) -> int:
+    return USUAL_OUTPUT if maximum is None else max(0, min(maximum, MAX_OUTPUT))
+
+
+class _Asked(msgspec.Struct):
+    """What the dialects call the most tokens of an answer."""
+
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    max_output_tokens: int | None = None
+
+    @property
+    def maximum(self) -> int | None:
+        given = (self.max_completion_tokens, self.max_output_tokens, self.max_tokens)
+        return next((each for each in given if each is not None), None)
+
+
+# A small request is not worth parsing for an estimate. It counts by its bytes, with no more than an answer may.
+_asked = msgspec.json.Decoder(_Asked)

@@ -84,9 +84,15 @@ def format_dollars(billionths: int) -> str:
 
 def _limit_headers(traits: DialectTraits, limit: Limit, left: int, seconds: int) -> dict[str, str]:
     """The headers of one limit. `seconds` is the time until it is fully restored, or has room again."""
-    reset = _after(seconds).strftime("%Y-%m-%dT%H:%M:%SZ") if traits.dates_resets else format_span(seconds)
+    reset = _format_date(int(time.time()) + seconds) if traits.dates_resets else format_span(seconds)
     maximum, remaining, resets = _name_headers(traits.limit_header, limit.kind)
     return {maximum: str(limit.maximum), remaining: str(left), resets: reset}
+
+
+# Cached because all requests of a second name the same dates.
+@lru_cache(maxsize=64)
+def _format_date(moment: int) -> str:
+    return datetime.datetime.fromtimestamp(moment, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @lru_cache(maxsize=16)
