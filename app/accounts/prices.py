@@ -49,11 +49,21 @@ class Tariff:
         self._rates = [_to_rates(step) for step in sorted(steps, key=lambda step: -step.above)]
         self._search = round((price.search or 0) * DOLLAR) * TRILLIONTHS
         self._image = round((price.image or 0) * DOLLAR) * TRILLIONTHS
-        factors = {"flex": price.batch, "priority": price.priority}
+        self._media = None if price.media is None else round(price.media * MILLION)
+        factors = {"flex": price.batch, "priority": price.priority, "us": price.us}
         self._factors = {tier: _to_fraction(factor) for tier, factor in factors.items() if factor is not None}
 
+    def covers(self, usage: Usage) -> bool:
+        """Whether all that was used has a price."""
+        price = self.price
+        return not (
+            (usage.images and price.image is None)
+            or (usage.web_searches and price.search is None)
+            or (usage.media and price.media is None)
+        )
+
     def bill(self, usage: Usage) -> int:
-        """The cost of one reply in billionths of a dollar, summed exactly and rounded half up."""
+        """The cost in billionths of a dollar of what has a price, summed exactly and rounded half up."""
         rates = self._rates[-1]
         if len(self._rates) > 1:
             whole = usage.input
@@ -65,8 +75,11 @@ class Tariff:
             + usage.cache_written_1h * rates.write_1h
             + usage.output * rates.output
         )
-        if usage.tier in self._factors:
-            cost = int(cost * self._factors[usage.tier])
+        if usage.media and self._media is not None:
+            cost += usage.media * (self._media - rates.output)
+        for name in (usage.tier, usage.region):
+            if name and name in self._factors:
+                cost = int(cost * self._factors[name])
         cost += usage.web_searches * self._search + usage.images * self._image
         return (cost + TRILLIONTHS // 2) // TRILLIONTHS
 
@@ -84,10 +97,17 @@ class Prices:
         return None if tariff is None else tariff.price
 
     def bill(self, provider: str, model: str, usage: Usage) -> int | None:
-        """The cost of one reply in billionths of a dollar, or None without a price."""
+        """The cost of one reply in billionths of a dollar, or None if anything in it has no price."""
         key = (provider, model)
         tariff = self._found[key] if key in self._found else self._find(provider, model)
-        return None if tariff is None else tariff.bill(usage)
+        if tariff is None or ((usage.images or usage.web_searches or usage.media) and not tariff.covers(usage)):
+            return None
+        return tariff.bill(usage)
+
+    def bill_known(self, provider: str, model: str, usage: Usage) -> int:
+        """The cost of what has a price: the least that a budget must count."""
+        tariff = self._find(provider, model)
+        return 0 if tariff is None else tariff.bill(usage)
 
     def _find(self, provider: str, model: str) -> Tariff | None:
         key = (provider, model)

@@ -17,6 +17,8 @@ MAX_TOKENS = 1_000_000_000
 # Counts none of which has a bit from here on are all in order.
 _FEW = 1 << 29
 
+# Places for which vendors ask another price.
+Region = Literal["", "us"]
 # Price classes of vendors: "flex" is cheaper and slower, "priority" dearer and faster.
 PriceTier = Literal["", "flex", "priority"]
 # What vendors call them in a reply. All others have the standard price.
@@ -34,7 +36,8 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     On the wire Anthropic counts the same way, while OpenAI's prompt count includes cached and written tokens. `output`
     includes `reasoning`; `cache_written` includes `cache_written_1h`, the tokens cached for an hour. `estimated` means
     that no upstream reported the counts. `tier` is the vendor's price class, if it is not the standard one; `images`
-    are those that the upstream made.
+    are those that the upstream made. `output` includes `media`, the tokens of images and sound. `region` is where the
+    model ran, if the vendor asks another price for it.
     """
 
     fresh: int = 0
@@ -47,12 +50,14 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     cache_written_1h: int = 0
     tier: PriceTier = ""
     images: int = 0
+    media: int = 0
+    region: Region = ""
 
     def __post_init__(self) -> None:
         # A server may report any number, even one too large for sums and databases.
         bits = (
             self.fresh | self.cache_read | self.cache_written | self.output | self.reasoning | self.web_searches
-            | self.cache_written_1h | self.images
+            | self.cache_written_1h | self.images | self.media
         )  # fmt: skip
         if 0 <= bits < _FEW:
             return
@@ -67,7 +72,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
 
 _COUNTED = (
     *("fresh", "cache_read", "cache_written", "output", "reasoning"),
-    *("web_searches", "cache_written_1h", "images"),
+    *("web_searches", "cache_written_1h", "images", "media"),
 )
 
 
@@ -95,6 +100,8 @@ def add_usages(usages: Sequence[Usage]) -> Usage | None:
         cache_written_1h=sum(usage.cache_written_1h for usage in usages),
         tier=usages[-1].tier,
         images=sum(usage.images for usage in usages),
+        media=sum(usage.media for usage in usages),
+        region=usages[-1].region,
     )
 
 

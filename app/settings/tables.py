@@ -339,10 +339,11 @@ class PriceStep(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PriceSettings(Table, frozen=True, kw_only=True):
-    """One entry of `[prices]`, in dollars per million tokens; `image` and `search` are per unit; `batch` and `priority`
-    are factors.
+    """One entry of `[prices]`, in dollars per million tokens; `image` and `search` are per unit; `batch`, `priority`
+    and `us` are factors. `media` is for output tokens of images and sound.
 
-    None means that the vendor has no separate price: cached input then costs as much as fresh input.
+    None means that the vendor has no separate price: cached input then costs as much as fresh input. What has no price
+    at all (`image`, `search`, `media`) leaves a reply that contains it without a cost.
     """
 
     input: Dollars
@@ -353,6 +354,8 @@ class PriceSettings(Table, frozen=True, kw_only=True):
     steps: tuple[PriceStep, ...] = ()
     batch: Dollars | None = None
     priority: Dollars | None = None
+    us: Dollars | None = None
+    media: Dollars | None = None
     image: Dollars | None = None
     search: Dollars | None = None
     source: str = "the configuration"

@@ -50,6 +50,18 @@ CASES = [
     Case("priority-at-twenty-elevenths", "o4-mini", Usage(fresh=1_000_000, output=1_000_000, tier="priority"), 10.0),
     Case("priority-leaves-searches-alone", "gpt-4.1", Usage(fresh=1_000_000, web_searches=100, tier="priority"), 4.5),
     Case("a-class-without-a-price-of-its-own", "o1", Usage(output=1_000_000, tier="priority"), 60.0),
+    # Anthropic's data residency: 1.1 times all prices of tokens, and of nothing else.
+    Case(
+        "inference-in-the-united-states",
+        "claude-opus-4-6",
+        Usage(fresh=1_000_000, cache_read=1_000_000, cache_written=1_000_000, output=1_000_000, region="us"),
+        40.425,
+    ),
+    Case("searches-cost-the-same-anywhere", "claude-sonnet-4-6", Usage(web_searches=100, region="us"), 1.0),
+    Case("a-batch-in-the-united-states", "claude-opus-4-6", Usage(output=1_000_000, tier="flex", region="us"), 13.75),
+    Case("a-model-older-than-regions", "claude-opus-4-5", Usage(output=1_000_000, region="us"), 25.0),
+    Case("a-haiku-beyond-its-step", "claude-haiku-5-5", Usage(cache_read=100_000, output=1000, fresh=1), 0.0075005),
+    Case("cached-input-at-a-twentieth", "gpt-6.1-terra", Usage(cache_read=272_001), 0.0272001),
     Case("a-price-with-three-decimals", "gpt-4o-mini", Usage(cache_read=1), 0.000000075),
 ]
 
@@ -122,3 +134,22 @@ def test_each_bundled_price_says_who_published_it_and_when(name: str) -> None:
 
     assert row.source
     assert len(row.date) == len("2026-11-30")
+
+
+MEDIA = PriceSettings(input=1.0, output=2.0, media=30.0)
+TEXT = PriceSettings(input=1.0, output=2.0)
+
+
+def test_images_and_sound_in_an_answer_have_a_price_of_their_own() -> None:
+    usage = Usage(fresh=1_000_000, output=1_000_000, media=600_000)
+
+    assert load_prices({"m": MEDIA}).bill("any", "m", usage) == round((1.0 + 0.4 * 2.0 + 0.6 * 30.0) * DOLLAR)
+
+
+@pytest.mark.parametrize("usage", [Usage(media=1), Usage(images=1), Usage(web_searches=1)], ids=str)
+def test_what_has_no_price_leaves_a_reply_without_a_cost_and_a_budget_with_the_rest(usage: Usage) -> None:
+    usage = msgspec.structs.replace(usage, fresh=1_000_000, output=1000)
+    prices = load_prices({"m": TEXT})
+
+    assert prices.bill("any", "m", usage) is None
+    assert prices.bill_known("any", "m", usage) == round(1.002 * DOLLAR)

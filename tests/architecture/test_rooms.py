@@ -101,7 +101,6 @@ LONG = {
 # Functions that branch more than ten times, as McCabe counts, each with its reason.
 KINDS, CHEAPEST = "one case for each kind", "the cheapest look first, which everything takes that passes"
 BRANCHING = {
-    "app/accounts/rows.py _shown": "unrolled: it runs for every request",
     "app/adaptation/features.py find_in_turns": "one pass over a history",
     "app/adaptation/features.py find_settings": "one question for each feature",
     "app/adaptation/media/media.py _adapt": KINDS,

@@ -15,12 +15,14 @@ from tests.gateway.conftest import Client, MakeClient
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 
 # 100 tokens in and 10 out cost 120 microdollars at the standard price.
-PRICES = {"m": PriceSettings(input=1.0, output=2.0, batch=0.5, priority=2.5, image=0.04)}
+PRICES = {"m": PriceSettings(input=1.0, output=2.0, batch=0.5, priority=2.5, us=1.1, image=0.04)}
 STANDARD = 120_000
 
 
-def chat(stream: bool, tier: Any) -> Reply:
-    usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+def chat(stream: bool, tier: Any, **details: int) -> Reply:
+    usage: dict[str, Any] = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+    if details:
+        usage["completion_tokens_details"] = details
     head = {"id": "c", "created": 1, "model": "m", "service_tier": tier}
     if not stream:
         message = {"role": "assistant", "content": "Hi."}
@@ -37,7 +39,8 @@ def chat(stream: bool, tier: Any) -> Reply:
 
 def messages(stream: bool, tier: Any) -> Reply:
     counts: dict[str, Any] = {"input_tokens": 100, "output_tokens": 10, "service_tier": "standard"}
-    counts |= {"speed": "fast"} if tier == "fast" else {"service_tier": tier}
+    name = {"fast": "speed", "us": "inference_geo", "global": "inference_geo"}.get(tier, "service_tier")
+    counts[name] = tier
     message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [], "usage": counts}
     if not stream:
         content = [{"type": "text", "text": "Hi."}]
@@ -114,12 +117,12 @@ def ask(client: Client, path: str, upstream: str, stream: bool) -> RequestRecord
 CLASSES = [
     *(("chat", tier) for tier in ("default", "flex", "priority", None, 7, ["flex"])),
     *(("responses", tier) for tier in ("default", "flex", "priority", "scale")),
-    *(("messages", tier) for tier in ("standard", "batch", "priority", "fast")),
+    *(("messages", tier) for tier in ("standard", "batch", "priority", "fast", "us", "global")),
 ]
 FACTORS = {
     ("chat", "flex"): 0.5, ("chat", "priority"): 2.5, ("responses", "flex"): 0.5, ("responses", "priority"): 2.5,
     # Anthropic's priority tier is capacity that was paid for in advance.
-    ("messages", "batch"): 0.5, ("messages", "fast"): 2.5,
+    ("messages", "batch"): 0.5, ("messages", "fast"): 2.5, ("messages", "us"): 1.1,
 }  # fmt: skip
 
 
@@ -134,7 +137,7 @@ def test_a_reply_costs_what_its_price_class_says(
     record = ask(client, path, kind, stream)
 
     factor = 1.0 if isinstance(tier, list) else FACTORS.get((kind, tier), 1.0)
-    assert record.cost == STANDARD * factor
+    assert record.cost == round(STANDARD * factor)
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -156,3 +159,14 @@ def test_a_name_of_an_image_in_a_text_is_no_image(client: Client, upstream: Fake
     upstream.script(responses(False, "default", talk))
 
     assert ask(client, "responses", "responses", False).cost == STANDARD
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("kind", ["image_tokens", "audio_tokens"])
+def test_tokens_of_images_and_sound_without_a_price_leave_no_cost(
+    client: Client, upstream: FakeUpstream, kind: str, path: str, stream: bool
+) -> None:
+    upstream.script(chat(stream, "default", **{kind: 7}))
+
+    assert ask(client, path, "chat", stream).cost is None

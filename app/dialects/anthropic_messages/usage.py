@@ -34,6 +34,7 @@ def read_usage(usage: Mapping[str, Any]) -> Usage | None:
         web_searches=_count(usage.get("server_tool_use"), "web_search_requests"),
         cache_written_1h=_count(usage.get("cache_creation"), "ephemeral_1h_input_tokens"),
         tier=_read_price_tier(usage),
+        region="us" if usage.get("inference_geo") == "us" else "",
     )
 
 

@@ -35,6 +35,7 @@ def read_usage(wire: WireUsage, tier: object = None) -> Usage:
     reasoning = _count(thought, wire.reasoning_tokens) if thought or wire.reasoning_tokens else 0
     if reasoning and _count(wire.total_tokens) >= prompt + output + reasoning:
         output += reasoning
+    images, sound = completion_details.image_tokens, completion_details.audio_tokens
     creation = wire.cache_creation_input_tokens
     stored = wire.prompt_cache_write_tokens
     written = _count(saved, creation, stored) if saved or creation or stored else 0
@@ -45,6 +46,7 @@ def read_usage(wire: WireUsage, tier: object = None) -> Usage:
         output=output,
         reasoning=reasoning,
         tier=read_price_tier(tier) if tier is not None else "",
+        media=_count(images) + _count(sound) if images or sound else 0,
     )
 
 

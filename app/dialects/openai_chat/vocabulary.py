@@ -290,6 +290,8 @@ _SAYS_NOTHING = frozenset((b"", b"null", b'""'))
 
 class CompletionDetails(msgspec.Struct, gc=False):
     reasoning_tokens: Number = None
+    image_tokens: Number = None
+    audio_tokens: Number = None
 
 
 class WireUsage(msgspec.Struct, gc=False):

@@ -80,7 +80,7 @@ class Reservation:
         if usage is record.usage and record.cost is not None:
             return record.cost
         prices = self._prices()
-        return (prices and prices.bill(record.provider, record.target.partition("/")[2], usage)) or 0
+        return 0 if prices is None else prices.bill_known(record.provider, record.target.partition("/")[2], usage)
 
 
 class Limiter:
@@ -137,7 +137,7 @@ def _prepare(owner: Owner, limits: tuple[Limit, ...]) -> _Prepared:
 def _estimate_cost(upstream: Upstream, usage: Usage, prices: Prices | None) -> int:
     if prices is None or not upstream.provider.bills:
         return 0
-    return prices.bill(upstream.provider.name, upstream.model, usage) or 0
+    return prices.bill_known(upstream.provider.name, upstream.model, usage)
 
 
 def _estimate(client_request: ClientRequest) -> Usage:
