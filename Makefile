@@ -6,7 +6,7 @@ SITE := .cache/site
 BIN := $(VENV)/bin
 
 .PHONY: run test check format hardening chaos package dist clients bench profile scaling accounts conformance hooks clean \
-	docs changelog golden growth memory mutants replay
+	docs changelog golden growth memory mutants replay screenshots
 
 run: $(VENV)/.runs  ## start the gateway on 127.0.0.1:8080 (HOST=… PORT=… to move it)
 	@# A changed checkout is compiled once, and not at each start where PYTHONDONTWRITEBYTECODE is set.
@@ -24,6 +24,10 @@ replay: $(VENV)/.tests  ## golden files of the genuine programs' requests anew; 
 	$(if $(PROGRAM),$(BIN)/python -m tests.replay.record $(PROGRAM) $(VERSION))
 	GOLDEN=write $(BIN)/python -m pytest -q tests/replay
 	git add -N tests/replay && git diff --stat -- tests/replay
+
+screenshots: $(VENV)/.tests  ## the pictures of docs/dashboard.md anew, from a gateway with invented data; needs Debian's chromium
+	SCREENSHOTS=write $(BIN)/python -m pytest -q tests/clients/test_dashboard_browser.py -k whole
+	git add -N docs/screenshots && git diff --stat -- docs/screenshots
 
 mutants: $(VENV)/.tests  ## break each parser and renderer, line by line, and see that the laws notice
 	$(BIN)/python tests/mutants/mutants.py

@@ -130,17 +130,18 @@ class Chromium:
         """Dark or light."""
         self._tell("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
-    def take_picture(self) -> bytes:
-        """The page as PNG."""
-        return base64.b64decode(self._do("GET", "/screenshot"))
+    def take_picture(self, form: str = "png") -> bytes:
+        """The page as `png`, or as `webp`, which takes a quarter of the room."""
+        quality = {} if form == "png" else {"quality": 80}
+        return base64.b64decode(self._tell("Page.captureScreenshot", format=form, **quality)["data"])
 
     def read_log(self, kind: str) -> list[dict[str, Any]]:
         """What came since the last look: `browser` has errors and warnings, `performance` all requests."""
         entries: list[dict[str, Any]] = self._do("POST", "/se/log", {"type": kind})
         return entries
 
-    def _tell(self, command: str, **arguments: Any) -> None:
-        self._do("POST", "/goog/cdp/execute", {"cmd": command, "params": arguments})
+    def _tell(self, command: str, **arguments: Any) -> Any:
+        return self._do("POST", "/goog/cdp/execute", {"cmd": command, "params": arguments})
 
     def _end(self) -> None:
         self._driver.terminate()

@@ -1,9 +1,12 @@
 """The pages in a real browser, offline: nothing is loaded from elsewhere, nothing breaks the policy, and anybody can
-read them. Pictures of each page lie in `.cache/screenshots` afterwards."""
+read them. Pictures of each page lie in `.cache/screenshots` afterwards; `make screenshots` puts those that the
+documentation shows into `docs/screenshots`."""
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -26,6 +29,13 @@ pytestmark = pytest.mark.skipif(
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / ".cache" / "screenshots"
+DOCUMENTED = ROOT / "docs" / "screenshots"
+# Those that the documentation shows, where they are to be taken anew.
+WRITTEN = (
+    set(re.findall(r"screenshots/([\w-]+\.webp)", (ROOT / "docs" / "dashboard.md").read_text()))
+    if os.environ.get("SCREENSHOTS") == "write"
+    else set()
+)
 ROWS = 1500
 FILE = """\
 [server]
@@ -73,6 +83,7 @@ PAGES = {
     "logs": "/_/logs",
     "settings": "/_/settings",
     "edit": "/_/settings/edit",
+    "report": "/_/settings/bundle",
 }
 # Width and height of a desk and of a phone.
 DESK, PHONE = (1280, 900), (390, 844)
@@ -155,6 +166,9 @@ def test_each_page_is_whole_and_loads_nothing_from_elsewhere(
         browser.open(gateway.url + page)
         kind = "phone" if size == PHONE else "desk"
         (PICTURES / f"{name}-{kind}-{scheme}.png").write_bytes(browser.take_picture())
+        shown = {"desk-light": f"{name}.webp", "phone-dark": f"{name}-phone.webp"}.get(f"{kind}-{scheme}")
+        if shown in WRITTEN:
+            (DOCUMENTED / shown).write_bytes(browser.take_picture("webp"))
         faults += [(name, entry["message"]) for entry in browser.read_log("browser")]
         width = browser.run("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
         faults += [(name, f"{width} pixels too wide")] if width > 0 else []
