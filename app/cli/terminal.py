@@ -10,7 +10,7 @@ import click
 from app.logs import escape_odd
 
 # Line ends and tabs, and the styles that commands use.
-_KEPT = re.compile("(\x1b\\[(?:[013]|3[1-3])m|[\n\t])")
+_KEPT = re.compile("(\x1b\\[(?:[013]|3[1-36])m|[\n\t])")
 
 
 def echo(text: object = "", *, nl: bool = True, err: bool = False) -> None:

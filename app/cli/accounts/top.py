@@ -70,7 +70,8 @@ def _look(session: requests.Session, address: str) -> dict[str, Any]:
 def _print(answer: dict[str, Any]) -> None:
     running = answer["running"]
     some = "" if answer.get("complete") else " (one worker only)"
-    click.echo(f"{time.strftime('%H:%M:%S')}  {len(running)} running, {answer['workers']} workers{some}")
+    workers = "1 worker" if answer["workers"] == 1 else f"{answer['workers']} workers"
+    click.echo(f"{time.strftime('%H:%M:%S')}  {len(running)} running, {workers}{some}")
     print_table([_cells(each) for each in running], HEADINGS, right=(5, 6, 7, 8, 9))
 
 

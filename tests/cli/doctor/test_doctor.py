@@ -16,9 +16,11 @@ from typing import Any
 
 import pytest
 
-from app.cli.doctor.finding import Finding, Subject, open_subject
+from app.cli.doctor.doctor import MARKS, describe
+from app.cli.doctor.finding import Finding, Level, Subject, open_subject
 from app.cli.doctor.network_checks import CHECKS as NETWORK
 from app.cli.doctor.provider_checks import check_ollama, check_windows, judge_answer
+from app.cli.terminal import clean_text
 from app.gateway.endpoints.tool_trial import Answer
 from tests.cli.machine import Machine
 from tests.support.fake_upstream import FakeUpstream, json_reply
@@ -443,3 +445,14 @@ def test_a_model_is_asked_for_a_tool_call_through_the_whole_gateway(tmp_path: Pa
     (found,) = (each for each in json.loads(done.stdout) if each["check"] == "answer demo")
     assert found["level"] == "ok", found
     assert "called the tool" in found["what"]
+
+
+@pytest.mark.parametrize("level", list(MARKS))
+def test_the_colour_of_each_level_reaches_the_terminal(level: Level, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+
+    shown = describe(Finding(level, "clock", "it is late"))
+
+    assert shown.startswith("\x1b[3")
+    assert clean_text(shown) == shown
