@@ -65,10 +65,10 @@ def runs_here(url: str, settings: Settings) -> bool:
 
 
 def _takes_key(url: str, settings: Settings) -> bool:
-    """Whether the key is accepted: an empty request with a wrong key is refused before it is parsed."""
+    """Whether the key is accepted, by a question that leaves no request in the accounts."""
     with open_gateway_session(own_key(settings)) as session:
         try:
-            reply = session.post(f"{url}/v1/messages/count_tokens", json={}, timeout=_ASKING, allow_redirects=False)
+            reply = session.get(f"{url}/_/api/limits", timeout=_ASKING, allow_redirects=False)
         except requests.RequestException:
             return False
     return reply.status_code not in (401, 403)

@@ -146,6 +146,8 @@ def test_a_gateway_with_the_same_settings_is_used_and_outlives_the_agent(tmp_pat
         assert done.returncode == 0, done.stderr
         assert agent.called().environ["ANTHROPIC_BASE_URL"] == gateway.url
         assert gateway.healthy()
+        with urllib.request.urlopen(f"{gateway.url}/_/api/requests?failed=1") as reply:
+            assert json.load(reply)["requests"] == []
 
 
 @pytest.mark.parametrize(
