@@ -109,7 +109,7 @@ class CountFile:
 
     def _count(self, limit: Limit, slot: int, number: int) -> int:
         """The current count. `number` is that of the current bucket, day or month."""
-        if number > self._cells[slot + _NUMBER]:
+        if number != self._cells[slot + _NUMBER]:
             self._advance(limit, slot, number)
         return sum(self._cells[slot + _COUNTS : slot + _SLOT])
 
@@ -120,9 +120,12 @@ class CountFile:
         return self._count(limit, slot, number)
 
     def _advance(self, limit: Limit, slot: int, number: int) -> None:
-        """Clears the buckets whose time is over. If the clock was set back, changes nothing."""
+        """Clears the buckets whose time is over. If the clock was set back by more than a window, what was counted
+        until then counts as of now: it must be forgotten in time."""
         newest = self._cells[slot + _NUMBER]
         if number <= newest:
+            if newest - number > (PARTS if limit.bucket else 1):
+                self._set_back(limit, slot, number)
             return
         self._cells[slot + _NUMBER] = number
         if not limit.bucket:
@@ -130,6 +133,15 @@ class CountFile:
             return
         for passed in range(max(newest + 1, number - PARTS), number + 1):
             self._cells[slot + _COUNTS + passed % RING] = 0
+
+    def _set_back(self, limit: Limit, slot: int, number: int) -> None:
+        """Makes a time before all that was counted the current one."""
+        self._cells[slot + _NUMBER] = number
+        if limit.bucket:
+            used = sum(self._cells[slot + _COUNTS : slot + _SLOT])
+            for cell in range(slot + _COUNTS, slot + _SLOT):
+                self._cells[cell] = 0
+            self._cells[slot + _COUNTS + number % RING] = used
 
     def _full(self, limit: Limit, slot: int, used: int, now: float) -> Full:
         """What to say of a reached limit."""

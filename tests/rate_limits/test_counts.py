@@ -15,10 +15,16 @@ from typing import Any
 import pytest
 
 from app.rate_limits.count_file import FILE_NAME, CountFile
-from app.rate_limits.count_redis import CountRedis
+from app.rate_limits.count_redis import PREFIX, CountRedis
 from app.rate_limits.counts import PARTS, Counts, Demand, Full, Limit, Taken
 from app.rate_limits.shared_counts import LimitsUnavailable, SharedCounts
 from app.settings import SharedSettings
+
+try:
+    from redis import Redis
+    from redis.commands.core import Script
+except ImportError:  # the fixture of a server skips
+    pass
 
 NOW = 1_767_225_600.0  # 2026-01-01 00:00 UTC
 MINUTE = Limit("requests", 10, "minute")
@@ -79,6 +85,13 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Count
 def take(counts: Counts, *demands: tuple[Limit, int], owner: str = "a", now: float | None = None) -> Taken | Full:
     wanted = [Demand(owner, limit, amount) for limit, amount in demands]
     return counts.take(wanted, time.time() if now is None else now)
+
+
+def wait_past_midnight() -> None:
+    """Waits if the day is about to turn."""
+    left = 86_400 - time.time() % 86_400
+    if left < 10:
+        time.sleep(left + 0.1)
 
 
 def taken(counts: Counts, *demands: tuple[Limit, int]) -> Taken:
@@ -205,6 +218,132 @@ def test_a_clock_that_is_set_back_forgets_nothing(tmp_path: Path) -> None:
         take(counts, (MINUTE, 1), now=NOW)
 
     full(take(counts, (MINUTE, 1), now=NOW - 3600))
+
+
+WINDOWS = [
+    *((Limit(kind, 10, period), seconds) for kind in ("requests", "tokens") for period, seconds in (
+        ("minute", 62), ("hour", 62 * 60), ("day", 62 * 1440))),
+    (Limit("budget", 10, "day"), 86_400), (Limit("budget", 10, "month"), 31 * 86_400),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("jump", [3 * 3600, 40 * 86_400, 10 * 365 * 86_400])
+@pytest.mark.parametrize(("limit", "seconds"), WINDOWS, ids=str)
+def test_a_clock_that_ran_ahead_for_a_while_blocks_a_limit_no_longer_than_a_window(
+    tmp_path: Path, limit: Limit, seconds: int, jump: int
+) -> None:
+    counts = CountFile(tmp_path)
+    wrong = take(counts, (limit, 10), now=NOW + jump)
+    assert isinstance(wrong, Taken)
+    counts.settle(wrong, [10], NOW + jump)
+
+    full(take(counts, (limit, 1), now=NOW))
+    assert counts.look([Demand("a", limit, 0)], NOW + 2 * seconds) == [0]
+    assert isinstance(take(counts, (limit, 1), now=NOW + 2 * seconds), Taken)
+
+
+def test_what_began_before_a_clock_was_set_back_is_settled_once(tmp_path: Path) -> None:
+    counts = CountFile(tmp_path)
+    running = take(counts, (TOKENS, 900), now=NOW + 7200)
+    assert isinstance(running, Taken)
+
+    counts.settle(running, [100], NOW)
+
+    assert 100 <= counts.look([Demand("a", TOKENS, 0)], NOW)[0] <= 1000
+    assert counts.look([Demand("a", TOKENS, 0)], NOW + 62) == [0]
+
+
+PLANTED = {
+    "no-numbers": {"0": "abc", "x": "1", "": "7", "-5": "9"},
+    "nan-and-infinity": {"{now}": "nan", "{before}": "inf", "w1": "-inf"},
+    "huge": {"{now}": "1e300", "{before}": "9" * 400, "w2": "9" * 30},
+    "negative": {"{now}": "-1000000", "{before}": "-1"},
+    "a-worker-that-never-was": {"wdead": "1000"},
+}
+
+
+@pytest.mark.parametrize("case", PLANTED)
+@pytest.mark.parametrize("limit", [MINUTE, Limit("budget", 10, "day"), Limit("budget", 10, "month")], ids=str)
+def test_counts_that_are_none_neither_lift_nor_block_a_limit(redis: RedisServer, limit: Limit, case: str) -> None:
+    wait_past_midnight()
+    counts, client, demand = CountRedis(redis.url), Redis.from_url(redis.url), Demand("a", limit, 1)
+    now = limit.number(time.time())
+    fields = {name.format(now=now, before=now - 1): value for name, value in PLANTED[case].items()}
+    client.hset(PREFIX + demand.place.hex(), mapping=fields)
+
+    found = [take(counts, (limit, 1)) for _ in range(12)]
+
+    assert [isinstance(each, Taken) for each in found] == [True] * 10 + [False] * 2
+    settled = next(each for each in found if isinstance(each, Taken))
+    counts.settle(settled, [1], time.time())
+    assert counts.look([demand], time.time()) == [10]
+
+
+def test_a_key_of_another_type_does_not_take_a_limit_from_redis(redis: RedisServer) -> None:
+    counts, client = CountRedis(redis.url), Redis.from_url(redis.url)
+    running = taken(counts, (TOKENS, 900))
+    client.set(PREFIX + Demand("a", TOKENS, 1).place.hex(), "text")
+
+    counts.settle(running, [100], time.time())
+
+    assert counts.look([Demand("a", TOKENS, 0)], time.time()) == [100]
+
+
+@pytest.mark.parametrize("ahead", [200, 10 * 365 * 86_400])
+def test_a_redis_whose_clock_was_set_back_forgets_in_time(redis: RedisServer, ahead: int) -> None:
+    counts, client = CountRedis(redis.url), Redis.from_url(redis.url)
+    key = PREFIX + Demand("a", MINUTE, 1).place.hex()
+    client.hset(key, str(int(time.time()) + ahead), 10)
+
+    full(take(counts, (MINUTE, 1)))
+
+    (field,) = client.hkeys(key)
+    assert abs(int(field) - time.time()) < 5
+
+
+def test_days_and_months_follow_the_clock_of_redis(redis: RedisServer) -> None:
+    wait_past_midnight()
+    ahead, right = CountRedis(redis.url), CountRedis(redis.url)
+    limits = Limit("budget", 10, "day"), Limit("budget", 10, "month")
+    spent = taken(right, *((limit, 4) for limit in limits))
+    right.settle(spent, [4, 4], time.time())
+
+    wrong = take(ahead, *((limit, 1) for limit in limits), now=time.time() + 400 * 86_400)
+    assert isinstance(wrong, Taken)
+    ahead.settle(wrong, [1, 1], time.time() + 400 * 86_400)
+
+    assert right.look([Demand("a", limit, 0) for limit in limits], time.time()) == [5, 5]
+
+
+def test_a_redis_that_is_emptied_or_replaced_counts_from_nothing_and_goes_on(redis: RedisServer) -> None:
+    counts = CountRedis(redis.url)
+    running = taken(counts, (TOKENS, 900), (PARALLEL, 1))
+
+    Redis.from_url(redis.url).flushall()
+    counts.settle(running, [100, 0], time.time())
+
+    assert counts.look([Demand("a", TOKENS, 0), Demand("a", PARALLEL, 0)], time.time()) == [100, 0]
+    Redis.from_url(redis.url).script_flush()
+    redis.stop()
+    redis.start()
+    taken(counts, (TOKENS, 1))
+
+
+LIES = [None, b"OK", [], [0], [0, 0], [b"0", b"1", b"2"], [0, 1, 2], [9, 1, 2], [-1, 1, 2], [0, 1, 2, 3.5, 4]]
+
+
+@pytest.mark.parametrize("lie", LIES, ids=str)
+def test_a_redis_that_answers_something_else_is_one_that_does_not_answer(
+    tmp_path: Path, redis: RedisServer, lie: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = SharedCounts(tmp_path, SharedSettings(redis=redis.url))
+    monkeypatch.setattr(Script, "__call__", lambda *_, **__: lie)
+
+    assert isinstance(counts.take([Demand("a", MINUTE, 1)]), Taken)
+
+    assert counts.problem is not None
+    assert "each host counts separately" in counts.problem
+    assert counts.look([Demand("a", MINUTE, 0)]) == [1]
 
 
 def test_counts_survive_a_restart_in_a_file_of_its_owner_alone(tmp_path: Path) -> None:
