@@ -25,7 +25,7 @@ from app.adaptation.structured import adapt_structured
 from app.adaptation.tools.machine import adapt_machine
 from app.adaptation.tools.pairing import adapt_pairing
 from app.adaptation.tools.text_tool_calls import ReadTextToolCalls
-from app.adaptation.tools.tool_choice import adapt_tool_choice
+from app.adaptation.tools.tool_choice import adapt_past_tools, adapt_tool_choice
 from app.adaptation.tools.tool_ids import adapt_tool_ids
 from app.adaptation.tools.tool_restoration import DeclaredNames
 from app.adaptation.tools.tools import adapt_tools
@@ -109,6 +109,7 @@ STEPS: tuple[Step, ...] = (
     Step(adapt_machine, lambda can: has.TOOLS | has.PROOFS),
     Step(adapt_tool_choice, lambda can: has.CHOICE),
     Step(adapt_structured, lambda can: has.FORMAT),
+    Step(adapt_past_tools, lambda can: has.CALLS if can.past_tools and can.tool_choice else has.NONE),
     Step(adapt_limits, wakes_limits),
     Step(adapt_cache_marks, lambda can: has.CACHE if can.cache_hints != "none" else has.NONE),
     Step(adapt_media, lambda can: has.MEDIA | has.LATE_RESULTS | (has.NONE if can.error_flag else has.ERRORS)),

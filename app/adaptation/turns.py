@@ -22,6 +22,7 @@ from app.dialects.registry import traits_of
 BILLING = has.BILLING_LINE
 
 OPENING = "[The beginning of the conversation is missing.]"
+EMPTY = "[The message is empty.]"
 
 
 def wakes_turns(can: Capabilities) -> Features:
@@ -89,12 +90,15 @@ def _apply_efforts(request: Request, turns: list[Turn]) -> tuple[Request, list[T
 
 def _drop_empty(turns: list[Turn]) -> list[Turn]:
     """The turns without blank texts and empty turns, which upstreams refuse; unchanged if nothing would be left."""
-    kept = []
+    kept: list[Turn] = []
     for turn in turns:
         if any(_is_blank(block) for block in turn.blocks):
             turn = replace(turn, blocks=tuple(block for block in turn.blocks if not _is_blank(block)))
         if turn.blocks:
             kept.append(turn)
+    if kept and kept[-1].role == "assistant" and turns[-1].role == "user":
+        # Without its last turn, the conversation would ask to continue the assistant's words.
+        kept.append(replace(turns[-1], blocks=(Text(EMPTY),)))
     return kept or turns
 
 

@@ -83,6 +83,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     # tools
     tools: bool = True
     tools_limit: int | None = None  # maximum number of tools per request; None: unlimited
+    past_tools: bool = False  # past calls are refused in a request without tools
     tool_choice: bool = True
     forced_tool: bool = True
     named_tool: bool = True  # a tool can be forced by name, not only "any"

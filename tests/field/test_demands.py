@@ -213,3 +213,143 @@ def test_what_is_said_of_a_tool_is_cut_where_a_server_takes_no_more(
     assert told.text == "t"
     sent = [seen.json()["tools"][0] for seen in upstream.seen]
     assert [len((each.get("function") or each)["description"]) for each in sent] == [3000, 1024]
+
+
+ROLES = [
+    "role 'system' is not supported on this model",
+    "messages.1.role: Input should be 'user' or 'assistant'",
+    "messages[1].role: unknown variant `system`, expected `user` or `assistant`",
+    "messages[1].role must be one of: user, assistant",
+    "invalid_value messages[].role",
+    "Only user, assistant and tool roles are supported, got system.",
+    "Multiple system messages are not supported",
+    "Unexpected message role.",
+    "use the top-level 'system' parameter for the initial system prompt",
+]
+
+
+@every_client
+@every_upstream
+@pytest.mark.parametrize("words", ROLES)
+def test_a_system_turn_that_a_server_refuses_among_the_others_becomes_a_reminder(
+    every: Client, upstream: FakeUpstream, dialect: str, to: str, words: str
+) -> None:
+    """JustVugg/colibri#725, jwadow/kiro-gateway#197, EasyMetaAu/helm-api#166, ggml-org/llama.cpp, LeenHawk/gproxy#209."""
+    turns = [
+        {"role": "user", "content": "q"},
+        {"role": "system", "content": "Agents: X"},
+        {"role": "assistant", "content": "a"},
+        {"role": "user", "content": "r"},
+    ]
+    if dialect == "A":
+        said: dict[str, Any] = {"system": "S", "messages": turns}
+    else:
+        said = {"input" if dialect == "R" else "messages": [{"role": "system", "content": "S"}, *turns]}
+    refuse_once(upstream, to, {"error": {"message": words, "type": "invalid_request_error"}})
+
+    told = ask(every, dialect, UPSTREAMS[to] if to != "A" else "messages/claude-opus-4-8", **said)
+
+    assert told.error == ""
+    last = upstream.seen[-1].json()
+    assert json.dumps(last).count("Agents: X") == 1
+    assert all(turn["role"] not in ("system", "developer") for turn in (last.get("messages") or last["input"])[1:])
+
+
+def test_a_refusal_of_another_role_moves_no_system_turn(every: Client, upstream: FakeUpstream) -> None:
+    words = "messages with role 'tool' must be a response to a preceding message with 'tool_calls'"
+    turns = [("user", "q"), ("system", "s"), ("user", "r")]
+    refuse_once(upstream, "C", {"error": {"message": words}})
+
+    told = ask(every, "C", "chat/m", messages=[{"role": role, "content": text} for role, text in turns])
+
+    assert words in told.error
+    assert len(upstream.seen) == 1
+
+
+CALLED: dict[str, dict[str, Any]] = {
+    "A": {"messages": [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "f", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "ok"}]},
+    ]},
+    "C": {"messages": [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "t1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "t1", "content": "ok"},
+    ]},
+    "R": {"input": [
+        {"role": "user", "content": "q"},
+        {"type": "function_call", "call_id": "t1", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "t1", "output": "ok"},
+    ]},
+}  # fmt: skip
+
+
+@every_client
+@both_modes
+@pytest.mark.parametrize(
+    "words",
+    [
+        "litellm.UnsupportedParamsError: Anthropic doesn't support tool calling without `tools=` param specified.",
+        "The toolConfig field must be defined when using toolUse and toolResult content blocks.",
+        "Requests which include `tool_use` or `tool_result` blocks must define tools",
+    ],
+)
+def test_the_tools_of_past_calls_are_declared_and_forbidden_where_a_server_demands_them(
+    every: Client, upstream: FakeUpstream, dialect: str, stream: bool, words: str
+) -> None:
+    """anomalyco/opencode#8248, earendil-works/pi#150: a summary is asked for without tools."""
+    refuse_once(upstream, "C", {"error": {"message": words}})
+
+    told = ask(every, dialect, "chat/m", stream=stream, tools=None, **CALLED[dialect])
+
+    assert told.text == "t"
+    sent = upstream.seen[-1].json()
+    assert [tool["function"]["name"] for tool in sent["tools"]] == ["f"]
+    assert sent["tool_choice"] == "none"
+
+
+@pytest.mark.parametrize("dialect", ["C", "R"])
+@both_modes
+def test_messages_upstreams_get_the_tools_of_past_calls(
+    every: Client, upstream: FakeUpstream, dialect: str, stream: bool
+) -> None:
+    """llmmanorg/llmman#432."""
+    ask(every, dialect, "messages/claude-sonnet-4-5", stream=stream, tools=None, **CALLED[dialect])
+
+    sent = upstream.seen[0].json()
+    assert sent["tools"] == [{"name": "f", "input_schema": {"type": "object", "properties": {}}}]
+    assert sent["tool_choice"] == {"type": "none"}
+
+
+@every_client
+@pytest.mark.parametrize("to", ["C", "R"])
+@pytest.mark.parametrize(
+    ("words", "keyword"),
+    [
+        (
+            "Invalid JSON payload received. Unknown name \"additionalProperties\" at 'tools[0].function_declarations[0].parameters': Cannot find field.",
+            "additionalProperties",
+        ),
+        ('JSON schema conversion failed: Unrecognized schema: {"const": "x"}', "const"),
+        ("failed to parse grammar", "const"),
+    ],
+)
+def test_schemas_are_reduced_to_what_a_server_can_read(
+    every: Client, upstream: FakeUpstream, dialect: str, to: str, words: str, keyword: str
+) -> None:
+    """badrisnarayanan/antigravity-claude-proxy#379, ggml-org/llama.cpp."""
+    schema = {"type": "object", "properties": {"a": {"const": "x"}}, "additionalProperties": False}
+    tool: dict[str, Any] = {
+        "A": {"name": "f", "input_schema": schema},
+        "C": {"type": "function", "function": {"name": "f", "parameters": schema}},
+        "R": {"type": "function", "name": "f", "parameters": schema},
+    }[dialect]
+    refuse_once(upstream, to, {"error": {"message": words}})
+
+    told = ask(every, dialect, UPSTREAMS[to], tools=[tool])
+
+    assert told.text == "t"
+    sent = json.dumps(upstream.seen[-1].json()["tools"])
+    assert f'"{keyword}"' not in sent
+    assert '"a"' in sent

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.gateway.failures.learned_facts import REFUSALS_TO_LEARN
-from tests.field.pairs import CLIENTS, ask, chat_reply
+from tests.field.pairs import CLIENTS, UPSTREAMS, ask, chat_reply, whole_reply
 from tests.gateway.conftest import Client, MakeClient
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
@@ -119,3 +119,19 @@ def test_a_conversation_without_a_user_gets_one_where_it_must(
     asked = upstream.seen[-1].json()["messages"]
     assert [message["role"] for message in asked].count("user") == 1
     assert WITHOUT_USER[case][0]["content"] in json.dumps(asked)
+
+
+@pytest.mark.parametrize("to", CLIENTS)
+@pytest.mark.parametrize("content", ["", " \n", []])
+@pytest.mark.parametrize("dialect", CLIENTS)
+def test_an_empty_message_at_the_end_does_not_ask_to_continue_the_answer_before_it(
+    every: Client, upstream: FakeUpstream, dialect: str, content: Any, to: str
+) -> None:
+    upstream.script(json_reply(whole_reply(to, "t")))
+    turns = [USER, {"role": "assistant", "content": "a"}, {"role": "user", "content": content}]
+
+    told = ask(every, dialect, UPSTREAMS[to], **{"input" if dialect == "R" else "messages": turns})
+
+    assert told.error == ""
+    body = upstream.seen[0].json()
+    assert [turn["role"] for turn in body.get("messages") or body["input"]] == ["user", "assistant", "user"]

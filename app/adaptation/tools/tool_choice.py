@@ -125,6 +125,15 @@ def _has_calls(request: Request) -> bool:
     return any(isinstance(block, ToolCall) for turn in request.turns for block in turn.blocks)
 
 
+def adapt_past_tools(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
+    """The request with the tools of its past calls declared, none of which may be called, if it declares no others."""
+    if request.tools:
+        return request
+    calls = (block for turn in request.turns for block in turn.blocks if isinstance(block, ToolCall))
+    tools = tuple(FunctionTool(name) for name in dict.fromkeys(call.name for call in calls))
+    return replace(request, tools=tools, tool_choice=ToolChoice("none")) if tools else request
+
+
 def _switch_parallel(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
     if request.parallel_tool_calls is None:
         return request

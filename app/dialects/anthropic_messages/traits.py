@@ -59,6 +59,7 @@ TAKES: dict[str, Any] = {
         "mcp_toolset",
     ],
     "strict_tools": False,
+    "past_tools": True,
     "tool_id": "anthropic",
     "tool_name_limit": 128,
     "schema": "anthropic",

@@ -97,6 +97,8 @@ def _is_odd(fields: Fields, body: bytes, can: Capabilities) -> bool:
         return True
     if can.think_tags or (can.text_tool_calls and "tools" in fields):
         return True  # the answer has to be parsed
+    if can.past_tools and b'"tool_calls"' in body and bytes(set_raw(fields, "tools") or b"[]") == b"[]":
+        return True
     return _has_odd_messages(fields["messages"], body, can)
 
 

@@ -35,7 +35,7 @@ def render_request(request: Request, capabilities: Capabilities) -> RenderedRequ
         body["instructions"] = instructions
     for leading_text in leading:
         parts = render_parts((leading_text,), capabilities, losses, "instructions")
-        items.append({"type": "message", "role": "developer", "content": parts})
+        items.append({"type": "message", "role": capabilities.system_role, "content": parts})
     effort: str | None = request.reasoning.effort
     for turn in request.turns:
         if turn.effort is not None and own:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from app.conversation.capabilities import Capabilities
-from app.conversation.schemas import sanitize
+from app.conversation.schemas import SchemaStyle, sanitize
 from app.dialects.anthropic_messages.vocabulary import FIELD_BETAS
 from app.dialects.json_bodies import repair_text
 from app.dialects.refused_fields import BETA, NESTED, nested_names
@@ -154,6 +154,9 @@ _NO_USER: tuple[tuple[str, ...], ...] = (
     ("must include", "user message"), ("user message is required",), ("without a user message",),
     ("contain", "role", "user"),
 )  # fmt: skip
+# How servers refuse a system turn among the others. Any of these words does, if such a turn was sent.
+_ROLES = re.compile(r"\broles?\b|\bsystem(?:['\"`]? (?:message|role|parameter|prompt)|['\"`])")
+_OTHER_ROLES = re.compile(r"\b(?:tool|function|tool_calls?)\b")
 # What a server demands: words that occur together, the repair's name, and the capabilities. The first rows are of
 # DeepSeek and similar servers (past reasoning), and of the backend of ChatGPT logins and proxies before it.
 _DEMANDS: tuple[tuple[tuple[tuple[str, ...], ...], str, dict[str, Any]], ...] = (
@@ -199,6 +202,10 @@ _DEMANDS: tuple[tuple[tuple[tuple[str, ...], ...], str, dict[str, Any]], ...] = 
     ),
     ((("reasoning input items", "only", "reasoning"),), "past reasoning", {"proofs": (), "reasoning_replay": "none"}),
     ((("unexpected role 'user' after role 'tool'",),), "results", {"user_after_results": False}),
+    (
+        (("must define tools",), ("without `tools=`",), ("toolconfig field must be defined",)),
+        "past tools", {"past_tools": True},
+    ),
     ((("tool call id", "length of 9"), ("tool_call_id", "length of 9")), "tool ids", {"tool_id": "mistral"}),
     (
         (("content type: <nil>",), ("content' field must be a string or an array",), ("received null", "content"),
@@ -266,10 +273,14 @@ _TOO_MANY = re.compile(
     r"|(?:at most|more than|up to) (\d{1,5}) tools"
     r"|maximum of (\d{1,5}) (?:tools|functions)|limit of (\d{1,5}) tools"
 )
+_SPEAKS_OF_TOOLS = re.compile(r"tool|function|schema conversion|unrecognized schema|pars(?:e|ing) grammar")
 _SCHEMA = re.compile(
-    r"schema|function[._](?:declarations|parameters)|input_schema|\bparameters\b[^.]{0,40}(?:invalid|not valid|support)"
+    r"schema|grammar|function[._](?:declarations|parameters)"
+    r"|\bparameters\b[^.]{0,40}(?:invalid|not valid|support)"
 )
 _SCHEMA_OF_ANSWER = re.compile(r"(?:response[ _]format|json_schema).{0,200}(?:schema|support|required|additional)")
+# Gemini's schema has fewer keywords than those of other vendors, but some that they lack.
+_GEMINI_SCHEMA = (("cannot find field",), ("proto field",), ("function_declarations",))
 _GONE = re.compile(r"expired|not (?:be )?found|does not exist|no longer")
 # How vendors say that they do not accept the reasoning of a past turn: its proof is wrong, missing or from another
 # account, or the items around it differ from those it came with.
@@ -288,6 +299,7 @@ _PROOFS = (
 # What directly follows the name of a refused field, and what precedes one that ends the sentence.
 _VERDICT = re.compile(
     r" (?:is|are|was) (?:not (?:yet )?|un|dis)(?:supported|allowed|permitted|accepted|available|recogni)| is deprecated"
+    r"| ?(?:不支持|不允许|不可用|无效|非法)"
 )
 _LAST = re.compile(r"(?:support|allow|permit|accept|recogni[sz])[^:]{0,80}: ?$")
 
@@ -373,6 +385,8 @@ def _repair_by_fields(text: str, sent: bytes, fields: dict[str, msgspec.Raw]) ->
         return Repair("items", Change({"proofs": (), **tools}))
     if "developer" in text and b'"developer"' in sent:
         return Repair("developer", Change({"system_role": "system", "late_system": "system"}))
+    if _refuses_system(text) and _has_late_system(fields):
+        return Repair("system", Change({"merge_system": True, "late_system": "reminder"}))
     limit = _find_limit(text, fields)
     return None if limit is None else Repair("max_output", Change({"max_output": limit}))
 
@@ -384,7 +398,7 @@ def _likely_repairs(
     lower, named = text.lower(), failure.param or ""
     if b'"json_schema"' in bytes(fields.get("response_format", b"")) and _SCHEMA_OF_ANSWER.search(f"{named} {lower}"):
         yield Repair("format", Change({"closed_formats": True}))
-    if "tools" in fields and ("tool" in lower or "function" in lower or named.startswith("tools")):
+    if "tools" in fields and (_SPEAKS_OF_TOOLS.search(lower) or named.startswith("tools")):
         yield _repair_of_tools(failure, lower, fields)
     if (ranged := _RANGED.search(lower)) is not None and ranged[1] in fields:
         yield _repair_of(ranged[1], False, fields, capabilities)
@@ -414,6 +428,20 @@ def _repair_of_empty(sent: bytes) -> Repair | None:
     return None
 
 
+def _refuses_system(text: str) -> bool:
+    return _ROLES.search(text) is not None and ("system" in text or _OTHER_ROLES.search(text) is None)
+
+
+def _has_late_system(fields: dict[str, msgspec.Raw]) -> bool:
+    """Whether a system turn follows another turn, or stands among the turns of a dialect that has a field for it."""
+    turns = fields.get("messages") or fields.get("input") or msgspec.Raw()
+    try:
+        roles = [turn.role for turn in _said.decode(turns)] if len(turns) <= LONGEST_WALK else []
+    except msgspec.DecodeError:
+        return False
+    return not {"system", "developer"}.isdisjoint(roles[0 if "system" in fields else 1 :])
+
+
 def _lacks_user(fields: dict[str, msgspec.Raw]) -> bool:
     messages = fields.get("messages", msgspec.Raw())
     try:
@@ -429,8 +457,10 @@ def _repair_of_tools(failure: Failure, text: str, fields: dict[str, msgspec.Raw]
         return Repair("tools", Change({"tools_limit": maximum})) if 0 < maximum < _count_of(fields["tools"]) else None
     if _FUNCTIONS_ONLY.search(f"{failure.param or ''} {text}"):
         return Repair("tool types", Change(_PLAIN_TOOLS))
-    if _SCHEMA.search(f"{failure.code or ''} {failure.param or ''} {text}") and _may_be_plainer(fields["tools"]):
-        return Repair("schemas", Change({"schema": "plain"}))
+    if _SCHEMA.search(f"{failure.code or ''} {failure.param or ''} {text}"):
+        style: SchemaStyle = "gemini" if _contains_any(text, _GEMINI_SCHEMA) else "plain"
+        if _may_be_reduced(fields["tools"], style):
+            return Repair("schemas", Change({"schema": style}))
     return None
 
 
@@ -441,14 +471,14 @@ def _count_of(tools: msgspec.Raw) -> int:
         return 0
 
 
-def _may_be_plainer(tools: msgspec.Raw) -> bool:
-    """Whether a sent schema has more than the keywords that every vendor accepts."""
+def _may_be_reduced(tools: msgspec.Raw, style: SchemaStyle) -> bool:
+    """Whether a sent schema has more than the keywords of a style."""
     if len(tools) > LONGEST_WALK:
         return False
     try:
         declared = _declared.decode(tools)
         schemas = [(tool.function or tool).parameters or tool.input_schema for tool in declared]
-        return any(sanitize(schema, "plain")[0] != schema for schema in schemas if schema is not None)
+        return any(sanitize(schema, style)[0] != schema for schema in schemas if schema is not None)
     except (msgspec.DecodeError, RecursionError):
         return False
 
@@ -537,7 +567,7 @@ def _repair_of(name: str, nested: bool, fields: dict[str, msgspec.Raw], capabili
         case "stream":
             return None
     change = CAPABILITIES.get(name, {})
-    if name in ASKED:
+    if name in ASKED and Change(change)(capabilities) != capabilities:
         return Repair(name, Change(change))
     return Repair(name, Change(change, (f"{NESTED}{name}" if nested else name,)))
 

@@ -17,6 +17,8 @@ from app.sse import SseDecoder
 UPSTREAM = Capabilities(
     dialect="openai_responses",
     model="gpt-5.4",
+    system_role="developer",
+    late_system="developer",
     proofs=("openai_responses",),
     native_tools=("web_search", "mcp"),
     custom_tools=True,

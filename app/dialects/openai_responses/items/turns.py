@@ -225,7 +225,7 @@ def render_turn(
         else:
             spoken.append(block)
     if spoken:
-        role = "developer" if turn.role == "system" else "user"
+        role = capabilities.system_role if turn.role == "system" else "user"
         parts = render_parts(spoken, capabilities, losses, turn.path)
         items.append({"type": "message", "role": role, "content": parts})
     return items
