@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 import msgspec
 
@@ -77,6 +77,22 @@ def show_halves(value: bytes) -> bytes:
 def join(values: Iterable[bytes]) -> bytes:
     """Several literals joined into one, in order."""
     return b'"' + b"".join([value[1:-1] for value in values]) + b'"'
+
+
+class HalfPairs:
+    """Holds back half of a surrogate pair at the end of a delta until the other half comes with the next one: parsers
+    of Rust and others reject an event with a lone half."""
+
+    def __init__(self) -> None:
+        self._held: dict[Hashable, str] = {}
+
+    def join(self, block: Hashable, value: bytes) -> bytes:
+        """The literal that a delta adds to `block`, beginning with the half held back before."""
+        text = self._held.pop(block, "") + text_of(value)
+        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+        if "\ud800" <= text[-1:] <= "\udbff":
+            self._held[block], text = text[-1], text[:-1]
+        return literal(text)
 
 
 # After these characters an object may begin inside an object.

@@ -83,9 +83,19 @@ def test_sound_arguments_pass_as_they_are(every: Client, upstream: FakeUpstream,
     assert upstream.seen[0].json()["messages"] == turns
 
 
-def test_a_thought_without_a_word_is_left_out_where_it_is_refused(every: Client, upstream: FakeUpstream) -> None:
-    """github/CopilotForXcode#703, github/CopilotForXcode#714."""
-    message = "messages.1.content.0.thinking: each thinking block must contain thinking"
+@pytest.mark.parametrize(
+    "message",
+    [
+        "messages.1.content.0.thinking: each thinking block must contain thinking",
+        "messages.1.content.0.thinking: each thinking block must contain non-whitespace thinking",
+        "messages.1.content.0: Invalid `data` in `redacted_thinking` block",
+        "messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `text`.",
+    ],
+)
+def test_a_thought_without_a_word_is_left_out_where_it_is_refused(
+    every: Client, upstream: FakeUpstream, message: str
+) -> None:
+    """github/CopilotForXcode#703, github/CopilotForXcode#714, and how else the vendor says it."""
     refused = json_reply({"error": {"message": message, "code": "invalid_request_body"}}, 400)
     upstream.script(refused, json_reply(whole_reply("A", "t")))
     thought = {"type": "thinking", "thinking": "", "signature": "s"}

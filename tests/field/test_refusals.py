@@ -308,6 +308,15 @@ def signed_history(dialect: str) -> dict[str, Any]:
 
 
 @every_client
+@pytest.mark.parametrize("status", [400, 404])
+def test_an_item_that_openai_does_not_find_is_left_out_of_the_next_try(
+    every: Client, upstream: FakeUpstream, dialect: str, status: int
+) -> None:
+    """FB-091: the vendor says it with either status."""
+    assert_reasoning_is_left_out(every, upstream, dialect, status, "Item with id 'rs_1' not found.")
+
+
+@every_client
 @pytest.mark.parametrize(
     "said",
     [
@@ -321,12 +330,16 @@ def test_reasoning_that_openai_does_not_take_is_left_out_of_the_next_try(
     every: Client, upstream: FakeUpstream, dialect: str, said: str
 ) -> None:
     """FB-092, and how else the vendor says it."""
+    assert_reasoning_is_left_out(every, upstream, dialect, 400, said)
+
+
+def assert_reasoning_is_left_out(every: Client, upstream: FakeUpstream, dialect: str, status: int, said: str) -> None:
     item = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAAx"}
     carrier = seal(Proof("openai_responses", "reasoning", (json.dumps(item).encode(),)))
     answer = {"id": "resp_1", "object": "response", "status": "completed", "model": "m", "output": [
         {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [{"type": "output_text", "text": "t", "annotations": []}]}]}  # fmt: skip
     upstream.script(
-        json_reply({"error": {"message": said, "type": "invalid_request_error", "param": "input"}}, 400),
+        json_reply({"error": {"message": said, "type": "invalid_request_error", "param": "input"}}, status),
         json_reply(answer),
     )
     past: dict[str, Any] = {

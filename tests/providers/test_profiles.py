@@ -41,6 +41,8 @@ def responses(profile: str, model: str, **fields: Any) -> Quirk:
     return Quirk("openai_responses", profile, model, fields)
 
 
+UNSIGNED = {"google": {"thought_signature": "skip_thought_signature_validator"}}
+
 SERVER_QUIRKS = [
     chat("openai", "gpt-4.1", max_tokens_field="max_completion_tokens", system_role="developer", top_k=False),
     chat("openai", "gpt-4.1", user_field="safety_identifier", cache_key=True, store=True, metadata=True, prefill=False),
@@ -159,12 +161,17 @@ MODEL_QUIRKS = [
     chat("generic", "kimi-k3", schema="plain"),
     chat("openrouter", "x-ai/grok-4.6", schema="plain"),
     chat("generic", "glm-4.5v", images=True),
-    chat("generic", "glm-4.6", images=False),
+    chat("generic", "glm-4.6", images=False, reasoning_replay="reasoning_content", reasoning_required=False),
     chat("oca", "oca/grok-code-fast-1", reasoning_style="none", stop_limit=0, images=False, penalties=False),
     chat("oca", "oca/grok4", reasoning_style="none", images=True),
     chat("vllm", "mistralai/Devstral-Small", tool_id="mistral", user_after_results=False),
     chat("openrouter", "mistralai/mistral-large", tool_id="any"),
     chat("generic", "gemini-3-pro-preview", schema="gemini", proofs=("openai_chat",)),
+    chat(
+        "generic",
+        "gemini-3-pro-preview",
+        unsigned_call={"google": {"thought_signature": "skip_thought_signature_validator"}},
+    ),
     chat("openrouter", "google/gemini-3-pro", schema="object", proofs=("openai_chat",)),
 ]
 

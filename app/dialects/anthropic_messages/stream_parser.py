@@ -22,7 +22,7 @@ from app.conversation.events import (
     Started,
     UsageSeen,
 )
-from app.conversation.literals import EMPTY, NOTHING, Resent, is_blank, join, literal, text_of
+from app.conversation.literals import EMPTY, NOTHING, HalfPairs, Resent, is_blank, join, literal, text_of
 from app.dialects.anthropic_messages.content.blocks import ignore_field, read_arguments, read_block
 from app.dialects.anthropic_messages.errors import parse_stream_error
 from app.dialects.anthropic_messages.response_parser import (
@@ -139,6 +139,7 @@ class StreamParser:
         self.growing: list[bytes] | None = None
         self.steady = False
         self.ending = False
+        self._halves = HalfPairs()
 
     def feed(self, data: Sequence[bytes]) -> list[Event]:
         events: list[Event] = []
@@ -213,7 +214,7 @@ class StreamParser:
         a surrogate pair, and fails otherwise."""
         if payload.strip() == b"[DONE]" or (isinstance(error, msgspec.ValidationError) and _is_unknown(payload)):
             return
-        chunk = None if isinstance(error, msgspec.ValidationError) else _read_halves(payload)
+        chunk = None if isinstance(error, msgspec.ValidationError) else _read_halves(payload, self._halves)
         if chunk is not None and chunk.delta is not None:
             self._add(chunk.index, chunk.delta, events)
         else:
@@ -416,16 +417,18 @@ def _is_unknown(payload: bytes) -> bool:
         return False
 
 
-def _read_halves(payload: bytes) -> _Chunk | None:
+def _read_halves(payload: bytes, halves: HalfPairs) -> _Chunk | None:
     """A delta that a strict decoder refuses because its text contains half of a surrogate pair; the other half comes
-    with the next delta, and the joined literals are valid again."""
+    with the next delta."""
     try:
         fields = json.loads(payload)
-        texts = {
-            name: fields["delta"][name] for name in ("text", "thinking", "partial_json") if name in fields["delta"]
-        }
-        delta = _Delta(**{name: msgspec.Raw(json.dumps(text).encode()) for name, text in texts.items()})
         kind, index = fields["type"], fields["index"]
+        texts = {
+            name: halves.join((index, name), json.dumps(fields["delta"][name]).encode())
+            for name in ("text", "thinking", "partial_json")
+            if name in fields["delta"]
+        }
+        delta = _Delta(**{name: msgspec.Raw(text) for name, text in texts.items()})
         return _Chunk(kind, index, delta) if isinstance(kind, str) and isinstance(index, int) else None
     except (ValueError, KeyError, TypeError, RecursionError):
         return None

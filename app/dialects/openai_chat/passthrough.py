@@ -263,7 +263,7 @@ class StreamPassthrough:
             chunk = decode_tolerantly(_decode_chunk, payload)
         except UNREADABLE:
             if hide_halves(payload) != payload:
-                return event
+                return event if self._context.several else self._turn(event)
             return self._break(decode_error(payload) or malformed("a chat chunk", payload).failure)
         for error in errors_in(chunk.error, chunk.choices):
             if value := _any(error):

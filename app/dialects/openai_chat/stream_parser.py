@@ -24,7 +24,7 @@ from app.conversation.events import (
     Started,
     UsageSeen,
 )
-from app.conversation.literals import EMPTY, hide_halves, literal, show_halves, text_of
+from app.conversation.literals import EMPTY, HalfPairs, hide_halves, literal, show_halves, text_of
 from app.dialects.error_bodies import find_error
 from app.dialects.error_kinds import decode_error, judge_error, judge_reported
 from app.dialects.malformed import decode_tolerantly, malformed, no_answer
@@ -130,6 +130,7 @@ class StreamParser:
         self._reasons: dict[int, str] = {}  # why each choice ended
         self._unfinished: set[int] = set()  # choices without a finish reason, once there are several
         self._stop: str | None = None
+        self._halves = HalfPairs()
 
     def resume(self, usage: WireUsage | None) -> list[Event]:
         """Continues a stream of which the calls and these counts were read before."""
@@ -217,7 +218,10 @@ class StreamParser:
             return
         shown: list[Event] = []
         self._read_chunk(chunk, hidden, shown)
-        events.extend(BlockDelta(e.index, show_halves(e.text)) if type(e) is BlockDelta else e for e in shown)
+        for event in shown:
+            if type(event) is BlockDelta:
+                event = BlockDelta(event.index, self._halves.join(event.index, show_halves(event.text)))
+            events.append(event)
 
     def _read_chunk(self, chunk: WireChunk, payload: bytes, events: list[Event]) -> None:
         if self._state is _State.FAILED:

@@ -275,7 +275,9 @@ class StreamPassthrough:
         try:
             event = _event_decoder.decode(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as trouble:
-            if not data.strip() or data == b"[DONE]" or hide_halves(data) != data or _is_json(trouble):
+            if (hidden := hide_halves(data)) != data:
+                return self._repair_halves(block, hidden)
+            if not data.strip() or data == b"[DONE]" or _is_json(trouble):
                 return known_secrets.mask_bytes(block)
             self._error = malformed("an event", data).failure
             return b""
@@ -294,6 +296,13 @@ class StreamPassthrough:
             return self._repair_event(block, event)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return block  # the client may understand it
+
+    def _repair_halves(self, block: bytes, hidden: bytes) -> bytes:
+        """An event with half of a surrogate pair, which passes only if it is too late to rewrite its item."""
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            self._odd = self._grammar.is_silent and self._response_id is not None
+            self._grammar.allows(_event_decoder.decode(hidden))
+        return b"" if self._odd else known_secrets.mask_bytes(block)
 
     def _repair_event(self, block: bytes, event: StreamEvent) -> bytes:
         if self._odd:

@@ -10,7 +10,7 @@ import msgspec
 
 from app.conversation.blocks import Block, Compaction, Proof, Reasoning, Refusal, Text, ToolCall, ToolKind
 from app.conversation.events import BlockClosed, BlockDelta, BlockNoted, BlockOpened, Event, Failed, Started, UsageSeen
-from app.conversation.literals import EMPTY, NOTHING, Resent, is_blank, join, literal, text_of
+from app.conversation.literals import EMPTY, NOTHING, HalfPairs, Resent, is_blank, join, literal, text_of
 from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import repair_surrogates
 from app.dialects.malformed import malformed
@@ -142,6 +142,7 @@ class StreamParser:
         self._blocks = 0
         self._parts: set[tuple[int, int]] = set()  # announced parts of items
         self._settled: set[str | None] = set()  # ids of finished items, and of their calls
+        self._halves = HalfPairs()
 
     def feed(self, data: Sequence[bytes]) -> list[Event]:
         events: list[Event] = []
@@ -180,7 +181,8 @@ class StreamParser:
         try:
             half = _decode_half(payload)
             if half is not None:
-                self._add_delta(half, half.delta, events)
+                place = half.type, half.output_index, half.content_index, half.summary_index
+                self._add_delta(half, msgspec.Raw(self._halves.join(place, bytes(half.delta))), events)
             else:
                 self._read(repair_surrogates(payload), events)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidRequest):

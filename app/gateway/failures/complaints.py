@@ -288,13 +288,16 @@ _PROOFS = (
     ("invalid", "signature", "thinking"),
     ("thinking", "signature", "required"),
     ("thinking", "cannot be modified"),
-    ("thinking block", "must contain thinking"),
+    ("thinking block", "must contain"),
+    ("invalid", "data", "redacted_thinking"),
+    ("expected", "thinking", "redacted_thinking", "found"),
     ("invalid_encrypted_content",),
     ("encrypted content", "not match"),
     ("encrypted content", "not be"),
     ("not decrypt", "encrypted"),
     ("reasoning", "without its required"),
     ("items are not persisted",),
+    ("item with id", "not found"),
 )
 # What directly follows the name of a refused field, and what precedes one that ends the sentence.
 _VERDICT = re.compile(

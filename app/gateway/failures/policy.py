@@ -54,8 +54,8 @@ _SURELY = re.compile(
     r"|invalid `?signature"
     r"|un(?:supported|known|recogni[sz]ed|expected) (?:request )?(?:parameter|argument|field|value)"
 )
-# How OpenRouter says that a model does not support something in the request.
-OPENROUTER_LACKS = "no endpoints found that support"
+# How servers say "not found" about something in the request: OpenRouter of a feature, others of an item of the input.
+_LACKS = re.compile(r"no endpoints found that support|\bitem (?:with id )?'?(?:rs|msg|fc)_\w{1,100}'? not found")
 # Statuses by which servers say that a request is too long.
 OVERFLOW_STATUSES = frozenset({400, 413, 422, 500})
 
@@ -77,7 +77,7 @@ def find_repair(
     body."""
     if operation == "completions" and failure.status in ABSENT_STATUSES:
         return without_operation(operation)
-    lacking = failure.status == 404 and OPENROUTER_LACKS in failure.message.lower()
+    lacking = failure.status == 404 and _LACKS.search(failure.message[:LONGEST_COMPLAINT].lower()) is not None
     if is_unaffordable(failure):
         return find_affordable(failure.message, capabilities, sent)
     if failure.kind not in REPAIRABLE_KINDS and not lacking:

@@ -23,6 +23,7 @@ from app.dialects.openai_responses.state.history import (
     input_items,
     new_items,
     output_items,
+    resolve_references,
 )
 from app.dialects.openai_responses.vocabulary import NAME
 from app.errors import Failure, InvalidRequest, LedgerUnavailable, NotFound
@@ -151,6 +152,8 @@ class ResponseContinuation:
                 raise conversation_not_found(self._place)
         elif self._previous is not None:
             self._continue(self._previous, upstream)
+        if b'"item_reference"' in self._asked.body:
+            self._asked = self._asked.with_body(resolve_references(self._asked.body, self._find_output))
         return self._asked
 
     def watch(self, started: StartedResponse) -> StartedResponse:
@@ -185,6 +188,10 @@ class ResponseContinuation:
                 place.append(self._client_request.tenant, self._place, [*new, *output_items(response)])
         items = [msgspec.Raw(item) for item in input_items(self._asked.body)]
         return KeptResponse(response=msgspec.Raw(response), input=items)
+
+    def _find_output(self, response_id: str) -> list[bytes]:
+        kept = self._response_store.find(self._client_request.tenant, response_id)
+        return output_items(bytes(kept.response)) if kept is not None and kept.provider is None else []
 
     def _look_up(self) -> None:
         """Looks up what the request continues, once for all upstreams that are tried."""

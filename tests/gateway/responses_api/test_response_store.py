@@ -33,6 +33,16 @@ def is_end(event: Any) -> bool:
     return event["type"] in ("response.completed", "response.incomplete", "response.failed")
 
 
+def calling() -> dict[str, Any]:
+    """An answer of Chat that calls the tool `f`."""
+    answer = chat_answer("")
+    answer["choices"][0] |= {
+        "message": {"role": "assistant", "content": None, "tool_calls": CALLS},
+        "finish_reason": "tool_calls",
+    }
+    return answer
+
+
 def said_to(upstream: FakeUpstream, number: int = -1) -> list[Any]:
     """The messages of a Chat request, as (role, what was said)."""
     messages = upstream.seen[number].json()["messages"]
@@ -70,9 +80,7 @@ def with_native(make_client: MakeClient, upstream: FakeUpstream) -> Any:
 def test_a_turn_that_names_the_last_response_has_its_whole_history(
     client: Client, upstream: FakeUpstream, stream: bool
 ) -> None:
-    call = chat_answer("")
-    call["choices"][0] |= {"message": {"role": "assistant", "content": None, "tool_calls": CALLS}}
-    upstream.script(json_reply(call), json_reply(chat_answer("done")))
+    upstream.script(json_reply(calling()), json_reply(chat_answer("done")))
     first = answer_of(ask(client, "q1", tools=TOOLS, stream=stream))
     result = {"type": "function_call_output", "call_id": first["output"][0]["call_id"], "output": "r"}
 
@@ -175,6 +183,47 @@ def test_a_client_that_sends_the_id_and_the_history_says_nothing_twice(client: C
     ask(client, [plain, named, *first["output"], again], previous_response_id=first["id"])
 
     assert said_to(upstream) == [("user", "q0"), ("user", "q1"), ("assistant", "a1"), ("user", "q0")]
+
+
+def test_calls_that_a_client_sends_back_without_their_ids_are_not_sent_twice(
+    client: Client, upstream: FakeUpstream
+) -> None:
+    upstream.script(json_reply(calling()))
+    question = {"role": "user", "content": "q"}
+    first = answer_of(ask(client, [question], tools=TOOLS))
+    call = {name: value for name, value in first["output"][-1].items() if name not in ("id", "status")}
+    result = {"type": "function_call_output", "call_id": call["call_id"], "output": "r"}
+
+    ask(client, [question, call, result], tools=TOOLS, previous_response_id=first["id"])
+
+    assert said_to(upstream) == [("user", "q"), ("assistant", ["f"]), ("tool", "r")]
+
+
+@pytest.mark.parametrize("model", ["chat/m", "messages/m"])
+def test_a_reference_to_an_item_of_ours_is_the_item(client: Client, upstream: FakeUpstream, model: str) -> None:
+    """The AI SDK sends references for all that it was answered, unless it is told that nothing is stored."""
+    upstream.script(json_reply(calling()))
+    output = answer_of(ask(client, "q", tools=TOOLS))["output"]
+    upstream.seen.clear()
+    result = {"type": "function_call_output", "call_id": output[-1]["call_id"], "output": "r"}
+    references = [{"type": "item_reference", "id": item["id"]} for item in output]
+
+    ask(client, [{"role": "user", "content": "q"}, *references, result], model, tools=TOOLS)
+
+    sent = upstream.seen[0].body
+    assert [word in sent for word in (b"orphan", b"no result", b"call_1")] == [False, False, True]
+
+
+@pytest.mark.parametrize("item_id", ["fc_" + "0" * 32 + "_0", "msg_1", 5])
+def test_a_reference_to_an_item_that_nobody_has_stays_what_it_was(
+    client: Client, upstream: FakeUpstream, item_id: Any
+) -> None:
+    upstream.script(json_reply(chat_answer("a")))
+
+    told = ask(client, [{"role": "user", "content": "q"}, {"type": "item_reference", "id": item_id}])
+
+    assert told.status_code in (200, 400)
+    assert b"item_reference" not in (upstream.seen[0].body if upstream.seen else b"")
 
 
 @pytest.mark.parametrize("given", [[1], [None], ["a"], [[1]], [{"type": 5}], [{"id": {}}], [{"id": []}]])

@@ -5,7 +5,8 @@ Everything here stays JSON text: items are stored exactly as they were received 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -21,6 +22,9 @@ LISTED = 20
 
 _TERMINALS = ("response.completed", "response.incomplete", "response.failed")
 _TERMINAL_MARKS = tuple(f'"{name}"'.encode() for name in _TERMINALS)
+_REFERENCE = b'"item_reference"'
+# The id of an item of a response of ours, whose id it contains.
+_OWN_ITEM = re.compile(r"[a-z]+_([0-9a-f]{32})_\d+")
 _input_decoder = msgspec.json.Decoder(str | list[msgspec.Raw] | None)
 _any_decoder = msgspec.json.Decoder(dict[str, Any])
 
@@ -73,18 +77,30 @@ def new_items(history: Sequence[bytes], given: Sequence[bytes]) -> list[bytes]:
     """The given items that are not part of the history.
 
     Some clients send the history themselves, together with the id. Items with an id from the history belong to it, and
-    so do items without an id that precede such an item and equal one of the history. Raises InvalidRequest.
+    so do its calls, which clients may send back without their ids. So do items without an id that precede such an item
+    and equal one of the history. Raises InvalidRequest.
     """
     known = [_any_decoder.decode(item) for item in history]
     ids = [item["id"] for item in known if item.get("id")]
+    contents = [_content_of(item) for item in known]
     values = [read_value(msgspec.Raw(item), _any_decoder, f"input[{index}]") for index, item in enumerate(given)]
-    repeated = [index for index, item in enumerate(values) if item.get("id") in ids]
-    last = repeated[-1] if repeated else -1
-    return [
-        item
-        for index, (item, value) in enumerate(zip(given, values, strict=True))
-        if index not in repeated and not (index < last and not value.get("id") and value in known)
+    equal = [not item.get("id") and _content_of(item) in contents for item in values]
+    repeated = [
+        item.get("id") in ids or (equal[index] and str(item.get("type")).endswith("_call"))
+        for index, item in enumerate(values)
     ]
+    last = max((index for index, known_before in enumerate(repeated) if known_before), default=-1)
+    return [item for index, item in enumerate(given) if not (repeated[index] or (equal[index] and index < last))]
+
+
+def resolve_references(body: bytes, find: Callable[[str], Sequence[bytes]]) -> bytes:
+    """The request with its references to items of ours replaced by the items. `find` returns the output of a response
+    that is stored here, or nothing. Raises InvalidRequest."""
+    items = input_items(body)
+    resolved = [_resolve(item, find) for item in items]
+    if resolved == items:
+        return body
+    return encode_body({**read_body(body), "input": [msgspec.Raw(item) for item in resolved]})
 
 
 def find_response(events: bytes) -> bytes | None:
@@ -150,6 +166,20 @@ def render_list(items: Sequence[bytes], *, more: bool = False) -> bytes:
 
 def render_deleted(response_id: str) -> bytes:
     return msgspec.json.encode({"id": response_id, "object": "response", "deleted": True})
+
+
+def _content_of(item: dict[str, Any]) -> dict[str, Any]:
+    """What remains of an item if a client removes the fields that only a reply has."""
+    return {name: value for name, value in item.items() if name not in ("id", "status")}
+
+
+def _resolve(item: bytes, find: Callable[[str], Sequence[bytes]]) -> bytes:
+    if _REFERENCE not in item:
+        return item
+    wanted = read_value(msgspec.Raw(item), _any_decoder, "input").get("id")
+    owner = _OWN_ITEM.fullmatch(wanted) if isinstance(wanted, str) else None
+    outputs = find(f"resp_{owner[1]}") if owner is not None else ()
+    return next((output for output in outputs if _head_decoder.decode(output).id == wanted), item)
 
 
 def _read_page(query: Mapping[str, str]) -> tuple[Literal["asc", "desc"], int]:
