@@ -65,13 +65,15 @@ def adapt(request: Request, capabilities: Capabilities) -> Adapted:
     a loss."""
     notes = Notes()
     settings, turns = has.find_settings(request), has.find_in_turns(request.turns)
-    for step, wakes in _plan(capabilities):
+    for step, wakes, wakes_later in _plan(capabilities):
         if wakes & (settings | turns):
             before, request = request, step(request, capabilities, notes)
             if request is not before:
                 settings = has.find_settings(request)
             if request.turns is not before.turns:
                 turns = has.find_in_turns(request.turns)
+        if not wakes_later & (settings | turns):
+            break
     return Adapted(request, tuple(notes.losses), tuple(reversed(notes.stages)))
 
 
@@ -128,18 +130,24 @@ def _tools_if(needed: bool) -> Features:
     return has.TOOLS if needed else has.NONE
 
 
-_Plan = tuple[tuple[Adapt, Features], ...]
+_Plan = tuple[tuple[Adapt, Features, Features], ...]
 # By the identity of the capabilities, which are the same object from request to request. The plan keeps them alive.
 _plans: dict[int, tuple[Capabilities, _Plan]] = {}
 _MAX_PLANS = 256
 
 
 def _plan(capabilities: Capabilities) -> _Plan:
-    """The steps for an upstream, with the features that wake them."""
+    """The steps for an upstream, each with the features that wake it and those that wake any later one."""
     known = _plans.get(id(capabilities))
     if known is not None and known[0] is capabilities:
         return known[1]
-    plan = tuple([(step.adapt, step.wakes(capabilities)) for step in STEPS])
+    steps: list[tuple[Adapt, Features, Features]] = []
+    wakes_later = has.NONE
+    for step in reversed(STEPS):
+        wakes = step.wakes(capabilities)
+        steps.append((step.adapt, wakes, wakes_later))
+        wakes_later |= wakes
+    plan = tuple(reversed(steps))
     if len(_plans) >= _MAX_PLANS:
         _plans.clear()
     _plans[id(capabilities)] = capabilities, plan

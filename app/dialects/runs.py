@@ -24,17 +24,19 @@ _TEXTS = re.compile(
 )
 # What some vendors vary from event to event without a meaning, and what remains of it: padding that hides the length of
 # the text, and numbers. Each pattern fits only between two members of an event's object, or before its end, so that no
-# text contains it. Those that begin with plain bytes are sought fastest.
+# text contains it. Those that begin with plain bytes are sought fastest; the first member of each is what it certainly
+# contains.
 _NOISE = (
     (
+        b',"obfuscation":"',
         re.compile(
             rb',"obfuscation":"[0-9A-Za-z_-]*+"(?=(?:,"output_index":[0-9]++)?(?:,"sequence_number":[0-9]++)?\}\n)'
         ),
         b"",
     ),
-    (re.compile(rb',"sequence_number":[0-9]++}\n'), b"}\n"),
-    (re.compile(rb'\.delta","sequence_number":[0-9]++,'), b'.delta",'),
-    (re.compile(rb"(?<! ) ++}\n"), b"}\n"),
+    (b',"sequence_number":', re.compile(rb',"sequence_number":[0-9]++}\n'), b"}\n"),
+    (b'.delta","sequence_number":', re.compile(rb'\.delta","sequence_number":[0-9]++,'), b'.delta",'),
+    (b" }\n", re.compile(rb"(?<! ) ++}\n"), b"}\n"),
 )
 # A text without any of these needs no closer look.
 _SPECIAL = bytes((*range(0x20), *b'"\\'))
@@ -130,7 +132,9 @@ class RunReader:
             return
         if self._skips_noise:
             if self._noise is None:
-                self._noise = [noise for noise in _NOISE if noise[0].search(event)]
+                self._noise = [
+                    (pattern, rest) for mark, pattern, rest in _NOISE if event.find(mark) >= 0 and pattern.search(event)
+                ]
             event = _drop(self._noise, event)
         plain = event.startswith(b"data: ") or (event.startswith(b"event: ") and b"\ndata: " in event)
         at = event.find(text)

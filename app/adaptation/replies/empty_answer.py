@@ -36,15 +36,12 @@ class RefuseEmpty:
         if self._said:
             return events
         for position, event in enumerate(events):
-            match event:
-                case BlockDelta():
-                    self._said = event.text != EMPTY
-                case BlockOpened():
-                    self._said = self._said or not isinstance(event.block, Text) or bool(event.block.text)
-                case Finished("stop") if not self._said:
-                    return [*events[:position], Failed(_EMPTY)]
-                case _:
-                    continue
+            if type(event) is BlockDelta:
+                self._said = event.text != EMPTY
+            elif type(event) is BlockOpened:
+                self._said = not isinstance(event.block, Text) or bool(event.block.text)
+            elif type(event) is Finished and event.finish_reason == "stop":
+                return [*events[:position], Failed(_EMPTY)]
             if self._said:
                 break
         return events

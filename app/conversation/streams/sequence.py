@@ -38,18 +38,19 @@ class Sequencer:
 
     def _follows(self, event: Event) -> bool:
         """Whether an event is in its place already, with the right index: in most streams all are."""
-        if isinstance(event, BlockOpened):
+        # For these structs, `isinstance` takes ten times as long to say no.
+        if type(event) is BlockOpened:
             if self._live is not None or event.index != self._next:
                 return False
             self._live = event.index
-        elif isinstance(event, BlockClosed):
+        elif type(event) is BlockClosed:
             if self._waiting or event.index != self._live or event.index != self._next:
                 return False
             self._live = None
             self._next += 1
-        elif isinstance(event, BlockDelta | BlockNoted):
+        elif type(event) is BlockDelta or type(event) is BlockNoted:
             return event.index == self._live == self._next
-        elif isinstance(event, Finished | Failed):
+        elif type(event) is Finished or type(event) is Failed:
             return self._live is None
         return True
 

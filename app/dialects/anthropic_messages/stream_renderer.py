@@ -101,31 +101,28 @@ class StreamRenderer:
         return COMMENT_KEEPALIVE if self._state is _State.EXPECTING else b""
 
     def _take(self, event: Event, out: list[bytes]) -> None:
-        if self._state is _State.EXPECTING and not isinstance(event, Failed):
-            self._begin(event if isinstance(event, Started) else Started("", ""), out)
-        match event:
-            case BlockOpened(block=block):
-                self._open(block, out)
-            case BlockClosed(proof=proof):
-                self._shut(proof, out)
-            case BlockNoted(citation=citation):
-                if citation is not None and isinstance(self._head, Text):
-                    for shown in shown_citations((citation,)):
-                        self._write_delta({"type": "citations_delta", "citation": shown}, out)
-            case UsageSeen(usage=usage):
-                self._usage, self._usage_known = usage, True
-                if self._finished is not None:
-                    self._end(self._finished, out)
-            case Finished():
-                self._finished = event
-                if self._usage_known:
-                    self._end(event, out)
-            case Failed(failure=failure):
-                self._state = _State.ENDED
-                self._head, self._prefix, self._finished = None, b"", None
-                out.append(b"event: error\ndata: %b\n\n" % render_error(failure, f"req_{self._context.id}"))
-            case _:
-                pass
+        if self._state is _State.EXPECTING and type(event) is not Failed:
+            self._begin(event if type(event) is Started else Started("", ""), out)
+        if type(event) is BlockOpened:
+            self._open(event.block, out)
+        elif type(event) is BlockClosed:
+            self._shut(event.proof, out)
+        elif type(event) is BlockNoted:
+            if event.citation is not None and isinstance(self._head, Text):
+                for shown in shown_citations((event.citation,)):
+                    self._write_delta({"type": "citations_delta", "citation": shown}, out)
+        elif type(event) is UsageSeen:
+            self._usage, self._usage_known = event.usage, True
+            if self._finished is not None:
+                self._end(self._finished, out)
+        elif type(event) is Finished:
+            self._finished = event
+            if self._usage_known:
+                self._end(event, out)
+        elif type(event) is Failed:
+            self._state = _State.ENDED
+            self._head, self._prefix, self._finished = None, b"", None
+            out.append(b"event: error\ndata: %b\n\n" % render_error(event.failure, f"req_{self._context.id}"))
 
     def _begin(self, started: Started, out: list[bytes]) -> None:
         self._state = _State.RUNNING

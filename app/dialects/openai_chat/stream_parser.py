@@ -174,6 +174,9 @@ class StreamParser:
         return events
 
     def _read_payload(self, payload: bytes, events: list[Event]) -> None:
+        if payload == b"[DONE]":
+            self._end(events)
+            return
         if not payload.isascii():
             payload = payload.decode("utf-8", "replace").encode()  # the decoder does not check raw values
         try:
@@ -203,7 +206,7 @@ class StreamParser:
             self._shape, self._guessing = None, False
 
     def _read_oddity(self, payload: bytes, events: list[Event]) -> None:
-        """Handles a payload that is no chunk: the end mark, half a surrogate pair, or an invalid one."""
+        """Handles a payload that is no chunk: a misshapen end mark, half a surrogate pair, or an invalid one."""
         if payload.lstrip().startswith(b"[DONE]"):
             self._end(events)
             return
@@ -240,7 +243,7 @@ class StreamParser:
                 self._sources = read_sources(chunk.search_results, chunk.citations)
             if not choices:
                 self._came = payload
-            elif isinstance(chunk, FirstChunk):
+            elif type(chunk) is FirstChunk:
                 self._start(chunk, events)
             for choice in choices:
                 self._read_choice(choice, events)

@@ -129,26 +129,25 @@ class StreamRenderer:
         return COMMENT_KEEPALIVE
 
     def _render(self, event: Event, out: list[bytes]) -> None:
-        if isinstance(event, Failed):
+        if type(event) is Failed:
             out.append(error_event(event.failure))
             self._state = _State.ENDED
             return
         if self._state is _State.WAITING:
             self._begin(event, out)
-        match event:
-            case BlockOpened():
-                self._open(event, out)
-            case BlockClosed():
-                self._close(event, out)
-            case BlockNoted():
-                if event.citation is not None:
-                    self._pens[event.index].citations.append(event.citation)
-                if event.logprobs:
-                    out.append(self._chunk({}, logprobs={"content": list(event.logprobs), "refusal": None}))
-            case UsageSeen():
-                self._usage = event.usage
-            case Finished():
-                self._finish(event, out)
+        if type(event) is BlockOpened:
+            self._open(event, out)
+        elif type(event) is BlockClosed:
+            self._close(event, out)
+        elif type(event) is BlockNoted:
+            if event.citation is not None:
+                self._pens[event.index].citations.append(event.citation)
+            if event.logprobs:
+                out.append(self._chunk({}, logprobs={"content": list(event.logprobs), "refusal": None}))
+        elif type(event) is UsageSeen:
+            self._usage = event.usage
+        elif type(event) is Finished:
+            self._finish(event, out)
 
     def _begin(self, event: Event, out: list[bytes]) -> None:
         self._state = _State.OPEN

@@ -128,25 +128,29 @@ class StreamRenderer:
         return self._response
 
     def _write(self, event: Event) -> None:
-        match event:
-            case Started():
-                self._start(event)
-            case BlockOpened(block=block):
-                self._open(block)
-            case BlockDelta(text=text) if self._item is not None:
-                self._item.say(text)
-            case BlockNoted() if self._item is not None:
-                self._item.note(event)
-            case BlockClosed() if self._item is not None:
-                self._item.close(event)
-            case UsageSeen(usage=usage):
-                self._usage = usage
-                if self._state is _State.HELD:
-                    self._end()
-            case Finished():
-                self._finish(event)
-            case Failed(failure=failure):
-                self._fail(failure)
+        if type(event) is Started:
+            self._start(event)
+        elif type(event) is BlockOpened:
+            self._open(event.block)
+        elif type(event) is UsageSeen:
+            self._usage = event.usage
+            if self._state is _State.HELD:
+                self._end()
+        elif type(event) is Finished:
+            self._finish(event)
+        elif type(event) is Failed:
+            self._fail(event.failure)
+        elif self._item is not None:
+            self._write_in(self._item, event)
+
+    @staticmethod
+    def _write_in(item: OpenItem, event: Event) -> None:
+        if type(event) is BlockDelta:
+            item.say(event.text)
+        elif type(event) is BlockNoted:
+            item.note(event)
+        elif type(event) is BlockClosed:
+            item.close(event)
 
     def _start(self, started: Started | None = None) -> None:
         if self._state is not _State.WAITING:

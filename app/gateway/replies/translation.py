@@ -124,19 +124,16 @@ class StreamTranslation:
 
     def _note(self, events: Sequence[Event]) -> None:
         for event in events:
-            if type(event) is BlockDelta:
-                continue
-            match event:
-                case UsageSeen():
-                    self.usage = event.usage
-                case Started():
-                    self.usage = event.usage or self.usage
-                case Finished():
-                    self._finished = self.finished = True
-                case Failed():
-                    if not self._began and all(isinstance(other, Failed | Started) for other in events):
-                        raise UpstreamRefused(event.failure)
-                    self.failed = event.failure
+            if type(event) is UsageSeen:
+                self.usage = event.usage
+            elif type(event) is Started:
+                self.usage = event.usage or self.usage
+            elif type(event) is Finished:
+                self._finished = self.finished = True
+            elif type(event) is Failed:
+                if not self._began and all(isinstance(other, Failed | Started) for other in events):
+                    raise UpstreamRefused(event.failure)
+                self.failed = event.failure
 
 
 def _is_quiet(stage: Stage) -> bool:
