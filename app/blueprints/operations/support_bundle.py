@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import platform
+import re
 import sys
 from collections.abc import Mapping
 from importlib import metadata
@@ -33,7 +34,7 @@ def make_bundle(settings: Settings | None, environ: Mapping[str, str], home: Pat
     text = "\n".join(map(escape_odd, lines))
     text = text.replace(str(home), "~") if len(str(home)) > 1 else text
     name = _find_user()
-    return text.replace(name, "USER") if len(name) > 3 else text
+    return re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", "USER", text) if len(name) > 3 else text
 
 
 def _find_version(name: str) -> str | None:

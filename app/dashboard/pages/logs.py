@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import gevent
 import msgspec
 from flask import Response, request
@@ -25,8 +27,8 @@ from app.logs.reading import LogLine, read_line
 MAX_SHOWN = 500
 MAX_KEPT = 5000
 MAX_FOLLOWERS = 10
-# Seconds in which the other workers share their lines once somebody asks for them.
-GATHERING = 2 * LOG_PERIOD
+# Maximum seconds that a page waits for the lines of the other workers, and between two looks.
+GATHERING, LOOK_AGAIN = LOG_PERIOD + 0.1, 0.02
 _REFUSAL = "too many pages are following the log; close some of them"
 
 _followers = Turnstile(MAX_FOLLOWERS, _REFUSAL)
@@ -75,12 +77,11 @@ def _gather(level: str, text: str) -> list[LogLine]:
     shared = runtime().observers.shared_log
     if shared is None:
         return []
-    look = shared.follow()
+    look, end = shared.follow(), time.monotonic() + GATHERING
     found = look()
-    if services().settings.server.workers > 1:
-        gevent.sleep(GATHERING)
-        found = sort_lines(found + look())
-    return [line for line in map(read_line, found) if _is_wanted(line, level, text)]
+    while shared.count_writers() < services().settings.server.workers and time.monotonic() < end:
+        gevent.sleep(LOOK_AGAIN)
+    return [line for line in map(read_line, sort_lines(found + look())) if _is_wanted(line, level, text)]
 
 
 def _stream(*, as_page: bool) -> Response:

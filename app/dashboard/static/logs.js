@@ -29,7 +29,7 @@
     make("b", line.level, head);
     head.append(` ${line.text}`);
     if (!has) return row;
-    if (line.fields.id) make("a", "Open the request", row).href = `/_/requests/${encodeURIComponent(line.fields.id)}`;
+    if (line.fields.model) make("a", "Open the request", row).href = `/_/requests/${encodeURIComponent(line.fields.id)}`;
     make("pre", JSON.stringify(line.fields, null, 2), row);
     return row;
   }

@@ -58,6 +58,10 @@ class SharedLog:
         with os.fdopen(descriptor, "wb") as file:
             file.write(b"".join(fresh))
 
+    def count_writers(self) -> int:
+        """How many workers share their lines now."""
+        return sum(1 for _ in self._folder.glob("*.lines"))
+
     def follow(self) -> Callable[[], list[bytes]]:
         """A function that returns all workers' lines since its last call, in order of time."""
         places: dict[Path, int] = {}
