@@ -34,14 +34,14 @@ MAX_ROWS = 1000
 # The most names that a pattern may match, and stars in it: matching more of them against each name takes too long.
 MAX_PATTERN = 500
 MAX_STARS = 4
-# The columns with an index. A list by one of them needs no help.
-_INDEXED = frozenset({"session"})
+# The columns by which a list needs no help: one has an index, and requests with an error are few.
+_INDEXED = frozenset({"session", "error"})
 _HOURS = DAY // HOUR
 _NEWEST = "received DESC, seq DESC"
 
 # The filters of a list.
-Filter = Literal["tenant", "key", "session", "model", "provider", "target", "agent"]
-FILTERS: tuple[Filter, ...] = ("tenant", "key", "session", "model", "provider", "target", "agent")
+Filter = Literal["tenant", "key", "session", "model", "provider", "target", "agent", "error"]
+FILTERS: tuple[Filter, ...] = ("tenant", "key", "session", "model", "provider", "target", "agent", "error")
 _NAMES = (*NAMED, "dialects", "terminal", "error")
 
 _REQUEST = f'SELECT "seq", {quote(REQUEST_COLUMNS)} FROM request'

@@ -73,6 +73,22 @@ def find_last_uses(connection: Connection, keys: Iterable[str]) -> dict[str, flo
     return found
 
 
+def find_last_hours(
+    connection: Connection, since: float, where: Mapping[str, str]
+) -> dict[str, tuple[float, float | None]]:
+    """For each target, the hours of its last request and of its last failure, as unix times of their beginnings."""
+    wanted = narrow(connection, hour, where)
+    if wanted is None:
+        return {}
+    wanted.add("period >= ?", int(since) // HOUR)
+    last = "max(period), max(CASE WHEN failed > 0 THEN period END)"
+    rows = connection.tuples(f"SELECT target, {last} FROM hour WHERE {wanted} GROUP BY target", wanted.values)
+    texts = find_texts(connection, {target for target, *_ in rows})
+    return {
+        texts.get(target, ""): (used * HOUR, None if failed is None else failed * HOUR) for target, used, failed in rows
+    }
+
+
 def read_last_turns(
     connection: Connection, sessions: Sequence[str], where: Mapping[str, str]
 ) -> dict[str, dict[str, Any]]:

@@ -73,6 +73,12 @@ def _format_ago(unix: float) -> str:
     return "just now" if seconds < 5 else f"{_format_span(seconds)} ago"
 
 
+def _format_hour(unix: float) -> str:
+    """How long ago an hour was, of which only the beginning is known."""
+    hours = int(time.time() - unix) // 3600
+    return "in this hour" if hours < 1 else f"{_format_span(hours * 3600)} ago"
+
+
 def _format_span(seconds: float) -> str:
     """A duration in its largest unit and the next smaller one."""
     whole = int(seconds)
@@ -142,6 +148,7 @@ _environment.filters.update(
     time=_format_time,
     clock=_format_clock,
     ago=_format_ago,
+    hour=_format_hour,
     span=_format_span,
     cost=_format_cost,
     dollars=_format_dollars,

@@ -9,6 +9,7 @@ from flask import Response, request
 
 from app.accounts.apart import AccountsUnavailable
 from app.accounts.reports import report_usage
+from app.accounts.views import find_last_hours
 from app.blueprints.forms import read_form
 from app.blueprints.operations.reports import LONGEST_VALUE
 from app.blueprints.views import runtime, services
@@ -101,9 +102,11 @@ def _list_abilities(name: str) -> list[str]:
 
 
 def _find_use(visitor: Visitor) -> dict[str, dict[str, Any]]:
-    """The usage of the last week by target."""
+    """The usage of the last week by target; `last` are the hours of the last request and the last failure."""
+    since = time.time() - WEEK
     try:
-        rows = ask(lambda connection: report_usage(connection, ["target"], time.time() - WEEK, None, visitor.own))
+        rows = ask(lambda connection: report_usage(connection, ["target"], since, None, visitor.own))
+        last = ask(lambda connection: find_last_hours(connection, since, visitor.own))
     except AccountsUnavailable:
         return {}
-    return {row["target"]: row for row in rows}
+    return {row["target"]: {**row, "last": last.get(row["target"], (None, None))} for row in rows}

@@ -24,6 +24,8 @@ from app.errors import InvalidRequest
 PAGE = 50
 # Range of the bar chart above the list if none was chosen.
 USUAL = "24h"
+# The properties that a list can be narrowed by.
+_FILTERS = {**FILTERS, "error": "error"}
 _TERM = re.compile(r"(\w{1,20}):(\"[^\"]{0,300}\"|\S{1,300})")
 
 
@@ -52,7 +54,7 @@ def requests() -> Response:
         given=given,
         following={**given, **more} if more else None,
         bars=_count(visitor, wanted.begin, wanted.end, asked["where"]) if before is None else [],
-        live=before is None and not wanted.until,
+        live=before is None and not wanted.until and request.args.get("live") != "no",
     )
 
 
@@ -78,6 +80,8 @@ def read_asked() -> dict[str, Any]:
     """The filters in the address: parameters, and terms such as `status:5xx` in `q`. Raises InvalidRequest."""
     text = request.args.get("q", "").strip()[:LONGEST_VALUE]
     where = read_filters()
+    if error := request.args.get("error", "")[:LONGEST_VALUE]:
+        where["error"] = error
     failed = bool(request.args.get("failed"))
     status_text, operations = request.args.get("status", "")[:3], bool(request.args.get("operations"))
     rest = text
@@ -87,10 +91,10 @@ def read_asked() -> dict[str, Any]:
             status_text = value[:3]
         elif name == "failed":
             failed = value not in ("no", "0", "false")
-        elif name in FILTERS:
-            where[FILTERS[name]] = value
+        elif name in _FILTERS:
+            where[_FILTERS[name]] = value
         else:
-            known = ", ".join((*FILTERS, "status", "failed"))
+            known = ", ".join((*_FILTERS, "status", "failed"))
             raise InvalidRequest(f"q: {name!r} is not one of {known}", param="q")
         rest = rest.replace(found[0], "", 1)
     if rest.strip():
@@ -98,7 +102,7 @@ def read_asked() -> dict[str, Any]:
     return {
         "terms": text,
         "where": where,
-        "failed": failed,
+        "failed": failed or "error" in where,
         "status": read_status(status_text),
         "operations": operations,
     }
@@ -118,7 +122,7 @@ def fold(rows: Sequence[Mapping[str, Any]], operations: bool = False) -> list[di
 
 def _count(visitor: Visitor, since: float, until: float, where: Mapping[str, str]) -> list[dict[str, Any]]:
 
-    # The sums have no sessions.
-    if "session" in where:
+    # The sums have no sessions and no errors.
+    if not where.keys().isdisjoint(("session", "error")):
         return []
     return ask(lambda connection: count_along(connection, since, until, {**where, **visitor.own}))

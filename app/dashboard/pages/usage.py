@@ -153,7 +153,7 @@ def _list_limits(visitor: Visitor) -> list[dict[str, Any]]:
 
 def _list_quotas() -> list[dict[str, Any]]:
     return [
-        {"provider": name, "account": account, **window}
+        {"provider": name, "account": account, "seen": provider.health.last_success, **window}
         for name, provider in services().providers.items()
         for account, windows in describe_provider(provider, detailed=True).get("quotas", {}).items()
         for window in windows
