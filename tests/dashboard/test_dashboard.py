@@ -354,6 +354,39 @@ def test_the_list_is_filtered_by_terms(make_app: MakeApp) -> None:
     }  # fmt: skip
 
 
+def test_requests_with_an_error_are_one_click_away(make_app: MakeApp) -> None:
+    busy = {"status": 529, "terminal": "error", "error": "overloaded"}
+    client = enter(make_app(None, record(7), record(8, model="qwen3", **busy), record(9, status=500, terminal="error")))
+
+    def find(query: str) -> list[str]:
+        return re.findall(r'href="/_/requests/([0-9a-f]{24})', client.get(f"/_/requests?{query}").text)
+
+    assert 'href="/_/requests?error=overloaded"' in client.get(f"/_/requests/{8:024x}").text
+    assert find("error=overloaded") == find("q=error:overloaded") == find("q=error:over*+qwen3") == [f"{8:024x}"]
+    assert find("q=error:overloaded+model:claude-sonnet") == []
+
+
+def test_live_updates_can_be_stopped(make_app: MakeApp) -> None:
+    client = enter(make_app(None, record(7)))
+
+    live, still = (client.get(f"/_/requests?model=claude-sonnet{more}").text for more in ("", "&live=no"))
+
+    assert "/_/live/requests?model=claude-sonnet" in live
+    assert "/_/live/requests" not in still
+    assert 'href="/_/requests?model=claude-sonnet">Live' in still
+
+
+def test_a_model_tells_when_it_was_last_used_and_last_failed(make_app: MakeApp) -> None:
+    now = time.time()
+    old = record(7, received=now - 26 * 3600, status=500, terminal="error", error="server_error")
+    client = enter(make_app(None, record(8, received=now), old))
+
+    row = re.sub(r"<[^>]+>", " ", client.get("/_/models").text.split("Test up/m")[0][-900:])
+
+    assert re.search(r"2\s+last (in this hour|1 h ago)", row)
+    assert re.search(r"1\s+last 1 d [23] h ago", row)
+
+
 @pytest.mark.parametrize(
     "query", ["q=statsu:5xx", "q=status:6xx", "status=abc", "since=2026-13-45", "since=1h&until=2h"]
 )
