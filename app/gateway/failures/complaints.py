@@ -275,8 +275,7 @@ _TOO_MANY = re.compile(
 )
 _SPEAKS_OF_TOOLS = re.compile(r"tool|function|schema conversion|unrecognized schema|pars(?:e|ing) grammar")
 _SCHEMA = re.compile(
-    r"schema|grammar|function[._](?:declarations|parameters)"
-    r"|\bparameters\b[^.]{0,40}(?:invalid|not valid|support)"
+    r"schema|grammar|function[._](?:declarations|parameters)|\bparameters\b[^.]{0,40}(?:invalid|not valid|support)"
 )
 _SCHEMA_OF_ANSWER = re.compile(r"(?:response[ _]format|json_schema).{0,200}(?:schema|support|required|additional)")
 # Gemini's schema has fewer keywords than those of other vendors, but some that they lack.
