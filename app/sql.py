@@ -115,6 +115,11 @@ class Connection:
                 self.execute("ROLLBACK")
             raise
 
+    def lock(self, table: str) -> None:
+        """Keeps other writers out of a table until the transaction ends. SQLite's `changes` keeps them out of all."""
+        if not self.is_sqlite:
+            self.execute(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
+
     @property
     def is_closed(self) -> bool:
         """Whether it can no longer be used, for example because Postgres was restarted or the network failed."""

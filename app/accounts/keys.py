@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from pathlib import Path
 
 import msgspec
@@ -48,6 +47,7 @@ class _Maker(msgspec.Struct):
 def create_key(connection: Connection, name: str, settings: KeySettings, now: float, by: str) -> str:
     """Creates and returns a key, which cannot be read again; `by` says who asks for it. Raises InvalidRequest if the
     name has a valid key."""
+    connection.lock("client_key")
     if any(not key.is_over(now) for key in list_keys(connection, name)):
         raise InvalidRequest(f"a key named {name} already exists; to replace it, run `dragoman keys rotate {name}`")
     expires = settings.expires.timestamp() if settings.expires is not None else None
@@ -58,6 +58,7 @@ def rotate_key(connection: Connection, name: str, overlap: float, now: float, by
     """Creates and returns a key with the rights and limits of the old one, which stays valid for `overlap` seconds.
 
     Raises InvalidRequest if no key of this name is valid."""
+    connection.lock("client_key")
     valid = [key for key in list_keys(connection, name) if not key.is_over(now)]
     if not valid:
         raise InvalidRequest(f"no valid key is named {name}; `dragoman keys list` shows all")
@@ -66,15 +67,16 @@ def rotate_key(connection: Connection, name: str, overlap: float, now: float, by
         end = now + overlap if key.expires is None else min(key.expires, now + overlap)
         connection.execute(
             "UPDATE client_key SET expires = ?, changed = ? WHERE hash = ?",
-            (round(end * 1000), _stamp(now), key.settings.key),
+            (round(end * 1000), _stamp(connection, now), key.settings.key),
         )
     return _insert(connection, name, latest.settings, latest.expires, now, by)
 
 
 def disable_key(connection: Connection, name: str, now: float) -> int:
     """Disables all keys of a name. Returns how many there were."""
+    connection.lock("client_key")
     ended = "UPDATE client_key SET disabled = 1, changed = ? WHERE name = ? AND disabled = 0"
-    return int(connection.execute(ended, (_stamp(now), name)).rowcount)
+    return int(connection.execute(ended, (_stamp(connection, now), name)).rowcount)
 
 
 def list_keys(connection: Connection, name: str | None = None) -> list[MadeKey]:
@@ -123,7 +125,7 @@ def _insert(
         "made": round(now * 1000),
         "expires": None if expires is None else round(expires * 1000),
         "disabled": 0,
-        "changed": _stamp(now),
+        "changed": _stamp(connection, now),
     }
     connection.execute(
         f"INSERT INTO client_key ({', '.join(row)}) VALUES ({list_marks(tuple(row))})", tuple(row.values())
@@ -131,6 +133,7 @@ def _insert(
     return key
 
 
-def _stamp(now: float) -> int:
-    """A number for a change, which differs even between two changes within a millisecond."""
-    return round(now * 1e6) + time.perf_counter_ns() % 1000
+def _stamp(connection: Connection, now: float) -> int:
+    """A number for a change, higher than those of all changes before, even if the clock was set back."""
+    _, last = read_version(connection)
+    return max(round(now * 1e6), last + 1)

@@ -62,7 +62,10 @@ def _begin(path: Path) -> None:
 @config_option
 @json_option
 def check_settings(path: Path | None, as_json: bool) -> None:
-    """Check the settings as `serve` does, without starting anything. Reports every error at once, with its line."""
+    """Check the settings as `serve` does, without starting anything. Reports every error at once, with its line, and
+    warns of keys whose patterns match no provider or model."""
+    from app.cli.configuring.key_patterns import find_idle_patterns
+
     try:
         settings = read_settings(path)
         open_routing(settings)
@@ -71,12 +74,15 @@ def check_settings(path: Path | None, as_json: bool) -> None:
             raise
         print_json({"ok": False, "faults": error.message.splitlines()})
         sys.exit(error.exit_code)
+    warnings = list(find_idle_patterns(settings, settings.keys))
     if as_json:
         source = str(settings.source) if settings.source else None
-        print_json({"ok": True, "source": source, "providers": list(settings.providers)})
+        print_json({"ok": True, "source": source, "providers": list(settings.providers), "warnings": warnings})
         return
     echo(f"ok: {settings.source or 'no configuration file; using what was found on this machine'}")
     echo(f"providers: {', '.join(settings.providers) or 'none'}")
+    for warning in warnings:
+        echo(f"warning: {warning}", err=True)
 
 
 @config.command("codex")

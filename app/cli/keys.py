@@ -53,6 +53,7 @@ def _limit_options(command: Callable[..., None]) -> Callable[..., None]:
 @config_option
 def create(name: str, path: Path | None, as_json: bool, expires: str | None, **wanted: Any) -> None:
     """Create a key. It is shown only once: only its hash is stored."""
+    from app.cli.configuring.key_patterns import find_idle_patterns
 
     try:
         end = read_end(expires, "--expires") if expires is not None else None
@@ -60,11 +61,10 @@ def create(name: str, path: Path | None, as_json: bool, expires: str | None, **w
     except ConfigError as error:
         raise click.ClickException(error.reason) from error
     accounts = _open(path, name)
-    _show(
-        name,
-        _change(accounts, lambda connection: create_key(connection, name, settings, time.time(), _name_user())),
-        as_json,
-    )
+    made = _change(accounts, lambda connection: create_key(connection, name, settings, time.time(), _name_user()))
+    _show(name, made, as_json)
+    for warning in find_idle_patterns(read_settings(path), {name: settings}):
+        echo(f"warning: {warning}", err=True)
 
 
 @keys.command("rotate")

@@ -49,6 +49,38 @@ def test_a_file_is_judged_as_serve_does_without_a_start(machine: Machine) -> Non
     assert "models.default" in result.stderr
 
 
+RIGHTS = {
+    'providers = ["lokal"]': "'lokal' matches no configured provider; did you mean local?",
+    'providers = ["x*"]': "'x*' matches no configured provider",
+    'models = ["lokal/*"]': "'lokal/*' matches no configured and no known model",
+    'models = ["claude-sonet-*"]': "'claude-sonet-*' matches no known model; did you mean claude-sonnet-",
+    'models = ["calude*"]': "'calude*' matches no configured and no known model",
+    'models = ["claude-snonet-5-5"]': "did you mean claude-sonnet-5-5?",
+    'models = ["fsat"]': None,  # too short to be taken for another name
+    'providers = ["loc*", "*"]': None,
+    'models = ["local/*", "l*/qwen3", "fast", "f?st", "claude-*", "gpt-5*", "opus", "qwen3-coder:30b"]': None,
+    'models = ["claude-sonnet-9-9", "claude-sonnet-4-5-20250929", "any-thing", "any-other*"]': None,
+}
+
+
+@pytest.mark.parametrize("rights", RIGHTS)
+def test_a_right_that_matches_nothing_is_found(machine: Machine, rights: str) -> None:
+    found = RIGHTS[rights]
+    machine.write(
+        "dragoman.toml",
+        '[providers.local]\nkind = "openai"\nbase_url = "http://127.0.0.1:9/v1"\n'
+        '[models.routes]\nfast = "local/a"\n"any-*" = "local/b"\n'
+        f'[keys.ci]\nkey = "dm-0123456789abcdef"\n{rights}\n',
+    )
+
+    judged, read = machine.run("config", "check"), json.loads(machine.run("config", "check", "--json").stdout)
+
+    assert judged.exit_code == 0
+    assert len(read["warnings"]) == (found is not None)
+    assert (found or "") in judged.stderr
+    assert ("warning: keys.ci." in judged.stderr) == (found is not None)
+
+
 def test_an_existing_configuration_file_is_not_touched(machine: Machine) -> None:
     path = machine.write("dragoman.toml", "# mine")
 

@@ -38,6 +38,15 @@ def test_a_rotation_leaves_the_old_key_for_a_while(machine: Machine) -> None:
     assert {tuple(row["rights"]) for row in after_end} == {("max_parallel 2",)}
 
 
+def test_a_made_key_with_a_mistyped_right_is_made_and_warned_of(machine: Machine) -> None:
+    made = machine.run("keys", "create", "anna", "--provider", "antropic", "--model", "claude-*")
+
+    assert made.exit_code == 0
+    assert made.stdout.startswith("dm-")
+    assert made.stderr.count("warning: ") == 1
+    assert "keys.anna.providers: 'antropic' matches no configured provider" in made.stderr
+
+
 def test_a_disabled_name_can_be_given_anew(machine: Machine) -> None:
     machine.run("keys", "create", "anna")
 

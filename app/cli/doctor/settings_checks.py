@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from urllib.parse import urlsplit
 
+from app.cli.configuring.key_patterns import find_idle_patterns
 from app.cli.doctor.finding import Finding, Subject
 from app.cli.launcher.gateway import runs_here
 from app.cli.launcher.port_holder import find_port_holder
@@ -136,6 +137,14 @@ def check_keys(subject: Subject) -> Iterator[Finding]:
             yield Finding("error", f"key {name}", said, f"set api_key in [providers.{name}]")
 
 
+def check_rights(subject: Subject) -> Iterator[Finding]:
+    """Reports patterns of client keys that match nothing."""
+    if subject.settings is None:
+        return
+    for idle in find_idle_patterns(subject.settings, subject.settings.keys):
+        yield Finding("warning", "client keys", idle, f"correct {idle.partition(':')[0]}")
+
+
 def check_data_folder(subject: Subject) -> Iterator[Finding]:
     """Checks that the gateway can write its ledger and accounts."""
     folder = data_folder()
@@ -186,6 +195,7 @@ CHECKS = (
     check_trust,
     check_providers,
     check_keys,
+    check_rights,
     check_address,
     check_data_folder,
     check_room,
