@@ -31,6 +31,7 @@ from app.server.connections.request_parser import Site
 from app.server.connections.reread import Reread, name_host
 from app.server.connections.slots import Listener, Slots
 from app.server.gunicorn_settings import MAX_HEAD
+from app.server.heap import trim_heap
 from app.server.heartbeat import Heartbeat, Shown
 from app.server.master import ENDING
 
@@ -139,6 +140,7 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
         self._addresses: dict[Any, Any] = {}
         self.clock = 0
         self.date = http_date()
+        self._trimmed_at = 0  # the number of requests at that time
         self.slots = Slots(self.idle, self.worker_connections)
         settings = [self.cfg.settings[name] for name in _GUNICORN_ONLY if name in self.cfg.settings]
         changed = any(setting.get() != setting.default for setting in settings)
@@ -233,6 +235,9 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
         super().notify()
         self.clock += 1
         self.date = http_date()
+        if self.nr != self._trimmed_at:
+            self._trimmed_at = self.nr
+            trim_heap()
         # During a stop, a client that has just connected or been answered may have sent another request, so idle
         # connections get one more second. Later requests find the connection closed or reset: nothing of them was
         # processed, and clients send them again.

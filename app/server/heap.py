@@ -1,4 +1,4 @@
-"""Lets all threads of a process allocate from one heap."""
+"""Keeps a process's heap small: all threads share one, and what is free goes back to the system."""
 
 from __future__ import annotations
 
@@ -17,3 +17,13 @@ def share_heap() -> None:
     """
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+
+
+def trim_heap() -> None:
+    """Gives the heap's free pages back to the system, which takes a tenth of a millisecond. Does nothing without glibc.
+
+    By itself glibc gives back only what is free at the heap's end. After a long history, or after many requests at
+    once, a process would keep most of what they took.
+    """
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)

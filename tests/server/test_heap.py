@@ -1,4 +1,4 @@
-"""Specifies that a worker's threads share one heap."""
+"""Specifies that a worker's threads share one heap, and that what is free in it goes back to the system."""
 
 from __future__ import annotations
 
@@ -35,3 +35,25 @@ def test_a_thread_gets_no_heap_of_its_own() -> None:
         pytest.skip("this C library gives threads no heaps of their own")
 
     assert count_heaps("shared") == 0
+
+
+KEEP_THE_LAST = """
+import os
+from app.server.heap import trim_heap
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+many = [bytes(60_000) for _ in range(500)]
+del many[:-1]  # keeps the end of the heap in use
+before = resident()
+trim_heap()
+print(before - resident())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_what_is_free_below_what_is_used_goes_back() -> None:
+    given_back = int(subprocess.run([sys.executable, "-c", KEEP_THE_LAST], check=True, capture_output=True).stdout)
+    if not given_back:
+        pytest.skip("this C library cannot give it back")
+
+    assert given_back > 20 << 20
