@@ -26,6 +26,8 @@ _MAX_TIMES = 20
 _MAX_TIMES_STREAMED = 100
 
 _HEAD_END = re.compile(rb"\n\r?\n")
+_BLANKS = re.compile(rb"^([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]+:")
+_CHUNKED = re.compile(rb"transfer-encoding:[ \t]*chunked[ \t]*", re.IGNORECASE)
 # A length, or the same length several times.
 _LENGTH = re.compile(rb"content-length:[ \t]*([0-9]{1,19})[ \t]*(?:,[ \t]*\1[ \t]*)*", re.IGNORECASE)
 
@@ -272,11 +274,17 @@ class ReplyDecoder:
 
 
 def _mend_head(head: bytes) -> bytes | None:
-    """A whole head with CRLF instead of LF (RFC 9112 section 2.2), and one length instead of several equal ones
-    (RFC 9110 section 8.6). None if there is nothing to mend."""
-    lines = [line.removesuffix(b"\r") for line in head.split(b"\n")]
+    """A whole head that can be read in only one way, as the parser wants it; None if there is nothing to mend.
+
+    It gets CRLF instead of LF (RFC 9112 section 2.2), names without blanks behind them (section 5.1), no length beside
+    chunks (section 6.3), and one length instead of several equal ones (RFC 9110 section 8.6).
+    """
+    lines = [_BLANKS.sub(rb"\1:", line.removesuffix(b"\r")) for line in head.split(b"\n")]
     lengths = [(number, found[1]) for number, line in enumerate(lines) if (found := _LENGTH.fullmatch(line))]
-    if len({length for _, length in lengths}) == 1:
+    if any(map(_CHUNKED.fullmatch, lines)):
+        for number, _ in reversed(lengths):
+            del lines[number]
+    elif len({length for _, length in lengths}) == 1:
         lines[lengths[0][0]] = lines[lengths[0][0]].partition(b",")[0]
         for number, _ in reversed(lengths[1:]):
             del lines[number]

@@ -128,7 +128,8 @@ def test_a_reply_that_ends_too_early_is_cut(case: Case) -> None:
     [
         b"hello\r\n\r\n",
         b"HTTP/1.1 abc OK\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked, gzip\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nBad Name: x\r\n\r\n",
@@ -144,6 +145,7 @@ def test_a_reply_that_ends_too_early_is_cut(case: Case) -> None:
         "no HTTP",
         "no status",
         "two framings",
+        "two framings, the last not of chunks",
         "two lengths",
         "no length",
         "no header name",
@@ -169,6 +171,7 @@ HEADS = {
     "line feeds": b"HTTP/1.1 200 OK\nContent-Length: 5\nX: y\n\n",
     "one line feed": b"HTTP/1.1 200 OK\r\nContent-Length: 5\nX: y\r\n\r\n",
     "a line feed at the end": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX: y\r\n\n",
+    "a blank behind a name": b"HTTP/1.1 200 OK\r\nContent-Length\t : 5\r\nX : y\r\n\r\n",
     "both": b"HTTP/1.1 200 OK\nContent-Length: 5\nX: y\nContent-Length: 5, 5\n\n",
 }
 
@@ -186,13 +189,25 @@ def test_a_head_that_has_one_meaning_all_the_same_is_read_and_its_connection_is_
         assert (decoder.complete, decoder.reusable) == (True, False)
 
 
+@pytest.mark.parametrize("length", [b"Content-Length: 3", b"content-length:99\r\nContent-Length: 3"])
+def test_chunks_count_more_than_a_length_beside_them(length: bytes) -> None:
+    """RFC 9112 section 6.3."""
+    wire = b"HTTP/1.1 200 OK\r\n%b\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n" % length
+
+    for parts in ([wire], [wire[i : i + 1] for i in range(len(wire))]):
+        decoder = ReplyDecoder("POST")
+
+        assert read(decoder, parts) == b"hello"
+        assert (decoder.complete, decoder.reusable) == (True, False)
+
+
 @pytest.mark.parametrize(
     "head",
     [
         b"HTTP/1.1 200 OK\nContent-Length: 5\nContent-Length: 6\n\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5, 5 6\r\n\r\n",
-        b"HTTP/1.1 200 OK\nContent-Length: 5\nTransfer-Encoding: chunked\n\n",
+        b"HTTP/1.1 200 OK\nContent-Length: 5\nTransfer-Encoding: gzip\n\n",
         b"HTTP/1.1 200 OK\nX: a\rContent-Length: 5\n\n",
         b"HTTP/1.1 200 OK\nX: a\0\n\n",
         b"HTTP/1.1 200 OK\nX y\n\n",
