@@ -131,9 +131,26 @@ def test_the_plain_key_variable_does_not_hide_what_is_wrong(home: Path, file: st
     assert refused(home, file, PROXY_API_KEY="two").key.startswith("server")
 
 
-@pytest.mark.parametrize(("given", "meant"), [("DEBUG", "debug"), ("WARN", "warn"), ("warning", "warn")])
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("DEBUG", "debug"), ("WARN", "warn"), ("warning", "warn"), ("verbose", "debug"), ("Critical", "error")],
+)
 def test_log_level_is_read_in_the_spellings_of_the_field(home: Path, given: str, meant: str) -> None:
     assert load(home, LOG_LEVEL=given).server.log_level == meant
+
+
+def test_a_log_level_of_another_program_is_ignored_with_a_warning(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert load(home, '[server]\nlog_level = "error"', LOG_LEVEL="http").server.log_level == "error"
+    assert "LOG_LEVEL=http" in caplog.text
+
+
+@pytest.mark.parametrize("variable", ["PORT", "DRAGOMAN__SERVER__PORT"])
+def test_a_wrong_value_of_a_variable_is_reported_with_that_variable_and_not_with_the_file(
+    home: Path, variable: str
+) -> None:
+    error = str(refused(home, "[server]\nport = 8080", **{variable: "abc"}))
+
+    assert error.startswith(f"{variable} server.port: ")
 
 
 # ---- files

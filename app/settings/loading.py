@@ -11,6 +11,7 @@ import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import platformdirs
@@ -45,6 +46,11 @@ PLAIN_VARIABLES = {
     "DEFAULT_MODEL": ("models", "default"),
 }
 
+# Levels as other programs call them.
+_LEVELS = {
+    "trace": "debug", "debug": "debug", "verbose": "debug", "silly": "debug", "info": "info", "notice": "info",
+    "warn": "warn", "warning": "warn", "error": "error", "critical": "error", "fatal": "error",
+}  # fmt: skip
 # Text near the beginning of other programs' files, and the program it identifies.
 _OTHER_FILES = {
     "model_list:": "LiteLLM",
@@ -82,7 +88,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str], overrides: Mapp
             check_programs(settings, source)
         return settings
     except ConfigError as error:
-        raise _locate(error, source, text) from error
+        raise _locate(error, source, text, environ) from error
 
 
 def check_text(text: str, source: Path, environ: Mapping[str, str]) -> Settings:
@@ -143,13 +149,25 @@ def _given_token(given: Tables) -> Path | None:
     return Path(file) if isinstance(file, str) else None
 
 
-def _locate(error: ConfigError, source: Path | None, text: str) -> ConfigError:
-    """The same faults, each with file and line if its key is in the file."""
+def _locate(
+    error: ConfigError, source: Path | None, text: str, environ: Mapping[str, str] = MappingProxyType({})
+) -> ConfigError:
+    """The same faults, each with the variable that sets its key, or with file and line if its key is in the file."""
     located = []
     for fault in error.faults:
-        line = find_line(text, fault.key) if source and fault.key else None
-        located.append(ConfigError(fault.reason, key=fault.key, place=f"{source}:{line}") if line else fault)
+        place = _find_variable(fault.key, environ)
+        if place is None and source and fault.key and (line := find_line(text, fault.key)):
+            place = f"{source}:{line}"
+        located.append(ConfigError(fault.reason, key=fault.key, place=place) if place else fault)
     return ConfigError.join(located)
+
+
+def _find_variable(key: str, environ: Mapping[str, str]) -> str | None:
+    """The variable that sets a dotted `key`, if one does."""
+    prefixed = PREFIX + key.upper().replace(".", "__")
+    if environ.get(prefixed):
+        return prefixed
+    return next((name for name, path in PLAIN_VARIABLES.items() if key == ".".join(path) and environ.get(name)), None)
 
 
 def locate(error: ConfigError, source: Path | None) -> ConfigError:
@@ -293,9 +311,11 @@ def _read_plain(environ: Mapping[str, str]) -> Tables:
                 # Shells and conda export HOST with the machine's name or type.
                 log.warning("HOST=%s is not an address to listen on and is ignored; --host sets one", value[:100])
                 continue
+            if variable == "LOG_LEVEL" and (value := _LEVELS.get(value.strip().lower(), "")) == "":
+                # Other programs have levels of their own.
+                log.warning("LOG_LEVEL=%s is not a level and is ignored", environ[variable][:100])
+                continue
             tables.setdefault(section, {})[key] = value
-    if level := tables.get("server", {}).get("log_level"):
-        tables["server"]["log_level"] = {"warning": "warn"}.get(level.lower(), level.lower())
     return tables
 
 
