@@ -84,6 +84,29 @@ def test_thoughts_that_a_server_misses_stand_on_every_past_answer(
     assert [m.get("reasoning_content") for m in upstream.seen[1].json()["messages"] if m["role"] == "assistant"] == [""]
 
 
+CALLED: dict[str, dict[str, Any]] = {
+    "A": {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": "f", "input": {}}]}, {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "r"}]}]},
+    "C": {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "", "reasoning_content": "", "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}, {"role": "tool", "tool_call_id": "c1", "content": "r"}]},
+    "R": {"input": [{"role": "user", "content": "q"}, {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}, {"type": "function_call_output", "call_id": "c1", "output": "r"}]},
+}  # fmt: skip
+
+
+@every_client
+@both_modes
+@pytest.mark.parametrize(("model", "refusals"), [("kimi-k2.6", 0), ("m", 2)], ids=["known", "unknown"])
+def test_a_space_stands_for_lost_thoughts_where_empty_text_counts_as_none(
+    every: Client, upstream: FakeUpstream, dialect: str, stream: bool, model: str, refusals: int
+) -> None:
+    """theopenco/llmgateway#2093, earendil-works/pi#4251: Kimi K2.5 and K2.6."""
+    upstream.script(*[json_reply(MISSING, 400)] * refusals, json_reply(whole_reply("C", "t")))
+
+    told = ask(every, dialect, f"chat/{model}", stream=stream, **CALLED[dialect])
+
+    assert (told.text, told.error) == ("t", "")
+    sent = upstream.seen[-1].json()["messages"]
+    assert [message["reasoning_content"] for message in sent if message.get("tool_calls")] == [" "]
+
+
 CODEX: dict[str, Callable[[dict[str, Any]], bool]] = {
     "Instructions are required": lambda body: bool(body.get("instructions")),
     "Stream must be set to true": lambda body: body.get("stream") is True,

@@ -341,6 +341,8 @@ def _is_odd_answer(message: _Message, can: Capabilities) -> bool:
         return can.reasoning_always and not thoughts
     if not can.null_content and bytes(message.content) in (b"", b"null"):
         return True
+    if can.reasoning_required and not can.empty_content:
+        thoughts = [name for name in thoughts if getattr(message, name) != b'""']
     if (can.reasoning_required and not thoughts) or (can.unsigned_call and not is_set(calls[0].extra_content)):
         return True
     return any(_is_odd_call(call, can) for call in calls)

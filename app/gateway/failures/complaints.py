@@ -157,15 +157,20 @@ _NO_USER: tuple[tuple[str, ...], ...] = (
 # How servers refuse a system turn among the others. Any of these words does, if such a turn was sent.
 _ROLES = re.compile(r"\broles?\b|\bsystem(?:['\"`]? (?:message|role|parameter|prompt)|['\"`])")
 _OTHER_ROLES = re.compile(r"\b(?:tool|function|tool_calls?)\b")
-# What a server demands: words that occur together, the repair's name, and the capabilities. The first rows are of
-# DeepSeek and similar servers (past reasoning), and of the backend of ChatGPT logins and proxies before it.
+# How DeepSeek, Kimi and similar servers demand the reasoning of a past turn.
+_PAST_REASONING: tuple[tuple[str, ...], ...] = (
+    ("reasoning_content", "passed back"), ("reasoning_content", "is missing"), ("missing", "reasoning_content"),
+    ("reasoning_content is required",), ("reasoning_content` is required",),
+)  # fmt: skip
+# What a server demands: words that occur together, the repair's name, and the capabilities. If the first row for the
+# words is already in force, the next one is tried. The second subject is the backend of ChatGPT logins and proxies.
 _DEMANDS: tuple[tuple[tuple[tuple[str, ...], ...], str, dict[str, Any]], ...] = (
     (
-        (("reasoning_content", "passed back"), ("reasoning_content", "is missing"), ("missing", "reasoning_content"),
-         ("reasoning_content is required",), ("reasoning_content` is required",)),
+        _PAST_REASONING,
         "past reasoning",
         {"reasoning_replay": "reasoning_content", "reasoning_required": True, "reasoning_always": True},
     ),
+    (_PAST_REASONING, "empty past reasoning", {"empty_content": False}),  # for Kimi, empty text is none
     (
         (("instructions are required",), ("instructions are not valid",), ("instructions is required",),
          ("store must be", "false"), ("store", "must be set to false"), ("input must be a list",),
@@ -357,9 +362,9 @@ def _repair_by_words(failure: Failure, text: str, capabilities: Capabilities) ->
     if ("beta" in text or "anthropic" in text) and (names := _BETA_NAME.findall(text)):
         fields = [field for field, beta in FIELD_BETAS.items() if beta in names and "." not in field]
         return Repair("beta", Change(refused=(*(BETA + name for name in names), *fields)))
-    for rows, name, values in _DEMANDS:
-        if _contains_any(text, rows):
-            return Repair(name, Change(values))
+    demands = [Repair(name, Change(values)) for rows, name, values in _DEMANDS if _contains_any(text, rows)]
+    if demands:
+        return next((each for each in demands if _needed(each, capabilities)), demands[0])
     if (maximum := _LONG_DESCRIPTION.search(text)) is not None:
         return Repair("description", Change({"description_limit": int(maximum[1])}))
     if (maximum := _LONG_NAME.search(text)) is not None and "tool" in text:

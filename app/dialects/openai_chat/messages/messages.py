@@ -228,7 +228,8 @@ class MessageWriter:
     def _write_reasoning(self, thoughts: Sequence[Reasoning], *, required: bool) -> dict[str, Any]:
         """Past reasoning in the upstream's field: verbatim if the upstream made it, else the text.
 
-        DeepSeek and others refuse a tool call without the field; empty text is accepted.
+        DeepSeek and others refuse a tool call without the field. They accept empty text; Kimi takes it for a missing
+        field, and accepts a space.
         """
         fields: dict[str, Any] = {}
         for thought in thoughts:
@@ -240,11 +241,11 @@ class MessageWriter:
         replay = self._can.reasoning_replay
         must = self._can.reasoning_required and (required or self._can.reasoning_always)
         if replay in ("reasoning_content", "reasoning") and (text or must):
-            fields[replay] = text
+            fields[replay] = text or self._nothing(" ")
         elif replay == "reasoning_details" and text and not fields:
             fields[replay] = [{"type": "reasoning.text", "text": text, "index": 0}]
         elif must and replay == "none":
-            fields["reasoning_content"] = text
+            fields["reasoning_content"] = text or self._nothing(" ")
         return fields
 
     def _with_object_arguments(self, call: ToolCall, path: str) -> ToolCall:
