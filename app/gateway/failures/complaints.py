@@ -21,6 +21,7 @@ from app.dialects.refused_fields import BETA, NESTED, nested_names
 from app.dialects.registry import DIALECTS
 from app.errors import Failure
 from app.gateway.failures.change import Change
+from app.gateway.failures.demands import DEMANDS
 
 # Maximum characters of a complaint examined: servers name the field early, and quote what they were sent after it.
 LONGEST_COMPLAINT = 1000
@@ -157,87 +158,6 @@ _NO_USER: tuple[tuple[str, ...], ...] = (
 # How servers refuse a system turn among the others. Any of these words does, if such a turn was sent.
 _ROLES = re.compile(r"\broles?\b|\bsystem(?:['\"`]? (?:message|role|parameter|prompt)|['\"`])")
 _OTHER_ROLES = re.compile(r"\b(?:tool|function|tool_calls?)\b")
-# How DeepSeek, Kimi and similar servers demand the reasoning of a past turn.
-_PAST_REASONING: tuple[tuple[str, ...], ...] = (
-    ("reasoning_content", "passed back"), ("reasoning_content", "is missing"), ("missing", "reasoning_content"),
-    ("reasoning_content is required",), ("reasoning_content` is required",),
-)  # fmt: skip
-# What a server demands: words that occur together, the repair's name, and the capabilities. If the first row for the
-# words is already in force, the next one is tried. The second subject is the backend of ChatGPT logins and proxies.
-_DEMANDS: tuple[tuple[tuple[tuple[str, ...], ...], str, dict[str, Any]], ...] = (
-    (
-        _PAST_REASONING,
-        "past reasoning",
-        {"reasoning_replay": "reasoning_content", "reasoning_required": True, "reasoning_always": True},
-    ),
-    (_PAST_REASONING, "empty past reasoning", {"empty_content": False}),  # for Kimi, empty text is none
-    (
-        (("instructions are required",), ("instructions are not valid",), ("instructions is required",),
-         ("store must be", "false"), ("store", "must be set to false"), ("input must be a list",),
-         ("input must be an array",)),
-        "instructions", {"instructions_required": True, "store": False},
-    ),
-    (
-        (("roles must alternate",), ("must alternate between",), ("must alternate user",), ("successive", "messages"),
-         ("assistant messages at the end",)),
-        "alternation", {"alternate": True, "merge_system": True, "late_system": "reminder"},
-    ),
-    (
-        (("system message must be at the beginning",), ("system message must be the first",),
-         ("system messages are not allowed",), ("system message", "only", "first"), ("unexpected role 'system'",),
-         ("role", "system", "不支持"), (".role: input should be 'user' or 'assistant'",),
-         ("role must be", "user", "assistant", "messages")),
-        "system", {"merge_system": True, "late_system": "reminder"},
-    ),
-    (
-        (("system role not supported",), ("system role is not supported",), ("does not support system",),
-         ("does not support the system",), ("developer instruction is not enabled",)),
-        "system text", {"system_text": False, "late_system": "reminder"},
-    ),
-    (
-        (("thinking.type", "'enabled' or 'disabled'"), ("adaptive thinking", "not support"),
-         ("thinking", "adaptive", "not support"), ("thinking", "input tag 'adaptive'")),
-        "adaptive thinking", {"reasoning_style": "budget"},
-    ),
-    (
-        # servers that only resemble the vendor's, before its own blocks
-        (("content type", "redacted_thinking"), ("content type", "server_tool_use"), ("content type", "tool_reference"),
-         ("messages.content.type", "invalid value"), ("content block type", "not supported")),
-        "blocks", {"proofs": (), "deferred_tools": False},
-    ),
-    ((("reasoning input items", "only", "reasoning"),), "past reasoning", {"proofs": (), "reasoning_replay": "none"}),
-    ((("unexpected role 'user' after role 'tool'",),), "results", {"user_after_results": False}),
-    (
-        (("must define tools",), ("without `tools=`",), ("toolconfig field must be defined",)),
-        "past tools", {"past_tools": True},
-    ),
-    ((("tool call id", "length of 9"), ("tool_call_id", "length of 9")), "tool ids", {"tool_id": "mistral"}),
-    (
-        (("content type: <nil>",), ("content' field must be a string or an array",), ("received null", "content"),
-         ("content", "none is not an allowed")),
-        "content", {"null_content": False},
-    ),
-    (
-        (("content", "value must be a string"), ("unexpected item type in content",), ("content", "must be a string"),
-         ("content", "expected a string, but got an array")),
-        "text", {"string_content": True},
-    ),
-    (
-        (("no endpoints found that support image",), ("not support image",), ("n't support image",),
-         ("unknown variant `image",), ("image_url is only supported",), ("not support multimodal",),
-         ("not support vision",), ("image input is not supported",), ("images are not supported",)),
-        "images", {"images": False},
-    ),
-    (
-        (("no endpoints found that support structured",), ("no endpoints found that support response",),
-         ("no endpoints found that support json",)),
-        "format", {"structured": "none", "json_object": False},
-    ),
-    (
-        (("external image url", "not supported"), ("image url", "not supported"), ("only base64", "image")),
-        "image URLs", {"image_urls": False},
-    ),
-)  # fmt: skip
 # How servers say that they only support function tools, and that an input item is of an unknown type.
 _FUNCTIONS_ONLY = re.compile(
     r"\btools?(?:\[\d{1,4}\]|\.\d{1,4})\.type|only [^.]{0,40}function[^.]{0,12} (?:tools|tool type|is|are)\b"
@@ -362,7 +282,7 @@ def _repair_by_words(failure: Failure, text: str, capabilities: Capabilities) ->
     if ("beta" in text or "anthropic" in text) and (names := _BETA_NAME.findall(text)):
         fields = [field for field, beta in FIELD_BETAS.items() if beta in names and "." not in field]
         return Repair("beta", Change(refused=(*(BETA + name for name in names), *fields)))
-    demands = [Repair(name, Change(values)) for rows, name, values in _DEMANDS if _contains_any(text, rows)]
+    demands = [Repair(name, Change(values)) for rows, name, values in DEMANDS if _contains_any(text, rows)]
     if demands:
         return next((each for each in demands if _needed(each, capabilities)), demands[0])
     if (maximum := _LONG_DESCRIPTION.search(text)) is not None:
