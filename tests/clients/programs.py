@@ -30,6 +30,9 @@ QWEN_CODE = pinned("Qwen Code")
 AIDER = pinned("aider")
 OLDER_ANTHROPIC = pinned("anthropic SDK, older")
 OPENAI_AGENTS = pinned("openai-agents")
+LANGCHAIN = (pinned("langchain-anthropic"), pinned("langchain-openai"))
+PYDANTIC_AI = pinned("Pydantic AI")
+AI_SDK = (pinned("AI SDK"), pinned("@ai-sdk/anthropic"), pinned("@ai-sdk/openai"), "zod@4.6.7")
 LITELLM = pinned("LiteLLM proxy")
 AXE = "axe-core@4.14.1"  # accessibility rules, run inside the pages
 TIMEOUT = 300  # seconds for one installation
@@ -40,19 +43,21 @@ def install_npm(package: str, command: str) -> Path:
     return install_modules(package) / ".bin" / command
 
 
-def install_modules(package: str) -> Path:
-    """The folder of the modules of an npm package, written as name@version. Skips as `install_npm` does."""
-    folder = CACHE / package.rpartition("/")[2]
+def install_modules(*packages: str) -> Path:
+    """The folder of the modules of npm packages, written as name@version; the first names the folder. Skips as
+    `install_npm` does."""
+    folder = CACHE / packages[0].rpartition("/")[2]
     npm = ["npm", "install", "--no-fund", "--no-audit", "--loglevel=error", "--prefix", str(folder)]
-    _install(folder, [*npm, package])
+    _install(folder, [*npm, *packages])
     return folder / "node_modules"
 
 
-def install_python(requirement: str) -> Path:
-    """The bin folder of a virtual environment that holds a requirement. Skips where it cannot be installed."""
-    folder = CACHE / requirement.replace("==", "-").replace("[", "-").replace("]", "")
+def install_python(*requirements: str) -> Path:
+    """The bin folder of a virtual environment that holds the requirements; the first names it. Skips where they cannot
+    be installed."""
+    folder = CACHE / requirements[0].replace("==", "-").replace("[", "-").replace("]", "")
     venv = [sys.executable, "-m", "venv", str(folder)]
-    pip = [str(folder / "bin" / "pip"), "install", "-q", "--disable-pip-version-check", requirement]
+    pip = [str(folder / "bin" / "pip"), "install", "-q", "--disable-pip-version-check", *requirements]
     _install(folder, venv, pip)
     return folder / "bin"
 

@@ -17,7 +17,7 @@ PROGRAMS = {
     "Codex": "test_codex",
     "anthropic SDK": "test_anthropic_sdk",
     "openai SDK": "test_openai_sdk",
-    "openai-agents": "test_openai_agents",
+    **dict.fromkeys(("openai-agents", "LangChain", "Pydantic AI", "AI SDK"), "test_libraries"),
 }
 TABLE = {
     row[0]: row[1:] for row in re.findall(r"^\| ([\w -]+) " + r"\| (yes|-) " * 4 + r"\|$", CLIENTS.read_text(), re.M)

@@ -35,6 +35,12 @@ TESTED = (
     ClientVersion("anthropic SDK, older", "0.75.0", "anthropic", "PyPI"),
     ClientVersion("openai SDK", "3.57.0", "openai", "PyPI"),
     ClientVersion("openai-agents", "0.24.0", "openai-agents", "PyPI"),
+    ClientVersion("langchain-anthropic", "1.7.10", "langchain-anthropic", "PyPI"),
+    ClientVersion("langchain-openai", "1.7.4", "langchain-openai", "PyPI"),
+    ClientVersion("Pydantic AI", "2.31.1", "pydantic-ai-slim[openai]", "PyPI"),
+    ClientVersion("AI SDK", "6.0.326", "ai", "npm"),
+    ClientVersion("@ai-sdk/anthropic", "3.0.140", "@ai-sdk/anthropic", "npm"),
+    ClientVersion("@ai-sdk/openai", "3.0.141", "@ai-sdk/openai", "npm"),
     ClientVersion("LiteLLM proxy", "1.106.0", "litellm[proxy]", "PyPI", "litellm"),
 )
 

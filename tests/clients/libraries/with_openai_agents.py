@@ -1,5 +1,4 @@
-"""A program with openai-agents, run in that package's own environment: base URL, key and API come as
-arguments; it prints one line for each agent."""
+"""A program with openai-agents. Takes the gateway's root, a key and an API; prints what three agents came to."""
 
 from __future__ import annotations
 
@@ -32,8 +31,8 @@ def reveal(path: str) -> str:
     return Path(path).read_text()
 
 
-async def main(base_url: str, key: str, api: str) -> None:
-    model = MODELS[api]("gpt-5.4", AsyncOpenAI(base_url=base_url, api_key=key, max_retries=0))
+async def main(root: str, key: str, api: str) -> None:
+    model = MODELS[api]("gpt-5.4", AsyncOpenAI(base_url=f"{root}/v1", api_key=key, max_retries=0))
     agent = Agent(name="reader", instructions="Be brief.", tools=[reveal], model=model)
 
     run = await Runner.run(agent, "What does the marker say?")
@@ -45,7 +44,8 @@ async def main(base_url: str, key: str, api: str) -> None:
     print(streamed.final_output.strip())
 
     typed = Agent(name="geographer", model=model, output_type=City)
-    print((await Runner.run(typed, "Where are we?")).final_output)
+    city = (await Runner.run(typed, "Where are we?")).final_output
+    print(city.name, city.people)
 
 
 set_tracing_disabled(True)
