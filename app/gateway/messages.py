@@ -102,7 +102,6 @@ class ClientRequest:
         self.operation: Operation = "generate"
         self.plans: dict[tuple[str, bool], Any] | None = None
         self.continuation: Continuation | None = None
-        self._request: Request | None = None
 
     @ReadOnce
     def peek(self) -> Peek:
@@ -126,26 +125,24 @@ class ClientRequest:
             _check_names(peek)
         return peek
 
-    @property
+    @ReadOnce
     def request(self) -> Request:
         """The whole request in neutral form. Raises InvalidRequest."""
-        if self._request is None:
-            self.size = len(self.body)
-            try:
-                parsed = run_heavy(self.size, self.parse, self.body, self.headers)
-            except UNREADABLE as error:
-                raise unreadable(error) from error
-            for tool in parsed.tools:
-                if len(tool.name) > MAX_NAME:
-                    raise _too_long("tools")
-            if self.parts:
-                # The parser sees the body only, not the model and mode in the path.
-                peek = self.peek
-                parsed = msgspec.structs.replace(parsed, model=peek.model, stream=bool(peek.stream))
-            self._request = parsed
-            if not self.keeps_body:
-                self.body = b""
-        return self._request
+        self.size = len(self.body)
+        try:
+            parsed = run_heavy(self.size, self.parse, self.body, self.headers)
+        except UNREADABLE as error:
+            raise unreadable(error) from error
+        for tool in parsed.tools:
+            if len(tool.name) > MAX_NAME:
+                raise _too_long("tools")
+        if self.parts:
+            # The parser sees the body only, not the model and mode in the path.
+            peek = self.peek
+            parsed = msgspec.structs.replace(parsed, model=peek.model, stream=bool(peek.stream))
+        if not self.keeps_body:
+            self.body = b""
+        return parsed
 
     def with_body(self, body: bytes) -> ClientRequest:
         """The same request with another body."""

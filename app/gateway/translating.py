@@ -21,7 +21,7 @@ from app.dialects.contract import RenderedRequest, StreamParser, StreamPassthrou
 from app.dialects.registry import DIALECTS
 from app.gateway.attempt import Attempt, Target
 from app.gateway.fetching import Fetcher
-from app.gateway.large_bodies.heavy_work import run_heavy
+from app.gateway.large_bodies.heavy_work import SMALL, run_heavy
 from app.gateway.reasoning_memory.reasoning_recall import ReasoningRecall, may_forget
 from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
 from app.gateway.replies.passing_reply import open_passing_stream, pass_reply, passing_context
@@ -91,9 +91,12 @@ class Translating(Attempt):
     def finish(self, body: bytes) -> tuple[bytes, Usage | None]:
         if self._passes and not self.stream:
             return pass_reply(self.target, self._recall, body, self.context)
+        parse = self.target.dialect.parse_response
+        if len(body) <= SMALL:
+            return self.finish_response(parse(body))
         if self._observed:  # observers write to the ledger, which must not happen in a thread
-            return self.finish_response(run_heavy(len(body), self.target.dialect.parse_response, body))
-        return run_heavy(len(body), lambda: self.finish_response(self.target.dialect.parse_response(body)))
+            return self.finish_response(run_heavy(len(body), parse, body))
+        return run_heavy(len(body), lambda: self.finish_response(parse(body)))
 
     def finish_response(self, response: Response) -> tuple[bytes, Usage | None]:
         response = restage(response, self._stages, self.context)

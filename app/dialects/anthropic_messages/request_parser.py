@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import msgspec
@@ -68,6 +69,7 @@ _usual_request = msgspec.json.Decoder(UsualRequest)
 _USUAL_FIELDS = [name for name in UsualRequest.__struct_fields__ if name != "messages"]
 # Fields of a plain request that are still raw.
 _RAW_FIELDS = ("tools", "tool_choice", "thinking", "output_config", "context_management")
+_raw_fields_of = attrgetter(*_RAW_FIELDS)
 _UNSAMPLED, _SAMPLED_BY_DEFAULT = Sampling(), (None, None, None)
 _NO_TOOLS_NOR_THOUGHTS: tuple[
     tuple[Tool, ...], ToolChoice | None, bool | None, ReasoningSettings, OutputFormat | None
@@ -98,7 +100,8 @@ def parse_plain(body: bytes, headers: Mapping[str, str]) -> Request | None:
     try:
         plain = _plain_request.decode(body)
         check_text(body)
-        fields = {name: raw for name in _RAW_FIELDS if len(raw := getattr(plain, name))}
+        raws = _raw_fields_of(plain)
+        fields = {name: raw for name, raw in zip(_RAW_FIELDS, raws, strict=True) if len(raw)} if any(raws) else {}
         return _Reader(fields, plain.messages, headers).plain_request(plain)
     except (*UNREADABLE, InvalidRequest):
         return None

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss
-from app.conversation.request import OutputFormat, Request
+from app.conversation.request import OutputFormat, Request, Sampling
 from app.dialects.contract import RenderedRequest
 from app.dialects.json_bodies import encode_body
 from app.dialects.openai_chat.messages.messages import MessageWriter
 from app.dialects.openai_chat.messages.tools import write_tools
 from app.dialects.openai_chat.vocabulary import NAME
+
+_UNSAMPLED = Sampling()  # its fields are called as on the wire
 
 
 def render_request(request: Request, capabilities: Capabilities) -> RenderedRequest:
@@ -39,16 +43,9 @@ def render_request(request: Request, capabilities: Capabilities) -> RenderedRequ
 
 
 def _write_settings(request: Request, capabilities: Capabilities, losses: list[Loss]) -> dict[str, Any]:
-    sampling = request.sampling
     fields: dict[str, Any] = {
         capabilities.max_tokens_field: request.max_tokens,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "top_k": sampling.top_k,
-        "frequency_penalty": sampling.frequency_penalty,
-        "presence_penalty": sampling.presence_penalty,
-        "seed": sampling.seed,
-        "logit_bias": sampling.logit_bias,
+        **(msgspec.structs.asdict(request.sampling) if request.sampling != _UNSAMPLED else {}),
         "stop": list(request.stop) or None,
         "reasoning_effort": request.reasoning.effort,
         "response_format": None if request.output_format is None else _write_format(request.output_format),

@@ -429,8 +429,11 @@ def adds_content(choice: WireChoice) -> bool:
 def errors_in(error: Raw, choices: Sequence[WireChoice] | None) -> list[Raw]:
     """The errors of a reply or a chunk: its own, and those of its choices; the caller must check whether they are
     empty."""
-    errors = [choice.error for choice in choices or () if len(choice.error)]
-    return [error, *errors] if len(error) else errors
+    errors = [error] if len(error) else []
+    for choice in choices or ():
+        if len(choice.error):
+            errors.append(choice.error)
+    return errors
 
 
 def read_finish(word: str) -> FinishReason | Literal["broken"]:

@@ -98,7 +98,7 @@ class StreamTranslation:
             self._block = last.index
             self._runs.learn(last_event(whole), last.text)
         else:
-            self._runs.learn(b"", None)
+            self._runs.frame = None
 
     def _render(self, events: Sequence[Event]) -> bytes:
         if self._stages:
