@@ -24,6 +24,14 @@ def encode_event(data: bytes, name: str | None = None) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (name.encode(), data)
 
 
+def frame_json_lines(body: bytes) -> bytes:
+    """A stream whose events are lines of JSON, without `data:`, as server-sent events; empty for any other body."""
+    first, _, rest = body.strip().partition(b"\n")
+    if not (first.startswith(b"{") and first.rstrip().endswith(b"}") and rest.lstrip().startswith(b"{")):
+        return b""
+    return b"".join([encode_event(line.strip()) for line in body.split(b"\n") if line.strip()])
+
+
 class EventBuffer:
     """Returns the complete events of a stream, and keeps the beginning of an incomplete one.
 

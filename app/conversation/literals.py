@@ -131,6 +131,63 @@ class Resent:
         return EMPTY if had.rstrip().endswith("}") and is_object(had) else added
 
 
+class Snapshots:
+    """Finds the new part of deltas that each repeat the whole text so far, as MiniMax sends them.
+
+    One delta that begins with the text before it proves nothing ("ha", "ha!"), so it waits for the next; two in a row,
+    from the beginning of a text, are no writing. Neither are rows of one character, so those are kept.
+    """
+
+    __slots__ = ("_before", "_waiting", "proven", "settled")
+
+    def __init__(self) -> None:
+        self._before: str | None = None
+        self._waiting = b""
+        self.proven = False
+        self.settled = False  # the deltas are plain, or no more are compared
+
+    @property
+    def is_waiting(self) -> bool:
+        return bool(self._waiting)
+
+    def take(self, added: bytes) -> bytes:
+        """The literal that a delta adds to the text, with one that waited; empty if it waits or adds nothing."""
+        if self.settled or added == EMPTY:
+            return added
+        now, before = text_of(added), self._before
+        if before is None:
+            self._before = now
+            return added
+        grows = now.startswith(before) and len(now) > len(before)
+        if self.proven:
+            self._before = now if grows else before if before.startswith(now) else before + now
+            return literal(now[len(before) :]) if grows else EMPTY if before.startswith(now) else added
+        if self._waiting:
+            waited = text_of(self._waiting)
+            self.proven = now.startswith(waited) and len(now) > len(waited) and len(set(now)) > 2
+            self.settled = not self.proven
+            if not self.proven:
+                return join((self.flush(), added))
+            self._waiting, self._before = b"", now
+            return literal(now[len(before) :])
+        if grows:
+            self._waiting = added
+            return EMPTY
+        self.settled = True
+        return added
+
+    def flush(self) -> bytes:
+        """What waited, once nothing can follow it."""
+        waited, self._waiting = self._waiting, b""
+        return waited or EMPTY
+
+    def settle(self, whole: str) -> bytes:
+        """The same, once the whole text is known, which says whether what waited repeats it."""
+        waited, before = text_of(self.flush()), self._before or ""
+        repeats = whole.startswith(waited) and not whole.startswith(before + waited)
+        return literal(waited[len(before) :] if repeats else waited)
+
+
 def one_object(text: str) -> str:
     """The object in a text of several, of which all others are empty or the same; the text itself if it is anything
     else. Servers write `{}` before the arguments of a call, or the arguments twice."""

@@ -38,6 +38,11 @@ _SURROGATES = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
 )
 
+# Characters that stand nowhere in JSON, unlike tabs and line ends.
+_CONTROLS = bytes(code for code in range(32) if code not in b"\t\n\r")
+_CONTROL = re.compile(b"[" + re.escape(_CONTROLS) + b"]")
+_FOREIGN_ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|(')|.)", re.DOTALL)
+
 _MODEL_KEY = re.compile(rb'"model"\s*:\s*')
 _MODEL_FIRST = re.compile(rb'\s*\{\s*"model"\s*:\s*("[^"\\]*")')
 
@@ -140,6 +145,20 @@ def repair_texts(payloads: list[bytes]) -> list[bytes]:
     """`repair_text` for the payloads of one read, which are checked together."""
     whole = b"\n".join(payloads)
     return payloads if repair_text(whole) is whole else [repair_text(payload) for payload in payloads]
+
+
+def repair_escapes(data: bytes) -> bytes:
+    """JSON, or a part of a stream of it, with the characters escaped that servers leave raw in texts, and with the
+    escapes of other languages (`\\x41`, `\\'`) replaced; the same object if there are none."""
+    if len(data.translate(None, _CONTROLS)) != len(data):
+        data = _CONTROL.sub(lambda found: b"\\u%04x" % found[0][0], data)
+    if data.find(b"\\x") >= 0 or data.find(b"\\'") >= 0:
+        data = _FOREIGN_ESCAPE.sub(_escape_as_json, data)
+    return data
+
+
+def _escape_as_json(found: re.Match[bytes]) -> bytes:
+    return b"\\u00" + found[1] if found[1] else b"'" if found[2] else found[0]
 
 
 def repair_surrogates(text: bytes) -> bytes:

@@ -16,7 +16,8 @@ import msgspec
 from app.conversation.losses import lost_headers
 from app.conversation.response import Response, Usage
 from app.dialects.contract import StreamPassthrough
-from app.errors import ClientError, DragomanError, UpstreamCut, UpstreamMalformed, in_units
+from app.dialects.json_bodies import repair_escapes
+from app.errors import MALFORMED, ClientError, DragomanError, UpstreamCut, UpstreamMalformed, in_units
 from app.gateway.attempt import Attempt
 from app.gateway.large_bodies.heavy_work import run_heavy
 from app.gateway.messages import StartedResponse
@@ -26,6 +27,7 @@ from app.gateway.replies.translation import StreamCollector
 from app.json_values import MAX_VALUES, has_too_many_values
 from app.json_values import SMALL as VALUES_UNSEEN
 from app.known_secrets import known_secrets
+from app.sse import frame_json_lines
 from app.transport import Exchange, Obtaining
 from app.transport.exchange import wait_for
 from app.turns import give_way
@@ -139,11 +141,25 @@ def _finish(attempt: Attempt, body: bytes) -> tuple[bytes, Usage | None]:
         raise UpstreamMalformed(f"the upstream's reply contains more than {MAX_VALUES:,} values")
     body.decode()  # raw parts are never decoded here, but clients decode everything
     if begins_like_event(body):
-        collector = StreamCollector(attempt.make_parser(), attempt.context)
-        for piece in in_turns(body):
-            collector.feed(piece)
-        return attempt.finish_response(collector.close())
-    return attempt.finish(body)
+        return _finish_stream(attempt, body)
+    try:
+        return attempt.finish(body)
+    except DragomanError as error:
+        if error.failure.code != MALFORMED:
+            raise
+        if lines := frame_json_lines(body):
+            return _finish_stream(attempt, lines)
+        repaired = repair_escapes(body)
+        if repaired is body:
+            raise
+    return attempt.finish(repaired)
+
+
+def _finish_stream(attempt: Attempt, body: bytes) -> tuple[bytes, Usage | None]:
+    collector = StreamCollector(attempt.make_parser(), attempt.context)
+    for piece in in_turns(repair_escapes(body)):
+        collector.feed(piece)
+    return attempt.finish_response(collector.close())
 
 
 def deliver(
@@ -192,7 +208,7 @@ def deliver_stream(
                 left -= len(part)
                 if left < 0:
                     raise UpstreamMalformed(f"the upstream's stream is larger than {in_units(limit)}")
-                run, rest = stream.run(part)
+                run, rest = stream.run(repair_escapes(part))
                 for out in pass_on(stream, run, rest) if rest else (run,):
                     if out:
                         if sought is not None and sought.search(out):
@@ -266,7 +282,7 @@ def _first_part(exchange: Exchange, wait: float | None) -> Obtaining[bytes]:
     """The first bytes of a stream, without a byte order mark; empty if the stream is empty."""
     while (part := exchange.read_part(wait)) is None:
         yield
-    return part.removeprefix(BOM_UTF8)
+    return repair_escapes(part.removeprefix(BOM_UTF8))
 
 
 def _begin_stream(attempt: Attempt, exchange: Exchange, early: bytes, wait: float | None) -> Obtaining[StartedResponse]:
@@ -278,7 +294,7 @@ def _begin_stream(attempt: Attempt, exchange: Exchange, early: bytes, wait: floa
         if part is None:
             yield
         elif part:
-            first = b"".join(pass_on(stream, b"", part))
+            first = b"".join(pass_on(stream, b"", repair_escapes(part)))
         else:
             first = clean_events(stream.close())
             break
@@ -312,7 +328,7 @@ def _collect(exchange: Exchange, collector: StreamCollector, limit: int, wait: f
         left -= len(part)
         if left < 0:
             raise UpstreamMalformed(f"the upstream's stream is larger than {in_units(limit)}")
-        for piece in in_turns(part):
+        for piece in in_turns(repair_escapes(part)):
             collector.feed(piece)
     return collector.close()
 

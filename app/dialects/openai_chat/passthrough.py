@@ -33,6 +33,7 @@ from app.dialects.openai_chat.replies.shapes import (
     read_reasoning_content,
     read_text,
 )
+from app.dialects.openai_chat.replies.snapshots import SnapshotFilter
 from app.dialects.openai_chat.replies.tool_calls import CallBinder, are_clean, has_arguments, opens_empty
 from app.dialects.openai_chat.usage import find_tier, read_usage
 from app.dialects.openai_chat.vocabulary import (
@@ -83,6 +84,7 @@ class StreamPassthrough:
         self._state = _State.WAITING
         self._unfinished = EventBuffer(context.max_event)
         self._runs = RunReader()
+        self._snapshots = None if capabilities.first_party or context.several else SnapshotFilter()  # until settled
         self._shown: Frame | None = None  # of a run, as sent to the client
         self._decoder: SseDecoder | None = None  # set once events must be reframed
         self._model: tuple[bytes, bytes] | None = None  # the upstream's name of the model, and the client's
@@ -122,6 +124,8 @@ class StreamPassthrough:
         else:
             tail = self._unfinished.drain().rstrip(b"\n")
             out = self._pass(tail + b"\n\n") if tail else b""
+        if self._snapshots is not None and (held := self._snapshots.flush()):
+            out += self._pass(held)
         if self._state is _State.ENDED:
             return out
         out += self._let_go()
@@ -162,6 +166,10 @@ class StreamPassthrough:
     def _pass(self, events: bytes) -> bytes:
         if not events or self._state is _State.ENDED:
             return b""
+        if self._snapshots is not None:
+            events = self._snapshots.feed(events)
+            if self._snapshots.is_settled:
+                self._snapshots = None
         if self._rewriter is not None:
             return self._rewrite(events)
         if self._model is None:
@@ -185,7 +193,12 @@ class StreamPassthrough:
 
     def _expect_run(self, event: bytes, out: bytes) -> None:
         """Predicts that the next events will be like this one, if it passed unchanged and only added text."""
-        passes = self._state is _State.OPEN and not (self.finished or self._decoder or self._rewriter or self._ending)
+        passes = self._snapshots is None or self._snapshots.is_calm
+        passes = (
+            passes
+            and self._state is _State.OPEN
+            and not (self.finished or self._decoder or self._rewriter or self._ending)
+        )
         name = self._model or (b"-", b"-")
         self._runs.learn(event, _text_of(event) if passes and out.endswith(event.replace(*name)) else None)
         self._shown = self._runs.frame.renamed(*name) if self._runs.frame is not None else None

@@ -75,6 +75,7 @@ class _PlainMessage(msgspec.Struct, gc=False):
     thinking_blocks: _NoEntries = None
     annotations: _NoEntries = None
     images: _NoEntries = None
+    audio: None = None
     function_call: None = None
 
 

@@ -24,14 +24,20 @@ from app.conversation.events import (
     Started,
     UsageSeen,
 )
-from app.conversation.literals import EMPTY, HalfPairs, hide_halves, literal, show_halves, text_of
+from app.conversation.literals import EMPTY, HalfPairs, Snapshots, hide_halves, literal, show_halves, text_of
 from app.dialects.error_bodies import find_error
 from app.dialects.error_kinds import decode_error, judge_error, judge_reported
 from app.dialects.malformed import decode_tolerantly, malformed, no_answer
 from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.replies.citations import read_sources
 from app.dialects.openai_chat.replies.envelope import open_envelope
-from app.dialects.openai_chat.replies.reply_parts import THOUGHTS, is_odd_content, read_parts, text_of_part
+from app.dialects.openai_chat.replies.reply_parts import (
+    THOUGHTS,
+    is_odd_content,
+    read_parts,
+    text_of_part,
+    transcript_of,
+)
 from app.dialects.openai_chat.replies.shapes import (
     Shape,
     arguments_of,
@@ -108,6 +114,7 @@ class StreamParser:
         self._decode: Any = _decode_first
         self._kind: type[Text | Reasoning | Refusal] | None = None
         self._block = -1
+        self._snapshots = Snapshots()  # of the open text
         self._next = 0
         self._binder = calls or CallBinder()
         self.ending = False
@@ -299,6 +306,8 @@ class StreamParser:
         self._note(delta, choice, events)
         if len(delta.images) > _NOTHING:
             self._show(delta.images, events)
+        if len(delta.audio) > _NOTHING and not _is_text(delta.content) and (words := transcript_of(delta.audio)):
+            self._add_text(Text, literal(words), events)
         if delta.tool_calls:
             before, whole = len(self._binder.calls), delta is choice.message
             fragments = calls_of(delta)
@@ -321,8 +330,7 @@ class StreamParser:
         for name, shape in _REASONING_SHAPES.items():
             raw: msgspec.Raw = getattr(delta, name)
             if len(raw) and _is_text(raw):
-                self._add_text(Reasoning, bytes(raw), events)
-                self._expect(shape, self._block)
+                self._add_delta(Reasoning, bytes(raw), shape, events)
                 self._said = True
                 break
             if len(raw) > _NOTHING and (text := text_of_part(_decode_any(raw), THOUGHTS)):
@@ -331,7 +339,7 @@ class StreamParser:
                 break
         else:
             if not self._said and (details or blocks) and (text := reasoning.text_of_entries(details or blocks)):
-                self._add_text(Reasoning, literal(text), events)
+                self._add_delta(Reasoning, literal(text), None, events)
         if details or blocks:
             if self._next == 0:
                 self._open(Reasoning, events)
@@ -340,8 +348,7 @@ class StreamParser:
 
     def _read_content(self, content: msgspec.Raw, events: list[Event]) -> None:
         if _is_text(content):
-            self._add_text(Text, bytes(content), events)
-            self._expect(read_text, self._block)
+            self._add_delta(Text, bytes(content), read_text, events)
         elif is_odd_content(content):
             self._read_parts(_decode_any(content), events)
 
@@ -417,10 +424,24 @@ class StreamParser:
             if not call.held:
                 events.extend(BlockDelta(call.block, piece) for piece in call.pieces)
 
+    def _add_delta(self, kind: type[Text | Reasoning], text: bytes, shape: Shape | None, events: list[Event]) -> None:
+        """Adds a text that may repeat what came before; if it does not, the next is expected in the same shape."""
+        if self._kind is not kind:
+            self._open(kind, events)
+        if (added := self._snapshots.take(text)) != EMPTY:
+            events.append(BlockDelta(self._block, added))
+        if self._snapshots.settled:
+            self._expect(shape, self._block)
+
     def _add_text(self, kind: type[Text | Reasoning | Refusal], text: bytes, events: list[Event]) -> None:
         if self._kind is not kind:
             self._open(kind, events)
+        self._add_waiting(events)
         events.append(BlockDelta(self._block, text))
+
+    def _add_waiting(self, events: list[Event]) -> None:
+        if (waited := self._snapshots.flush()) != EMPTY:
+            events.append(BlockDelta(self._block, waited))
 
     def _expect(self, shape: Shape | None, block: int, growing: list[bytes] | None = None) -> None:
         """Predicts that the next chunk adds to `block` in this shape."""
@@ -434,6 +455,7 @@ class StreamParser:
             self._announce_calls(events)
         self._close_block(events)
         self._kind = kind
+        self._snapshots = Snapshots()
         self._block = self._next
         self._next += 1
         events.append(BlockOpened(self._block, _HEADS[kind]))
@@ -442,6 +464,7 @@ class StreamParser:
         self._shape = None
         if self._kind is None:
             return
+        self._add_waiting(events)
         proof = self._take_proof() if self._kind is Reasoning else None
         if self._kind is Text and not self._cited:
             events += (BlockNoted(self._block, citation=source) for source in self._sources)

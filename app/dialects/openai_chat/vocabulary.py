@@ -353,6 +353,7 @@ class WireDelta(msgspec.Struct, gc=False):
     thinking_blocks: Raw = Raw()
     annotations: Raw = Raw()
     images: Raw = Raw()
+    audio: Raw = Raw()
     function_call: CallPiece | None = None
 
 
@@ -422,6 +423,7 @@ def adds_content(choice: WireChoice) -> bool:
             delta.thinking,
             delta.refusal,
             delta.images,
+            delta.audio,
         )
     return (delta is not None and bool(delta.tool_calls)) or not _SAYS_NOTHING.issuperset(map(bytes, contents))
 

@@ -27,7 +27,7 @@ from app.dialects.malformed import malformed
 from app.dialects.openai_responses.errors import parse_error_event, response_error
 from app.dialects.openai_responses.grammar import Grammar, StreamEvent, item_head_decoder
 from app.dialects.openai_responses.items.output import Output
-from app.dialects.openai_responses.items.sparse_items import complete_item, settle_item
+from app.dialects.openai_responses.items.sparse_items import complete_item, output_of, settle_item
 from app.dialects.openai_responses.items.whole_items import write_whole_item
 from app.dialects.openai_responses.response_object import ResponseObject
 from app.dialects.openai_responses.rewriter import Rewriter
@@ -55,18 +55,19 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
         raise malformed("a response", body) from error
     if verdict.error and verdict.object is None:
         raise UpstreamRefused(parse_error_event(verdict.error, body))
-    if verdict.output is None and verdict.object != "response":
+    listed = output_of(verdict.output, verdict.output_text)
+    if listed is None and verdict.object != "response":
         raise UpstreamRefused(failure) if (failure := decode_error(body)) else malformed("a response", body)
     if verdict.status is None and not verdict.error and verdict.object in (None, "response"):
         body = bytes(change_fields(msgspec.Raw(repair_surrogates(body)), status="completed"))
     elif verdict.error and not isinstance(verdict.error, dict):
         failed = response_error(parse_error_event(verdict.error))
         body = bytes(change_fields(msgspec.Raw(repair_surrogates(body)), error=failed))
-    if verdict.output is not None:
+    if listed is not None:
         # The client judges unreadable items.
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            output = [settle_item(complete_item(raw)) for raw in verdict.output]
-            if any(new is not old for new, old in zip(output, verdict.output, strict=True)):
+            output = [settle_item(complete_item(raw)) for raw in listed]
+            if listed is not verdict.output or any(new is not old for new, old in zip(output, listed, strict=True)):
                 body = msgspec.json.encode({**fields_decoder.decode(body), "output": output})
     return replace_model(body, context.model), find_usage(body)
 
@@ -78,6 +79,7 @@ class _Verdict(msgspec.Struct):
     object: Any = None
     error: Any = None
     output: list[msgspec.Raw] | None = None
+    output_text: msgspec.Raw = NULL
 
 
 _verdict_decoder = msgspec.json.Decoder(_Verdict)
@@ -99,7 +101,8 @@ _MARKS = (b'"item":', b'"response":', b'"error"')
 _KNOWN = b"event: response."
 _MARK = b"data: [DONE]"
 # Events that wait for the first that an item says: until then it can be rendered from its beginning.
-_WAITING = (b"event: response.output_item.added", b"event: response.content_part.added")
+_ADDED = b"event: response.output_item.added"
+_WAITING = (_ADDED, b"event: response.content_part.added")
 _REASONING = b'"reasoning"'  # which may stay silent for long
 _END_STATUSES = ("completed", "incomplete", "failed", "cancelled")
 _GOOD_ENDS = ("response.completed", "response.incomplete")
@@ -131,6 +134,7 @@ class StreamPassthrough:
         self._rewriter: Rewriter | None = None  # set once the rest is rewritten
         self._items: dict[int, bytes] = {}  # finished items by index
         self._unfinished = EventBuffer(context.max_event)
+        self._since: list[bytes] = []  # the events that have passed since the open item began
         self._last = b""  # the last passed events, from which the next sequence number is derived
         self._decoder: SseDecoder | None = None  # set once events must be reframed
 
@@ -143,8 +147,10 @@ class StreamPassthrough:
             return b""
         if self._rewriter is not None:
             return self._rewrite(SseDecoder().feed(events))
-        settled = self._grammar.said and self._ids is _Ids.STABLE
-        if not settled or not _are_sound(events) or any(mark in events for mark in _MARKS):
+        settled = self._grammar.is_settled and self._ids is _Ids.STABLE
+        if settled and _are_sound(events) and not any(mark in events for mark in _MARKS):
+            self._since.append(events)
+        else:
             events = self._look_into(events)
         self._last = events or self._last
         return events
@@ -212,12 +218,13 @@ class StreamPassthrough:
     def _look_into(self, events: bytes) -> bytes:
         blocks = events.split(b"\n\n")
         passed: list[bytes] = []
+        since = 0  # where the events of the open item begin
         grammar = self._grammar
         for position, block in enumerate(blocks):
             looks = block and (
-                not grammar.said
+                not grammar.is_settled
                 or any(mark in block for mark in _MARKS)
-                or (self._ids is not _Ids.STABLE and b'"item_id"' in block)
+                or self._ids is not _Ids.STABLE
                 or not (block.startswith(_KNOWN) and block.endswith(b"}"))
             )
             if not looks:
@@ -226,16 +233,20 @@ class StreamPassthrough:
             repaired = self._repair(block)
             if self._odd:
                 self._last += _join(passed)
+                self._since.append(_join(passed[since:]))
                 return _join(passed) + self._turn(self._held + blocks[position:])
             if self._error is not None:
                 if self._is_silent():
                     raise UpstreamRefused(self._error)
                 self._last += _join(passed)
                 return _join(passed) + self.fail(self._error)
+            if not grammar.said and block.startswith(_ADDED):
+                self._since, since = [], len(passed)
             passed.append(self._hold(repaired))
             if self.finished:  # only the end mark may follow
                 passed += [mark for mark in blocks[position + 1 :] if mark in (_MARK, b"")]
                 break
+        self._since.append(_join(passed[since:]))
         return events if passed == blocks else _join(passed)
 
     def _hold(self, block: bytes) -> bytes:
@@ -253,8 +264,12 @@ class StreamPassthrough:
         payloads = SseDecoder().feed(b"\n\n".join(blocks))
         begun = self._response_id is not None
         self._response_id = self._response_id or _find_id(payloads)
-        self._rewriter = Rewriter(self._context, self._response_id, self._next_number() if begun else None)
+        self._rewriter = Rewriter(self._context, self._response_id)
         self._rewriter.skip(self._items)
+        if begun:
+            known = {} if self._held else {index: self._item_ids[index] for index in self._grammar.open}
+            since = SseDecoder().feed(b"".join(self._since)) if known else []
+            self._rewriter.resume(self._next_number(), since, known)
         return self._rewrite(payloads)
 
     def _rewrite(self, payloads: list[bytes]) -> bytes:
@@ -291,7 +306,7 @@ class StreamPassthrough:
         if not event.type.startswith("response."):
             block = known_secrets.mask_bytes(block)
         try:
-            could_turn = self._grammar.is_silent
+            could_turn = self._grammar.is_single
             self._odd = not self._grammar.allows(event) and could_turn
             return self._repair_event(block, event)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -339,6 +354,8 @@ class StreamPassthrough:
         listed = list_decoder.decode(fields["output"]) if bytes(fields.get("output", b"null")) != b"null" else []
         if not listed and self._items:  # the backend of ChatGPT logins repeats no items
             return [msgspec.Raw(self._items[index]) for index in sorted(self._items)]
+        if not listed:
+            return output_of(None, fields.get("output_text", NULL))
         if len(listed) == len(self._items):  # what the client has got of them counts
             settled = [
                 _as_finished(item, self._items[index]) for index, item in zip(sorted(self._items), listed, strict=True)
@@ -353,7 +370,7 @@ class StreamPassthrough:
         """The terminal event, preceded by the events that the upstream omitted: clients expect an event per item, and
         the vendor's SDK `response.created`."""
         listed = response_decoder.decode(response).output or []
-        if len(listed) == len(self._items):
+        if len(listed) == len(self._items) or not self._lists_first(listed):
             return block
         output = Output(self._context.id)
         number = _NUMBER.search(block)
@@ -374,6 +391,12 @@ class StreamPassthrough:
             else:
                 write_whole_item(output, raw)
         return output.take() + _NUMBER.sub(b'"sequence_number":%d' % output.number, block, count=1)
+
+    def _lists_first(self, listed: list[msgspec.Raw]) -> bool:
+        """Whether the items that passed are the first of the listed ones, so that the others can follow them."""
+        ids = [item_head_decoder.decode(raw).id for raw in listed]
+        passed = [item_head_decoder.decode(self._items[index]).id for index in sorted(self._items)]
+        return ids[: len(passed)] == passed or not set(ids).intersection(passed)
 
     def _repair_item(self, event: StreamEvent, item: msgspec.Raw) -> bytes:
         index = event.output_index or 0

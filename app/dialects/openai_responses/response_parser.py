@@ -13,6 +13,7 @@ from app.dialects.json_bodies import repair_text
 from app.dialects.malformed import malformed
 from app.dialects.openai_responses.errors import parse_error_event
 from app.dialects.openai_responses.items.items import logprobs_of, parse_item
+from app.dialects.openai_responses.items.sparse_items import output_of
 from app.dialects.openai_responses.response_object import parse_finish
 from app.dialects.openai_responses.usage import decode_response, parse_usage
 from app.dialects.openai_responses.vocabulary import item_decoder
@@ -26,14 +27,15 @@ def parse_response(body: bytes) -> Response:
     if wire.status in ("failed", "cancelled") or (wire.error is not None and not wire.output):
         error = wire.error or {"message": f"the response was {wire.status}"}
         raise UpstreamRefused(parse_error_event(error, body))
-    if wire.output is None:
+    output = output_of(wire.output, wire.output_text)
+    if output is None:
         if (failure := decode_error(body)) is not None:
             raise UpstreamRefused(failure)
         raise malformed("a response", body)
     blocks: list[Block] = []
     logprobs: list[dict[str, Any]] = []
     try:
-        for raw in wire.output:
+        for raw in output:
             item = item_decoder.decode(raw)
             blocks.extend(parse_item(item, raw, "output"))
             if b'"logprobs"' in bytes(raw):

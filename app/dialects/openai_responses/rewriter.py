@@ -16,16 +16,14 @@ from app.errors import Failure
 
 class Rewriter:
     """Parses the payloads of an upstream and renders the events for a client. `response_id` is the response's id, if it
-    is known; `number` is the next event's, None if the beginning has not passed."""
+    is known."""
 
-    def __init__(self, context: RenderContext, response_id: str | None, number: int | None) -> None:
+    def __init__(self, context: RenderContext, response_id: str | None) -> None:
         self._parser = StreamParser()
         self._renderer = StreamRenderer(context)
         self.usage: Usage | None = None
         if response_id is not None:
             self._renderer.name(response_id)
-        if number is not None:
-            self._renderer.resume(number)
 
     def skip(self, items: Mapping[int, bytes]) -> None:
         """Notes items that have passed, by their index."""
@@ -33,6 +31,14 @@ class Rewriter:
             event = {"type": ITEM_DONE, "output_index": index, "item": msgspec.Raw(items[index])}
             self._parser.feed([msgspec.json.encode(event)])
             self._renderer.skip(items[index])
+
+    def resume(self, number: int, payloads: Sequence[bytes], ids: Mapping[int, str]) -> None:
+        """Continues after events that have passed. `number` is the next event's; `payloads` are those of the open item,
+        and `ids` its id by its index."""
+        self._renderer.resume(number)
+        self._renderer.adopt(ids)
+        self.feed(payloads)
+        self._renderer.resume(number)
 
     @property
     def finished(self) -> bool:

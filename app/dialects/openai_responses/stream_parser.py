@@ -10,12 +10,13 @@ import msgspec
 
 from app.conversation.blocks import Block, Compaction, Proof, Reasoning, Refusal, Text, ToolCall, ToolKind
 from app.conversation.events import BlockClosed, BlockDelta, BlockNoted, BlockOpened, Event, Failed, Started, UsageSeen
-from app.conversation.literals import EMPTY, NOTHING, HalfPairs, Resent, is_blank, join, literal, text_of
+from app.conversation.literals import EMPTY, NOTHING, HalfPairs, Resent, Snapshots, is_blank, join, literal, text_of
 from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import repair_surrogates
 from app.dialects.malformed import malformed
 from app.dialects.openai_responses.errors import parse_error_event
 from app.dialects.openai_responses.items.items import logprobs_of, parse_item
+from app.dialects.openai_responses.items.sparse_items import output_of
 from app.dialects.openai_responses.response_object import parse_finish
 from app.dialects.openai_responses.usage import parse_usage
 from app.dialects.openai_responses.vocabulary import NULL, Item, WireResponse, item_decoder
@@ -41,17 +42,40 @@ WHOLES = {
     "response.reasoning_text.done": "text",
     "response.reasoning.done": "text",
 }
+CONTENTS = {_TEXT_DELTA, *_DELTAS, *WHOLES}
 ENDS = {"response.completed", "response.incomplete", "response.failed", "response.cancelled", "response.done"}
 BEGINNINGS = {"response.created", "response.queued", "response.in_progress"}
 ITEM_ADDED = "response.output_item.added"
 ITEM_DONE = "response.output_item.done"
 _ANNOTATED = "response.output_text.annotation.added"
 _PARTS = ("response.content_part.added", "response.reasoning_part.added")
+# Events that repeat a whole part. Some upstreams send a text only there.
+PART_ENDS = ("response.content_part.done", "response.reasoning_part.done", "response.reasoning_summary_part.done")
+_WHOLE_OF_PART = {
+    "output_text": "response.output_text.done",
+    "text": "response.output_text.done",
+    "refusal": "response.refusal.done",
+    "summary_text": "response.reasoning_summary_text.done",
+    "reasoning_text": "response.reasoning_text.done",
+}
 _ERRORS = ("error", "response.error")
-_READ = {_TEXT_DELTA, *_DELTAS, *WHOLES, *ENDS, *BEGINNINGS, ITEM_ADDED, ITEM_DONE, _ANNOTATED, *_ERRORS, ""}
+_READ = {
+    _TEXT_DELTA,
+    *_DELTAS,
+    *WHOLES,
+    *ENDS,
+    *BEGINNINGS,
+    ITEM_ADDED,
+    ITEM_DONE,
+    *PART_ENDS,
+    _ANNOTATED,
+    *_ERRORS,
+    "",
+}
 _PARAGRAPH = b'"\\n\\n"'
 _QUOTE = ord('"')
 ARGUMENTS = "response.function_call_arguments"
+_INPUT = "response.custom_tool_call_input"
 _STREAMED_CALLS = ("function_call", "custom_tool_call")
 
 
@@ -63,6 +87,14 @@ class _Chunk(msgspec.Struct):
     content_index: int = 0
     delta: msgspec.Raw = NULL
     logprobs: list[dict[str, Any]] | None = None
+
+
+class WirePart(msgspec.Struct):
+    """The fields of a part that an event repeats."""
+
+    type: str = ""
+    text: msgspec.Raw = NULL
+    refusal: msgspec.Raw = NULL
 
 
 class _FullChunk(msgspec.Struct):
@@ -81,6 +113,7 @@ class _FullChunk(msgspec.Struct):
     arguments: msgspec.Raw = NULL
     input: msgspec.Raw = NULL
     refusal: msgspec.Raw = NULL
+    part: WirePart | None = None
     error: Any = None
     code: Any = None
     message: str | None = None
@@ -99,14 +132,32 @@ _decode_full = msgspec.json.Decoder(_FullChunk).decode
 class _OpenBlock:
     """`pieces` are the literals passed on so far; `part` is the part of the item to which the last of them belonged."""
 
-    __slots__ = ("citations", "index", "part", "pieces", "resent")
+    __slots__ = ("citations", "index", "part", "pieces", "resent", "snapshots")
 
     def __init__(self, index: int) -> None:
         self.index = index
         self.resent = Resent()
+        self.snapshots = Snapshots()  # of the last part
         self.pieces: list[bytes] = []
         self.citations = 0
         self.part: tuple[str, int] | None = None
+
+    def take(self, kind: str, added: bytes) -> bytes:
+        """The new part of a delta in an event of this kind."""
+        if kind.startswith(ARGUMENTS):
+            # After an empty object the arguments may still come; at the end of a call they are that anyway.
+            return EMPTY if not self.pieces and added == NOTHING else self.resent.rest_of(self.pieces, added)
+        return added if kind.startswith(_INPUT) else self.snapshots.take(added)
+
+    def add(self, text: bytes, events: list[Event]) -> None:
+        if text != EMPTY:
+            self.pieces.append(text)
+            events.append(BlockDelta(self.index, text))
+
+    def begin_part(self, events: list[Event]) -> None:
+        self.add(self.snapshots.flush(), events)
+        self.add(_PARAGRAPH, events)
+        self.snapshots = Snapshots()
 
 
 class _UpstreamItem:
@@ -204,6 +255,10 @@ class StreamParser:
             self._settle_item(chunk.output_index, chunk.item, events)
         elif kind in _PARTS:
             self._parts.add((chunk.output_index, chunk.content_index))
+        elif kind in PART_ENDS and chunk.part is not None and chunk.part.type in _WHOLE_OF_PART:
+            chunk.type = _WHOLE_OF_PART[chunk.part.type]
+            text = chunk.part.refusal if chunk.part.type == "refusal" else chunk.part.text
+            self._add_delta(chunk, text, events, unless_shown=True)
         elif kind == _ANNOTATED and chunk.annotation is not None:
             self._add_citation(chunk, chunk.annotation, events)
         elif kind in ENDS and chunk.response is not None:
@@ -244,20 +299,17 @@ class StreamParser:
             return
         if not block.pieces and chunk.type.startswith(ARGUMENTS) and (is_blank(text) or text == b'"null"'):
             return
-        part = None
-        if ".reasoning" in chunk.type:
-            part = self._part_of(chunk)
-        if unless_shown and block.pieces and block.part == part:
-            return
-        if chunk.type.startswith(ARGUMENTS) and not unless_shown:
-            if not block.pieces and text == NOTHING:
-                return  # the arguments may still come; at the end of a call they are that anyway
-            if (text := block.resent.rest_of(block.pieces, text)) == EMPTY:
-                return
+        part = self._part_of(chunk) if ".reasoning" in chunk.type else None
         if block.pieces and block.part != part:
-            _add_text(block, _PARAGRAPH, events)
+            block.begin_part(events)
+        elif block.pieces and unless_shown:
+            block.add(block.snapshots.settle(text_of(text)), events)
+            return
         block.part = part
-        _add_text(block, text, events)
+        block.add(text if unless_shown else block.take(chunk.type, text), events)
+        if block.snapshots.settled and chunk.type == _TEXT_DELTA:
+            self._texts[chunk.output_index, chunk.content_index] = block
+            self.steady, self.growing = not chunk.logprobs, block.pieces
         if chunk.logprobs:
             self._items[chunk.output_index].logprobs = True
             events.append(BlockNoted(block.index, logprobs=tuple(chunk.logprobs)))
@@ -301,9 +353,7 @@ class StreamParser:
         block = opened.blocks[place] = _OpenBlock(self._blocks)
         self._blocks += 1
         events.append(BlockOpened(block.index, head))
-        if isinstance(head, Text):
-            self._texts[position, place] = block
-        elif isinstance(head, ToolCall):
+        if isinstance(head, ToolCall):
             self._calls = True
         return block
 
@@ -329,7 +379,8 @@ class StreamParser:
             if block is None:
                 block = self._open_block(position, opened, place, head, events)
             if rest := _rest_of(text, block.pieces):
-                _add_text(block, rest, events)
+                block.snapshots.flush()
+                block.add(rest, events)
             if isinstance(whole, Text):
                 if not opened.logprobs and (entries := logprobs_of(raw)):
                     opened.logprobs = True
@@ -346,6 +397,8 @@ class StreamParser:
         self, opened: _UpstreamItem, events: list[Event], proof: Proof | None = None, *, incomplete: bool = False
     ) -> None:
         opened.done = True
+        for block in opened.blocks.values():
+            block.add(block.snapshots.flush(), events)
         events.extend(BlockClosed(block.index, proof, incomplete) for block in opened.blocks.values())
         for place, block in list(self._texts.items()):
             if block in opened.blocks.values():
@@ -358,7 +411,8 @@ class StreamParser:
             error = response.error or beside or {"message": f"the response {response.status}"}
             self._fail(parse_error_event(error), events)
             return
-        for position, raw in enumerate(response.output or ()):
+        output = response.output if self._items else output_of(response.output, response.output_text)
+        for position, raw in enumerate(output or ()):
             if not self._is_settled(position, item_decoder.decode(raw)):
                 self._settle_item(position, raw, events)
         for opened in self._items.values():
@@ -408,11 +462,6 @@ def _decode_half(payload: bytes) -> _FullChunk | None:
         return None
     chunk = _decode_full(repair_surrogates(json.dumps(value).encode()))
     return msgspec.structs.replace(chunk, delta=msgspec.Raw(literal(delta)))
-
-
-def _add_text(block: _OpenBlock, text: bytes, events: list[Event]) -> None:
-    block.pieces.append(text)
-    events.append(BlockDelta(block.index, text))
 
 
 def _head_of(item: Item) -> ToolCall:

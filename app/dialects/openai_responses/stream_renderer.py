@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum, auto
 from itertools import chain
 
@@ -67,6 +67,10 @@ class StreamRenderer:
     def skip(self, item: bytes) -> None:
         """Notes a finished item of a stream that was resumed."""
         self._output.items.append(item)
+
+    def adopt(self, ids: Mapping[int, str]) -> None:
+        """Notes items that were announced but are not finished: their ids by their index."""
+        self._output.announced.update(ids)
 
     def name(self, response_id: str) -> None:
         """Gives the response the id by which its server knows it."""

@@ -202,6 +202,7 @@ class WireResponse(msgspec.Struct):
     status: str | None = None
     created_at: float | None = None
     output: list[msgspec.Raw] | None = None
+    output_text: msgspec.Raw = NULL
     error: Any = None
     incomplete_details: IncompleteDetails | None = None
     usage: WireUsage | None = None

@@ -55,6 +55,15 @@ def text_of_part(value: Any, names: tuple[str, ...] = _TEXTS, depth: int = 0) ->
             return ""
 
 
+def transcript_of(audio: msgspec.Raw) -> str:
+    """The words of a spoken answer."""
+    match msgspec.json.decode(audio):
+        case {"transcript": str(words)}:
+            return words
+        case _:
+            return ""
+
+
 def _read_part(part: Any) -> Said | None:
     match part:
         case str():

@@ -35,15 +35,17 @@ _encode = msgspec.json.Encoder().encode
 class Output:
     """The events of a stream, numbered without gaps, and the finished items, in order.
 
-    Events wait in `parts` until `take` is called.
+    Events wait in `parts` until `take` is called. `announced` holds the ids of items that the client knows already, by
+    their index.
     """
 
-    __slots__ = ("_seed", "items", "number", "parts")
+    __slots__ = ("_seed", "announced", "items", "number", "parts")
 
     def __init__(self, seed: str) -> None:
         """`seed` makes item ids unique across all responses."""
         self.parts: list[bytes] = []
         self.items: list[bytes] = []
+        self.announced: dict[int, str] = {}
         self.number = 0
         self._seed = seed
 
@@ -58,9 +60,12 @@ class Output:
         return taken
 
     def mint_id(self, item_type: str) -> str:
-        return f"{ID_PREFIXES[item_type]}_{self._seed}_{len(self.items)}"
+        minted = f"{ID_PREFIXES[item_type]}_{self._seed}_{len(self.items)}"
+        return self.announced.get(len(self.items), minted)
 
     def add_item(self, item: dict[str, Any]) -> None:
+        if len(self.items) in self.announced:
+            return
         self.write("response.output_item.added", output_index=len(self.items), item=item)
 
     def end_item(self, item: bytes) -> None:

@@ -63,6 +63,14 @@ def _parts_of(text: msgspec.Raw) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode([part])) if bytes(text) != b"null" else _EMPTY
 
 
+def output_of(listed: list[msgspec.Raw] | None, text: msgspec.Raw) -> list[msgspec.Raw] | None:
+    """The items of a response. Some servers give only the `output_text` that the vendor's SDKs make of them."""
+    if listed or len(text) <= len(EMPTY) or not bytes(text).startswith(b'"'):
+        return listed
+    head = {"id": "msg_0", "type": "message", "status": "completed", "role": "assistant"}
+    return [msgspec.Raw(msgspec.json.encode({**head, "content": _parts_of(text)}))]
+
+
 def settle_item(raw: msgspec.Raw) -> msgspec.Raw:
     """A finished item, with an object in place of empty arguments, because clients parse them."""
     if b'"function_call"' not in bytes(raw):
