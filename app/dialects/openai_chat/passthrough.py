@@ -119,13 +119,12 @@ class StreamPassthrough:
 
     def close(self) -> bytes:
         """The rest. A finished answer gets the end mark if it is missing, an unfinished one the error event."""
+        held = self._snapshots.flush() if self._snapshots is not None else b""
         if self._decoder is not None:
-            out = self._pass(_frame(self._decoder.close()))
+            out = self._pass(held + _frame(self._decoder.close()))
         else:
             tail = self._unfinished.drain().rstrip(b"\n")
-            out = self._pass(tail + b"\n\n") if tail else b""
-        if self._snapshots is not None and (held := self._snapshots.flush()):
-            out += self._pass(held)
+            out = self._pass(held + tail + b"\n\n") if tail else self._pass(held)
         if self._state is _State.ENDED:
             return out
         out += self._let_go()
@@ -161,15 +160,17 @@ class StreamPassthrough:
         if b"\r" in part and self._decoder is None:
             self._decoder = SseDecoder(self._context.max_event)
             part = self._unfinished.drain() + part
-        return self._unfinished.take(part) if self._decoder is None else _frame(self._decoder.feed(part))
+        events = self._unfinished.take(part) if self._decoder is None else _frame(self._decoder.feed(part))
+        if self._snapshots is None or not events:
+            return events
+        events = self._snapshots.feed(events)
+        if self._snapshots.is_settled:
+            self._snapshots = None
+        return events
 
     def _pass(self, events: bytes) -> bytes:
         if not events or self._state is _State.ENDED:
             return b""
-        if self._snapshots is not None:
-            events = self._snapshots.feed(events)
-            if self._snapshots.is_settled:
-                self._snapshots = None
         if self._rewriter is not None:
             return self._rewrite(events)
         if self._model is None:
