@@ -30,12 +30,15 @@ WRITTEN = {
     "GREP": "GREP",
     "Write": "Write",
     "mcp__a__b": "mcp__a__b",
+    "list_dir": "mcp__files__list_dir",
+    "ListDir": "mcp__files__list_dir",
+    "open": "open",
     "f" * 300: "f" * 300,
 }
 
 
 def declared(dialect: str) -> list[dict[str, Any]]:
-    names = ("Read_File", "grep", "Grep")
+    names = ("Read_File", "grep", "Grep", "mcp__files__list_dir", "mcp__a__open", "mcp__b__open")
     if dialect == "A":
         return [{"name": name, "input_schema": TOOL} for name in names]
     return [{"type": "function", "name": name, "parameters": TOOL} for name in names]

@@ -34,16 +34,13 @@ class Original(msgspec.Struct, frozen=True):
 
 class DeclaredNames:
     """Makes the stage that corrects the names of called tools to their declared spelling: small models change case and
-    dashes, and some add the decorations of their own templates."""
+    dashes, leave out the server of an MCP tool, and some add the decorations of their own templates."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = frozenset(names)
-        self._alike: dict[str, str] = {}
-        alike: dict[str, str | None] = {}
-        for name in self._names:
-            plain = _plain(name)
-            alike[plain] = None if plain in alike else name  # of two similar names, neither is certain
-        self._alike = {plain: name for plain, name in alike.items() if plain and name is not None}
+        members = {name: name.rpartition("__")[2] for name in self._names if "__" in name}
+        self._alike = _unique((_plain(member), name) for name, member in members.items())
+        self._alike |= _unique((_plain(name), name) for name in self._names)
 
     def __call__(self) -> RestoreNames:
         return RestoreNames(self)
@@ -58,7 +55,7 @@ class DeclaredNames:
             return name
         bare = _AROUND.fullmatch(name.strip())
         inner = bare[1] if bare is not None else name
-        return inner if inner in self._names else self._alike.get(_plain(inner), name)
+        return inner if inner in self._names else self._alike.get(_plain(inner)) or name
 
 
 class RestoreNames:
@@ -86,6 +83,14 @@ class RestoreNames:
         ):
             return event
         return BlockOpened(event.index, replace(call, name=name))
+
+
+def _unique(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The name of each key; empty if several have it, because none of them is certain."""
+    names = {"": ""}
+    for key, name in pairs:
+        names[key] = "" if key in names else name
+    return names
 
 
 def _plain(name: str) -> str:
