@@ -388,7 +388,7 @@ def _are_paired(turns: Sequence[_Turn]) -> bool:
             if not isinstance(call_id, str) or call_id in known or _CALL_ID.fullmatch(call_id) is None:
                 return False
             known.add(call_id)
-    return True
+    return not awaited
 
 
 def _is_content(raw: msgspec.Raw) -> bool:
