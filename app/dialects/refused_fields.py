@@ -14,8 +14,9 @@ import msgspec
 _OWNED = frozenset({"parameters", "input_schema", "schema", "arguments", "metadata", "properties", "output"})
 # The prefix of a refused field below the top level.
 NESTED = "*."
-# The prefix of a refused beta, which is sent in a header.
+# The prefix of a refused beta, which is sent in a header, and what refuses all of them.
 BETA = "beta:"
+ANY_BETA = f"{BETA}*"
 
 
 def nested_names(body: Any) -> set[str]:
@@ -58,7 +59,7 @@ def leave_out(body: bytes, refused: tuple[str, ...]) -> tuple[bytes, list[str]]:
 
 def taken_betas(betas: Iterable[str], refused: Collection[str]) -> list[str]:
     """The betas that are not refused."""
-    return [beta for beta in betas if BETA + beta not in refused]
+    return [] if ANY_BETA in refused else [beta for beta in betas if BETA + beta not in refused]
 
 
 def _inside(fields: dict[str, Any]) -> list[Any]:

@@ -157,6 +157,26 @@ def test_a_beta_that_a_server_does_not_know_is_left_out(
     ]
 
 
+@both_modes
+@pytest.mark.parametrize("words", ["invalid beta flag", "Beta headers are not supported"])
+def test_all_betas_are_left_out_where_a_server_names_none(
+    every: Client, upstream: FakeUpstream, stream: bool, words: str
+) -> None:
+    """anthropics/claude-code#49648, router-for-me/CLIProxyAPI#4750: Bedrock. The fields that need a beta go with it."""
+    refuse_once(upstream, "A", {"type": "error", "error": {"type": "invalid_request_error", "message": words}})
+
+    told = every.ask(
+        "/v1/messages",
+        {"model": "messages/m", "max_tokens": 9, "stream": stream, "messages": [{"role": "user", "content": "q"}],
+         "context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}},
+        anthropic_beta="effort-2025-11-24,context-management-2025-06-27",
+    )  # fmt: skip
+
+    assert told.status_code == 200
+    assert ["anthropic-beta" in seen.headers for seen in upstream.seen] == [True, False]
+    assert ["context_management" in seen.json() for seen in upstream.seen] == [True, False]
+
+
 def betas_of(seen: Seen) -> list[str]:
     return seen.headers.get("anthropic-beta", "").split(",")
 
@@ -176,6 +196,18 @@ def test_a_refusal_that_a_gateway_wraps_into_a_fault_of_its_own_is_read(
 
     assert told.text == "t"
     assert ["output_config" in seen.json() for seen in upstream.seen] == [True, False]
+
+
+@both_modes
+def test_a_field_is_found_by_the_word_after_it(every: Client, upstream: FakeUpstream, stream: bool) -> None:
+    """Anthropic's words about its older models."""
+    words = "This model does not support the effort parameter."
+    refuse_once(upstream, "A", {"type": "error", "error": {"type": "invalid_request_error", "message": words}})
+
+    told = ask(every, "A", "messages/claude-opus-4-7", stream=stream, output_config={"effort": "low"})
+
+    assert told.text == "t"
+    assert ["effort" in seen.json().get("output_config", {}) for seen in upstream.seen] == [True, False]
 
 
 @every_client

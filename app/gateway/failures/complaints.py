@@ -17,7 +17,7 @@ from app.conversation.capabilities import Capabilities
 from app.conversation.schemas import SchemaStyle, sanitize
 from app.dialects.anthropic_messages.vocabulary import FIELD_BETAS
 from app.dialects.json_bodies import repair_text
-from app.dialects.refused_fields import BETA, NESTED, nested_names
+from app.dialects.refused_fields import ANY_BETA, BETA, NESTED, nested_names
 from app.dialects.registry import DIALECTS
 from app.errors import Failure
 from app.gateway.failures.change import Change
@@ -182,6 +182,10 @@ _LONG_NAME = re.compile(
 )
 # The name of a beta in the vendor's form.
 _BETA_NAME = re.compile(r"(?<![\w-])[a-z0-9][a-z0-9-]{1,60}-20\d\d-\d\d-\d\d(?![\w-])")
+_REFUSES_BETAS = re.compile(
+    r"(?:invalid|unknown|unsupported|unexpected|unrecogni[sz]ed) (?:[a-z-]+ )?beta"
+    r"|beta (?:flag|header|feature)s? [^.]{0,20}not"
+)
 # How servers say how long an answer may be; the number is beside it, often together with the requested one.
 LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 LEAST_LIMIT = 16
@@ -228,6 +232,7 @@ _VERDICT = re.compile(
     r" (?:is|are|was) (?:not (?:yet )?|un|dis)(?:supported|allowed|permitted|accepted|available|recogni)| is deprecated"
     r"| ?(?:不支持|不允许|不可用|无效|非法)"
 )
+_FOLLOWED = re.compile(r"['\"`]? (?:parameter|field|argument|option|property)\b")
 _LAST = re.compile(r"(?:support|allow|permit|accept|recogni[sz])[^:]{0,80}: ?$")
 
 
@@ -279,9 +284,10 @@ def _repair_by_words(failure: Failure, text: str, capabilities: Capabilities) ->
         # If a turn without reasoning is refused, the reasoning is kept as text.
         kept = {} if capabilities.reasoning_required else {"reasoning_replay": "none"}
         return Repair("proofs", Change({"proofs": (), **kept}), learned=False)
-    if ("beta" in text or "anthropic" in text) and (names := _BETA_NAME.findall(text)):
-        fields = [field for field, beta in FIELD_BETAS.items() if beta in names and "." not in field]
-        return Repair("beta", Change(refused=(*(BETA + name for name in names), *fields)))
+    if (names := _refused_betas(text)) is not None:
+        fields = [field for field, beta in FIELD_BETAS.items() if (not names or beta in names) and "." not in field]
+        betas = [BETA + name for name in names] or [ANY_BETA, "anthropic_beta"]
+        return Repair("beta", Change(refused=(*betas, *fields)))
     demands = [Repair(name, Change(values)) for rows, name, values in DEMANDS if _contains_any(text, rows)]
     if demands:
         return next((each for each in demands if _needed(each, capabilities)), demands[0])
@@ -292,6 +298,12 @@ def _repair_by_words(failure: Failure, text: str, capabilities: Capabilities) ->
     if "property keys should match" in text:
         return Repair("properties", Change({"plain_properties": True}))
     return None
+
+
+def _refused_betas(text: str) -> list[str] | None:
+    """The betas that a complaint names; empty if it names none of them, and None if it is about something else."""
+    names = _BETA_NAME.findall(text) if "beta" in text or "anthropic" in text else []
+    return names if names or _REFUSES_BETAS.search(text) else None
 
 
 def _repair_by_fields(text: str, sent: bytes, fields: dict[str, msgspec.Raw]) -> Repair | None:
@@ -442,6 +454,7 @@ def _names(param: str, text: str, fields: dict[str, msgspec.Raw], below: set[str
     found = list(_TOKEN.finditer(text))
     quoted = [token for token in found if _is_quoted(text, token)]
     introduced = [token for before, token in pairwise(found) if before[0].lower() in _INTRODUCED]
+    introduced += [token for token in found if _FOLLOWED.match(text, token.end())]
     headed = [token for token in found[:1] if text[token.end() : token.end() + 1] == ":"]
     judged = [token for token in found if _VERDICT.match(text, token.end())]
     named = [token for token in found[-1:] if _LAST.search(text[max(0, token.start() - 100) : token.start()].lower())]
