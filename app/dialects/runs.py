@@ -62,12 +62,13 @@ class Run(msgspec.Struct, frozen=True, gc=False):
 class Frame:
     """The bytes before and after the text in each event of a run, quotes included."""
 
-    __slots__ = ("after", "before", "between")
+    __slots__ = ("after", "before", "between", "text")
 
     def __init__(self, before: bytes, after: bytes) -> None:
         self.before = before
         self.after = after
         self.between = after + before
+        self.text = slice(len(before), -len(after))  # where it is in an event
 
     def write(self, texts: Sequence[bytes]) -> bytes:
         """The events of these texts."""
@@ -102,19 +103,22 @@ class RunReader:
         came = data
         if self._noise:
             data = _drop(self._noise, data)
+        texts: list[bytes] = []
+        rest = b""
         # Nearly all events of a slow stream come alone and need no closer look.
-        lone = data.find(b"\n\n") == len(data) - 2 and data.startswith(frame.before) and data.endswith(frame.after)
-        text = data[len(frame.before) : -len(frame.after)] if lone else b""
-        if text and text.isascii() and len(text.translate(None, _SPECIAL)) == len(text):
-            texts, rest = [text], b""
-        else:
+        if data.find(b"\n\n") == len(data) - 2 and data.startswith(frame.before) and data.endswith(frame.after):
+            text = data[frame.text]
+            if text and text.isascii() and text.translate(None, _SPECIAL) == text:
+                texts = [text]
+        if not texts:
             texts, rest = _read_many(frame, data)
         if not texts:
             self._misses_left -= 1
             return [], part
         if rest and data is not came:  # the rest as it came
             rest = came.split(b"\n", frame.between.count(b"\n") * len(texts))[-1]
-        kept.clear()
+        if kept:
+            kept.clear()
         if self._misses_left < _MAX_MISSES:
             self._misses_left = min(self._misses_left + len(texts), _MAX_MISSES)
         return texts, rest
@@ -178,7 +182,7 @@ def _read_many(frame: Frame, data: bytes) -> tuple[list[bytes], bytes]:
 def _are_texts(texts: Sequence[bytes]) -> bool:
     """Whether there are texts and each is the inside of a non-empty JSON string."""
     whole = b"".join(texts)
-    if whole.isascii() and len(whole.translate(None, _SPECIAL)) == len(whole):
+    if whole.isascii() and whole.translate(None, _SPECIAL) == whole:
         return b"" not in texts and bool(whole)
     lines = b"\n".join(texts) + b"\n"
     return _TEXTS.fullmatch(lines) is not None and lines.count(b"\n") == len(texts) and _is_utf8(lines)

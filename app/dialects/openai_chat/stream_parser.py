@@ -325,7 +325,7 @@ class StreamParser:
         proofs."""
         details = reasoning.entries_of(delta.reasoning_details) if len(delta.reasoning_details) > _NOTHING else []
         blocks = reasoning.entries_of(delta.thinking_blocks) if len(delta.thinking_blocks) > _NOTHING else []
-        if not (details or blocks or any(map(len, _reasoning_of(delta)))):
+        if not (details or blocks or any(_reasoning_of(delta))):
             return
         for name, shape in _REASONING_SHAPES.items():
             raw: msgspec.Raw = getattr(delta, name)
@@ -347,8 +347,9 @@ class StreamParser:
             self._pieces[reasoning.BLOCKS].extend(bytes(entry) for entry in blocks)
 
     def _read_content(self, content: msgspec.Raw, events: list[Event]) -> None:
-        if _is_text(content):
-            self._add_delta(Text, bytes(content), read_text, events)
+        text = bytes(content)
+        if len(text) > 2 and text[0] == _QUOTE:
+            self._add_delta(Text, text, read_text, events)
         elif is_odd_content(content):
             self._read_parts(_decode_any(content), events)
 

@@ -27,7 +27,6 @@ from app.dialects.openai_responses.items.content import annotation_of
 from app.dialects.openai_responses.items.hosted import render_hosted
 from app.dialects.openai_responses.items.items import render_call
 from app.dialects.openai_responses.vocabulary import ID_PREFIXES, NAME
-from app.sse import encode_event
 
 _encode = msgspec.json.Encoder().encode
 
@@ -51,7 +50,7 @@ class Output:
 
     def write(self, kind: str, **fields: Any) -> None:
         data = _encode({"type": kind, **fields, "sequence_number": self.number})
-        self.parts.append(encode_event(data, kind))
+        self.parts.append(b"event: %b\ndata: %b\n\n" % (kind.encode(), data))
         self.number += 1
 
     def take(self) -> bytes:
