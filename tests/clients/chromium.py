@@ -130,6 +130,10 @@ class Chromium:
         """Dark or light."""
         self._tell("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
+    def allow_scripts(self, allowed: bool) -> None:
+        """Whether pages may run scripts."""
+        self._tell("Emulation.setScriptExecutionDisabled", value=not allowed)
+
     def take_picture(self, form: str = "png") -> bytes:
         """The page as `png`, or as `webp`, which takes a quarter of the room."""
         quality = {} if form == "png" else {"quality": 80}

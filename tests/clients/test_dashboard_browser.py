@@ -188,6 +188,38 @@ def test_charts_are_drawn_from_the_tables_below_them(
         assert browser.run("return document.querySelectorAll('figure tbody tr').length") > 5
 
 
+def test_where_no_script_runs_nothing_is_shown_that_needs_one(
+    gateway: GatewayProcess, browser: Chromium, pages: dict[str, str]
+) -> None:
+    show(browser, DESK, "light")
+    browser.allow_scripts(False)
+    try:
+        for page in pages.values():
+            browser.open(gateway.url + page)
+
+            assert len(browser.text) > 200, page
+            assert "Theme" not in browser.text, page
+            assert "Pause" not in browser.text, page
+    finally:
+        browser.allow_scripts(True)
+
+
+def test_a_line_of_the_log_opens_to_its_fields(
+    gateway: GatewayProcess, browser: Chromium, pages: dict[str, str]
+) -> None:
+    browser.open(f"{gateway.url}/_/logs")
+    browser.wait("return document.getElementById('said').textContent === 'live'")
+
+    asked = ask(gateway)
+    lines = f"[...document.querySelectorAll('#log > details')].filter((line) => line.textContent.includes('{asked}'))"
+    browser.wait(f"return {lines}.length > 0")
+    browser.run(f"{lines}[0].querySelector('summary').click()")
+
+    assert browser.run(f"return {lines}[0].open")
+    assert browser.run(f"return JSON.parse({lines}[0].querySelector('pre').textContent).id") == asked
+    assert browser.run(f"return {lines}[0].querySelector('a').getAttribute('href')") == f"/_/requests/{asked}"
+
+
 def test_lists_are_live(gateway: GatewayProcess, browser: Chromium, pages: dict[str, str]) -> None:
     show(browser, DESK, "light")
     browser.open(f"{gateway.url}/_/requests")

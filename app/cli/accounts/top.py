@@ -17,7 +17,7 @@ HEADINGS = ("id", "key", "client", "model", "target", "age s", "first s", "bytes
 # Seconds between two polls, and the timeout for an answer.
 PERIOD = 1.0
 TIMEOUT = 5.0
-_LONGEST = 28  # characters of a name
+_LONGEST = 32  # characters of a name; an id has as many
 
 
 @click.command()
