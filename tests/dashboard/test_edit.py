@@ -81,6 +81,14 @@ def test_a_change_is_shown_and_then_made_with_comments_kept(open_file: Callable[
         ({"what": "route", "name": "gpt-5", "value": "up/n"}, '"gpt-5" = "up/n"    # stands in'),
         ({"what": "route", "name": "a b*", "value": "up/n, up/m"}, '"a b*" = ["up/n", "up/m"]'),
         ({"what": "route", "name": "o", "value": "up/n", "output": "99"}, 'o = {target = "up/n", max_output = 99}'),
+        (
+            {"what": "route", "name": "o", "value": "up/n", "effort": "high"},
+            'o = {target = "up/n", reasoning_effort = "high"}',
+        ),
+        (
+            {"what": "route", "name": "kept", "value": "up/n", "effort": "low", "output": ""},
+            'context_window = 900, reasoning_effort = "low" }  # inside',
+        ),
         ({"what": "size", "name": "reply_mb", "value": "32"}, "[limits]\nreply_mb = 32"),
         ({"what": "unknown", "value": "refuse"}, 'unknown = "refuse"'),
         ({"what": "name", "name": "default", "value": "up/n"}, 'default = "up/n"'),
@@ -90,7 +98,8 @@ def test_a_change_is_shown_and_then_made_with_comments_kept(open_file: Callable[
 def test_each_kind_of_change_ends_in_the_file(
     open_file: Callable[..., OpenFile], form: dict[str, str], line: str
 ) -> None:
-    _, client, file = open_file(FILE + KEYS)
+    kept = 'kept = { target = "up/m", max_output = 5, context_window = 900, reasoning_effort = "high" }  # inside\n'
+    _, client, file = open_file(FILE + kept + KEYS)
     form = {**form, "csrf": read_mark(client)}
 
     mark = find_hidden(client.post("/_/settings/edit", data=form).text, "mark")

@@ -102,15 +102,26 @@ def _apply(document: Any, edit: Edit) -> None:
         table = table[each]
         if not isinstance(table, dict):
             raise ConfigError("it is not a table in the file", key=".".join(edit.path))
-    value = _format(edit.value)
+    value, held = _format(edit.value), table.get(name)
     if value is None:
         table.pop(name, None)
+    elif isinstance(value, dict) and isinstance(held, dict):
+        _change_table(held, value)
     elif isinstance(value, dict):
         inline = tomlkit.inline_table()
         inline.update(value)
         table[name] = inline
     else:
         table[name] = value
+
+
+def _change_table(held: dict[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Makes a table of the file contain what is wanted, and leaves what is the same as it is."""
+    for key in held.keys() - wanted.keys():
+        held.pop(key)
+    for key, value in wanted.items():
+        if held.get(key) != value:
+            held[key] = value
 
 
 def _format(value: Any) -> Any:

@@ -22,12 +22,13 @@ from app.dashboard.visitors import Visitor, find_visitor
 from app.errors import ConfigError, Forbidden, InvalidRequest
 from app.headers import read_headers
 from app.known_secrets import known_secrets
-from app.settings import LimitsSettings, ModelsSettings
+from app.settings import LimitsSettings, ModelsSettings, RouteSettings
 from app.settings.key_checks import LIMITS
 
 NAMES = tuple(field for field in ModelsSettings.__struct_fields__ if field not in ("presets", "routes", "unknown"))
 SIZES = LimitsSettings.__struct_fields__
-_FIELDS = ("what", "name", "value", "output", "field")
+_FIELDS = ("what", "name", "value", "output", "effort", "field")
+_UNSET = msgspec.structs.asdict(RouteSettings(targets=()))
 _LONGEST = 300
 MAX_BODY = 256 * 1024
 
@@ -69,7 +70,8 @@ def read_edits(asked: Mapping[str, str]) -> list[Edit]:
     if what == "unknown" and value in ("default", "refuse"):
         return [Edit(("models", "unknown"), value)]
     if what == "route" and name:
-        return [Edit(("models", "routes", name), _read_route(value, asked["output"]))]
+        changes = {"max_output": read_limit(asked["output"], "output"), "reasoning_effort": asked["effort"] or None}
+        return [_edit_route(name, [each.strip() for each in value.split(",") if each.strip()], **changes)]
     if what == "size" and name in SIZES:
         return [Edit(("limits", name), read_limit(value, name))]
     if what == "key" and asked["field"] in LIMITS:
@@ -106,7 +108,7 @@ def change_config() -> dict[str, Any]:
     known = services().settings.models.routes
     for name, target in (asked.model_mapping or {}).items():
         if name not in known or known[name].targets[0] != target:
-            edits.append(Edit(("models", "routes", name), target))
+            edits.append(_edit_route(name, [target]))
     if asked.model_mapping is not None:
         edits += [Edit(("models", "routes", name)) for name in known if name not in asked.model_mapping]
     try:
@@ -156,9 +158,13 @@ def _read_asked(form: Mapping[str, str]) -> dict[str, str]:
     return {name: form.get(name, "").strip()[:_LONGEST] for name in _FIELDS}
 
 
-def _read_route(value: str, output: str) -> Any:
-    targets = [each.strip() for each in value.split(",") if each.strip()]
+def _edit_route(name: str, targets: list[str], **changes: Any) -> Edit:
+    """Gives a route other targets and settings; the rest of it stays. Without targets, it is removed."""
+    path = ("models", "routes", name)
     if not targets:
-        return None
-    target: Any = targets[0] if len(targets) == 1 else targets
-    return {"target": target, "max_output": read_limit(output, "output")} if output else target
+        return Edit(path)
+    held = services().settings.models.routes.get(name)
+    settings = {**(msgspec.structs.asdict(held) if held is not None else {}), **changes}
+    settings = {field: value for field, value in settings.items() if value != _UNSET[field] and field != "targets"}
+    target = targets[0] if len(targets) == 1 else targets
+    return Edit(path, {"target": target, **settings} if settings else target)
