@@ -99,3 +99,15 @@ def test_arguments_of_a_call_that_was_not_begun_are_an_error(
     upstream.script(stream({"type": "content_block_delta", "index": 0, "delta": delta}, *ANSWER))
 
     assert "not open" in ask(every, dialect, "messages/m", stream=True).error
+
+
+def test_an_end_that_is_told_twice_is_one_event(every: Client, upstream: FakeUpstream) -> None:
+    upstream.script(stream(begin(0, "text"), say(0, "text", "t"), end(0), END[0]))
+
+    told = every.ask(
+        "/v1/messages",
+        {"model": "messages/m", "max_tokens": 9, "messages": [{"role": "user", "content": "q"}], "stream": True},
+    )
+
+    kinds = [event["type"] for event in events_of(told)]
+    assert [kinds.count(kind) for kind in ("message_delta", "message_stop")] == [1, 1]

@@ -130,3 +130,38 @@ def test_an_event_about_limits_ends_no_stream(every: Client, upstream: FakeUpstr
     upstream.script(stream(limits, CREATED, ended))
 
     assert ask(every, dialect, "responses/m", stream=True).text == "fine"
+
+
+def test_a_response_has_one_id_in_all_events(every: Client, upstream: FakeUpstream) -> None:
+    """BerriAI/litellm#37956."""
+    item = whole_reply("R", "t")["output"][0]
+    ended = {**HEAD, "id": "resp_2", "status": "completed", "output": [item], "usage": None}
+    upstream.script(stream(CREATED, *passed_item(item), {"type": "response.completed", "response": ended}))
+
+    told = every.ask("/v1/responses", {"model": "responses/m", "input": "q", "stream": True})
+
+    ids = {event["response"]["id"] for event in events_of(told) if event != "[DONE]" and "response" in event}
+    assert ids == {"resp_1"}
+
+
+def test_a_cancelled_response_ends_with_the_event_that_clients_know(every: Client, upstream: FakeUpstream) -> None:
+    ended = {**HEAD, "status": "cancelled", "output": [], "usage": None}
+    upstream.script(
+        stream(CREATED, {"type": "response.in_progress", "response": {**HEAD, "status": "in_progress"}},
+               {"type": "response.cancelled", "response": ended})
+    )  # fmt: skip
+
+    told = every.ask("/v1/responses", {"model": "responses/m", "input": "q", "stream": True})
+
+    last = [event for event in events_of(told) if event != "[DONE]"][-1]
+    assert (last["type"], last["response"]["status"]) == ("response.failed", "failed")
+    assert "cancelled" in last["response"]["error"]["message"]
+
+
+def passed_item(item: dict[str, Any]) -> list[dict[str, Any]]:
+    place = {"output_index": 0}
+    return [
+        {"type": "response.output_item.added", **place, "item": item | {"status": "in_progress", "content": []}},
+        {"type": "response.output_text.delta", **PLACE, "delta": "t"},
+        {"type": "response.output_item.done", **place, "item": item},
+    ]

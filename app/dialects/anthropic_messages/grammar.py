@@ -90,8 +90,9 @@ class Grammar:
                 self.open = "" if allowed else self.open
             case "message_delta":
                 reason = _object(event, "delta").get("stop_reason")
+                allowed = self._started and not self.open and self._reason is None  # a second one is merged
                 self._reason = reason if isinstance(reason, str) else None
-                allowed = self._started and not self.open and is_true_reason(self._reason, called=bool(self._ids))
+                allowed = allowed and is_true_reason(self._reason, called=bool(self._ids))
                 allowed = allowed and isinstance(_object(event, "usage").get("output_tokens"), int)
             case "message_stop":
                 allowed = self._reason is not None

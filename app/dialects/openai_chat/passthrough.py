@@ -64,6 +64,8 @@ _USAGE = re.compile(rb',\s*+"usage"\s*+:\s*+(\{(?:[^{}]++|\{[^{}]*+\})*+\})')
 
 _UNSPACED = (b"data:{", b"data:[", b"{")
 _MODEL = re.compile(rb'"model"\s*+:\s*+("(?:[^"\\]++|\\.)++")')
+# The start of a chunk, up to the four fields that are the same in all chunks of a stream.
+_HEAD = re.compile(rb'data: \{(?:"(?:id|object|created|model)"\s*+:\s*+(?:"(?:[^"\\]++|\\.)*+"|\d++)\s*+,\s*+){4}')
 
 _NO_ROLE = {_TIGHT: b'"role":""', _LOOSE: b'"role": ""'}
 _BLANKS = re.compile(rb"\n{3,}")
@@ -87,7 +89,9 @@ class StreamPassthrough:
         self._snapshots = None if capabilities.first_party or context.several else SnapshotFilter()  # until settled
         self._shown: Frame | None = None  # of a run, as sent to the client
         self._decoder: SseDecoder | None = None  # set once events must be reframed
-        self._model: tuple[bytes, bytes] | None = None  # the upstream's name of the model, and the client's
+        # The upstream's name of the model, and the client's; or how their chunks begin, if that differs.
+        self._model: tuple[bytes, bytes] | None = None
+        self._start = b""  # how all of the client's chunks begin, if they do
         self._calm = _TIGHT
         self._no_role = _NO_ROLE[_TIGHT]
         self._shape: Shape | None = None  # the shape in which the last call's arguments continue, if it is clean
@@ -100,6 +104,7 @@ class StreamPassthrough:
         self._head: dict[str, Any] = {}  # the fields that all chunks begin with, as sent to the client
         self._counted = b""  # the event with the last counts, held until the end
         self._counts: WireUsage | None = None
+        self._late: tuple[Usage | None, WireUsage, bytes] | None = None  # counts that came alone
         self._came = b""  # the last payload that was not part of an answer
         self._rewriter: Rewriter | None = None  # set once the rest is rewritten
         self.usage: Usage | None = None
@@ -177,6 +182,8 @@ class StreamPassthrough:
             self._begin(events)
         if self._model is not None and self._model[0] != self._model[1]:
             events = events.replace(*self._model)
+        if self._start and not self._are_alike(events):
+            events = b"".join(map(self._unify, _split(events)))
         if self._no_role in events:  # MiniMax; the AI SDK accepts no role but its own
             events = events.replace(self._no_role, self._no_role[:-1] + b'assistant"')
         head = b""
@@ -209,8 +216,23 @@ class StreamPassthrough:
         if (found := _MODEL.search(events)) is not None:
             new = found[0][: found.start(1) - found.start()] + encode_body(self._context.model)
             self._model = found[0], new
+            head = _HEAD.search(events)
+            if head is not None and head.start() < found.start() < head.end() and b'""' not in head[0]:
+                self._start = head[0].replace(found[0], new)
             self._calm = _LOOSE if _LOOSE in events else _TIGHT
             self._no_role = _NO_ROLE[self._calm]
+
+    def _are_alike(self, events: bytes) -> bool:
+        """Whether the first and the last event have the identity of the stream; then so have those between."""
+        last = events.rfind(b"\n\n", 0, -2)
+        return events.startswith(self._start) and (last < 0 or events.startswith(self._start, last + 2))
+
+    def _unify(self, event: bytes) -> bytes:
+        """An event of a server that gives chunks an identity of their own. Ollama dates each anew."""
+        if event.startswith(self._start) or (found := _HEAD.match(event)) is None:
+            return event
+        self._model = found[0], self._start  # those that follow are likely to begin so
+        return self._start + event[found.end() :]
 
     def _only_adds_text(self, events: bytes) -> bool:
         """Whether all these events only add text: each contains its text and its null finish reason, and nothing more.
@@ -260,7 +282,8 @@ class StreamPassthrough:
         """One event for the client: the same bytes if nothing is wrong with it."""
         payload = _payload_of(event)
         if not payload:
-            return b"" if self._state is _State.WAITING else known_secrets.mask_bytes(event)  # a comment or no event
+            comments = event.startswith(b":") and self._state is not _State.WAITING
+            return known_secrets.mask_bytes(event) if comments else b""
         if (sound := repair_text(payload)) is not payload:
             event, payload = encode_event(sound), sound
         elif event.startswith(_UNSPACED) or b"\n" in payload:  # legal, but many clients ignore such events
@@ -295,6 +318,7 @@ class StreamPassthrough:
             if chunk.choices is None and self._head:  # clients require `choices` in every chunk
                 counts = encode_body(_any(payload)["usage"])
                 self._counted = encode_event(encode_body(self._head)[:-1] + b',"choices":[],"usage":' + counts + b"}")
+            self._late = self.usage, self._counts, self._counted
             return b""
         if self._context.several:
             return self._pass_choices(event, payload, chunk)
@@ -321,6 +345,8 @@ class StreamPassthrough:
         if held is None:
             return b""
         passed = self._pass_choices(*held)
+        if self._late is not None:
+            self.usage, self._counts, self._counted = self._late
         if self._state is _State.WAITING:
             self._state = _State.OPEN
         return passed

@@ -104,7 +104,8 @@ _MARK = b"data: [DONE]"
 _ADDED = b"event: response.output_item.added"
 _WAITING = (_ADDED, b"event: response.content_part.added")
 _REASONING = b'"reasoning"'  # which may stay silent for long
-_END_STATUSES = ("completed", "incomplete", "failed", "cancelled")
+# Clients know no event for a response that was cancelled.
+_END_STATUSES = {"completed": "completed", "incomplete": "incomplete", "failed": "failed", "cancelled": "failed"}
 _GOOD_ENDS = ("response.completed", "response.incomplete")
 _NUMBER = re.compile(rb'"sequence_number"\s*:\s*(\d+)')
 
@@ -347,6 +348,8 @@ class StreamPassthrough:
         wire = response_decoder.decode(raw)
         self.usage = parse_usage(wire) or self.usage
         self._response_id = self._response_id or wire.id
+        if wire.id != self._response_id:
+            response = bytes(change_fields(msgspec.Raw(response), id=self._response_id))
         return replace_model(response, self._context.model)
 
     def _repair_output(self, fields: Fields) -> list[msgspec.Raw] | None:
@@ -451,10 +454,11 @@ def _true_end(event: StreamEvent) -> tuple[str, msgspec.Raw]:
     may be next to it, where no client looks."""
     wire = response_decoder.decode(event.response)
     named = event.type.partition(".")[2]
-    status = next((word for word in (wire.status, named) if word in _END_STATUSES), "completed")
+    status = next((_END_STATUSES[word] for word in (wire.status, named) if word in _END_STATUSES), "completed")
     changes: dict[str, Any] = {} if wire.status == status else {"status": status}
     if (event.error or status == "failed") and not wire.error:
-        error = event.error or {"message": "the response failed, and the upstream did not say why"}
+        verb = "was cancelled" if "cancelled" in (wire.status, named) else "failed"
+        error = event.error or {"message": f"the response {verb}, and the upstream did not say why"}
         changes["error"] = response_error(parse_error_event(error))
     return f"response.{status}", change_fields(event.response, **changes) if changes else event.response
 

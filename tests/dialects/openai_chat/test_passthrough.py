@@ -730,10 +730,49 @@ def test_every_chunk_has_the_id_the_time_and_the_model() -> None:
     assert [p["choices"][0]["delta"].get("content") for p in payloads[:-1]] == ["", "x", None]
 
 
+@pytest.mark.parametrize("step", [1, 40, 10_000])
+@pytest.mark.parametrize(
+    "other", [{"id": "d"}, {"created": 8}, {"model": "up-2"}, {"id": "", "created": 9, "model": ""}]
+)
+def test_all_chunks_have_the_identity_of_the_first(other: dict[str, Any], step: int) -> None:
+    """Ollama dates each chunk anew; others give each an id of its own."""
+    said = [chunk({"content": "x"}), chunk({"content": "y"}) | other, chunk({"content": "z"}) | other]
+    called = chunk({"tool_calls": [{"index": 0, "id": "a", "type": "function", "function": {"name": "f"}}]}) | other
+    more = chunk({"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]})
+    counted = {**chunk(), "choices": [], "usage": USAGE} | other
+    body = stream([ROLE, *said, called, more | other, more, chunk(finish="tool_calls") | other, counted, "[DONE]"])
+    passing = StreamPassthrough(CONTEXT, can())
+
+    out = b"".join(passing.feed(body[start : start + step]) for start in range(0, len(body), step)) + passing.close()
+
+    payloads = [json.loads(data) for data in SseDecoder().feed(out) if data != b"[DONE]"]
+    assert {(p["id"], p["created"], p["model"]) for p in payloads} == {("c", 7, "asked-for")}
+    assert "".join(c["delta"].get("content") or "" for p in payloads for c in p["choices"]) == "xyz"
+
+
+def test_a_last_chunk_with_its_fields_in_another_order_has_the_clients_name_of_the_model() -> None:
+    counted = {"choices": [], "usage": USAGE, "model": "up", "id": "c", "created": 7, "object": "chat.completion.chunk"}
+
+    *_, last, end = run([ROLE, chunk({"content": "x"}), chunk(finish="stop"), counted, "[DONE]"])
+
+    assert (last["model"], last["usage"], end) == ("asked-for", USAGE, "[DONE]")
+
+
+def test_an_event_without_data_is_left_out() -> None:
+    body = stream([ROLE, chunk({"content": "x"}), "", chunk(finish="stop"), "[DONE]"])
+
+    assert b"data: \n\n" not in StreamPassthrough(CONTEXT, can()).feed(body)
+
+
 @pytest.mark.parametrize(
     "chunks",
     [
         [chunk({"content": "x"}, usage={**USAGE, "completion_tokens": 1}), chunk(finish="stop", usage=USAGE)],
+        [
+            chunk({"content": "x"}),
+            chunk(finish="stop", usage={**USAGE, "completion_tokens": 1}),
+            {**chunk(), "choices": [], "usage": USAGE},
+        ],
         [chunk({"content": "x"}), {**chunk(), "choices": [], "usage": USAGE}, chunk(finish="stop")],
         [chunk({"content": "x"}), chunk(choices=[{"index": 0, "delta": {}, "finish_reason": "stop", "usage": USAGE}])],
         [chunk({"content": "x"}), chunk(finish="stop", x_groq={"usage": USAGE})],
