@@ -127,7 +127,7 @@ def _has_calls(request: Request) -> bool:
 
 def adapt_past_tools(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
     """The request with the tools of its past calls declared, none of which may be called, if it declares no others."""
-    if request.tools:
+    if request.tools or not (capabilities.past_tools and capabilities.tool_choice):
         return request
     calls = (block for turn in request.turns for block in turn.blocks if isinstance(block, ToolCall))
     tools = tuple(FunctionTool(name) for name in dict.fromkeys(call.name for call in calls))
