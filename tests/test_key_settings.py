@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.errors import ConfigError
-from app.settings import Settings, find_secrets, load_settings
+from app.settings import AlertsSettings, Settings, find_secrets, load_settings
 
 
 def load(folder: Path, text: str, **environ: str) -> Settings:
@@ -98,3 +98,14 @@ def test_a_password_of_redis_is_masked(tmp_path: Path) -> None:
 
     assert "hunter2" not in repr(settings)
     assert "hunter2-hunter2" in find_secrets(settings)
+
+
+def test_a_webhooks_address_hides_what_follows_its_host_alone() -> None:
+    addresses = (
+        "https://hooks.example.com/T0/B0/verysecretpart",
+        "http://me:hunter2-hunter2@127.0.0.1:9/in?token=abcdefgh",
+    )
+    found = list(find_secrets(Settings(alerts=AlertsSettings(webhooks=addresses))))
+
+    assert {"T0/B0/verysecretpart", "hunter2-hunter2", "abcdefgh"} <= set(found)
+    assert not [each for each in found if "http" in each or "hooks.example" in each]

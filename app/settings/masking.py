@@ -52,7 +52,8 @@ def find_secrets(value: Any, key: str = "") -> Iterator[str]:
         if key != "keys" or len(value) <= MAX_KEYS:
             yield from _find_in_table(value)
     elif key in SECRET_KEYS:
-        yield from (value,) if isinstance(value, str) else value or ()
+        for each in (value,) if isinstance(value, str) else value or ():
+            yield from _find_in_address(each) if "://" in each else (each,)
     elif key == "command":
         yield from _find_in_command(value)
     elif isinstance(value, tuple | list):
@@ -68,6 +69,13 @@ def _find_in_table(table: dict[str, Any]) -> Iterator[str]:
             yield each
             yield each.partition(" ")[2]  # behind `Bearer` or `Basic`
         yield from find_secrets(each, name)
+
+
+def _find_in_address(address: str) -> Iterator[str]:
+    """What is secret in a webhook's address. Its scheme and host are not: others at the same host would be masked
+    too."""
+    yield address.partition("://")[2].partition("/")[2]
+    yield from _find_in_url(address)
 
 
 def _find_in_command(command: Sequence[str]) -> Iterator[str]:
