@@ -161,6 +161,40 @@ def test_a_key_that_a_command_makes_works_and_ends_while_the_server_runs(
     assert made.encode() not in files
 
 
+@pytest.mark.parametrize("ending", [("rotate", "anna", "--overlap", "0s"), ("disable", "anna")], ids=str)
+def test_a_stream_outlives_its_key_and_is_settled(
+    tmp_path: Path, upstream: FakeUpstream, ending: tuple[str, ...]
+) -> None:
+    configure(tmp_path, upstream, "")
+    head = b'data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"m","choices":'
+    begin, end = head + b'[{"index":0,"delta":{"content":"a"}}]}\n\n', b"data: [DONE]\n\n"
+    counted = head + b'[],"usage":{"prompt_tokens":11,"completion_tokens":7,"total_tokens":18}}\n\n'
+    stop = head + b'[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+
+    with GatewayProcess(tmp_path) as gateway, ThreadPoolExecutor(1) as clients:
+        made = _run(tmp_path, "keys", "create", "anna", "--tokens-per-day", "100000", "--max-parallel", "2").strip()
+        _await(lambda: _asked_often(gateway, made) == {200})
+        seen = len(upstream.seen)
+        upstream.script(sse(begin, 6.0, stop, counted, end))
+        running = clients.submit(ask, gateway, made, stream=True)
+        upstream.wait_for(seen + 1, 20)
+        upstream.script(json_reply(ANSWER))
+        _run(tmp_path, "keys", *ending)
+        _await(lambda: _asked_often(gateway, made) == {401})
+        is_under_way = not running.done()
+        answer = running.result()
+        used = {row["limit"]: row["used"] for row in json.loads(_run(tmp_path, "usage", "--limits", "--json"))}
+        _await(lambda: _sum_tokens(tmp_path) == 18 * len(upstream.seen))
+
+    assert (is_under_way, answer) == (True, 200)
+    if ending[0] == "rotate":  # a name whose keys are all disabled has no limits in force
+        assert used == {"max_parallel": 0, "tokens_per_day": 18 * len(upstream.seen)}
+
+
+def _sum_tokens(folder: Path) -> int:
+    return sum(row["fresh"] + row["output"] for row in json.loads(_run(folder, "usage", "--json")))
+
+
 def _asked_often(gateway: GatewayProcess, key: str) -> set[int]:
     """What both workers say, as far as chance leads to both."""
     return {ask(gateway, key) for _ in range(6)}
