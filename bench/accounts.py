@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from app.accounts.database import AccountsDatabase
 from app.accounts.queries import FILTERS, Query, find_request, list_requests, sum_usage
+from app.accounts.schema import GROUPS
 from app.sql import Connection
 from tests.accounts.records import NOW, many, record
 from tests.support.postgres_server import PostgresServer
@@ -36,6 +37,8 @@ SELDOM = {
     "provider": "seldom",
     "target": "seldom/one",
     "agent": "seldom/1",
+    "error": "seldom",
+    "terminal": "error",
 }
 
 
@@ -89,6 +92,7 @@ def _questions(connection: Connection, rows: int) -> dict[str, Callable[[], obje
         "provider": "oca",
         "target": "oca/model-3",
         "agent": "cline/4",
+        "error": "overloaded",
     }
     questions: dict[str, Callable[[], object]] = {
         "list: the newest 50": lambda: list_requests(connection, Query()),
@@ -106,7 +110,7 @@ def _questions(connection: Connection, rows: int) -> dict[str, Callable[[], obje
         if column in SELDOM:
             where = {column: SELDOM[column]}
             questions[f"list: by a seldom {column}"] = lambda where=where: list_requests(connection, Query(where=where))  # type: ignore[misc]
-        if column != "session":
+        if column in GROUPS:
             questions[f"sum: 30 days by {column}"] = lambda column=column: sum_usage(  # type: ignore[misc]
                 connection, (column,), NOW - 30 * DAY, NOW
             )

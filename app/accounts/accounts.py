@@ -12,7 +12,7 @@ from typing import TypeVar
 from app.accounts.database import AccountsDatabase
 from app.accounts.record import RequestRecord
 from app.settings import AccountsSettings, data_folder
-from app.sql import MEMORY, Connection, read_place
+from app.sql import MEMORY, Connection, DatabaseFailed, read_place
 
 log = logging.getLogger("dragoman.accounts")
 
@@ -70,10 +70,10 @@ class Accounts:
         now = time.monotonic()
         if not self._waiting or now < self._retry_at:
             return
-        batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        parts = [[self._waiting.popleft() for _ in range(len(self._waiting))]]
         try:
-            self._open().write(batch)
-            batch = []  # written, so a later failure must not queue them again
+            while parts:
+                self._write_last(parts)
             if now - self._pruned_at >= PRUNE_PERIOD:
                 self._pruned_at = now
                 today = self._clock()
@@ -82,7 +82,24 @@ class Accounts:
                 self._open().prune(today - days * DAY, today - max(days, rollup_days) * DAY)
             self.problem = None
         except Exception as error:
-            self._fail(batch, error)
+            self._fail([record for part in reversed(parts) for record in part], error)
+
+    def _write_last(self, parts: list[list[RequestRecord]]) -> None:
+        """Writes the last part and removes it. Halves it instead if the database can never take one of its records:
+        that one is lost, and must not keep the others waiting."""
+        part = parts[-1]
+        try:
+            self._open().write(part)
+        except Exception as error:
+            if not (error.is_about_values if isinstance(error, DatabaseFailed) else isinstance(error, ValueError)):
+                raise
+            middle = len(part) // 2
+            parts[-1:] = [part[middle:], part[:middle]] if middle else []
+            if not middle:
+                self.lost += 1
+                log.warning("request %s is missing from the accounts: %s", part[0].id, type(error).__name__)
+            return
+        parts.pop()
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """The result of `work`. Raises DatabaseFailed or OSError. Must be called in a thread that may block."""

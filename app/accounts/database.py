@@ -21,6 +21,7 @@ from app.accounts.rows import (
     SESSION_COLUMNS,
     SUM_COLUMNS,
     attempt_rows,
+    clean_text,
     needs_attempt_rows,
     pack_id,
     request_values,
@@ -52,8 +53,6 @@ TIMEOUT = 2.0
 BATCH = 500
 # The most names whose numbers this process remembers. Sessions add new ones all the time.
 MAX_NAMES = 20_000
-# Rows per statement. Only a few sizes, so that each statement is parsed once.
-_CHUNKS = (200, 20, 1)
 
 
 def _upsert_clause(table: Table, counts: Sequence[str], more: Sequence[str] = ()) -> str:
@@ -202,7 +201,7 @@ class AccountsDatabase:
         self.learn({record.session for record in records}, this_hour)  # there are often many new ones
         number = _Numbers(self, this_hour).__getitem__
         values, groups = request_values(records, number)
-        self._insert_values(request, REQUEST_COLUMNS, values)
+        self._connection.insert(request.name, REQUEST_COLUMNS, values)
         several = [record for record in records if needs_attempt_rows(record)]
         if several:
             seqs = self._find_seqs([pack_id(record.id) for record in several])
@@ -217,18 +216,7 @@ class AccountsDatabase:
         self._insert_rows(session, SESSION_COLUMNS, session_rows(groups, number), _JOIN_SESSION)
 
     def _insert_rows(self, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]], more: str = "") -> None:
-        self._insert_values(table, columns, list(chain.from_iterable(rows)), more)
-
-    def _insert_values(self, table: Table, columns: Sequence[str], values: Sequence[Any], more: str = "") -> None:
-        """Inserts many rows per statement, given the values of one after the other. Each statement releases the
-        interpreter's lock, and must then wait for it behind the busy thread of the requests."""
-        width, start = len(columns), 0
-        row = f"({', '.join('?' * width)})"
-        for size in _CHUNKS:
-            statement = f"INSERT INTO {table.name} ({quote(columns)}) VALUES {', '.join([row] * size)}{more}"
-            while len(values) - start >= size * width:
-                self._run(statement, *values[start : start + size * width])
-                start += size * width
+        self._connection.insert(table.name, columns, list(chain.from_iterable(rows)), more)
 
     def _find_seqs(self, ids: Sequence[bytes]) -> dict[bytes, int]:
         found: dict[bytes, int] = {}
@@ -258,7 +246,7 @@ class _Numbers(dict[str, int]):
 
 
 def _clean_name(text: str) -> str:
-    return hide_secrets(text).encode("utf-8", "replace").decode().replace("\0", "")
+    return clean_text(hide_secrets(text))
 
 
 def _fingerprint(record: RequestRecord) -> tuple[bytes, int]:

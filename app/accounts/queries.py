@@ -34,7 +34,7 @@ MAX_ROWS = 1000
 # The most names that a pattern may match, and stars in it: matching more of them against each name takes too long.
 MAX_PATTERN = 500
 MAX_STARS = 4
-# The columns by which a list needs no help: one has an index, and requests with an error are few.
+# The columns by which a list needs no help: each is in an index.
 _INDEXED = frozenset({"session", "error"})
 _HOURS = DAY // HOUR
 _NEWEST = "received DESC, seq DESC"
@@ -126,6 +126,8 @@ def _narrow_requests(connection: Connection, query: Query) -> Conditions | None:
         wanted.add("received >= ?", round(query.since * 1000))
     if query.until is not None:
         wanted.add("received < ?", round(query.until * 1000))
+    if query.where.get("error"):
+        wanted.add(FAILED_OR_REFUSED)
     if query.failed:
         wanted.add(f"{FAILED_OR_REFUSED} AND failed = 1")
     if query.status is not None:

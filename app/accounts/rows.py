@@ -149,7 +149,7 @@ def attempt_rows(record: RequestRecord, seq: int, number: Number) -> Iterable[tu
     """The values of ATTEMPT_COLUMNS for each attempt of the request in row `seq`."""
     for position, tried in enumerate(record.attempts, 1):
         names = (number(tried.target), number(tried.error), number(tried.credential))
-        yield (seq, position, *names, tried.message, tried.status, tried.started, tried.ended, tried.waited)
+        yield (seq, position, *names, clean_text(tried.message), tried.status, tried.started, tried.ended, tried.waited)
 
 
 def sum_by_hour(groups: Iterable[Group], number: Number) -> Sums:
@@ -203,6 +203,11 @@ def session_rows(groups: Iterable[Group], number: Number) -> list[tuple[int, ...
         names = (latest.first.key, latest.first.agent, latest.first.model)
         rows.append((*place, began, latest.last, *map(number, names), *counts))
     return rows
+
+
+def clean_text(text: str) -> str:
+    """Text as both databases take it: without half surrogates and zeros."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "")
 
 
 def pack_id(request_id: str) -> bytes:

@@ -38,7 +38,7 @@ class Table(NamedTuple):
 # The condition of the partial index. Queries must repeat it word for word to use the index.
 FAILED_OR_REFUSED = "(failed = 1 OR status >= 400)"
 # Indexes of earlier versions.
-RETIRED = ("request_failed", "request_by_model", "request_by_provider", "request_by_key")
+RETIRED = ("request_failed", "request_by_model", "request_by_provider", "request_by_key", "request_failed_status")
 
 
 def _named(*columns: str) -> dict[str, str]:
@@ -77,7 +77,7 @@ request = Table(
         "request_by_id": '("id")',
         "request_by_received": '("received")',
         "request_by_session": '("session", "received")',
-        "request_failed_status": f'("received", "seq", "status", "failed") WHERE {FAILED_OR_REFUSED}',
+        "request_with_error": f'("received", "seq", "status", "failed", "error") WHERE {FAILED_OR_REFUSED}',
     },
 )
 

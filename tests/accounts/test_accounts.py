@@ -284,6 +284,44 @@ def test_postgres_keeps_the_same_as_a_file(accounts: Accounts, postgres: str) ->
     shared.close()
 
 
+ODD = "tab\tline\nreturn\r \\N \\x41 \\ é \U0001f600 zero\0 half \ud83d"
+
+
+@pytest.mark.parametrize("place", ["file", "postgres"])
+def test_what_an_upstream_says_is_kept_whatever_letters_it_has(
+    tmp_path: Path, request: pytest.FixtureRequest, place: str
+) -> None:
+    url = f"sqlite:///{tmp_path}/ledger.sqlite3" if place == "file" else request.getfixturevalue("postgres")
+    kept = Accounts(AccountsSettings(), url, lambda: NOW)
+    tried = AttemptRecord("oca/m", 500, "internal", ODD)
+
+    keep(kept, *(record(number, attempts=(tried, tried), session=ODD, error=ODD) for number in range(3)))
+
+    found = kept.read(lambda connection: find_request(connection, record(1).id))
+    assert kept.problem is None
+    assert found is not None
+    words = ODD.replace("\0", "").replace("\ud83d", "?")
+    assert [each["message"] for each in found["tried"]] == [words] * 2
+    assert (found["session"], found["error"]) == (words, words)
+    kept.close()
+
+
+@pytest.mark.parametrize("place", ["file", "postgres"])
+def test_a_record_that_no_database_can_take_is_lost_alone(
+    tmp_path: Path, request: pytest.FixtureRequest, place: str
+) -> None:
+    url = f"sqlite:///{tmp_path}/ledger.sqlite3" if place == "file" else request.getfixturevalue("postgres")
+    kept = Accounts(AccountsSettings(), url, lambda: NOW)
+    bad = {7: {"message": "\ud83d"}, 30: {"losses": ("\udc00",)}}
+
+    keep(kept, *(record(number, **bad.get(number, {})) for number in range(40)))
+
+    assert (kept.lost, kept.waiting, kept.problem) == (2, 0, None)
+    assert {row["id"] for row in page(kept, limit=100)} == {record(each).id for each in range(40) if each not in bad}
+    assert [row["requests"] for row in sums(kept, since=0)] == [38]
+    kept.close()
+
+
 def test_usage_is_summed_by_the_credential_that_was_shown_last(accounts: Accounts) -> None:
     tried = [AttemptRecord("oca/m", 429, "rate_limit", credential="one"), AttemptRecord("oca/m", 200, credential="two")]
     for each in (

@@ -17,7 +17,7 @@ from app.settings import AccountsSettings
 from tests.accounts.records import NOW, record
 
 HOUR, DAY = 3600, 86_400
-FILTERS = ("tenant", "key", "session", "model", "provider", "target", "agent")
+FILTERS = ("tenant", "key", "session", "model", "provider", "target", "agent", "error")
 
 
 def scattered(count: int) -> list[RequestRecord]:
@@ -27,13 +27,15 @@ def scattered(count: int) -> list[RequestRecord]:
     for number in range(count):
         turn = NOW - NOW % DAY - draw.randrange(20) * DAY - draw.randrange(24) * HOUR
         led = draw.random() < 0.8
+        terminal = draw.choice(("completed", "error", "upstream_cut"))
         records.append(record(
             number,
             received=turn + draw.choice((-0.0004, -0.0006, 0.0, 0.0004, 1.5, 1800.25)),
             tenant=f"t-{draw.randrange(4)}", key=f"k-{draw.randrange(4)}", session=f"s-{draw.randrange(4)}",
             model=f"m-{draw.randrange(4)}", agent=f"a-{draw.randrange(4)}",
             provider=f"p-{draw.randrange(4)}" if led else "", target=f"p/{draw.randrange(4)}" if led else "",
-            status=draw.choice((200, 200, 404, 499, 502)), terminal=draw.choice(("completed", "error", "upstream_cut")),
+            status=draw.choice((200, 200, 404, 499, 502)), terminal=terminal,
+            error="" if terminal == "completed" else f"e-{draw.randrange(4)}",
         ))  # fmt: skip
     return records
 
@@ -110,7 +112,11 @@ def test_a_list_by_status_holds_failures_and_refusals_alike(
     assert found
 
 
-@pytest.mark.parametrize("query", [Query(failed=True), Query(status=(404, 404)), Query(status=(400, 499))], ids=repr)
+@pytest.mark.parametrize(
+    "query",
+    [Query(failed=True), Query(status=(404, 404)), Query(status=(400, 499)), Query(where={"error": "e-1"})],
+    ids=repr,
+)
 def test_failures_and_refusals_are_found_by_their_index(
     database: AccountsDatabase, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,7 +128,7 @@ def test_failures_and_refusals_are_found_by_their_index(
 
     ((statement, values),) = asked
     (plan,) = database.connection.tuples(f"EXPLAIN QUERY PLAN {statement}", values)
-    assert "request_failed_status" in plan[-1]
+    assert "request_with_error" in plan[-1]
 
 
 def test_a_name_that_is_rare_is_looked_for_only_in_its_hours(tmp_path: Path) -> None:
