@@ -126,14 +126,13 @@ def _narrow_requests(connection: Connection, query: Query) -> Conditions | None:
         wanted.add("received >= ?", round(query.since * 1000))
     if query.until is not None:
         wanted.add("received < ?", round(query.until * 1000))
-    if query.where.get("error"):
+    lowest = query.status[0] if query.status is not None else 0
+    if query.failed or lowest >= 400 or query.where.get("error"):
         wanted.add(FAILED_OR_REFUSED)
     if query.failed:
-        wanted.add(f"{FAILED_OR_REFUSED} AND failed = 1")
+        wanted.add("failed = 1")
     if query.status is not None:
         wanted.add("status BETWEEN ? AND ?", *query.status)
-        if query.status[0] >= 400:
-            wanted.add(FAILED_OR_REFUSED)
     return wanted
 
 

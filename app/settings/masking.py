@@ -52,8 +52,7 @@ def find_secrets(value: Any, key: str = "") -> Iterator[str]:
         if key != "keys" or len(value) <= MAX_KEYS:
             yield from _find_in_table(value)
     elif key in SECRET_KEYS:
-        for each in (value,) if isinstance(value, str) else value or ():
-            yield from _find_in_address(each) if "://" in each else (each,)
+        yield from _find_in_keys((value,) if isinstance(value, str) else value or ())
     elif key == "command":
         yield from _find_in_command(value)
     elif isinstance(value, tuple | list):
@@ -71,11 +70,12 @@ def _find_in_table(table: dict[str, Any]) -> Iterator[str]:
         yield from find_secrets(each, name)
 
 
-def _find_in_address(address: str) -> Iterator[str]:
-    """What is secret in a webhook's address. Its scheme and host are not: others at the same host would be masked
-    too."""
-    yield address.partition("://")[2].partition("/")[2]
-    yield from _find_in_url(address)
+def _find_in_keys(values: Sequence[str]) -> Iterator[str]:
+    """Keys, and what is secret in webhooks' addresses. Scheme and host are not: others at the host would be masked."""
+    for value in values:
+        _, marks, rest = value.partition("://")
+        yield rest.partition("/")[2] if marks else value
+        yield from _find_in_url(value)
 
 
 def _find_in_command(command: Sequence[str]) -> Iterator[str]:
