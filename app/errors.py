@@ -64,6 +64,8 @@ FailureKind = Literal[
 
 # The code for replies that are not model replies: a proxy's page, a body in another dialect.
 MALFORMED = "malformed_reply"
+# The code of a failure that was an answer without content: asking again costs as much as the answer.
+EMPTY_ANSWER = "empty_answer"
 
 Origin = Literal["client", "gateway", "upstream"]
 

@@ -1,21 +1,23 @@
-"""Limits cache breakpoints to the number that vendors accept.
+"""Limits cache breakpoints to the number that vendors accept, and orders their lifetimes.
 
 Every vendor refuses a request with a fifth mark. Later marks cover the prefix of earlier ones, so the earliest go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
 from app.adaptation.notes import Notes, field
-from app.conversation.blocks import Block, ToolResult
+from app.conversation.blocks import Block, CacheHint, ToolResult
 from app.conversation.capabilities import Capabilities
 from app.conversation.request import Request
 
 MAX_MARKS = 4
+# Lifetimes of five minutes, the default.
+_SHORT = (None, "5m")
 
 T = TypeVar("T")
 
@@ -23,48 +25,62 @@ T = TypeVar("T")
 def adapt_cache_marks(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
     if capabilities.cache_hints == "none":
         return request
-    over = _count(request) - MAX_MARKS
-    if over <= 0:
+    hints = _list_hints(request)
+    over = len(hints) - MAX_MARKS
+    if over > 0:
+        why = f"only {MAX_MARKS} are accepted: the earliest are left out"
+    elif _is_ordered(hints):
         return request
-    notes.lose(
-        "ignorable", field(request.dialect, "cache"), f"only {MAX_MARKS} are accepted: the earliest are left out"
-    )
-    taker = _Taker(over)
+    else:
+        why = "longer lifetimes must come before shorter ones: the later are shortened"
+    notes.lose("ignorable", field(request.dialect, "cache"), why)
+    marks = _Marks(over)
     # In the order in which they form the prefix.
-    tools = tuple(taker.take(tool) for tool in request.tools)
-    instructions = tuple(taker.take(text) for text in request.instructions)
-    turns = tuple(replace(turn, blocks=tuple(map(taker.take_block, turn.blocks))) for turn in request.turns)
-    return replace(request, tools=tools, instructions=instructions, turns=turns)
+    tools = tuple(marks.fit(tool) for tool in request.tools)
+    instructions = tuple(marks.fit(text) for text in request.instructions)
+    turns = tuple(replace(turn, blocks=tuple(map(marks.fit_block, turn.blocks))) for turn in request.turns)
+    return marks.fit(replace(request, tools=tools, instructions=instructions, turns=turns))
 
 
-def _count(request: Request) -> int:
-    count = int(request.cache is not None)
-    count += _marked(request.tools) + _marked(request.instructions)
+def _list_hints(request: Request) -> list[CacheHint]:
+    """All hints in the order of the prefix; the request's own one is for its end."""
+    holders: list[Any] = [*request.tools, *request.instructions]
     for turn in request.turns:
-        count += _marked(turn.blocks)
         for block in turn.blocks:
             if type(block) is ToolResult:
-                count += _marked(block.blocks)
-    return count
+                holders += block.blocks
+            holders.append(block)
+    holders.append(request)
+    return [hint for holder in holders if (hint := getattr(holder, "cache", None)) is not None]
 
 
-def _marked(holders: Iterable[Any]) -> int:
-    return sum([getattr(holder, "cache", None) is not None for holder in holders])
+def _is_ordered(hints: Sequence[CacheHint]) -> bool:
+    """Whether no longer lifetime follows a shorter one: Anthropic refuses that."""
+    lasting = [hint.ttl not in _SHORT for hint in hints]
+    return lasting == sorted(lasting, reverse=True)
 
 
-class _Taker:
-    """Removes marks until few enough are left."""
+class _Marks:
+    """Removes marks until few enough are left, and shortens those after a short one."""
 
     def __init__(self, over: int) -> None:
         self._over = over
+        self._shortened = False
 
-    def take(self, holder: T) -> T:
-        if self._over <= 0 or getattr(holder, "cache", None) is None:
+    def fit(self, holder: T) -> T:
+        hint = getattr(holder, "cache", None)
+        if hint is None:
             return holder
-        self._over -= 1
-        return replace(holder, cache=None)  # type: ignore[type-var]
+        if self._over > 0:
+            self._over -= 1
+            return replace(holder, cache=None)  # type: ignore[type-var]
+        if hint.ttl in _SHORT:
+            self._shortened = True
+        elif self._shortened:
+            return replace(holder, cache=CacheHint())  # type: ignore[type-var]
+        return holder
 
-    def take_block(self, block: Block) -> Block:
-        if isinstance(block, ToolResult) and _marked(block.blocks):
-            block = replace(block, blocks=tuple(self.take(inner) for inner in block.blocks))
-        return self.take(block)
+    def fit_block(self, block: Block) -> Block:
+        if isinstance(block, ToolResult) and any(getattr(inner, "cache", None) for inner in block.blocks):
+            block = replace(block, blocks=tuple(map(self.fit, block.blocks)))
+        return self.fit(block)

@@ -29,6 +29,7 @@ from app.errors import (
     LimitReached,
     Unauthorized,
     UpstreamRefused,
+    UpstreamUnreachable,
 )
 from app.gateway.large_bodies.body_budget import NoRoom
 from app.gateway.messages import MAX_NAME, ClientRequest, ClientResponse, new_id
@@ -205,7 +206,8 @@ def write_client_response(
 
 
 def write_error(dialect: ClientDialect, error: DragomanError, record: Record) -> WsgiResponse:
-    """The error in the client's dialect. `x-gateway-error` marks those that come from the gateway, not an upstream."""
+    """The error in the client's dialect. `x-gateway-error` marks errors in the gateway's own words, as when it reached
+    no upstream."""
     failure = error.failure
     headers: dict[str, str] = {}
     body = None
@@ -218,7 +220,7 @@ def write_error(dialect: ClientDialect, error: DragomanError, record: Record) ->
     if failure.kind in LASTING:
         # Claude Code and the vendors' SDKs would retry for minutes, without showing anybody the remedy.
         headers.setdefault("x-should-retry", "false")
-    if failure.origin != "upstream":
+    if failure.origin != "upstream" or isinstance(error, UpstreamUnreachable):
         headers["x-gateway-error"] = failure.kind
     # Faults in the HTTP itself (405, 426 …) keep their own status in every dialect.
     own = failure.origin == "client" and failure.status

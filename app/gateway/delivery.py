@@ -23,7 +23,7 @@ from app.gateway.large_bodies.heavy_work import run_heavy
 from app.gateway.messages import StartedResponse
 from app.gateway.record import Record
 from app.gateway.replies.reply_headers import clean_events, mask_errors, name_upstream, relayed_headers
-from app.gateway.replies.translation import StreamCollector
+from app.gateway.replies.translation import StreamCollector, StreamTranslation
 from app.json_values import MAX_VALUES, has_too_many_values
 from app.json_values import SMALL as VALUES_UNSEEN
 from app.known_secrets import known_secrets
@@ -286,13 +286,15 @@ def _first_part(exchange: Exchange, wait: float | None) -> Obtaining[bytes]:
 
 
 def _begin_stream(attempt: Attempt, exchange: Exchange, early: bytes, wait: float | None) -> Obtaining[StartedResponse]:
-    """Reads until there is output for the client."""
+    """Reads until there is output for the client; a long silence brings out the opening event."""
     stream = attempt.open_stream()
     first = b"".join(pass_on(stream, b"", early)) if early else b""
     while not first:
         part = exchange.read_part(wait)
         if part is None:
-            yield
+            first = stream.open() if isinstance(stream, StreamTranslation) else b""
+            if not first:
+                yield
         elif part:
             first = b"".join(pass_on(stream, b"", repair_escapes(part)))
         else:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from tests.field.pairs import chat_events, chat_reply, delta
 from tests.gateway.conftest import Client, events_of
-from tests.support.fake_upstream import FakeUpstream, json_reply
+from tests.support.fake_upstream import FakeUpstream, json_reply, sse
 
 both_modes = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 
@@ -99,6 +100,11 @@ COUNTS: dict[str, tuple[dict[str, Any], tuple[int, int, int, int]]] = {
     "MiniMax-AI/MiniMax-M2.5#2": (
         {"total_tokens": 30, "total_characters": 0, "prompt_tokens": 20, "completion_tokens": 10}, (20, 0, 0, 10),
     ),
+    "DashScope's explicit cache": (
+        {"prompt_tokens": 100, "completion_tokens": 9, "total_tokens": 109,
+         "prompt_tokens_details": {"cached_tokens": 10, "cache_creation_input_tokens": 20}},
+        (70, 10, 20, 9),
+    ),
     "the total alone": ({"total_tokens": 30, "completion_tokens": 10}, (20, 0, 0, 10)),
     "texts": ({"prompt_tokens": "20", "completion_tokens": "10"}, (20, 0, 0, 10)),
     "fractions": ({"prompt_tokens": 20.0, "completion_tokens": 10.0}, (20, 0, 0, 10)),
@@ -115,3 +121,69 @@ def test_counts_are_read_under_every_vendor_s_names(client: Client, upstream: Fa
             wrong[case] = got
 
     assert wrong == {}
+
+
+def test_zeros_after_the_counts_are_ignored(client: Client, upstream: FakeUpstream) -> None:
+    end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": {
+        "prompt_tokens": 100, "completion_tokens": 7, "total_tokens": 107}}  # fmt: skip
+    zeros = {"choices": [], "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}}
+    upstream.script(chat_events(delta({"content": "t"}), end, zeros, "[DONE]"))
+
+    usage = next(event["usage"] for event in events_of(client.message(stream=True)) if event["type"] == "message_delta")
+
+    assert (usage["input_tokens"], usage["output_tokens"]) == (100, 7)
+
+
+# What a Messages server says at the start and at the end, and what it means, as above.
+ENDS: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[int, int, int, int]]] = {
+    "zero at the end": (
+        {"input_tokens": 100, "cache_read_input_tokens": 900}, {"input_tokens": 0, "output_tokens": 7},
+        (100, 900, 0, 7),
+    ),
+    "all at the end": (
+        {"input_tokens": 0}, {"input_tokens": 100, "cache_read_input_tokens": 900, "output_tokens": 7},
+        (100, 900, 0, 7),
+    ),
+    "more at the end": ({"input_tokens": 100}, {"input_tokens": 250, "output_tokens": 7}, (250, 0, 0, 7)),
+    "writes by lifetime only": (
+        {"input_tokens": 100, "cache_creation": {"ephemeral_5m_input_tokens": 20, "ephemeral_1h_input_tokens": 30}},
+        {"output_tokens": 7},
+        (100, 0, 50, 7),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ENDS)
+def test_counts_at_both_ends_of_a_messages_stream_are_joined(client: Client, upstream: FakeUpstream, case: str) -> None:
+    first, last, meant = ENDS[case]
+    head = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [], "usage": first}
+    events = [
+        {"type": "message_start", "message": head},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "t"}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": last},
+        {"type": "message_stop"},
+    ]
+    upstream.script(sse(*(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n".encode() for e in events)))
+
+    response = client.chat("messages/claude-sonnet-4-5", stream=True, stream_options={"include_usage": True})
+
+    usage = next(event["usage"] for event in events_of(response) if event != "[DONE]" and event.get("usage"))
+    details = usage["prompt_tokens_details"]
+    read, written = details["cached_tokens"], details["cache_write_tokens"]
+    assert (usage["prompt_tokens"] - read - written, read, written, usage["completion_tokens"]) == meant
+
+
+@pytest.mark.parametrize("usage", [{}, {"usage": None}, {"usage": {}}, {"usage": {"output_tokens": 3}}], ids=str)
+def test_a_whole_message_has_the_counts_that_its_sdk_needs(
+    client: Client, upstream: FakeUpstream, usage: dict[str, Any]
+) -> None:
+    upstream.script(json_reply({
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn",
+        "stop_sequence": None, "content": [{"type": "text", "text": "t"}], **usage,
+    }))  # fmt: skip
+
+    answered = client.message("messages/claude-sonnet-4-5").json
+
+    assert answered["content"] == [{"type": "text", "text": "t"}]
+    assert all(type(answered["usage"][name]) is int for name in ("input_tokens", "output_tokens"))

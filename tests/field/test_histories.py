@@ -66,6 +66,29 @@ def test_of_too_many_cache_marks_the_earliest_go(blocks: int, tools: int, left: 
         assert " ".join(one.get("text", one.get("name")) for one in holders if "cache_control" in one) == left
 
 
+@pytest.mark.parametrize(
+    ("lives", "left"), [("5m 1h", "5m 5m"), ("1h 5m 1h", "1h 5m 5m"), ("1h 1h 5m", "1h 1h 5m"), ("30m 5m", "1h 5m")]
+)
+def test_no_mark_lives_longer_than_one_before_it(lives: str, left: str) -> None:
+    """Anthropic refuses such a request; a hint is no reason to fail."""
+    parts = [{"type": "text", "text": "t", "cache_control": {"type": "ephemeral", "ttl": one}} for one in lives.split()]
+
+    asked, _ = send(CHAT, {"messages": [{"role": "user", "content": parts}]}, upstream(MESSAGES))
+
+    marks = [block["cache_control"] for block in asked["messages"][0]["content"]]
+    assert " ".join(mark.get("ttl", "5m") for mark in marks) == left
+
+
+def test_marks_of_chat_clients_are_read_wherever_gateways_take_them() -> None:
+    """LiteLLM reads them inside a function too, OpenRouter for the whole request."""
+    function = {"name": "f", "parameters": {"type": "object"}, **MARK}
+    body = {"messages": [{"role": "user", "content": "q"}], "tools": [{"type": "function", "function": function}]}
+
+    asked, _ = send(CHAT, {**body, **MARK}, upstream(MESSAGES))
+
+    assert asked["tools"][0]["cache_control"] == asked["cache_control"] == MARK["cache_control"]
+
+
 def test_four_marks_pass_byte_by_byte() -> None:
     body = json.dumps({"model": "m", "max_tokens": 10, **marked(3, 0)}).encode()
 

@@ -150,6 +150,22 @@ def has_texts(messages: Messages) -> bool:
     return all(isinstance(message["content"], str) for message in messages)
 
 
+def attached(dialect: str) -> dict[str, Any]:
+    """A question about a PDF."""
+    data = "JVBERi0xLjQK"
+    if dialect == "A":
+        source = {"type": "base64", "media_type": "application/pdf", "data": data}
+        return {"messages": [{"role": "user", "content": [{"type": "document", "source": source}]}]}
+    file = {"filename": "a.pdf", "file_data": f"data:application/pdf;base64,{data}"}
+    if dialect == "C":
+        return {"messages": [{"role": "user", "content": [{"type": "file", "file": file}]}]}
+    return {"input": [{"role": "user", "content": [{"type": "input_file", **file}]}]}
+
+
+def has_no_file(messages: Messages) -> bool:
+    return "JVBERi0xLjQK" not in json.dumps(messages) and "omitted" in json.dumps(messages)
+
+
 def has_no_image(messages: Messages) -> bool:
     return "image_url" not in json.dumps(messages) and PNG not in json.dumps(messages) and "q" in json.dumps(messages)
 
@@ -174,6 +190,9 @@ COMPLAINTS: dict[str, tuple[str, int, Callable[[str], dict[str, Any]], Check]] =
     "vercel/ai#9179": ("Failed to deserialize the JSON body into the target type: messages[3]: unknown variant `image_url`, expected `text` at line 1 column 4198046", 400,
                        lambda dialect: pictured(dialect, f"data:image/png;base64,{PNG}"), has_no_image),
     "deepseek-ai/DeepSeek-V3#1026": ("messages[66].content: unknown variant `image`, expected one of `text`, `tool_use`", 400, lambda dialect: pictured(dialect, f"data:image/png;base64,{PNG}"), has_no_image),
+    "vllm-project/vllm no multimodal model": ("m is not a multimodal model", 400, lambda dialect: pictured(dialect, f"data:image/png;base64,{PNG}"), has_no_image),
+    "vllm-project/vllm no images": ("At most 0 image(s) may be provided in one prompt.", 400, lambda dialect: pictured(dialect, f"data:image/png;base64,{PNG}"), has_no_image),
+    "ollama/ollama": ("this model is missing data required for image input", 400, lambda dialect: pictured(dialect, f"data:image/png;base64,{PNG}"), has_no_image),
 }  # fmt: skip
 
 
@@ -191,6 +210,24 @@ def test_turns_that_a_server_complains_of_are_mended(client: Client, upstream: F
             wrong[name] = (told.status, told.error, sent)
 
     assert wrong == {}
+
+
+@every_client
+@pytest.mark.parametrize(("message", "status"), [
+    ("Failed to deserialize the JSON body into the target type: messages[0]: unknown variant `file`, expected `text` or `image_url`", 400),
+    ("Invalid value: 'file'. Supported values are: 'text','image_url','input_audio','refusal','audio', and 'video'.", 400),
+    ("Input tag 'file' found using 'type' does not match any of the expected tags: 'text', 'image_url'", 422),
+    ("unsupported content part type: file", 400),
+])  # fmt: skip
+def test_a_file_that_a_server_cannot_read_is_named_instead(client: Client, upstream: FakeUpstream, dialect: str, message: str, status: int) -> None:  # fmt: skip
+    """In the words of serde, OpenAI, pydantic and llama.cpp."""
+    upstream.script(json_reply({"error": {"message": message, "type": "invalid_request_error"}}, status), GOOD)
+
+    told = ask(client, dialect, "chat/gpt-4.1", **attached(dialect))
+
+    assert told.text == "t"
+    assert "JVBERi0xLjQK" in upstream.seen[0].body.decode()
+    assert has_no_file(upstream.seen[1].json()["messages"])
 
 
 @every_client

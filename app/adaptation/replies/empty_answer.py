@@ -8,9 +8,9 @@ from app.conversation.blocks import Text
 from app.conversation.events import BlockDelta, BlockOpened, Event, Failed, Finished
 from app.conversation.literals import EMPTY
 from app.conversation.response import Response
-from app.errors import Failure
+from app.errors import EMPTY_ANSWER, Failure
 
-_EMPTY = Failure(kind="overloaded", message="the model gave an empty answer", code="empty_answer", origin="upstream")
+_EMPTY = Failure(kind="overloaded", message="the model gave an empty answer", code=EMPTY_ANSWER, origin="upstream")
 
 
 class RefuseEmpty:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec.structs import replace
 
+from app.adaptation.replies.block_numbering import Numbering
 from app.adaptation.tools.tool_ids import digest_id
 from app.conversation.blocks import Text, ToolCall
-from app.conversation.events import BlockClosed, BlockDelta, BlockOpened, Event, Finished, Started
+from app.conversation.events import BlockClosed, BlockDelta, BlockNoted, BlockOpened, Event, Finished, Started
 
 
 class CallToText:
     """Structured output by a forced tool: the tool's call becomes the text that the client asked for.
 
     Arguments and text are both characters, so deltas pass unchanged. Calls of the client's own tools stay calls, and
-    only they make the finish reason "tool_calls".
+    only they make the finish reason "tool_calls". A second call of the tool is left out: two answers are no JSON.
     """
 
     def __init__(self, name: str) -> None:
@@ -23,10 +24,26 @@ class CallToText:
         self._silent: set[int] = set()  # open blocks of the tool without any delta yet
         self._own_calls = False
         self._turned = False
+        self._left_out: set[int] = set()
+        self._numbering = Numbering()
 
     def feed(self, events: Sequence[Event]) -> Sequence[Event]:
-        if not self._silent and all(type(event) is BlockDelta for event in events):
+        if not self._silent and not self._left_out and all(type(event) is BlockDelta for event in events):
             return events
+        return [self._numbering.move(event) for event in self._turn(self._leave_out(events))]
+
+    def _leave_out(self, events: Sequence[Event]) -> Iterator[Event]:
+        """The events without those of further calls of the tool."""
+        for event in events:
+            match event:
+                case BlockOpened(block=ToolCall() as call) if call.name == self._name and self._turned:
+                    self._left_out.add(event.index)
+                case BlockDelta() | BlockNoted() | BlockClosed() if event.index in self._left_out:
+                    pass
+                case _:
+                    yield event
+
+    def _turn(self, events: Iterable[Event]) -> list[Event]:
         out: list[Event] = []
         for event in events:
             match event:

@@ -27,9 +27,12 @@ _BLANKS = r"\s{0,200}"
 # Maximum trailing blanks held back because they may belong to the end.
 _MAX_HELD = 4096
 
+# Words before a fence, such as "Here is the JSON:".
+_PREFACE = r"[^`{\[]{0,200}"
+
 FENCE = Wrapping(
-    start=re.compile(rf"{_BLANKS}```[a-zA-Z0-9]{{0,20}}[ \t]{{0,200}}\r?\n"),
-    begun=re.compile(rf"{_BLANKS}(`{{0,2}}|```[a-zA-Z0-9]{{0,20}}[ \t]{{0,200}}\r?)"),
+    start=re.compile(rf"{_PREFACE}```[a-zA-Z0-9]{{0,20}}(?:[ \t]{{0,200}}\r?\n|{_BLANKS}(?=[{{\[]))"),
+    begun=re.compile(rf"{_PREFACE}(`{{0,2}}|```[a-zA-Z0-9]{{0,20}}{_BLANKS})"),
     mark="`",
     marks=3,
 )

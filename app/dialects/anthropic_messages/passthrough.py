@@ -20,7 +20,7 @@ from app.dialects.anthropic_messages.response_parser import is_true_reason, pars
 from app.dialects.anthropic_messages.response_renderer import render_response
 from app.dialects.anthropic_messages.stream_parser import FAILED
 from app.dialects.anthropic_messages.stream_renderer import PING
-from app.dialects.anthropic_messages.usage import find_usage, read_usage
+from app.dialects.anthropic_messages.usage import find_usage, merge_usage, read_usage
 from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import fields_decoder, repair_text, replace_model
 from app.dialects.malformed import malformed
@@ -61,7 +61,15 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
     return replace_model(body, context.model), find_usage(body)
 
 
+class _Counts(msgspec.Struct):
+    input_tokens: int
+    output_tokens: int
+
+
 class _Whole(msgspec.Struct):
+    """What clients need of an answer; they fail on one without counts."""
+
+    usage: _Counts
     error: Any = None
     content: list[msgspec.Raw] | None = None
     stop_reason: str | None = None
@@ -319,7 +327,7 @@ class StreamPassthrough:
 
     def _note_usage(self, counts: Any) -> None:
         if isinstance(counts, dict):
-            self._counts |= {name: value for name, value in counts.items() if value is not None}
+            merge_usage(self._counts, counts)
             self.usage = read_usage(self._counts)
 
 

@@ -31,7 +31,7 @@ from app.dialects.anthropic_messages.response_parser import (
     read_finish_reason,
     read_stop_detail,
 )
-from app.dialects.anthropic_messages.usage import read_tier, read_usage
+from app.dialects.anthropic_messages.usage import merge_usage, read_tier, read_usage
 from app.dialects.anthropic_messages.vocabulary import NAME
 from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import Fields, fields_decoder, repair_surrogates
@@ -230,7 +230,7 @@ class StreamParser:
             return
         self._state = _State.RUNNING
         fields: dict[str, Any] = message if isinstance(message, dict) else {}
-        self._merge_usage(fields.get("usage"))
+        merge_usage(self._usage, fields.get("usage"))
         self._extensions |= read_extensions(fields, {})
         self._id = str(fields.get("id") or "")
         model = str(fields.get("model") or "")
@@ -372,15 +372,10 @@ class StreamParser:
                 events += (BlockOpened(block.index, whole), BlockClosed(block.index))
 
     def _note_end(self, payload: dict[str, Any]) -> None:
-        self._merge_usage(payload.get("usage"))
+        merge_usage(self._usage, payload.get("usage"))
         self._extensions |= read_extensions(payload, {})
         if isinstance(payload.get("delta"), dict):
             self._extensions |= read_extensions(payload["delta"], {})
-
-    def _merge_usage(self, usage: Any) -> None:
-        """Later counts are totals and replace earlier ones; null is ignored."""
-        if isinstance(usage, dict):
-            self._usage |= {name: value for name, value in usage.items() if value is not None}
 
     def _finish(self, events: list[Event]) -> None:
         for index in list(self._blocks):

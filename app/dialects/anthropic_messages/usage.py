@@ -28,7 +28,7 @@ def read_usage(usage: Mapping[str, Any]) -> Usage | None:
     return Usage(
         fresh=_count(usage, "input_tokens"),
         cache_read=_count(usage, "cache_read_input_tokens"),
-        cache_written=_count(usage, "cache_creation_input_tokens"),
+        cache_written=_count(usage, "cache_creation_input_tokens") or _sum(usage.get("cache_creation")),
         output=_count(usage, "output_tokens"),
         reasoning=_count(usage.get("output_tokens_details"), "thinking_tokens"),
         web_searches=_count(usage.get("server_tool_use"), "web_search_requests"),
@@ -36,6 +36,20 @@ def read_usage(usage: Mapping[str, Any]) -> Usage | None:
         tier=_read_price_tier(usage),
         region="us" if usage.get("inference_geo") == "us" else "",
     )
+
+
+_INPUT_COUNTS = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+
+
+def merge_usage(counts: dict[str, Any], later: Any) -> None:
+    """Adds a stream's later counts. They are totals and replace earlier ones; null is ignored, and so is an input of
+    nothing: servers that count it at the start repeat the field as zero at the end."""
+    if not isinstance(later, dict):
+        return
+    counted = any(_count(later, name) for name in _INPUT_COUNTS)
+    for name, value in later.items():
+        if value is not None and (counted or name not in _INPUT_COUNTS or name not in counts):
+            counts[name] = value
 
 
 def _read_price_tier(usage: Mapping[str, Any]) -> PriceTier:
@@ -90,6 +104,11 @@ def is_foreign_search(block: ServerTool) -> bool:
 def _count(fields: Any, name: str) -> int:
     value = fields.get(name) if isinstance(fields, dict) else None
     return int(value) if isinstance(value, int | float) and value > 0 else 0
+
+
+def _sum(fields: Any) -> int:
+    """The sum of the counts in an object; 0 if it is none."""
+    return sum([_count(fields, name) for name in fields]) if isinstance(fields, dict) else 0
 
 
 class _Counted(msgspec.Struct):

@@ -31,7 +31,7 @@ from app.dialects.json_bodies import (
 )
 from app.dialects.openai_chat.messages.items import read_items
 from app.dialects.openai_chat.messages.messages import MessageReader
-from app.dialects.openai_chat.messages.tools import read_tool_choice, read_tools
+from app.dialects.openai_chat.messages.tools import read_hint, read_tool_choice, read_tools
 from app.dialects.openai_chat.vocabulary import (
     EXTENSION_LOSSES,
     MAX_CHOICES,
@@ -149,6 +149,7 @@ def _parse(body: bytes) -> Request:
         n=_read_n(taker),
         logprobs=_read_logprobs(taker),
         user=_read_user(taker),
+        cache=read_hint(taker.take("cache_control", _any)),
         cache_key=taker.take("prompt_cache_key", _string),
         service_tier=taker.take("service_tier", _string),
         metadata=taker.take("metadata", _object),

@@ -12,7 +12,8 @@ from app.conversation.request import OutputFormat, Request, Sampling
 from app.dialects.contract import RenderedRequest
 from app.dialects.json_bodies import encode_body
 from app.dialects.openai_chat.messages.messages import MessageWriter
-from app.dialects.openai_chat.messages.tools import write_tools
+from app.dialects.openai_chat.messages.parts import write_cache
+from app.dialects.openai_chat.messages.tools import control_only, write_tools
 from app.dialects.openai_chat.vocabulary import NAME
 
 _UNSAMPLED = Sampling()  # its fields are called as on the wire
@@ -58,6 +59,7 @@ def _write_settings(request: Request, capabilities: Capabilities, losses: list[L
         "metadata": request.metadata,
         "store": request.state.store,
     }
+    fields |= write_cache(request.cache, control_only(capabilities))
     if request.user is not None:
         match capabilities.user_field:
             case "user" | "safety_identifier":

@@ -256,7 +256,12 @@ class StreamParser:
                 self._read_choice(choice, events)
                 usage = usage or choice.usage
             self._notice_end(choices)
-        self._usage = usage or self._usage
+        self._note_usage(usage)
+
+    def _note_usage(self, usage: WireUsage | None) -> None:
+        """Later counts replace earlier ones; some servers end with zeros."""
+        if usage is not None and (self._usage is None or usage.total_tokens != 0):
+            self._usage = usage
 
     def _notice_end(self, choices: Sequence[WireChoice]) -> None:
         """Judges whether a finish reason names the end: servers that send one in each chunk do so next to content, and

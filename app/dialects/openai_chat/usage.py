@@ -36,7 +36,7 @@ def read_usage(wire: WireUsage, tier: object = None) -> Usage:
     if reasoning and _count(wire.total_tokens) >= prompt + output + reasoning:
         output += reasoning
     images, sound = completion_details.image_tokens, completion_details.audio_tokens
-    creation = wire.cache_creation_input_tokens
+    creation = wire.cache_creation_input_tokens or prompt_details.cache_creation_input_tokens
     stored = wire.prompt_cache_write_tokens
     written = _count(saved, creation, stored) if saved or creation or stored else 0
     return Usage(

@@ -283,6 +283,7 @@ Number = int | float | str | None
 class PromptDetails(msgspec.Struct, gc=False):
     cached_tokens: Number = None
     cache_write_tokens: Number = None
+    cache_creation_input_tokens: Number = None
 
 
 _SAYS_NOTHING = frozenset((b"", b"null", b'""'))

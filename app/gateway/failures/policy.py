@@ -13,7 +13,16 @@ import msgspec
 
 from app.conversation.capabilities import Capabilities
 from app.dialects.overflow import is_near, may_overflow
-from app.errors import LASTING, MALFORMED, DragomanError, Failure, UpstreamCut, UpstreamRefused, UpstreamUnreachable
+from app.errors import (
+    EMPTY_ANSWER,
+    LASTING,
+    MALFORMED,
+    DragomanError,
+    Failure,
+    UpstreamCut,
+    UpstreamRefused,
+    UpstreamUnreachable,
+)
 from app.gateway.failures.change import Change
 from app.gateway.failures.complaints import LONGEST_COMPLAINT, Repair, find_affordable
 from app.gateway.failures.complaints import find_repair as find_named
@@ -33,6 +42,9 @@ AGAIN_STATUSES = frozenset(
     {408, 409, 500, 502, 503, 504, 529,
      520, 521, 522, 523, 524, 530}
 )  # fmt: skip
+
+# The same for failures that come without a status: as a stream's first event, or inside a whole reply.
+AGAIN_KINDS = frozenset({"rate_limit", "overloaded", "internal", "timeout"})
 
 # Failures after which another upstream may succeed. An invalid request is invalid everywhere.
 ELSEWHERE_KINDS = frozenset(
@@ -133,11 +145,12 @@ def wait_before_retry(error: DragomanError, attempt: int) -> float | None:
         if error.headers.get("x-should-retry") == "false":
             return None
         asked = _seconds(error.headers)
-        if failure.kind in ("context_overflow", "upstream_auth") or failure.code == MALFORMED:
+        if failure.kind in ("context_overflow", "upstream_auth") or failure.code in (MALFORMED, EMPTY_ANSWER):
             return None
         if failure.kind in ("quota", "billing"):
             return None
-        if failure.status not in AGAIN_STATUSES and failure.kind != "rate_limit":
+        again = failure.status in AGAIN_STATUSES if failure.status else failure.kind in AGAIN_KINDS
+        if not again and failure.kind != "rate_limit":
             return None
         if asked is not None:
             return asked * (1 + random.random() * SPREAD) if asked <= LONGEST_WAIT else None

@@ -28,7 +28,8 @@ class StreamTranslation:
     """A stream translated between two dialects, with the interface of a dialect's StreamPassthrough.
 
     A failure before any output is raised as UpstreamRefused, so that it can still become an HTTP status or another
-    attempt; later failures become the dialect's error event.
+    attempt; later failures become the dialect's error event. The opening event waits for what follows it, because
+    upstreams refuse after it too; a ping sends it.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class StreamTranslation:
         self._block = -1  # index of the block of the last delta
         self._said = 0  # bytes of the answer's text so far
         self._began = False
+        self._opening: list[Event] = []  # not rendered yet, because a failure may follow
         self._finished = False
         self.finished = False  # the end was named, and nothing has followed it yet
         self.failed: Failure | None = None
@@ -89,7 +91,14 @@ class StreamTranslation:
         return self._render([Failed(failure)])
 
     def ping(self) -> bytes:
-        return self._renderer.ping()
+        return self.open() or self._renderer.ping()
+
+    def open(self) -> bytes:
+        """The opening event, if it came and nothing has followed it yet."""
+        if not self._opening:
+            return b""
+        opening, self._opening, self._began = self._opening, [], True
+        return self._renderer.feed(_scale_events(opening, self._context.usage_scale))
 
     def _expect_run(self, whole: bytes, events: Sequence[Event]) -> None:
         """Prepares for a run: the next events are likely to be of the same form as the last of these."""
@@ -108,7 +117,11 @@ class StreamTranslation:
             return b""
         if type(events[-1]) is not BlockDelta:
             self._note(events)
-        self._began = True
+        if not self._began:
+            self._opening += events
+            if all(type(event) is Started for event in events):
+                return b""
+            events, self._opening, self._began = self._opening, [], True
         self._said += sum([len(event.text) - 2 for event in events if type(event) is BlockDelta])
         return self._renderer.feed(_scale_events(events, self._context.usage_scale))
 

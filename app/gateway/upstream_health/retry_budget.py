@@ -4,8 +4,9 @@ from __future__ import annotations
 
 # Retries may be at most this share of the last minute's requests,
 SHARE = 0.2
-# but a few are always allowed: a single agent does not have the traffic to earn them.
-FLOOR = 10
+# but one a second on average is always allowed: an agent's few requests would not earn what a short outage takes, with
+# several subagents at work and up to three tries each.
+FLOOR = 60
 
 _SLICES = 6
 _SECONDS = 10

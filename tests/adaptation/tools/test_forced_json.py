@@ -40,6 +40,14 @@ def test_a_reply_with_both_is_finished_for_the_client_s_call() -> None:
     assert response == reply(Text(JSON), call("d", "f", '{"x":1}'), finish="tool_calls")
 
 
+def test_a_second_answer_is_left_out() -> None:
+    twice = reply(call("c", "json_output", JSON), call("d", "json_output", JSON), call("e", "f", "{}"))
+
+    response = run(CallToText("json_output"), twice)
+
+    assert response.blocks == (Text(JSON), call("e", "f", "{}"))
+
+
 def test_a_forced_call_that_was_cut_is_text_that_was_cut() -> None:
     response = run(CallToText("json_output"), reply(call("c", "json_output", '{"a'), finish="length"))
 

@@ -20,6 +20,9 @@ CASES = {
     "words behind": ("```\n1\n```\nSo it is.", "1\n```\nSo it is."),
     "bare": ('{"a": 1}\n', '{"a": 1}\n'),
     "inline": ("```1```", "```1```"),
+    "on one line": ('```json {"a": 1} ```', '{"a": 1}'),
+    "words before": ('Here it is:\n\n```json\n{"a": 1}\n```', '{"a": 1}'),
+    "words only": ("I cannot `do` that.", "I cannot `do` that."),
     "fence only": ("``", "``"),
     "nothing": ("", ""),
 }

@@ -127,7 +127,7 @@ def _read_function(tool: dict[str, Any], path: str) -> FunctionTool:
         description=description if isinstance(description, str) else None,
         schema=schema,
         strict=strict if isinstance(strict, bool) else None,
-        cache=_read_hint(tool.get("cache_control")),
+        cache=read_hint(tool.get("cache_control") or function.get("cache_control")),
         extensions={key: value for key, value in {**tool, **function}.items() if key not in _FUNCTION_KEYS},
     )
 
@@ -145,7 +145,8 @@ def _read_custom(tool: dict[str, Any], path: str) -> CustomTool:
     return CustomTool(custom["name"], custom.get("description"), grammar)
 
 
-def _read_hint(value: Any) -> CacheHint | None:
+def read_hint(value: Any) -> CacheHint | None:
+    """The hint in a `cache_control` of any form."""
     match value:
         case {"ttl": str(ttl)}:
             return CacheHint(ttl)
@@ -179,11 +180,11 @@ def _write_function(tool: FunctionTool, capabilities: Capabilities, *, own: bool
         function["strict"] = tool.strict
     if own:
         function.update(tool.extensions)
-    return {"type": "function", "function": function, **write_cache(tool.cache, _tool_hints(capabilities))}
+    return {"type": "function", "function": function, **write_cache(tool.cache, control_only(capabilities))}
 
 
-def _tool_hints(capabilities: Capabilities) -> str:
-    """Breakpoints are allowed only on content parts; `cache_control` also on tools."""
+def control_only(capabilities: Capabilities) -> str:
+    """Breakpoints are allowed only on content parts; `cache_control` also on tools and on the request."""
     return capabilities.cache_hints if capabilities.cache_hints == "cache_control" else "none"
 
 
