@@ -9,6 +9,15 @@ _PAST_REASONING: tuple[tuple[str, ...], ...] = (
     ("reasoning_content", "passed back"), ("reasoning_content", "is missing"), ("missing", "reasoning_content"),
     ("reasoning_content is required",), ("reasoning_content` is required",),
 )  # fmt: skip
+# How servers refuse a content part for its type.
+_PART_WORDS = ("unknown variant `{}`", "content type '{}'", "content type: {}", "input tag '{}'", "value: '{}'",
+               "part type: {}")  # fmt: skip
+
+
+def _part_words(*types: str) -> tuple[tuple[str, ...], ...]:
+    return tuple([(words.format(kind),) for kind in types for words in _PART_WORDS])
+
+
 # What a server demands: words that occur together, the repair's name, and the capabilities. If the first row for the
 # words is already in force, the next one is tried. The second subject is the backend of ChatGPT logins and proxies.
 DEMANDS: tuple[tuple[tuple[tuple[str, ...], ...], str, dict[str, Any]], ...] = (
@@ -70,10 +79,17 @@ DEMANDS: tuple[tuple[tuple[tuple[str, ...], ...], str, dict[str, Any]], ...] = (
         "text", {"string_content": True},
     ),
     (
-        (("no endpoints found that support image",), ("not support image",), ("n't support image",),
-         ("unknown variant `image",), ("image_url is only supported",), ("not support multimodal",),
-         ("not support vision",), ("image input is not supported",), ("images are not supported",)),
+        (*_part_words("image_url", "image", "input_image"), ("no endpoints found that support image",),
+         ("not support image",), ("n't support image",), ("unknown variant `image",), ("image_url is only supported",),
+         ("not support multimodal",), ("not support vision",), ("image input is not supported",),
+         ("images are not supported",), ("not a multimodal model",), ("at most 0 image",),
+         ("required for image input",), ("only supports text",)),
         "images", {"images": False},
+    ),
+    (
+        (*_part_words("file", "input_file"), ("no endpoints found that support file",), ("not support file input",),
+         ("not support pdf",), ("n't support pdf",), ("not support document",)),
+        "documents", {"documents": False},
     ),
     (
         (("no endpoints found that support structured",), ("no endpoints found that support response",),
