@@ -150,6 +150,17 @@ class Snapshots:
     def is_waiting(self) -> bool:
         return bool(self._waiting)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether one delta came, and the next decides."""
+        return self._before is not None and not (self.settled or self.proven or self._waiting)
+
+    def begins_anew(self, text: bytes) -> bool:
+        """Whether the first text of a run, the inside of a literal, shows that the deltas are plain."""
+        if self.is_open:
+            self.settled = not text_of(b'"%b"' % text).startswith(self._before or "")
+        return self.settled
+
     def take(self, added: bytes) -> bytes:
         """The literal that a delta adds to the text, with one that waited; empty if it waits or adds nothing."""
         if self.settled or added == EMPTY:

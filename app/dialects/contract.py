@@ -15,6 +15,7 @@ import msgspec
 
 from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.events import Event
+from app.conversation.literals import Snapshots
 from app.conversation.losses import Loss
 from app.conversation.request import Request
 from app.conversation.response import Response, Usage
@@ -59,6 +60,11 @@ class StreamParser(Protocol):
     def growing(self) -> list[bytes] | None:
         """The literals of the block that the last delta added to, if the parser keeps them. A caller that reads text
         without the parser appends it here."""
+        ...
+
+    @property
+    def snapshots(self) -> Snapshots | None:
+        """What compares the deltas of the open text, if the first text of a run has to be compared too."""
         ...
 
     @property

@@ -127,6 +127,8 @@ class StreamParser:
     a call; blocks that are never closed.
     """
 
+    snapshots = None
+
     def __init__(self) -> None:
         self._state = _State.EXPECTING
         self._blocks: dict[int, _WireBlock] = {}

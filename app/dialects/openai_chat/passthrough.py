@@ -112,7 +112,14 @@ class StreamPassthrough:
 
     def run(self, part: bytes) -> tuple[bytes, bytes]:
         texts, rest = self._runs.take(part, self._unfinished)
-        return (self._shown.write(texts), rest) if texts and self._shown is not None else (b"", part)
+        if not texts or self._shown is None or self._runs.frame is None:
+            return b"", part
+        if self._snapshots is not None:
+            if not self._snapshots.begins_anew(texts[0]):
+                return self.feed(self._runs.frame.write(texts)), rest
+            if self._snapshots.is_settled:
+                self._snapshots = None
+        return self._shown.write(texts), rest
 
     def feed(self, part: bytes) -> bytes:
         """The events that `part` completes. Raises UpstreamRefused for an error before anything else."""
@@ -201,7 +208,7 @@ class StreamPassthrough:
 
     def _expect_run(self, event: bytes, out: bytes) -> None:
         """Predicts that the next events will be like this one, if it passed unchanged and only added text."""
-        passes = self._snapshots is None or self._snapshots.is_calm
+        passes = self._snapshots is None or self._snapshots.expects_run
         passes = (
             passes
             and self._state is _State.OPEN

@@ -114,7 +114,8 @@ class StreamParser:
         self._decode: Any = _decode_first
         self._kind: type[Text | Reasoning | Refusal] | None = None
         self._block = -1
-        self._snapshots = Snapshots()  # of the open text
+        self.snapshots = Snapshots()  # of the open text
+        self._first_shape: Shape | None = None  # of a text's first delta, as long as the next may repeat it
         self._next = 0
         self._binder = calls or CallBinder()
         self.ending = False
@@ -198,10 +199,11 @@ class StreamParser:
 
     def _matches(self, payload: bytes) -> bool:
         """Whether the payload that was read last, in full, has the shape that is expected of the next one."""
-        if self._shape is None or self.growing is not None:
+        shape = self._shape or self._first_shape
+        if shape is None or self.growing is not None:
             return False
         try:
-            text = self._shape(payload)
+            text = shape(payload)
         except _UNREADABLE:
             return False
         return text[0] == _QUOTE and len(text) > 2
@@ -434,10 +436,11 @@ class StreamParser:
         """Adds a text that may repeat what came before; if it does not, the next is expected in the same shape."""
         if self._kind is not kind:
             self._open(kind, events)
-        if (added := self._snapshots.take(text)) != EMPTY:
+        if (added := self.snapshots.take(text)) != EMPTY:
             events.append(BlockDelta(self._block, added))
-        if self._snapshots.settled:
+        if self.snapshots.settled:
             self._expect(shape, self._block)
+        self._first_shape = shape if self.snapshots.is_open else None
 
     def _add_text(self, kind: type[Text | Reasoning | Refusal], text: bytes, events: list[Event]) -> None:
         if self._kind is not kind:
@@ -446,7 +449,7 @@ class StreamParser:
         events.append(BlockDelta(self._block, text))
 
     def _add_waiting(self, events: list[Event]) -> None:
-        if (waited := self._snapshots.flush()) != EMPTY:
+        if (waited := self.snapshots.flush()) != EMPTY:
             events.append(BlockDelta(self._block, waited))
 
     def _expect(self, shape: Shape | None, block: int, growing: list[bytes] | None = None) -> None:
@@ -461,7 +464,7 @@ class StreamParser:
             self._announce_calls(events)
         self._close_block(events)
         self._kind = kind
-        self._snapshots = Snapshots()
+        self.snapshots = Snapshots()
         self._block = self._next
         self._next += 1
         events.append(BlockOpened(self._block, _HEADS[kind]))

@@ -37,7 +37,7 @@ class StreamParser:
         return events
 
     steady = False
-    growing = None
+    growing = snapshots = None
 
     def close(self) -> list[Event]:
         if self._ended:

@@ -181,6 +181,7 @@ class StreamParser:
     """
 
     ending = False  # the terminal event is the end
+    snapshots = None  # no run begins before they are settled
 
     def __init__(self) -> None:
         self._items: dict[int, _UpstreamItem] = {}

@@ -68,7 +68,7 @@ class PausedTurn:
         return self._join(self._parser.feed(data))
 
     steady = False  # every event must be parsed
-    growing = None
+    growing = snapshots = None
     ending = False  # after a pause the next round follows
 
     def close(self) -> list[Event]:

@@ -54,9 +54,12 @@ class StreamTranslation:
         texts, rest = self._runs.take(part, self._decoder.unfinished)
         if not texts:
             return b"", part
-        growing, frame = self._parser.growing, self._runs.frame
-        if growing is not None and frame is not None and any(text.startswith(b"{") for text in texts):
-            return self.feed(frame.write(texts)), rest  # the texts may repeat the complete arguments
+        growing, snapshots, frame = self._parser.growing, self._parser.snapshots, self._runs.frame
+        repeats = (growing is not None and any(text.startswith(b"{") for text in texts)) or (
+            growing is None and snapshots is not None and not snapshots.begins_anew(texts[0])
+        )
+        if repeats and frame is not None:
+            return self.feed(frame.write(texts)), rest  # they may be all of the arguments, or of the text, once more
         run = Run(self._block, texts, b'"%b"' % b"".join(texts))
         self._said += len(run.whole) - 2
         if growing is not None:

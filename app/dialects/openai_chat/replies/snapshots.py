@@ -41,6 +41,7 @@ class SnapshotFilter:
 
     def __init__(self) -> None:
         self._content, self._reasoning = Snapshots(), Snapshots()
+        self._last: Snapshots | None = None  # what the last event was compared by
         self._held = b""
         self._begun = False  # the answer has
 
@@ -54,8 +55,18 @@ class SnapshotFilter:
         """Whether more events like the last need no comparison."""
         return self._reasoning.settled and not self._begun
 
+    @property
+    def expects_run(self) -> bool:
+        """Whether the first of more events like the last shows if these need a comparison."""
+        return self.is_calm or (self._last is not None and self._last.is_open)
+
+    def begins_anew(self, text: bytes) -> bool:
+        """Whether a run with this first text needs no comparison."""
+        return self.is_calm or (self._last is not None and self._last.begins_anew(text))
+
     def feed(self, events: bytes) -> bytes:
         """Whole events for the client."""
+        self._last = None
         says = _SAYS_CONTENT if self.is_calm else _SAYS_ANYTHING
         if says.search(events) is None:
             return self.flush() + events
@@ -70,6 +81,7 @@ class SnapshotFilter:
         return held
 
     def _take(self, event: bytes) -> bytes:
+        self._last = None
         found = _find_text(event)
         if found is None:
             return self.flush() + event
@@ -78,7 +90,7 @@ class SnapshotFilter:
             return self.flush() + event
         released = self.flush() if name == _CONTENT and not self._begun else b""
         self._begun = self._begun or name == _CONTENT
-        snapshots = self._content if name == _CONTENT else self._reasoning
+        snapshots = self._last = self._content if name == _CONTENT else self._reasoning
         added = snapshots.take(text)
         held, self._held = self._held, b""
         if snapshots.is_waiting:
