@@ -16,7 +16,7 @@ import msgspec
 from app.conversation.losses import lost_headers
 from app.conversation.response import Response, Usage
 from app.dialects.contract import StreamPassthrough
-from app.dialects.json_bodies import repair_escapes
+from app.dialects.json_bodies import CONTROLS, repair_escapes
 from app.errors import MALFORMED, ClientError, DragomanError, UpstreamCut, UpstreamMalformed, in_units
 from app.gateway.attempt import Attempt
 from app.gateway.large_bodies.heavy_work import run_heavy
@@ -208,7 +208,9 @@ def deliver_stream(
                 left -= len(part)
                 if left < 0:
                     raise UpstreamMalformed(f"the upstream's stream is larger than {in_units(limit)}")
-                run, rest = stream.run(repair_escapes(part))
+                if len(part.translate(None, CONTROLS)) < len(part) or part.find(b"\\x") >= 0:
+                    part = repair_escapes(part)
+                run, rest = stream.run(part)
                 for out in pass_on(stream, run, rest) if rest else (run,):
                     if out:
                         if sought is not None and sought.search(out):

@@ -316,7 +316,7 @@ class StreamPassthrough:
     def _repair_halves(self, block: bytes, hidden: bytes) -> bytes:
         """An event with half of a surrogate pair, which passes only if it is too late to rewrite its item."""
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            self._odd = self._grammar.is_silent and self._response_id is not None
+            self._odd = self._grammar.is_single and self._response_id is not None
             self._grammar.allows(_event_decoder.decode(hidden))
         return b"" if self._odd else known_secrets.mask_bytes(block)
 

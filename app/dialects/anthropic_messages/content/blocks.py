@@ -45,6 +45,7 @@ from app.dialects.anthropic_messages.vocabulary import (
     WireBlock,
     WireSource,
 )
+from app.dialects.foreign.listed_media import read_output
 from app.dialects.json_bodies import (
     UNREADABLE,
     encode_body,
@@ -151,7 +152,7 @@ def _take(block: WireBlock, raw: msgspec.Raw, path: str, note: NoteField) -> Blo
         case "tool_result":
             return ToolResult(
                 _identifier(block.tool_use_id, path, "tool_use_id"),
-                read_blocks(block.content, f"{path}.content", note),
+                read_output(read_blocks(block.content, f"{path}.content", note)),
                 is_error=bool(block.is_error),
                 cache=cache,
             )

@@ -17,6 +17,7 @@ from app.conversation.literals import is_object
 from app.conversation.losses import Loss, Severity
 from app.conversation.request import Request, Turn
 from app.conversation.thoughts import interleave
+from app.dialects.foreign.listed_media import read_output
 from app.dialects.json_bodies import fields_decoder, list_decoder, read_value
 from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.messages.parts import NoteField, read_cache, read_content, write_part, write_text
@@ -94,7 +95,7 @@ class MessageReader:
 
     def _add_result(self, call_id: str, message: WireMessage, path: str) -> None:
         blocks = self._content(message, path)
-        self.turns.append(Turn("user", (ToolResult(call_id, blocks),), path=path))
+        self.turns.append(Turn("user", (ToolResult(call_id, read_output(blocks)),), path=path))
 
     def _content(self, message: WireMessage, path: str) -> tuple[Block, ...]:
         """The blocks of the content; a cache hint on the message is moved to its last text."""

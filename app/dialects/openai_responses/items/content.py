@@ -31,7 +31,7 @@ from app.conversation.blocks import (
 )
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss
-from app.dialects.json_bodies import list_decoder, read_value
+from app.dialects.json_bodies import read_value
 from app.dialects.openai_responses.vocabulary import (
     ANNOTATIONS,
     CACHE_TTLS,
@@ -49,8 +49,6 @@ from app.errors import InvalidRequest
 PART_PREFIX = "content."
 
 _content_decoder = msgspec.json.Decoder(str | list[msgspec.Raw] | None)
-_OUTPUT_PARTS = ("input_text", "input_image", "input_file", "output_text", "text", "image_url")
-_LISTED_IMAGE = re.compile(r'\[\s*\{\s*"')
 _DATA_URL = re.compile(r"data:([^;,]{0,200})((?:;[^;,]{0,200}){0,16}),", re.IGNORECASE)
 
 
@@ -62,28 +60,6 @@ def parse_content(raw: msgspec.Raw, path: str, *, phase: str | None = None) -> l
     if isinstance(content, str):
         return [Text(content, phase=phase)]
     return [parse_part(part, f"{path}[{index}]", phase) for index, part in enumerate(content)]
-
-
-def parse_output(raw: msgspec.Raw, path: str) -> list[Block]:
-    """Blocks of a tool's output. Codex puts images into a JSON string; as text one would cost a million tokens, and the
-    model would not see it. Raises InvalidRequest."""
-    blocks = parse_content(raw, path)
-    match blocks:
-        case [Text(text=text, cache=None)] if _LISTED_IMAGE.match(text[:400].lstrip()):
-            return _parse_listed(text, path) or blocks
-    return blocks
-
-
-def _parse_listed(text: str, path: str) -> list[Block]:
-    """The parts in a JSON string; empty unless all of them are parts and at least one is an image."""
-    try:
-        parts = list_decoder.decode(text)
-        heads = [part_decoder.decode(part) for part in parts]
-        if not all(head.type in _OUTPUT_PARTS for head in heads):
-            return []
-        return [parse_part(part, f"{path}[{index}]") for index, part in enumerate(parts)]
-    except (msgspec.DecodeError, UnicodeError, RecursionError, InvalidRequest):
-        return []
 
 
 def parse_part(raw: msgspec.Raw, path: str, phase: str | None = None) -> Block:

@@ -22,8 +22,9 @@ from app.conversation.blocks import (
 )
 from app.conversation.envelope import unseal
 from app.conversation.literals import literal, one_object, text_of
+from app.dialects.foreign.listed_media import read_output
 from app.dialects.json_bodies import read_value
-from app.dialects.openai_responses.items.content import PART_PREFIX, parse_content, parse_output
+from app.dialects.openai_responses.items.content import PART_PREFIX, parse_content
 from app.dialects.openai_responses.items.hosted import parse_hosted
 from app.dialects.openai_responses.vocabulary import HOSTED_CALLS, NAME, NATIVE_CALLS, Item, Part, item_decoder, mint_id
 from app.dialects.readable import is_ciphertext, label, read_unknown, readable_text
@@ -174,7 +175,7 @@ def _native_reader(kind: ToolKind, field: str) -> Callable[[Item, msgspec.Raw, s
 
 def _read_output(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
     kind: ToolKind = "custom" if item.type == "custom_tool_call_output" else "function"
-    return [ToolResult(_call_id(item), tuple(parse_output(item.output, f"{path}.output")), kind=kind)]
+    return [ToolResult(_call_id(item), read_output(parse_content(item.output, f"{path}.output")), kind=kind)]
 
 
 def _read_search_output(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
