@@ -126,6 +126,55 @@ def test_a_key_from_a_file_loses_its_line_end(home: Path) -> None:
     assert refused(home, '[server]\napi_keys = [" "]').key == "server.api_keys"
 
 
+@pytest.mark.parametrize(
+    "pasted",
+    ['"sk-1"', "'sk-1'", "\u201csk-1\u201d", "Bearer sk-1", '"bearer  sk-1"', "sk-1\u200b", "\xa0sk-1\r\n"],
+    ids=ascii,
+)
+def test_a_key_is_read_without_what_surrounds_it(home: Path, pasted: str) -> None:
+    """moby/moby#12997: `docker run --env-file` keeps quotes."""
+    file = '[server]\napi_keys = ["${A_KEY}"]\n[providers.openai]\ncredentials = ["${A_KEY}", { api_key = "${A_KEY}" }]'
+
+    settings = load(home, file, A_KEY=pasted, PROXY_API_KEY=pasted)
+
+    assert set(settings.server.api_keys) == {"sk-1"}
+    assert [entry.api_key for entry in settings.providers["openai"].credentials] == ["sk-1", "sk-1"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["$A_KEY", "%A_KEY%", "{env:A_KEY}", "${env:A_KEY}", "{{A_KEY}}", "os.environ/A_KEY", "env:A_KEY", "$env:A_KEY"],
+)
+def test_a_variable_in_another_program_s_words_is_no_key(home: Path, words: str) -> None:
+    error = refused(home, f'[providers.openai]\napi_key = "{words}"', A_KEY="sk-1")
+
+    assert error.key == "providers.openai.api_key"
+    assert "write ${A_KEY}" in str(error)
+
+
+def test_a_key_that_no_header_can_carry_is_refused_by_its_character(home: Path) -> None:
+    error = refused(home, '[providers.openai]\napi_key = "sk-\u043e"')
+
+    assert (error.key, "U+043E, its character 4" in str(error)) == ("providers.openai.api_key", True)
+
+
+@pytest.mark.parametrize(("given", "meant"), [({}, "d:e"), ({"A_KEY": ""}, "d:e"), ({"A_KEY": "k"}, "k")])
+def test_a_variable_may_have_a_default(home: Path, given: dict[str, str], meant: str) -> None:
+    settings = load(home, '[providers.openai]\napi_key = "${A_KEY:-d:e}"', **given)
+
+    assert settings.providers["openai"].api_key == meant
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_a_file_in_utf_16_is_named_as_such(home: Path, encoding: str) -> None:
+    (home / "c.toml").write_bytes(
+        "\ufeff[server]".encode(encoding) if encoding.endswith("be") else "[server]".encode(encoding)
+    )
+
+    with pytest.raises(ConfigError, match="is UTF-16; save it as UTF-8"):
+        load_settings(home / "c.toml", {"HOME": str(home)}, {})
+
+
 @pytest.mark.parametrize("file", ['[server]\napi_keys = "one"', "server = 1"])
 def test_the_plain_key_variable_does_not_hide_what_is_wrong(home: Path, file: str) -> None:
     assert refused(home, file, PROXY_API_KEY="two").key.startswith("server")

@@ -26,6 +26,7 @@ from app.credentials.stores.private_files import companion_places, runtime_folde
 from app.credentials.stores.stored_login import StoredLogin
 from app.credentials.tokens import Tokens, read_issuer
 from app.settings.discovered.login_files import find_claude_files, find_codex_files, find_oca_files, own_oca_file
+from app.settings.pasted_keys import clean_key
 from app.settings.tables import ProviderSettings
 
 log = logging.getLogger("dragoman.credentials")
@@ -245,10 +246,10 @@ def _open_environment(settings: ProviderSettings, environ: Mapping[str, str]) ->
         return None
     for variable in _API_KEYS.get(kind, ()):
         if environ.get(variable):
-            return StaticSource(kind, source=variable, api_key=environ[variable].strip())
+            return StaticSource(kind, source=variable, api_key=clean_key(environ[variable]))
     for variable in _ACCESS_TOKENS.get(kind, ()):
         if environ.get(variable):
-            return StaticSource(kind, source=variable, access_token=environ[variable].strip())
+            return StaticSource(kind, source=variable, access_token=clean_key(environ[variable]))
     return None
 
 

@@ -1,4 +1,4 @@
-"""Expands `${VARIABLE}` in configuration values.
+"""Expands `${VARIABLE}` and `${VARIABLE:-default}` in configuration values.
 
 If the variable is not set, a file of its name in the folder `CREDENTIALS_DIRECTORY` is read instead. systemd's
 LoadCredential= and containers provide secrets in this way, which keeps them out of the environment, where the user's
@@ -16,8 +16,8 @@ from app.errors import ConfigError
 
 # The largest credential file.
 MAX_BYTES = 65_536
-# `$${` is a literal `${`.
-_VARIABLE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+# `$${` is a literal `${`. A default behind `:-` is used as in shells and Docker Compose.
+_VARIABLE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\}")
 
 
 def expand_variables(tables: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
@@ -47,6 +47,8 @@ def _replace(match: re.Match[str], environ: Mapping[str, str], key: str) -> str:
     if match[1]:
         return match[1]
     name = match[2]
+    if match[3] is not None:
+        return environ.get(name) or match[3]
     if name in environ:
         return environ[name]
     if folder := environ.get("CREDENTIALS_DIRECTORY"):

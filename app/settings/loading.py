@@ -9,6 +9,7 @@ import os
 import re
 import stat
 import tomllib
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -26,6 +27,7 @@ from app.settings.known_servers import expand_known_server
 from app.settings.lines import find_line
 from app.settings.masking import find_secrets
 from app.settings.network import read_environment, strip_margin
+from app.settings.pasted_keys import clean_key, clean_keys
 from app.settings.tables import Settings
 from app.settings.trust import check_found_file, check_programs
 from app.settings.writing import PATH_KEYS
@@ -117,6 +119,7 @@ def _build(
     tables: Tables = {}
     for layer in (discovery.tables, from_file, read_other_variables(environ), _read_plain(environ), from_prefix, given):
         _merge(tables, _locate_paths(strip_margin(layer), here, home))
+    tables = clean_keys(tables)
     if isinstance(server := tables.setdefault("server", {}), dict):
         # Proxies are replaced as a whole: a file that sets one, or an empty table, wants none from the environment.
         tables["server"] = read_environment(environ) | server
@@ -125,7 +128,7 @@ def _build(
         tables["providers"] = {name: _fill(name, table, environ) for name, table in providers.items()}
     settings = build_settings(
         tables,
-        client_key=environ.get("PROXY_API_KEY"),
+        client_key=clean_key(environ.get("PROXY_API_KEY", "")),
         source=source,
         found=discovery.found,
         key_variable=key_variable,
@@ -241,7 +244,12 @@ def read_text(source: Path) -> str:
     except OSError as error:
         raise ConfigError(f"{source} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{source} is not valid TOML: {error}") from error
+        problem = (
+            "is UTF-16; save it as UTF-8"
+            if error.object.startswith((BOM_UTF16_LE, BOM_UTF16_BE))
+            else f"is not valid TOML: {error}"
+        )
+        raise ConfigError(f"{source} {problem}") from error
 
 
 def _is_address(value: str) -> bool:

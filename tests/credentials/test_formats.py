@@ -232,7 +232,7 @@ def test_half_a_jwt_is_not_a_token(length: int) -> None:
         (oca_file, b'{"other": "secret-value"}', "expected 'access_token' or 'ocaApiKey'"),
         (oca_file, b'{"ocaApiKey": 5}', "expected 'access_token' or 'ocaApiKey'"),
         (oca_file, b"two words of secret-value", "not valid JSON"),
-        (oca_file, b"\xff\xfe\x00", "not valid JSON"),
+        (oca_file, b"\xff\xfe\x00", "it is UTF-16; save it as UTF-8"),
         (claude_file, b'{"claudeAiOauth": {"x": "secret-value"}}', "claudeAiOauth.accessToken"),
         (codex_file, b'{"tokens": {"x": "secret-value"}}', "tokens.access_token"),
     ],

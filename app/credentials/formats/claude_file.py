@@ -24,7 +24,7 @@ def parse_login(data: bytes) -> Tokens:
     """The tokens of the nested form, of a flat one, or of a file with just one token. Raises ValueError."""
     token = read_bare_token(data)
     if token is not None:
-        return Tokens(access_token=token)
+        return Tokens(api_key=token) if token.startswith("sk-ant-api") else Tokens(access_token=token)
     held = _held_object(read_object(data))
     name = _access_name(held)
     if name is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from typing import Any, Protocol
 
 import msgspec
@@ -42,6 +43,7 @@ def read_object(data: bytes) -> dict[str, Any]:
         document = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         problem = f"it is not valid JSON ({str(error)[:100]})" if data.strip() else "it is empty"
+        problem = "it is UTF-16; save it as UTF-8" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else problem
         raise ValueError(problem) from error
     if not isinstance(document, dict):
         raise ValueError("it is not a JSON object")
