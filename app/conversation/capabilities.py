@@ -94,7 +94,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     deferred_tools: bool = False
     strict_tools: bool = True
     strict_explicit: bool = False  # `strict` must be set explicitly because it defaults to true
-    tool_id: Literal["any", "anthropic", "mistral", "responses"] = "any"
+    tool_id: Literal["any", "anthropic", "mistral", "openai", "responses"] = "any"
     tool_name_limit: int = 64
     description_limit: int | None = None  # characters of a tool's description
     plain_properties: bool = False  # property names in tool schemas: letters, digits, "_", "." and "-", up to 64

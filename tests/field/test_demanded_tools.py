@@ -82,3 +82,14 @@ def test_a_limit_of_minus_one_is_none(every: Client, upstream: FakeUpstream, to:
     assert ask(every, "R", UPSTREAMS[to], max_output_tokens=-1).text == "t"
 
     assert read_asked(upstream.seen[0].json()).limit != -1
+
+
+def test_a_chosen_server_is_the_only_one_left_where_it_has_no_name(every: Client, upstream: FakeUpstream) -> None:
+    """The Messages dialect forces a tool by its name, and the tools of a server are not known beforehand."""
+    choice = {"type": "mcp", "server_label": "s"}
+
+    ask(every, "R", "messages/claude-sonnet-4-5", tools=[HOSTED[-1], FUNCTION], tool_choice=choice)
+
+    asked = upstream.seen[0].json()
+    assert [tool.get("type") for tool in asked["tools"]] == ["mcp_toolset"]
+    assert asked["tool_choice"] == {"type": "any"}

@@ -408,3 +408,109 @@ def test_schemas_are_reduced_to_what_a_server_can_read(
     sent = json.dumps(upstream.seen[-1].json()["tools"])
     assert f'"{keyword}"' not in sent
     assert '"a"' in sent
+
+
+@every_client
+@every_upstream
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Tool choice must be auto",
+        "This model does not support forced tool use",
+        "Thinking may not be enabled when tool_choice forces tool use.",
+        '"required" tool choice requires --tool-call-parser to be set',
+        "The tool_choice parameter does not support being set to required or object in thinking mode",
+    ],
+)
+def test_a_forced_call_that_a_server_refuses_is_asked_for_otherwise(
+    every: Client, upstream: FakeUpstream, dialect: str, to: str, words: str
+) -> None:
+    """vllm-project/vllm#20951, DashScope's and Anthropic's words."""
+    choice: Any = {
+        "A": {"type": "tool", "name": "f"},
+        "C": {"type": "function", "function": {"name": "f"}},
+        "R": {"type": "function", "name": "f"},
+    }[dialect]
+    refusal = json_reply({"error": {"message": words}}, 400)
+    upstream.script(refusal, refusal, json_reply(whole_reply(to, '{"x": 1}')))
+
+    told = ask(every, dialect, UPSTREAMS[to], tool_choice=choice)
+
+    assert told.status == 200
+    last = upstream.seen[-1].json().get("tool_choice")
+    assert last in (None, "auto", "none", {"type": "auto"}, {"type": "none"})
+
+
+def test_a_free_choice_is_not_taken_for_a_forced_one(every: Client, upstream: FakeUpstream) -> None:
+    words = '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'
+    refuse_once(upstream, "C", {"error": {"message": words}})
+
+    assert ask(every, "A", "chat/m", tool_choice={"type": "auto"}).status == 400
+    assert len(upstream.seen) == 1
+
+
+@every_client
+@both_modes
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Invalid 'messages[1].tool_calls[0].id': string too long. Expected a string with maximum length 40, but got a string with length 60 instead.",
+        "messages.2.tool_call_id: String should have at most 40 characters",
+    ],
+)
+def test_ids_of_calls_are_shortened_to_what_a_server_accepts(
+    every: Client, upstream: FakeUpstream, dialect: str, stream: bool, words: str
+) -> None:
+    """OpenAI's words, for ids in which other gateways carry a proof."""
+    refuse_once(upstream, "C", {"error": {"message": words}})
+    long = "call_" + "a" * 55
+    said = json.loads(json.dumps(CALLED[dialect]).replace('"t1"', f'"{long}"'))
+
+    told = ask(every, dialect, "chat/m", stream=stream, **said)
+
+    assert told.text == "t"
+    messages = upstream.seen[-1].json()["messages"]
+    assert messages[1]["tool_calls"][0]["id"] == messages[2]["tool_call_id"]
+    assert len(messages[2]["tool_call_id"]) <= 40
+
+
+@every_client
+@both_modes
+@pytest.mark.parametrize(
+    "words",
+    [
+        "messages.1.content: Input should be a valid string",
+        "Invalid value for 'content': expected a string, got null.",
+        "messages[1].content is required",
+    ],
+)
+def test_a_content_of_null_is_replaced_whatever_the_validator_says(
+    every: Client, upstream: FakeUpstream, dialect: str, stream: bool, words: str
+) -> None:
+    """OpenAI's own words, Pydantic and the validators of Node."""
+    refuse_once(upstream, "C", {"error": {"message": words}})
+
+    told = ask(every, dialect, "chat/m", stream=stream, **CALLED[dialect])
+
+    assert told.text == "t"
+    assert [seen.json()["messages"][1]["content"] for seen in upstream.seen] == [None, ""]
+
+
+@every_client
+def test_a_function_without_properties_has_no_parameters_at_gemini(
+    every: Client, upstream: FakeUpstream, dialect: str
+) -> None:
+    """router-for-me/CLIProxyAPI, opencode: an object without properties is refused."""
+    words = "tools[0].function_declarations[0].parameters.properties: should be non-empty for OBJECT type"
+    refuse_once(upstream, "C", {"error": {"message": words}})
+    schema: dict[str, Any] = {"type": "object", "properties": {}}
+    tool: dict[str, Any] = {
+        "A": {"name": "f", "input_schema": schema},
+        "C": {"type": "function", "function": {"name": "f", "parameters": schema}},
+        "R": {"type": "function", "name": "f", "parameters": schema},
+    }[dialect]
+
+    told = ask(every, dialect, "chat/m", tools=[tool])
+
+    assert told.text == "t"
+    assert ["parameters" in seen.json()["tools"][0]["function"] for seen in upstream.seen] == [True, False]

@@ -75,9 +75,15 @@ def _take_mode(request: Request, capabilities: Capabilities, notes: Notes) -> Re
         return request if capabilities.tool_choice else replace(request, tools=(), tool_choice=None)
     if choice.mode in ("any", "tool") and not (capabilities.tool_choice and capabilities.forced_tool):
         return _emulate_force(request, choice, capabilities, notes)
-    if choice.mode == "tool" and not capabilities.named_tool:
+    if choice.mode == "tool" and not (capabilities.named_tool and _has_name(request, choice)):
         return _leave_only(request, choice)
     return request if capabilities.tool_choice else replace(request, tool_choice=None)
+
+
+def _has_name(request: Request, choice: ToolChoice) -> bool:
+    """Whether the upstream knows the chosen tools by name; a remote server has none, only its tools have."""
+    servers = {_key_of(tool) for tool in request.tools if isinstance(tool, NativeTool) and tool.type == "mcp_toolset"}
+    return servers.isdisjoint(choice.names)
 
 
 def _leave_only(request: Request, choice: ToolChoice) -> Request:

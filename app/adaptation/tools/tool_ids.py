@@ -19,6 +19,7 @@ _STYLES: dict[str, tuple[Callable[[str], object], int, str]] = {
     "any": (bool, 24, "call_"),
     "anthropic": (re.compile(r"[a-zA-Z0-9_-]+").fullmatch, 24, "call_"),
     "responses": (re.compile(r".{1,64}", re.DOTALL).fullmatch, 24, "call_"),
+    "openai": (re.compile(r".{1,40}", re.DOTALL).fullmatch, 24, "call_"),
     "mistral": (re.compile(r"[a-zA-Z0-9]{9}").fullmatch, 9, ""),
 }
 

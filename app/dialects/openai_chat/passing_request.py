@@ -22,7 +22,8 @@ from app.dialects.passing_fields import Check, any_decoder, is_above, pass_unles
 from app.dialects.tool_schemas import SUBSETS, holds_null_keyword, is_above_limit
 
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]+")
-_MISTRAL_ID = re.compile(r"[a-zA-Z0-9]{9}")
+# The ids of calls that some servers accept; the others accept any.
+_CALL_IDS = {"mistral": re.compile(r"[a-zA-Z0-9]{9}"), "openai": re.compile(r".{1,40}", re.DOTALL)}
 # Types of parts that have another name or shape in this dialect.
 _FOREIGN = FOREIGN_TYPES | {"input_text", "output_text", "summary_text", "input_image", "input_file", "tool-call"}
 # Fields that only a body of another dialect has.
@@ -351,7 +352,8 @@ def _is_odd_answer(message: _Message, can: Capabilities) -> bool:
 def _is_odd_call(call: _Call, can: Capabilities) -> bool:
     """Whether a past call lacks a name, a type or readable arguments; even the vendor accepts empty text as
     arguments."""
-    if can.tool_id == "mistral" and (not isinstance(call.id, str) or _MISTRAL_ID.fullmatch(call.id) is None):
+    legal = _CALL_IDS.get(can.tool_id)
+    if legal is not None and (not isinstance(call.id, str) or legal.fullmatch(call.id) is None):
         return True
     function = call.function
     if function is None:

@@ -148,6 +148,12 @@ _EMPTY: tuple[tuple[str, ...], ...] = (
 )  # fmt: skip
 _EMPTY_TEXT = re.compile(rb'"(?:content|text)"\s*:\s*(?:"(?:\s|\\[nrt])*"|\[\s*\])')
 _NULL_CONTENT = re.compile(rb'"content"\s*:\s*null')
+_LISTED_CONTENT = re.compile(rb'"content"\s*:\s*\[')
+# How validators say that a message's content has the wrong type.
+_TYPE_OF_CONTENT = re.compile(
+    r"\bcontent\b['\"`\]]*(?:[^.\[]|\. ){0,80}?(?:\bstr(?:ing)?\b|\bnull\b|\bnone\b|<nil>|required|missing)"
+    r"|expected a string.{0,40}\bcontent\b"
+)
 # How GLM and the templates of open models refuse a conversation in which no user speaks.
 _NO_USER: tuple[tuple[str, ...], ...] = (
     ("messages", "参数非法"), ("messages", "parameter is illegal"), ("messages", "parameter is invalid"),
@@ -202,6 +208,9 @@ _TOO_MANY = re.compile(
     r"|(?:at most|more than|up to) (\d{1,5}) tools"
     r"|maximum of (\d{1,5}) (?:tools|functions)|limit of (\d{1,5}) tools"
 )
+# A choice that demands no call, and how servers speak of one that does.
+_FREE = re.compile(rb'"(?:auto|none)"|null')
+_SPEAKS_OF_FORCE = re.compile(r"tool choice|forc(?:ed?|es|ing) (?:a |the )?(?:tool|function)")
 _SPEAKS_OF_TOOLS = re.compile(r"tool|function|schema conversion|unrecognized schema|pars(?:e|ing) grammar")
 _SCHEMA = re.compile(
     r"schema|grammar|function[._](?:declarations|parameters)|\bparameters\b[^.]{0,40}(?:invalid|not valid|support)"
@@ -326,6 +335,11 @@ def _repair_by_fields(text: str, sent: bytes, fields: dict[str, msgspec.Raw]) ->
         return Repair("developer", Change({"system_role": "system", "late_system": "system"}))
     if _refuses_system(text) and _has_late_system(fields):
         return Repair("system", Change({"merge_system": True, "late_system": "reminder"}))
+    if "messages" in fields and _TYPE_OF_CONTENT.search(text) and "image" not in text:
+        if _NULL_CONTENT.search(sent):
+            return Repair("content", Change({"null_content": False}))
+        if _LISTED_CONTENT.search(sent):
+            return Repair("text", Change({"string_content": True}))
     limit = _find_limit(text, fields)
     return None if limit is None else Repair("max_output", Change({"max_output": limit}))
 
@@ -339,6 +353,8 @@ def _likely_repairs(
         yield Repair("format", Change({"closed_formats": True}))
     if "tools" in fields and (_SPEAKS_OF_TOOLS.search(lower) or named.startswith("tools")):
         yield _repair_of_tools(failure, lower, fields)
+    if _is_forced(fields) and _SPEAKS_OF_FORCE.search(lower):
+        yield _repair_of("tool_choice", False, fields, capabilities)
     if (ranged := _RANGED.search(lower)) is not None and ranged[1] in fields:
         yield _repair_of(ranged[1], False, fields, capabilities)
     if (stops := _STOPS.search(lower)) is not None and not {"stop", "stop_sequences"}.isdisjoint(fields):
@@ -403,6 +419,11 @@ def _repair_of_tools(failure: Failure, text: str, fields: dict[str, msgspec.Raw]
     return None
 
 
+def _is_forced(fields: dict[str, msgspec.Raw]) -> bool:
+    choice = bytes(fields.get("tool_choice", b""))
+    return bool(choice) and _FREE.search(choice) is None
+
+
 def _count_of(tools: msgspec.Raw) -> int:
     try:
         return len(_listed.decode(tools))
@@ -417,7 +438,11 @@ def _may_be_reduced(tools: msgspec.Raw, style: SchemaStyle) -> bool:
     try:
         declared = _declared.decode(tools)
         schemas = [(tool.function or tool).parameters or tool.input_schema for tool in declared]
-        return any(sanitize(schema, style)[0] != schema for schema in schemas if schema is not None)
+        return any(
+            sanitize(schema, style)[0] != schema or (style == "gemini" and not schema.get("properties"))
+            for schema in schemas
+            if schema is not None
+        )
     except (msgspec.DecodeError, RecursionError):
         return False
 

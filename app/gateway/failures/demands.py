@@ -69,6 +69,11 @@ DEMANDS: tuple[tuple[tuple[tuple[str, ...], ...], str, dict[str, Any]], ...] = (
     ),
     ((("tool call id", "length of 9"), ("tool_call_id", "length of 9")), "tool ids", {"tool_id": "mistral"}),
     (
+        (("tool_calls", "id'", "maximum length 40"), ("tool_call_id", "maximum length 40"),
+         ("tool_call_id", "at most 40")),
+        "tool ids", {"tool_id": "openai"},
+    ),
+    (
         (("content type: <nil>",), ("content' field must be a string or an array",), ("received null", "content"),
          ("content", "none is not an allowed")),
         "content", {"null_content": False},

@@ -174,7 +174,8 @@ def _write_function(tool: FunctionTool, capabilities: Capabilities, *, own: bool
     function: dict[str, Any] = {"name": tool.name}
     if tool.description is not None:
         function["description"] = tool.description
-    if tool.schema is not None:
+    # Gemini refuses an object without properties.
+    if tool.schema is not None and (tool.schema.get("properties") or capabilities.schema != "gemini"):
         function["parameters"] = tool.schema
     if tool.strict is not None and capabilities.strict_tools:
         function["strict"] = tool.strict
