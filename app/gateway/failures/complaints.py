@@ -317,8 +317,6 @@ def _refused_betas(text: str) -> list[str] | None:
 
 def _repair_by_fields(text: str, sent: bytes, fields: dict[str, msgspec.Raw]) -> Repair | None:
     """The repair that the words call for in view of what was sent."""
-    if _contains_any(text, _NO_USER) and _lacks_user(fields):
-        return Repair("user", Change({"user_required": True}))
     if "container" in fields and "container" in text and _GONE.search(text):
         return Repair("container", Change(refused=("container",)), learned=False)
     streams = bytes(fields.get("stream", b"")) == b"true"
@@ -327,6 +325,16 @@ def _repair_by_fields(text: str, sent: bytes, fields: dict[str, msgspec.Raw]) ->
             return Repair("stream", Change({"stream_only": True}))
         if streams and _WHOLE_ONLY.search(text):
             return Repair("whole", Change({"whole_only": True}))
+    if (repair := _repair_of_turns(text, sent, fields)) is not None:
+        return repair
+    limit = _find_limit(text, fields)
+    return None if limit is None else Repair("max_output", Change({"max_output": limit}))
+
+
+def _repair_of_turns(text: str, sent: bytes, fields: dict[str, msgspec.Raw]) -> Repair | None:
+    """The repair of turns with a role, a content or an item that the server refuses."""
+    if _contains_any(text, _NO_USER) and _lacks_user(fields):
+        return Repair("user", Change({"user_required": True}))
     if "input" in fields and _UNKNOWN_ITEM.search(text):
         # Items of the vendor's own programs become text, and calls of its own tools become function calls.
         tools = _PLAIN_TOOLS if any(mark in sent for mark in _NATIVE_ITEMS) else {}
@@ -340,8 +348,7 @@ def _repair_by_fields(text: str, sent: bytes, fields: dict[str, msgspec.Raw]) ->
             return Repair("content", Change({"null_content": False}))
         if _LISTED_CONTENT.search(sent):
             return Repair("text", Change({"string_content": True}))
-    limit = _find_limit(text, fields)
-    return None if limit is None else Repair("max_output", Change({"max_output": limit}))
+    return None
 
 
 def _likely_repairs(
