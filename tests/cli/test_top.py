@@ -61,8 +61,25 @@ def test_one_look_shows_each_request_on_a_line(run: Run, gateway: FakeUpstream) 
         "3.2",
         "2",
     ]
-    (seen,) = gateway.seen
+    seen, *_ = gateway.seen
     assert (seen.path, seen.headers["authorization"]) == ("/_/api/running", "Bearer k-first")
+
+
+def test_the_latest_requests_and_the_providers_stand_below(run: Run) -> None:
+    row = {
+        "received": 1.0, "id": "r0", "key": "", "model": "sonnet", "target": "up/m", "status": 502, "ms": 30,
+        "fresh": None, "output": None, "cost": None, "terminal": "error", "error": "unreachable",
+    }  # fmt: skip
+    down = {"authenticated": False, "problem": "no login", "last_failure": {"time": "then", "message": "it is down"}}
+    running = json_reply({"running": [], "workers": 1, "complete": True})
+    with FakeUpstream(running, json_reply({"requests": [row]}), json_reply({"providers": {"up": down}})) as gateway:
+        shown = run("--once", "--url", gateway.url)
+
+    lines = [line.split() for line in shown.output.splitlines()]
+    assert lines[0][1:] == ["0", "running,", "1", "worker"]
+    assert lines[-5][2:] == ["r0", "-", "sonnet", "up/m", "502", "30", "-", "-", "-", "error", "unreachable"]
+    assert lines[-1] == ["up", "no", "login", "-", "then", "it", "is", "down"]
+    assert [seen.path for seen in gateway.seen][1:] == ["/_/api/requests?limit=5", "/health"]
 
 
 def test_json_is_what_the_gateway_said(run: Run, gateway: FakeUpstream) -> None:

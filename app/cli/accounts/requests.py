@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ COLUMNS = (
     *("terminal", "error", "message", "ms", "first_byte_ms", "attempts"),
     *("fresh", "cache_read", "cache_written", "output", "reasoning", "cost"),
 )
+# The list's columns, and those that are numbers.
+NUMBERS = (6, 7, 8, 9)
 HEADINGS = ("time", "id", "key", "model", "target", "status", "ms", "in", "out", "cost $", "")
 
 
@@ -67,7 +70,7 @@ def requests(
     elif as_csv and not follow:
         print_csv(rows, COLUMNS)
     else:
-        print_table([_cells(row) for row in rows], HEADINGS, right=(6, 7, 8, 9))
+        print_table([format_row(row) for row in rows], HEADINGS, right=NUMBERS)
         if follow:
             _follow(accounts, rows[-1]["seq"] if rows else 0, failed, where)
 
@@ -105,11 +108,12 @@ def _follow(accounts: Accounts, last: int, failed: bool, where: dict[str, str]) 
         time.sleep(FOLLOW_PERIOD)
         query = Query(after=last, failed=failed, where=where)
         for row in ask(accounts, lambda connection, query=query: list_requests(connection, query)):  # type: ignore[misc]
-            echo_line("  ".join(_cells(row)))
+            echo_line("  ".join(format_row(row)))
             last = row["seq"]
 
 
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+def format_row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """A request's cells below HEADINGS."""
     read = None if row["fresh"] is None else row["fresh"] + row["cache_read"] + row["cache_written"]
     return (
         format_time(row["received"]),

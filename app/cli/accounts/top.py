@@ -1,4 +1,4 @@
-"""`dragoman top`: shows the requests running now."""
+"""`dragoman top`: shows the requests running now, the latest ones, and the providers."""
 
 from __future__ import annotations
 
@@ -10,10 +10,16 @@ import click
 import requests
 
 from app.cli.accounts.reading import format_count, print_table
+from app.cli.accounts.requests import HEADINGS as FINISHED
+from app.cli.accounts.requests import NUMBERS, format_row
 from app.cli.options import config_option, json_option, print_json, read_settings
 from app.cli.running_gateway import find_address, open_gateway_session, own_key
 
 HEADINGS = ("id", "key", "client", "model", "target", "age s", "first s", "bytes out", "silent s", "attempts")
+PROVIDERS = ("name", "credential", "last success", "last failure")
+# The latest finished requests that are shown, and characters of a failure.
+LATEST = 5
+_LONGEST_FAILURE = 120
 # Seconds between two polls, and the timeout for an answer.
 PERIOD = 1.0
 TIMEOUT = 5.0
@@ -27,7 +33,8 @@ _LONGEST = 32  # characters of a name; an id has as many
 @json_option
 @config_option
 def top(url: str | None, key: str | None, once: bool, as_json: bool, path: Path | None) -> None:
-    """Show the requests that are running now, oldest first. Press Ctrl-C to stop.
+    """Show the requests that are running now, oldest first, the latest finished ones, and the providers. Press Ctrl-C
+    to stop.
 
     With an admin's key, or on the machine of a gateway without keys, shows all requests; otherwise only those of the
     key.
@@ -40,9 +47,13 @@ def top(url: str | None, key: str | None, once: bool, as_json: bool, path: Path 
             if as_json:
                 print_json(answer)
             else:
+                latest = _ask(session, f"{address}/_/api/requests?limit={LATEST}").get("requests")
+                providers = _ask(session, f"{address}/health").get("providers")
                 if not once:
                     click.clear()
                 _print(answer)
+                _print_latest(latest if isinstance(latest, list) else [])
+                _print_providers(providers if isinstance(providers, dict) else {})
             if once or as_json:
                 return
             time.sleep(PERIOD)
@@ -67,12 +78,40 @@ def _look(session: requests.Session, address: str) -> dict[str, Any]:
     )
 
 
+def _ask(session: requests.Session, url: str) -> dict[str, Any]:
+    """What the gateway says beside; empty if it does not."""
+    try:
+        answer = session.get(url, timeout=TIMEOUT, allow_redirects=False).json()
+    except (requests.RequestException, ValueError, RecursionError):
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
 def _print(answer: dict[str, Any]) -> None:
     running = answer["running"]
     some = "" if answer.get("complete") else " (one worker only)"
     workers = "1 worker" if answer["workers"] == 1 else f"{answer['workers']} workers"
     click.echo(f"{time.strftime('%H:%M:%S')}  {len(running)} running, {workers}{some}")
     print_table([_cells(each) for each in running], HEADINGS, right=(5, 6, 7, 8, 9))
+
+
+def _print_latest(rows: list[Any]) -> None:
+    if rows:
+        click.echo("\nlatest")
+        print_table([format_row(row) for row in rows], FINISHED, right=NUMBERS)
+
+
+def _print_providers(providers: dict[str, Any]) -> None:
+    if providers:
+        click.echo("\nproviders")
+        print_table([_describe(name, entry) for name, entry in providers.items()], PROVIDERS)
+
+
+def _describe(name: str, entry: dict[str, Any]) -> tuple[str, ...]:
+    usable = "ready" if entry.get("authenticated", True) else entry.get("problem") or "not usable"
+    failure = entry.get("last_failure")
+    failed = f"{failure.get('time')}  {failure.get('message')}" if isinstance(failure, dict) else "-"
+    return name, str(usable), str(entry.get("last_success") or "-"), failed[:_LONGEST_FAILURE]
 
 
 def _cells(each: dict[str, Any]) -> tuple[str, ...]:
