@@ -9,6 +9,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from app.cli.doctor.finding import Finding, Subject
+from app.cli.launcher.claude import OTHER_SERVICES
 from app.cli.launcher.plan import CLAUDE_NAMES, SMALL_CLAUDE_NAME, find_window
 from app.cli.serving.start_screen import base_url
 from app.settings import Settings
@@ -23,11 +24,6 @@ MANAGED = (
 )
 BASE, TOKEN, KEY = "ANTHROPIC_BASE_URL", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY"
 WINDOW = "CLAUDE_CODE_AUTO_COMPACT_WINDOW"
-ELSEWHERE = {
-    "CLAUDE_CODE_USE_BEDROCK": "Bedrock",
-    "CLAUDE_CODE_USE_VERTEX": "Vertex",
-    "CLAUDE_CODE_USE_FOUNDRY": "Foundry",
-}
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 # Maximum characters read of a settings file.
 LARGEST = 1 << 20
@@ -46,9 +42,9 @@ def check_claude(subject: Subject) -> Iterator[Finding]:
     yield from broken
     if subject.settings is None:
         return
-    winners = {name: _find_winner(sources, name) for name in (BASE, TOKEN, KEY, WINDOW, *ELSEWHERE)}
+    winners = {name: _find_winner(sources, name) for name in (BASE, TOKEN, KEY, WINDOW, *OTHER_SERVICES)}
     yield from _check_base(subject, sources, winners[BASE])
-    for name, service in ELSEWHERE.items():
+    for name, service in OTHER_SERVICES.items():
         if (winner := winners[name]) is not None and winner[1] not in ("", "0", "false"):
             yield Finding("warning", NAME, f"{name} in {winner[0]} makes it send requests to {service}", RUN)
     base = winners[BASE]

@@ -11,6 +11,16 @@ import click
 
 from app.cli.launcher.agent import Connection, Launch, write_private
 
+# Variables that switch Claude Code to another service, and its name.
+OTHER_SERVICES = {
+    "CLAUDE_CODE_USE_BEDROCK": "Bedrock",
+    "CLAUDE_CODE_USE_VERTEX": "Vertex",
+    "CLAUDE_CODE_USE_FOUNDRY": "Foundry",
+    "CLAUDE_CODE_USE_MANTLE": "Mantle",
+    "CLAUDE_CODE_USE_ANTHROPIC_AWS": "Claude on AWS",
+    "CLAUDE_CODE_USE_ANTHROPIC_GOOGLE_CLOUD": "Claude on Google Cloud",
+    "CLAUDE_CODE_USE_GATEWAY": "an organization's gateway",
+}
 # Variables left behind by other tools that point Claude Code elsewhere, or to unknown models. An empty value counts as
 # unset and hides lower-ranking ones.
 LEFT_OVER = (
@@ -20,12 +30,11 @@ LEFT_OVER = (
     "ANTHROPIC_DEFAULT_OPUS_MODEL",
     "ANTHROPIC_DEFAULT_SONNET_MODEL",
     "ANTHROPIC_DEFAULT_HAIKU_MODEL",
+    "ANTHROPIC_DEFAULT_FABLE_MODEL",
     "ANTHROPIC_UNIX_SOCKET",
     "CLAUDE_CODE_SUBAGENT_MODEL",
     "CLAUDE_CODE_OAUTH_TOKEN",
-    "CLAUDE_CODE_USE_BEDROCK",
-    "CLAUDE_CODE_USE_VERTEX",
-    "CLAUDE_CODE_USE_FOUNDRY",
+    *OTHER_SERVICES,
 )
 _FLAG = "--settings"
 
@@ -53,6 +62,7 @@ def list_variables(connection: Connection) -> dict[str, str]:
         "ANTHROPIC_MODEL": connection.model,
         "ANTHROPIC_DEFAULT_OPUS_MODEL": connection.model,
         "ANTHROPIC_DEFAULT_SONNET_MODEL": connection.model,
+        "ANTHROPIC_DEFAULT_FABLE_MODEL": connection.model,
         "ANTHROPIC_DEFAULT_HAIKU_MODEL": connection.small,
         "ANTHROPIC_SMALL_FAST_MODEL": connection.small,
         "CLAUDE_CODE_SUBAGENT_MODEL": connection.model,

@@ -58,7 +58,7 @@ def test_claude_is_led_by_settings_that_no_left_over_block_wins_against(tmp_path
     assert env["ANTHROPIC_BASE_URL"] == called.environ["ANTHROPIC_BASE_URL"]
     assert env["CLAUDE_CODE_AUTO_COMPACT_WINDOW"] == "50000"
     assert env["CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY"] == "1"
-    assert (env["ANTHROPIC_MODEL"], env["CLAUDE_CODE_USE_VERTEX"]) == ("", "")
+    assert (env["ANTHROPIC_MODEL"], env["CLAUDE_CODE_USE_VERTEX"], env["CLAUDE_CODE_USE_MANTLE"]) == ("", "", "")
     assert "ANTHROPIC_MODEL" not in called.environ
     assert "127.0.0.1" in called.environ["NO_PROXY"]
 
@@ -98,8 +98,9 @@ def test_a_model_is_told_for_all_that_claude_does(tmp_path: Path) -> None:
 
     called = agent.called()
     env = settings_of(called.arguments, called.files)["env"]
-    names = ("ANTHROPIC_MODEL", "ANTHROPIC_SMALL_FAST_MODEL", "CLAUDE_CODE_SUBAGENT_MODEL")
-    assert [env[name] for name in names] == ["demo/demo"] * 3
+    tiers = [f"ANTHROPIC_DEFAULT_{tier}_MODEL" for tier in ("OPUS", "SONNET", "HAIKU", "FABLE")]
+    names = ("ANTHROPIC_MODEL", "ANTHROPIC_SMALL_FAST_MODEL", "CLAUDE_CODE_SUBAGENT_MODEL", *tiers)
+    assert [env[name] for name in names] == ["demo/demo"] * 7
     assert called.arguments[2:4] == ["--model", "demo/demo"]
 
 
