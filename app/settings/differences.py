@@ -20,11 +20,16 @@ _KNOWN = frozenset(
 )
 # Sections with a table for each name.
 _NAMED = ("providers", "keys", "prices")
+# Maximum characters of a file that is compared.
+MAX_COMPARED = 256 * 1024
 _Path = tuple[str, ...]
 
 
 def compare_files(before: str, after: str) -> list[str]:
-    """Lines such as `- server.port = 8080` and `+ server.port = 9000`; none if one of the files is no TOML."""
+    """Lines such as `- server.port = 8080` and `+ server.port = 9000`; none if one of the files is no TOML, or if it is
+    long, because requests wait while it is read."""
+    if max(len(before), len(after)) > MAX_COMPARED:
+        return []
     try:
         old, new = (dict(_flatten(tomllib.loads(text))) for text in (before, after))
     except (ValueError, RecursionError):

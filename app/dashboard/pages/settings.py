@@ -16,7 +16,7 @@ from app.dashboard.blueprint import blueprint
 from app.dashboard.configuration.origins import DEFAULT, find_origin, find_origins, quote_key
 from app.dashboard.page import find_troubles, need_admin, show
 from app.dashboard.rendering import PAGE_HEADERS
-from app.dashboard.visitors import find_visitor
+from app.dashboard.visitors import Visitor, find_visitor
 from app.runtime import read_file
 from app.settings import ProviderSettings, Settings, masked
 from app.settings.differences import compare_files
@@ -56,16 +56,17 @@ def preview_bundle() -> Response:
     visitor = find_visitor()
     need_admin(visitor, "the settings")
     return show(
-        "export.html", visitor, text=_render_bundle(), back="/_/settings", download="/_/settings/bundle.json",
+        "export.html", visitor, text=_render_bundle(visitor), back="/_/settings", download="/_/settings/bundle.json",
         about="keys, credentials and your name are left out, but names of models, hosts and files are not",
     )  # fmt: skip
 
 
 @blueprint.get("/settings/bundle.json")
 def bundle() -> Response:
-    need_admin(find_visitor(), "the settings")
+    visitor = find_visitor()
+    need_admin(visitor, "the settings")
     headers = {**PAGE_HEADERS, "content-disposition": 'attachment; filename="dragoman-report.json"'}
-    return Response(_render_bundle(), headers=headers, content_type="application/json")
+    return Response(_render_bundle(visitor), headers=headers, content_type="application/json")
 
 
 def describe_reloads() -> dict[str, Any]:
@@ -77,9 +78,8 @@ def describe_reloads() -> dict[str, Any]:
     return {"reloads": list(owner.reloads)[::-1], "problem": owner.problem, "difference": difference}
 
 
-def _render_bundle() -> str:
-    visitor, providers = find_visitor(), services().providers
-    environ = dict(os.environ)
+def _render_bundle(visitor: Visitor) -> str:
+    environ, providers = dict(os.environ), services().providers
     return make_bundle(
         services().settings,
         environ,
