@@ -422,7 +422,8 @@ def test_a_session_shows_its_sums_and_each_turn_against_the_window(make_app: Mak
 def test_a_chart_of_all_time_begins_with_the_first_data(make_app: MakeApp) -> None:
     text = enter(make_app(None, record())).get("/_/usage?since=0").text
 
-    assert text.count("data-x=") == 1
+    # The record is a minute old, and may be of the day before.
+    assert text.count("data-x=") in (1, 2)
 
 
 def test_the_field_on_top_finds_requests_sessions_and_models(make_app: MakeApp) -> None:
