@@ -137,7 +137,7 @@ class Provider:
     # Whether its programs may ask people for permission.
     asks_people: ClassVar[bool] = False
     # Whether similar requests have the same URL and headers.
-    same_headers: ClassVar[bool] = True
+    same_headers: bool = True
     # Whether its list of models is fetched when a client names an otherwise unknown model.
     lists_decide: ClassVar[bool] = False
     # Models of the vendor's own service, used if the list cannot be fetched.

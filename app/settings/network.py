@@ -15,7 +15,7 @@ from app.errors import ConfigError
 # The key that `requests` uses for each variable. A lower-case variable wins over its upper-case spelling, as in curl.
 PROXY_VARIABLES = {"HTTPS_PROXY": "https", "HTTP_PROXY": "http", "ALL_PROXY": "all", "NO_PROXY": "no_proxy"}
 # Variables that name the certificates to trust. The first that is set wins.
-CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
 PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 
 _URL = re.compile(r"https?://[^/]", re.IGNORECASE)

@@ -87,7 +87,7 @@ class OCAProvider(Provider):
             limits=entry.limits(),
         )
 
-    same_headers: ClassVar[bool] = False  # each request has an id of its own
+    same_headers = False  # each request has an id of its own
 
     def request_headers(self, upstream_request: UpstreamRequest) -> dict[str, str]:
         headers = {

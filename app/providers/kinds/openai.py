@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import ClassVar
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -46,6 +47,13 @@ PASSED_HEADERS = ("openai-beta", "x-client-request-id")
 # the same idempotency key would get one answer.
 ACCOUNT_HEADERS = ("openai-organization", "openai-project", "idempotency-key")
 
+# What GitHub Copilot asks of a request: whether it shows images, which it refuses otherwise, and whether it begins a
+# turn, which it bills, or continues one after calls. The last mark decides; further text beside results does not.
+_IMAGE = re.compile(rb'"type"\s*:\s*"(?:image_url|input_image)"')
+_ANSWER_OR_RESULT = re.compile(
+    rb'"role"\s*:\s*"(?:assistant|(tool))"|"type"\s*:\s*"(?:function|custom_tool)_call(?:(_output))?"'
+)
+
 
 class OpenAIProvider(Provider):
     kind: ClassVar[str] = "openai"
@@ -58,6 +66,7 @@ class OpenAIProvider(Provider):
         super().__init__(name, settings, source, transport)
         parts = urlsplit(self.base_url)
         self.profile = settings.profile or profile_of(self.base_url)
+        self.same_headers = self.profile != "copilot"
         self.base_url = urlunsplit(parts._replace(path=self._beginning(parts.path), query=""))
         self._query = parts.query
 
@@ -89,9 +98,17 @@ class OpenAIProvider(Provider):
             client = upstream_request.client_headers
             passed = PASSED_HEADERS if self.source is not None else (*PASSED_HEADERS, *ACCOUNT_HEADERS)
             headers.update({name: client[name] for name in passed if name in client})
+        if self.profile == "copilot":
+            headers.update(_describe_to_copilot(upstream_request.body))
         return headers
 
     def auth_headers(self, credential: Credential | None, client_headers: Mapping[str, str]) -> dict[str, str]:
         if credential is not None and self.is_classic_azure:
             return {"api-key": credential.secret}
         return super().auth_headers(credential, client_headers)
+
+
+def _describe_to_copilot(body: bytes) -> dict[str, str]:
+    marks = [any(mark) for mark in _ANSWER_OR_RESULT.findall(body)]
+    headers = {"x-initiator": "agent" if marks and marks[-1] else "user"}
+    return headers | ({"copilot-vision-request": "true"} if _IMAGE.search(body) else {})
