@@ -1,7 +1,6 @@
 """The programs whose requests are recorded, and the turn that each is recorded with.
 
-It reads a file by its own tool, and says what the file says. Cline is missing, for it leaves a process of its own
-behind that serves the next run too.
+It reads a file by its own tool, and says what the file says. goose is missing: no registry that the tests use has it.
 """
 
 from __future__ import annotations
@@ -76,6 +75,7 @@ PROGRAMS = {
             ("--approval-mode", "yolo", PROMPT),
             Call("run_shell_command", {"command": READ, "is_background": False}),
         ),
+        _tested("Cline", "cline", (PROMPT,), call=Call("run_commands", {"commands": [READ]})),
         _tested("aider", "aider", ("--message", PROMPT, "--no-git", "--yes-always")),
     )
 }

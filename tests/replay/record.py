@@ -5,9 +5,11 @@ python -m tests.replay.record claude-code [VERSION]
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -73,18 +75,30 @@ def _run(program: Program, workspace: Workspace, config: Path) -> None:
     path = f"{command.parent}:{node}:{BIN}:{os.environ['PATH']}"
     words = ["dragoman", "run", "--config", str(config), "--no-check"]
     words += ["--model", program.model] if program.model else []
-    done = subprocess.run(
-        [*words, program.agent, "--", *program.arguments],
-        cwd=workspace.project,
-        env={"HOME": str(workspace.home), "PATH": path, "LANG": "C.UTF-8", "TERM": "xterm-256color", "USER": "user",
-             "PORT": str(free_port()), "XDG_DATA_HOME": str(config.parent / "data"), **program.environ},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            [*words, program.agent, "--", *program.arguments],
+            cwd=workspace.project,
+            env={"HOME": str(workspace.home), "PATH": path, "LANG": "C.UTF-8", "TERM": "xterm-256color", "USER": "user",
+                 "PORT": str(free_port()), "CLINE_HUB_PORT": str(free_port()),
+                 "XDG_DATA_HOME": str(config.parent / "data"), **program.environ},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+        )  # fmt: skip
+    finally:
+        _end_daemons(workspace)
     if done.returncode:
         sys.exit(f"{program.name} failed:\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}")
+
+
+def _end_daemons(workspace: Workspace) -> None:
+    """Ends what a program left behind. Cline's hub would serve the next run too; it is known by its home."""
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if b"HOME=%b\0" % os.fsencode(workspace.home) in environ.read_bytes():
+                os.kill(int(environ.parent.name), signal.SIGTERM)
 
 
 def _read(path: Path, cleaner: Cleaner) -> Recorded:
