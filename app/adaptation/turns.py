@@ -51,7 +51,8 @@ def adapt_turns(request: Request, capabilities: Capabilities, notes: Notes) -> R
         turns = [_move_words_into_result(turn) for turn in turns]
     if capabilities.alternate:
         turns = _merge_neighbours(turns)
-    turns = _check_prefill(turns, capabilities, notes)
+    if not (request.dialect == capabilities.dialect and traits_of(request.dialect).answers_follow):
+        turns = _check_prefill(turns, capabilities, notes)
     if capabilities.merge_system and len(instructions) > 1:
         instructions = (Text("\n\n".join(text.text for text in instructions)),)
     if not capabilities.system_text and instructions:

@@ -260,3 +260,13 @@ def test_a_server_that_only_speaks_responses_is_asked_for_a_summary(stream: bool
 
     assert {item["type"] for item in sent["input"]} == {"message"}
     assert [item["type"] for item in got["output"]] == ["compaction"]
+
+
+def test_a_responses_request_that_ends_with_an_answer_is_asked_as_it_is_where_it_is_rendered_anew() -> None:
+    """OpenAI API reference, "Responses": any list of items is a valid input."""
+    said = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "so far"}]
+
+    asked, losses = send(RESPONSES, {"input": said}, upstream(RESPONSES))
+
+    assert [item["role"] for item in asked["input"]] == ["user", "assistant"]
+    assert not losses

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
 
 from app.conversation.blocks import Block, File, Image, Inline, Text, Url
-from app.dialects.foreign.media import read_media
+from app.dialects.foreign.media import Medium, read_media
+from app.dialects.readable import read_unknown
 
 _BEGINS = re.compile(r'(?:\[\s*)?\{\s*"|\[\s*"|data:image/', re.IGNORECASE)
-_TEXTS = ("text", "input_text", "output_text")
 # Fields of a result of MCP beside its content.
 _BESIDE = {"content", "isError", "is_error", "_meta", "structuredContent"}
 
@@ -31,10 +32,10 @@ def read_output(blocks: Sequence[Block]) -> tuple[Block, ...]:
 
 
 def _read_listed(text: str) -> tuple[Block, ...]:
-    """The blocks in a text; none unless all of it are parts, with a medium or of one dialect's own types."""
+    """The blocks in a text; none unless it lists parts, with an inline medium or of one dialect's own types."""
     if text[:5].lower() == "data:":
         image = read_media({"type": "image_url", "image_url": text})
-        return _blocks_of([image]) if image is not None and image[1]["type"] == "base64" and " " not in text else ()
+        return (_block_of(*image),) if image is not None and image[1]["type"] == "base64" and " " not in text else ()
     try:
         value = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -43,27 +44,24 @@ def _read_listed(text: str) -> tuple[Block, ...]:
         value = value["content"] if value.keys() <= _BESIDE and "content" in value else [value]
     if not isinstance(value, list):
         return ()
-    read = [_read_part(part) for part in value]
-    shown = any(isinstance(part, tuple) and part[1]["type"] == "base64" for part in read)
+    media = [read_media(part) if isinstance(part, dict) else None for part in value]
+    shown = any(medium is not None and medium[1]["type"] == "base64" for medium in media)
     known = all(isinstance(part, dict) and str(part.get("type")).startswith("input_") for part in value)
-    return _blocks_of(read) if read and (shown or known) and None not in read else ()
+    if not value or not (shown or known):
+        return ()
+    return tuple(chain.from_iterable(map(_read_part, value, media)))
 
 
-def _read_part(part: Any) -> Any:
-    """A text, a medium, or None for anything else."""
+def _read_part(part: Any, medium: Medium | None) -> tuple[Block, ...]:
     match part:
-        case str():
-            return part
-        case {"type": str(kind), "text": str(text)} if kind in _TEXTS:
-            return text
-        case {} if (medium := read_media(part)) is not None and medium[1]["type"] in ("base64", "url"):
-            return medium
+        case str(text) | {"type": "text" | "input_text" | "output_text", "text": str(text)}:
+            return (Text(text),)
+        case {}:
+            kind = part.get("type")
+            raw = msgspec.json.encode(part)
+            return (_block_of(*medium),) if medium else read_unknown(raw, kind if isinstance(kind, str) else "data")
         case _:
-            return None
-
-
-def _blocks_of(read: Sequence[Any]) -> tuple[Block, ...]:
-    return tuple(Text(part) if isinstance(part, str) else _block_of(*part) for part in read)
+            return (Text(msgspec.json.encode(part).decode()),)
 
 
 def _block_of(kind: str, source: dict[str, Any], title: str | None) -> Block:

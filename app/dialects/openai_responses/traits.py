@@ -69,6 +69,7 @@ TRAITS = DialectTraits(
     owner="openai",
     needs_turn=True,
     system_speaks=True,
+    answers_follow=True,
     names_allowed_tools=True,
     json_in_turns=True,
     token_mark=re.compile(rb'\.delta"'),
