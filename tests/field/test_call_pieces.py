@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.field.pairs import CHAT_HEAD, CLIENTS, ask, chat_events, delta
+from tests.field.pairs import CHAT_HEAD, CLIENTS, ask, chat_events, chat_reply, delta
 from tests.gateway.conftest import Client
-from tests.support.fake_upstream import FakeUpstream, Piece, Reply, sse
+from tests.support.fake_upstream import FakeUpstream, Piece, Reply, json_reply, sse
 
 WHOLE = '{"path":"a {b} \\"c\\"","n":[{"m":1}]}'
 PIECES: dict[str, list[str]] = {
@@ -70,3 +70,41 @@ def test_a_call_of_nothing_is_one(client: Client, upstream: FakeUpstream, dialec
     assert ask(client, dialect, "chat/m", stream=True).calls == [("f", {}), ("f", {})]
     told = ask(client, dialect, "chat/m", stream=True)
     assert (told.text, told.calls, told.finish) == ("t", [("f", {})], "tool_calls")
+
+
+def test_a_type_in_every_piece_is_told_once(client: Client, upstream: FakeUpstream) -> None:
+    """The contract has it in the first piece only."""
+    piece = {"index": 0, "type": "function"}
+    upstream.script(
+        chat_events(
+            delta({"tool_calls": [{**piece, "id": "c1", "function": {"name": "f", "arguments": ""}}]}),
+            delta({"tool_calls": [{**piece, "function": {"arguments": '{"x":'}}]}),
+            delta({"tool_calls": [{**piece, "function": {"arguments": "1}"}}]}),
+            delta({}, "tool_calls"),
+            "[DONE]",
+        )
+    )
+
+    response = client.ask(
+        "/v1/chat/completions", {"model": "chat/m", "stream": True, "messages": [{"role": "user", "content": "q"}]}
+    )
+
+    assert response.text.count('"type":"function"') + response.text.count('"type": "function"') == 1
+
+
+@pytest.mark.parametrize("dialect", ["A", "R"])
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_call_in_the_old_form_beside_the_new_one_is_the_same_call(
+    client: Client, upstream: FakeUpstream, dialect: str, whole: bool
+) -> None:
+    """Servers that answer clients of both forms at once."""
+    function = {"name": "f", "arguments": '{"x":1}'}
+    said = {
+        "content": None,
+        "function_call": function,
+        "tool_calls": [{"index": 0, "id": "c1", "type": "function", "function": function}],
+    }
+    events = chat_events(delta(said), delta({}, "tool_calls"), "[DONE]")
+    upstream.script(json_reply(chat_reply(said, "tool_calls")) if whole else events)
+
+    assert ask(client, dialect, "chat/m", stream=not whole).calls == [("f", {"x": 1})]

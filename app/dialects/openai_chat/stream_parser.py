@@ -324,7 +324,7 @@ class StreamParser:
                 elif choice.index and isinstance(fragment.index, int):
                     fragment.index += choice.index * _CALLS_OF_A_CHOICE
                 self._read_fragment(fragment, events)
-        if delta.function_call is not None:
+        elif delta.function_call is not None:  # beside `tool_calls` it repeats the first of them
             self._read_fragment(CallFragment(index=_LEGACY_INDEX, function=delta.function_call), events)
 
     def _read_reasoning(self, delta: WireDelta, events: list[Event]) -> None:
