@@ -82,6 +82,9 @@ class SharedCounts:
         return "file" not in self._problems
 
     def settle(self, taken: Taken, actual: Sequence[int]) -> None:
+        if taken.counts is self._redis and time.monotonic() < self._retry_at["redis"]:
+            self._late.append((taken, actual))  # a Redis that hangs must not hold up the end of each request
+            return
         try:
             taken.counts.settle(taken, actual, time.time())
         except OSError as error:

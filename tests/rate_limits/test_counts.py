@@ -424,6 +424,28 @@ def test_without_redis_each_host_counts_alone_and_says_so(tmp_path: Path, redis:
         host.close()
 
 
+def test_a_redis_that_hangs_holds_up_one_request_and_loses_no_count(tmp_path: Path, redis: RedisServer) -> None:
+    counts = SharedCounts(tmp_path, SharedSettings(redis=redis.url))
+    demands = [Demand("a", TOKENS, 100), Demand("a", PARALLEL, 1)]
+    running = [counts.take(demands) for _ in range(3)]
+    redis.process.send_signal(signal.SIGSTOP)
+
+    began = time.monotonic()
+    assert isinstance(counts.take(demands), Taken)
+    first = time.monotonic() - began
+    for each in running:
+        assert isinstance(each, Taken)
+        counts.settle(each, [7, 0])
+        counts.take(demands)
+    others = time.monotonic() - began - first
+    redis.process.send_signal(signal.SIGCONT)
+    counts.beat()
+
+    assert first < 3.0
+    assert others < 0.2
+    assert counts.look(demands) == [21, 0]
+
+
 def test_fail_closed_refuses_while_redis_is_gone(tmp_path: Path, redis: RedisServer) -> None:
     counts = SharedCounts(tmp_path, SharedSettings(redis=redis.url, fail_closed=True))
     redis.stop()
