@@ -52,20 +52,21 @@ class CountFile:
 
     def take(self, demands: Sequence[Demand], now: float) -> Taken | Full:
         with self:
-            counted = []
+            numbered, places, counted = [], [], []
             for demand in demands:
                 slot, limit = self._find_slot(demand, now), demand.limit
-                number = limit.number(now)
+                number = int(now) // limit.bucket if limit.bucket else limit.number(now)
                 used = self._count(limit, slot, number)
                 if used >= limit.maximum:
                     used = self._recount(limit, slot, number)
                     if used >= limit.maximum:
                         return self._full(limit, slot, used, now)
-                cell = slot + _COUNTS + number % RING if limit.bucket else self._seat_cell(slot)
-                counted.append((demand, number, cell, used + demand.amount))
-            for demand, _, cell, _ in counted:
+                numbered.append((demand, number))
+                places.append(slot + _COUNTS + number % RING if limit.bucket else self._seat_cell(slot))
+                counted.append(used + demand.amount)
+            for demand, cell in zip(demands, places, strict=True):
                 self._cells[cell] += demand.amount
-            return Taken(self, tuple([each[:2] for each in counted]), tuple([each[3] for each in counted]))
+            return Taken(self, tuple(numbered), tuple(counted))
 
     def settle(self, taken: Taken, actual: Sequence[int], now: float) -> None:
         with self:
