@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from app.accounts.record import RequestRecord
+from app.accounts.record import RequestRecord, StepRecord
 from app.accounts.schema import COUNTS, GROUPS, SESSION_COUNTS
 
 # Seconds.
@@ -57,6 +57,8 @@ class _More(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     rate_limits: dict[str, str] = {}
     estimated: bool = False
     billed: bool = True
+    skipped: tuple[str, ...] = ()
+    steps: tuple[StepRecord, ...] = ()
 
 
 class Group:
@@ -235,5 +237,5 @@ def _pack_more(record: RequestRecord) -> bytes:
         (times.routed, times.upstream_head, times.first_token),
         record.upstream_status, record.upstream_request_id, record.message, record.origin, record.bytes_in,
         record.bytes_out, record.losses, record.lowered, record.rate_limits,
-        usage is not None and usage.estimated, record.billed,
+        usage is not None and usage.estimated, record.billed, record.skipped, record.steps,
     ))  # fmt: skip

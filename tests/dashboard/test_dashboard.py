@@ -13,7 +13,7 @@ import gevent
 import pytest
 from click.testing import CliRunner
 
-from app.accounts.record import AttemptRecord, RequestRecord, Times
+from app.accounts.record import AttemptRecord, RequestRecord, StepRecord, Times
 from app.cli import main
 from app.conversation.response import Usage
 from app.dashboard import reading, tickets
@@ -94,7 +94,8 @@ def hostile(text: str, **changes: Any) -> RequestRecord:
     names = ("session", "key", "agent", "path", "dialect_in", "dialect_out", "model", "rule", "provider", "target")
     words = dict.fromkeys((*names, "error", "message", "origin", "upstream_request_id"), text)
     tried = AttemptRecord(text, 500, text, text, 1, 2, 3, text)
-    return record(**words, attempts=(tried, tried), losses=(text,), lowered=(text,), terminal="error", **changes)
+    told = {"losses": (text,), "lowered": (text,), "skipped": (text,), "steps": (StepRecord(text, text, 1, 2),)}
+    return record(**words, attempts=(tried, tried), terminal="error", **told, **changes)
 
 
 def test_a_browser_is_led_to_the_pages_and_everybody_else_gets_json(make_app: MakeApp) -> None:
@@ -352,6 +353,20 @@ def test_the_list_is_filtered_by_terms(make_app: MakeApp) -> None:
         "q=model:*_b%25*": ["9"], "q=failed:yes": ["8"], "q=client:claude-cli/2.1": ["9", "8", "7"],
         "status=200": ["9", "7"], "failed=1": ["8"], "q=model:nothing": [], "q=model:*x*": [],
     }  # fmt: skip
+
+
+def test_a_request_tells_what_it_waited_for_and_which_targets_were_skipped(make_app: MakeApp) -> None:
+    waits = (StepRecord("credential", "renewed for up", 2, 40), StepRecord("queue", "up", 41, 300))
+    client = enter(make_app(None, record(7, steps=waits, skipped=("other/m: it rests for 20 s",))))
+
+    text = re.sub(r"<[^>]+>", " ", client.get(f"/_/requests/{7:024x}").text)
+    shown = CliRunner().invoke(main, ["show", f"{7:024x}"]).output
+
+    assert re.search(r"credential\s+2\s+40\s+renewed for up", text)
+    assert re.search(r"queue\s+41\s+300\s+up", text)
+    assert "skipped: other/m: it rests for 20 s" in text
+    assert "renewed for up  2-40 ms" in shown
+    assert "other/m: it rests for 20 s" in shown
 
 
 def test_requests_with_an_error_are_one_click_away(make_app: MakeApp) -> None:

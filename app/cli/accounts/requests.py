@@ -95,6 +95,8 @@ def show(request_id: str, as_json: bool, path: Path | None) -> None:
     for title, value in _details(found):
         if value not in (None, "", [], {}):
             echo_line(f"  {title:<14}{value}")
+    for step in found.get("steps", ()):
+        echo_line(f"  {step['name']:<14}{step['about']}  {step['started']}-{step['ended']} ms")
     for position, tried in enumerate(found["tried"], 1):
         waited = f", then waited {tried['waited_ms']} ms" if tried["waited_ms"] else ""
         outcome = f"{tried['error']}: {tried['message']}" if tried["error"] else "answered"
@@ -157,6 +159,7 @@ def _details(row: dict[str, Any]) -> list[tuple[str, Any]]:
         ("cost $", cost if row.get("billed", True) else f"{cost} (list price, not billed)"),
         ("dropped", ", ".join(row.get("losses", []))),
         ("lowered", ", ".join(row.get("lowered", []))),
+        ("skipped", "; ".join(row.get("skipped", []))),
         ("upstream id", row.get("upstream_request_id")),
     ]
 

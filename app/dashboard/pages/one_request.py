@@ -70,6 +70,8 @@ def _list_steps(row: dict[str, Any]) -> list[dict[str, Any]]:
 
     if row["routed_ms"] is not None:
         add("routed", 0, row["routed_ms"], f"by {row['rule']}" if row["rule"] else "")
+    for step in row.get("steps", ()):
+        add(step["name"], step["started"], step["ended"], step["about"], "wait")
     for number, tried in enumerate(row["tried"], 1):
         lines = [f"✗ {tried['error']}" if tried["error"] else "✓ answered"]
         lines += [f"status {tried['status']}"] if tried["status"] else []
