@@ -288,20 +288,23 @@ def _first_part(exchange: Exchange, wait: float | None) -> Obtaining[bytes]:
 
 
 def _begin_stream(attempt: Attempt, exchange: Exchange, early: bytes, wait: float | None) -> Obtaining[StartedResponse]:
-    """Reads until there is output for the client; a long silence brings out the opening event."""
+    """Reads until there is output for the client; a long silence brings out the opening event. What gives no output,
+    such as the comments of a server that is waiting itself, is silence too."""
     stream = attempt.open_stream()
     first = b"".join(pass_on(stream, b"", early)) if early else b""
+    heard = time.monotonic()
     while not first:
         part = exchange.read_part(wait)
-        if part is None:
+        if part:
+            first = b"".join(pass_on(stream, b"", repair_escapes(part)))
+        elif part is not None:
+            first = clean_events(stream.close())
+            break
+        if part is None or (wait is not None and not first and time.monotonic() - heard >= wait):
             first = stream.open() if isinstance(stream, StreamTranslation) else b""
             if not first:
                 yield
-        elif part:
-            first = b"".join(pass_on(stream, b"", repair_escapes(part)))
-        else:
-            first = clean_events(stream.close())
-            break
+            heard = time.monotonic()
     return StartedResponse(
         exchange, attempt.target.upstream, stream, first, _reply_headers(attempt, exchange.headers) | STREAM_HEADERS,
         attempt.client_request.dialect.TRAITS.token_mark,

@@ -329,6 +329,17 @@ def test_a_slow_upstream_is_waited_for_with_pings(make_client: MakeClient, upstr
     assert events_of(response)[-1]["type"] == "message_stop"
 
 
+def test_comments_of_an_upstream_that_waits_itself_are_silence(make_client: MakeClient, upstream: FakeUpstream) -> None:
+    """OpenRouter sends `: OPENROUTER PROCESSING` until the model answers."""
+    client = make_client(server={"stream_start_timeout": 0.1, "ping_interval": 0.1})
+    late = chat_stream("hello")
+    upstream.script(Reply([*[b": OPENROUTER PROCESSING\n\n", 0.05] * 10, *late.pieces], headers=late.headers))
+
+    before, _, _ = client.message(stream=True).text.partition("message_start")
+
+    assert before.count(":") >= 2
+
+
 def test_a_pause_in_the_middle_of_a_stream_is_filled_with_pings(
     make_client: MakeClient, upstream: FakeUpstream
 ) -> None:
