@@ -55,4 +55,5 @@ class DialectTraits(msgspec.Struct, frozen=True, kw_only=True):
     names_allowed_tools: bool = False  # the tool choice may be limited to some of the declared tools
     always_strict: bool = False  # schemas are always enforced, even if the client does not ask
     json_in_turns: bool = False  # JSON output requires the word JSON in a turn
+    seals_for_account: bool = False  # reasoning and compactions are encrypted, for one account
     summarised: str = "auto"  # the word for reasoning shown to clients by default

@@ -17,6 +17,7 @@ from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.events import Failed
 from app.conversation.response import Response
 from app.credentials.credential import find_remedy
+from app.dialects.registry import DIALECTS
 from app.errors import (
     DragomanError,
     LimitReached,
@@ -31,6 +32,7 @@ from app.gateway.delivery import (
     deliver,
     deliver_stream,
 )
+from app.gateway.failures.change import Change
 from app.gateway.failures.explanation import raise_explained
 from app.gateway.failures.learned_facts import COOL_DOWN, LearnedFacts
 from app.gateway.failures.policy import more_informative, tries_next
@@ -249,7 +251,7 @@ class Gateway:
                     sends.head_limit = gate.head_limit
                     started = yield from self._attempt(
                         client_request, record, upstream, stream, sends, last and not gate.once, begun,
-                        may_plan=len(chain) == 1,
+                        may_plan=len(chain) == 1, moved=_is_moved(chain, position),
                     )  # fmt: skip
                     upstream.provider.health.succeed()
                     if health.breakers:
@@ -301,10 +303,11 @@ class Gateway:
 
     def _attempt(
         self, client_request: ClientRequest, record: Record, upstream: Upstream, stream: bool, sends: Sends,
-        may_repeat: bool, begun: Begun | None, *, may_plan: bool,
+        may_repeat: bool, begun: Begun | None, *, may_plan: bool, moved: bool,
     ) -> Obtaining[StartedResponse]:  # fmt: skip
         """Asks one upstream. With `may_repeat`, it tries again after failures if that duplicates no work and may help.
-        With `may_plan`, a success leaves a plan for similar requests."""
+        With `may_plan`, a success leaves a plan for similar requests. With `moved`, what only another account can
+        decrypt is left out."""
         provider = upstream.provider
         budget = self.health.budget(provider.name) if begun else self.health.earn(provider.name, record.started)
         session = client_request.session
@@ -316,6 +319,8 @@ class Gateway:
         capabilities = upstream.capabilities
         if self.facts.any:
             capabilities = self.capabilities(upstream, client_request)
+        if moved:
+            capabilities = Change({"proofs": ()})(capabilities)
         record.upstream_dialect = capabilities.dialect
         state = client_request.continuation
         asked = client_request if state is None else state.prepare(upstream)
@@ -450,6 +455,13 @@ def _is_needed(client_request: ClientRequest, chain: Sequence[Upstream]) -> bool
     if client_request.continuation is not None or client_request.operation != "generate":
         return True
     return dialect.TRAITS.echoes_prompt or any(upstream.capabilities.dialect == dialect.NAME for upstream in chain)
+
+
+def _is_moved(chain: Sequence[Upstream], position: int) -> bool:
+    """Whether a request comes here after another account has failed, which alone can decrypt what it has sealed."""
+    here = chain[position].provider
+    binds = DIALECTS[here.dialect].TRAITS.seals_for_account
+    return binds and any(one.provider is not here and one.provider.dialect == here.dialect for one in chain[:position])
 
 
 def _sleep(seconds: float, longest: float) -> Obtaining[None]:

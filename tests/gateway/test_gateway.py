@@ -177,6 +177,29 @@ def test_reasoning_that_an_upstream_cannot_decrypt_is_left_out_the_second_time(
     assert [item["type"] for item in second] == ["message"] * 3
 
 
+def test_what_one_account_has_sealed_does_not_go_to_the_next(make_client: MakeClient, upstream: FakeUpstream) -> None:
+    """qxcnm/Codex-Manager#397: the next account can decrypt neither reasoning nor compactions."""
+    table = {"kind": "openai", "base_url": f"{upstream.url}/v1", "dialect": "openai_responses"}
+    client = make_client(
+        {"routes": {"m": RouteSettings(targets=("one/gpt-5", "two/gpt-5"))}},
+        one=table | {"api_key": "a"},
+        two=table | {"api_key": "b"},
+    )
+    limited = json_reply({"error": {"message": "slow down", "code": "rate_limit_exceeded"}}, 429, {"retry-after": "60"})
+    upstream.script(limited, json_reply({"object": "response", "model": "m", "output": []}))
+    thought = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"}
+    compaction = {"type": "compaction", "id": "cmp_1", "encrypted_content": "gAAA"}
+    question = {"type": "message", "role": "user", "content": "hi"}
+    items = [question, thought, question | {"role": "assistant"}, compaction, question]
+
+    client.ask("/v1/responses", {"model": "m", "input": items, "store": False})
+
+    first, second = upstream.seen
+    assert first.json()["input"] == items
+    assert {item["type"] for item in second.json()["input"]} == {"message"}
+    assert b"gAAA" not in second.body
+
+
 def test_a_connection_lost_after_the_finish_does_not_undo_the_answer(client: Client, upstream: FakeUpstream) -> None:
     upstream.script(chat_stream("one", tail=(chunk({}, "stop"), 0.05, CUT)))
 

@@ -72,5 +72,6 @@ TRAITS = DialectTraits(
     answers_follow=True,
     names_allowed_tools=True,
     json_in_turns=True,
+    seals_for_account=True,
     token_mark=re.compile(rb'\.delta"'),
 )

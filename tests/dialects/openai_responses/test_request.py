@@ -143,6 +143,15 @@ def test_a_reference_to_an_item_is_the_assistants_and_goes_nowhere_without_a_sto
     assert [loss.severity for loss in result.losses] == ["degrading"]
 
 
+def test_what_must_be_looked_up_goes_to_no_upstream_that_stores_nothing() -> None:
+    bare = {"type": "reasoning", "id": "rs_1", "summary": []}
+    request = parse_body(ask(USER, bare, {"type": "item_reference", "id": "msg_9"}, USER))
+
+    items = json.loads(render_request(request, replace(UPSTREAM, store=False)).body)["input"]
+
+    assert [item["type"] for item in items] == ["message", "message"]
+
+
 def test_native_reasoning_goes_back_byte_by_byte() -> None:
     item = (
         b'{"type":"reasoning", "id":"rs_1","summary":[ {"type":"summary_text","text":"S"}],"encrypted_content":"gAAA"}'

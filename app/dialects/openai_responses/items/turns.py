@@ -241,7 +241,7 @@ class _AssistantItems:
         self._position = position
         self._own = request.dialect == NAME
         # A server can look up only what it stored.
-        self._stored = self._own and request.state.store is not False
+        self._stored = self._own and capabilities.store and request.state.store is not False
         self._capabilities = capabilities
         self._losses = losses
         self._items: list[Any] = []
