@@ -34,16 +34,21 @@ def nested_names(body: Any) -> set[str]:
 
 
 def leave_out(body: bytes, refused: tuple[str, ...]) -> tuple[bytes, list[str]]:
-    """The request without the refused fields, and the names of those it had. Renderers omit refused fields at the top
-    level already, but passing bodies may contain them."""
+    """The request without the refused fields, and the names of those it had. A name such as `reasoning.summary` is that
+    field in an object at the top level. Renderers omit refused fields at the top level already, but passing bodies may
+    contain them."""
     names = {name.removeprefix(NESTED) for name in refused if name.startswith(NESTED)}
     top = set(refused) - names
-    if not any(b'"%b"' % name.encode() in body for name in names | top):
+    if not any(b'"%b"' % name.rpartition(".")[2].encode() in body for name in names | top):
         return body, []
     value = msgspec.json.decode(body)
-    found: set[str] = top & value.keys() if isinstance(value, dict) else set()
-    for name in found:
-        del value[name]
+    found: set[str] = set()
+    for path in top if isinstance(value, dict) else ():
+        owner, _, name = path.rpartition(".")
+        holder = value.get(owner) if owner else value
+        if isinstance(holder, dict) and name in holder:
+            del holder[name]
+            found.add(path)
     pending = list(value.values()) if isinstance(value, dict) else []
     while pending:
         inner = pending.pop()

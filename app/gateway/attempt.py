@@ -205,7 +205,11 @@ class Attempt(abc.ABC):
             return rendered
         body, left_out = leave_out(rendered.body, refused)
         self.losses += [
-            Loss("ignorable" if NESTED + name in refused else "degrading", name, "this upstream refuses the field")
+            Loss(
+                "ignorable" if "." in name or NESTED + name in refused else "degrading",
+                name,
+                "this upstream refuses the field",
+            )
             for name in left_out
         ]
         return msgspec.structs.replace(rendered, body=body)

@@ -301,6 +301,10 @@ class Gateway:
                 record.skip_target(target, reason)
         return well
 
+    def _find_capabilities(self, upstream: Upstream, client_request: ClientRequest, moved: bool) -> Capabilities:
+        known = self.capabilities(upstream, client_request) if self.facts.any else upstream.capabilities
+        return Change({"proofs": ()})(known) if moved else known
+
     def _attempt(
         self, client_request: ClientRequest, record: Record, upstream: Upstream, stream: bool, sends: Sends,
         may_repeat: bool, begun: Begun | None, *, may_plan: bool, moved: bool,
@@ -316,11 +320,7 @@ class Gateway:
         if time.monotonic() - began >= SHORTEST_STEP:
             record.note_step("credential", provider.name, began)
         record.credential = credential.name if credential is not None else ""
-        capabilities = upstream.capabilities
-        if self.facts.any:
-            capabilities = self.capabilities(upstream, client_request)
-        if moved:
-            capabilities = Change({"proofs": ()})(capabilities)
+        capabilities = self._find_capabilities(upstream, client_request, moved)
         record.upstream_dialect = capabilities.dialect
         state = client_request.continuation
         asked = client_request if state is None else state.prepare(upstream)

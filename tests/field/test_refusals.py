@@ -12,7 +12,7 @@ import pytest
 from app.conversation.blocks import Proof
 from app.conversation.envelope import seal
 from app.dialects.openai_chat.vocabulary import SEALED_FORMAT
-from tests.field.pairs import CLIENTS, ask, chat_events, chat_reply, delta
+from tests.field.pairs import CLIENTS, ask, chat_events, chat_reply, delta, whole_reply
 from tests.gateway.conftest import Client, MakeClient
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
@@ -481,3 +481,23 @@ def test_a_context_that_is_cut_in_silence_is_noticed_once(
     assert [record.message for record in caplog.records if "read only 4096 of" in record.message] != []
     assert len([record for record in caplog.records if "num_ctx" in record.message]) == 1
     assert "4096" in json.dumps(client.http.get("/health").json["providers"]["chat"]["context_cuts"])
+
+
+def test_only_the_field_at_the_path_that_was_refused_is_left_out(every: Client, upstream: FakeUpstream) -> None:
+    """Organizations that are not verified get no summaries, but items of the input need that field."""
+    said = "Your organization must be verified to generate reasoning summaries."
+    refused = {"message": said, "param": "reasoning.summary"}
+    upstream.script(
+        json_reply({"error": {**refused, "type": "invalid_request_error", "code": "unsupported_value"}}, 400),
+        json_reply(whole_reply("R", "t")),
+    )
+    thought = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"}
+    question = {"role": "user", "content": "q"}
+    past = [question, thought, {"role": "assistant", "content": "a"}, question]
+    wanted = {"effort": "low", "summary": "auto"}
+
+    told = ask(every, "R", "responses/gpt-5", input=past, reasoning=wanted)
+
+    assert told.text == "t"
+    assert [seen.json().get("reasoning") for seen in upstream.seen] == [wanted, {"effort": "low"}]
+    assert [thought in seen.json()["input"] for seen in upstream.seen] == [True, True]

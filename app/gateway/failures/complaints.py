@@ -7,7 +7,7 @@ a field that we sent and that a refusal names is left out or replaced by its neu
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +16,7 @@ import msgspec
 from app.conversation.capabilities import Capabilities
 from app.conversation.schemas import SchemaStyle, sanitize
 from app.dialects.anthropic_messages.vocabulary import FIELD_BETAS
-from app.dialects.json_bodies import repair_text
+from app.dialects.json_bodies import decode_or_none, repair_text
 from app.dialects.refused_fields import ANY_BETA, BETA, NESTED, nested_names
 from app.dialects.registry import DIALECTS
 from app.errors import Failure
@@ -361,16 +361,16 @@ def _likely_repairs(
     if "tools" in fields and (_SPEAKS_OF_TOOLS.search(lower) or named.startswith("tools")):
         yield _repair_of_tools(failure, lower, fields)
     if _is_forced(fields) and _SPEAKS_OF_FORCE.search(lower):
-        yield _repair_of("tool_choice", False, fields, capabilities)
+        yield _repair_of("tool_choice", "", fields, capabilities)
     if (ranged := _RANGED.search(lower)) is not None and ranged[1] in fields:
-        yield _repair_of(ranged[1], False, fields, capabilities)
+        yield _repair_of(ranged[1], "", fields, capabilities)
     if (stops := _STOPS.search(lower)) is not None and not {"stop", "stop_sequences"}.isdisjoint(fields):
         yield Repair("stop", Change({"stop_limit": int(stops[1])}))
     refuses = named or _REFUSES.search(lower) or _is_refusal_code(failure.code)
     if not refuses or _WANTED.search(lower):
         return
-    for name, nested in _names(named[:LONGEST_COMPLAINT], text, fields, _find_below(sent)):
-        yield _repair_of(name, nested, fields, capabilities)
+    for name, place in _names(named[:LONGEST_COMPLAINT], text, fields, _find_below(sent)):
+        yield _repair_of(name, place, fields, capabilities)
 
 
 def _find_below(sent: bytes) -> set[str]:
@@ -477,8 +477,8 @@ def _find_limit(text: str, fields: dict[str, msgspec.Raw]) -> int | None:
     return max([number for number in named if LEAST_LIMIT <= number < asked], default=None)
 
 
-def _names(param: str, text: str, fields: dict[str, msgspec.Raw], below: set[str]) -> Iterator[tuple[str, bool]]:
-    """Names of sent fields that may be left out, the surest first, each with whether it is below the top level."""
+def _names(param: str, text: str, fields: dict[str, msgspec.Raw], below: set[str]) -> Iterator[tuple[str, str]]:
+    """Names of sent fields that may be left out, the surest first, each with the prefix for its place."""
     if param:
         yield from _steps(param, fields, below)
         if not _REFUSES.search(text.lower()):
@@ -499,26 +499,34 @@ def _names(param: str, text: str, fields: dict[str, msgspec.Raw], below: set[str
 
 def _steps(
     path: str, fields: dict[str, msgspec.Raw], below: set[str], *, plain: bool = False
-) -> Iterator[tuple[str, bool]]:
-    """The sent field that a path names: its last step, or else its first, with whether it is below the top level.
-    Servers that are not written in Python may write `presencePenalty`."""
+) -> Iterator[tuple[str, str]]:
+    """The sent field that a path names: its last step, or else its first, with the prefix for its place: none at the
+    top level, that of an object there, or NESTED. Servers that are not written in Python may write
+    `presencePenalty`."""
     steps = [_HUMP.sub(lambda hump: "_" + hump[0].lower(), step) for step in _PART.findall(path) if step != "body"]
     if not steps:
         return
     last, first = steps[-1], steps[0]
     if len(steps) == 1:
         if last in fields and last not in KEPT:
-            yield last, False
+            yield last, ""
         elif last not in KEPT and (not plain or "_" in last) and last in below:
-            yield last, True
+            yield last, NESTED
         return
     if last not in KEPT and last in below:
-        yield last, first in fields or last not in fields
+        yield last, _place_of(steps, fields) if first in fields or last not in fields else ""
     elif first in fields and first not in KEPT:
-        yield first, False
+        yield first, ""
 
 
-def _repair_of(name: str, nested: bool, fields: dict[str, msgspec.Raw], capabilities: Capabilities) -> Repair | None:
+def _place_of(steps: Sequence[str], fields: dict[str, msgspec.Raw]) -> str:
+    """The prefix for the place of a field below the top level: other objects may need a field of its name."""
+    first, last = steps[0], steps[-1]
+    inside: Any = decode_or_none(fields[first], _fields) if len(steps) == 2 and first in fields else None
+    return f"{first}." if inside is not None and last in inside else NESTED
+
+
+def _repair_of(name: str, place: str, fields: dict[str, msgspec.Raw], capabilities: Capabilities) -> Repair | None:
     traits = DIALECTS[capabilities.dialect].TRAITS
     match name:
         case "max_tokens" | "max_completion_tokens" if traits.renamed_limit:
@@ -541,7 +549,7 @@ def _repair_of(name: str, nested: bool, fields: dict[str, msgspec.Raw], capabili
     change = CAPABILITIES.get(name, {})
     if name in ASKED and Change(change)(capabilities) != capabilities:
         return Repair(name, Change(change))
-    return Repair(name, Change(change, (f"{NESTED}{name}" if nested else name,)))
+    return Repair(name, Change(change, (f"{place}{name}",)))
 
 
 def _needed(repair: Repair | None, capabilities: Capabilities) -> Repair | None:
