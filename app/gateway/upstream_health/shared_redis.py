@@ -1,7 +1,8 @@
 """Shares upstream health between hosts through Redis.
 
-Times in Redis are unix time by the clock of Redis. They are rounded, and the difference to the machine's clock is
-measured only once, so that a note is unchanged after going to another host and back.
+Times in Redis are unix time by the clock of Redis. They are rounded, and the difference to the machine's clock stays
+as it was first measured, so that a note is unchanged after going to another host and back. It is taken anew when one
+of the clocks has jumped: Redis' was set, or this machine was suspended.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ KEY = "dragoman:upstreams:1"
 # Seconds after which Redis may drop state that is no longer renewed, and the limit for a note's time; longer than any
 # note holds.
 LIFETIME = 8 * 86_400
+# Seconds between two measurements of the clocks' difference that only a jump explains.
+JUMP = 2.0
 # Decimal places of a second.
 DIGITS = 3
 
@@ -46,6 +49,7 @@ class SharedRedis:
 
         try:
             redis = self._connect()
+            self._compare_clocks(redis)
             own = _shift(self._leave_private(notes), self._ahead)
             with redis.pipeline() as pipeline:
                 pipeline.watch(KEY)  # type: ignore[no-untyped-call]
@@ -75,12 +79,14 @@ class SharedRedis:
 
     def _connect(self) -> Redis:
         if self._redis is None:
-            redis = open_redis(self._url)
-            seconds, microseconds = redis.time()
-            if not self._ahead:
-                self._ahead = round(seconds + microseconds / 1e6 - self._clock(), DIGITS)
-            self._redis = redis
+            self._redis = open_redis(self._url)
         return self._redis
+
+    def _compare_clocks(self, redis: Redis) -> None:
+        seconds, microseconds = redis.time()
+        ahead = round(seconds + microseconds / 1e6 - self._clock(), DIGITS)
+        if abs(ahead - self._ahead) > JUMP:
+            self._ahead = ahead
 
     def _leave_private(self, notes: SharedNotes) -> SharedNotes:
         """The part that other hosts can use. Retries stay within a host."""

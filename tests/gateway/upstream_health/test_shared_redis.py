@@ -79,6 +79,27 @@ def test_what_one_host_has_learned_and_was_asked_for_the_other_knows(tmp_path: P
     assert not two.facts.holds("chat/m", "anna", COOL_DOWN)
 
 
+@pytest.mark.parametrize("jump", [-8 * 3600, -30, 30, 8 * 3600])
+def test_a_host_that_was_suspended_and_a_redis_whose_clock_was_set_are_understood(
+    tmp_path: Path, server: RedisServer, jump: int
+) -> None:
+    one, two = open_hosts(tmp_path, server)
+    one.share()
+    two.share()
+
+    two.now += jump
+    one.fail()
+    one.facts.report("chat/m", "anna", COOL_DOWN, times=1, seconds=60)
+    one.share()
+    two.share()
+
+    (told,), (heard,) = list(one.health.targets()), list(two.health.targets())
+    assert heard.seconds == pytest.approx(told.seconds, abs=0.5)
+    assert two.facts.holds("chat/m", "anna", COOL_DOWN)
+    two.now += 61
+    assert not two.facts.holds("chat/m", "anna", COOL_DOWN)
+
+
 def test_a_host_with_a_ledger_of_its_own_tells_nothing_of_tenants(tmp_path: Path, server: RedisServer) -> None:
     one, two = open_hosts(tmp_path, server, knows_tenants=False)
     one.facts.report("chat/m", "anna", "seed", Change({"seed": False}), times=1)
