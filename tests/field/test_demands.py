@@ -310,6 +310,30 @@ def test_a_system_turn_that_a_server_refuses_among_the_others_becomes_a_reminder
     assert all(turn["role"] not in ("system", "developer") for turn in (last.get("messages") or last["input"])[1:])
 
 
+@every_client
+@every_upstream
+@both_modes
+def test_a_refusal_inside_a_reply_that_began_well_is_read(
+    every: Client, upstream: FakeUpstream, dialect: str, to: str, stream: bool
+) -> None:
+    """Relays answer 200 before they know; an error is all that follows."""
+    words = "role 'system' is not supported on this model"
+    error = {"error": {"message": words, "type": "invalid_request_error"}}
+    refuse_once(upstream, to, {"type": "error", **error} if to == "A" else error, 200)
+    turns = [
+        {"role": "user", "content": "q"},
+        {"role": "system", "content": "s"},
+        {"role": "assistant", "content": "a"},
+        {"role": "user", "content": "r"},
+    ]
+
+    told = ask(every, dialect, UPSTREAMS[to] if to != "A" else "messages/claude-opus-4-8", stream=stream,
+               **{"input" if dialect == "R" else "messages": turns})  # fmt: skip
+
+    assert (told.text, told.error) == ("t", "")
+    assert len(upstream.seen) == 2
+
+
 def test_a_refusal_of_another_role_moves_no_system_turn(every: Client, upstream: FakeUpstream) -> None:
     words = "messages with role 'tool' must be a response to a preceding message with 'tool_calls'"
     turns = [("user", "q"), ("system", "s"), ("user", "r")]

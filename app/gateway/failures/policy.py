@@ -94,10 +94,11 @@ def find_repair(
         return find_affordable(failure.message, capabilities, sent)
     if failure.kind not in REPAIRABLE_KINDS and not lacking:
         return None
-    if failure.status in WRAPPING_STATUSES:
+    untold = not failure.status and failure.origin == "upstream"  # an error inside a reply that began with 200
+    if failure.status in WRAPPING_STATUSES or (untold and failure.kind == "internal"):
         if not _SURELY.search(failure.message[:LONGEST_COMPLAINT].lower()):
             return None
-    elif failure.status not in REFUSAL_STATUSES and not lacking:
+    elif failure.status not in REFUSAL_STATUSES and not (lacking or untold):
         return None
     return find_named(failure, failure.message, capabilities, sent)
 
