@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec.structs import replace
@@ -10,6 +11,10 @@ from app.adaptation.replies.block_numbering import Numbering
 from app.adaptation.tools.tool_ids import digest_id
 from app.conversation.blocks import Text, ToolCall
 from app.conversation.events import BlockClosed, BlockDelta, BlockNoted, BlockOpened, Event, Finished, Started
+
+# Text of deltas, as JSON literals: nothing but white space, and the beginning of an object.
+_BLANK = re.compile(rb'"(?: |\\[nrt])*"')
+_OBJECT = re.compile(rb'"(?: |\\[nrt])*\{')
 
 
 class CallToText:
@@ -69,18 +74,20 @@ class CallToText:
 
 
 class TextToCall:
-    """A forced tool by structured output: the JSON that the upstream writes becomes the arguments of the call.
+    """A forced tool by structured output: the object that the upstream writes becomes the arguments of the call.
 
-    The call's id is derived from the reply's, which makes it unique in the conversation.
+    Some servers ignore the form: text that begins otherwise stays text. The call's id is derived from the reply's,
+    which makes it unique in the conversation.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._reply_id = ""
         self._turned = False
+        self._held: list[BlockOpened | BlockDelta] = []  # a text that may become the call: its head and blanks
 
     def feed(self, events: Sequence[Event]) -> Sequence[Event]:
-        if all(type(event) is BlockDelta for event in events):
+        if not self._held and all(type(event) is BlockDelta for event in events):
             return events
         out: list[Event] = []
         for event in events:
@@ -88,12 +95,26 @@ class TextToCall:
                 case Started():
                     self._reply_id = event.id
                 case BlockOpened(block=Text()) if not self._turned:
-                    self._turned = True
-                    call_id = "call_" + digest_id(f"{self._reply_id} {self._name}")
-                    event = BlockOpened(event.index, ToolCall(call_id, self._name, ""))
+                    self._held = [event]
+                    continue
+                case BlockDelta() if self._held and _BLANK.fullmatch(event.text):
+                    self._held.append(event)
+                    continue
+                case BlockDelta() if self._held:
+                    out += self._release(turned=_OBJECT.match(event.text) is not None)
+                case BlockClosed() if self._held:
+                    out += self._release(turned=False)
                 case Finished("stop") if self._turned:
                     event = replace(event, finish_reason="tool_calls", raw_finish_reason=None)
                 case _:
                     pass
             out.append(event)
         return out
+
+    def _release(self, *, turned: bool) -> list[BlockOpened | BlockDelta]:
+        held, self._held = self._held, []
+        if turned:
+            self._turned = True
+            call_id = "call_" + digest_id(f"{self._reply_id} {self._name}")
+            held[0] = BlockOpened(held[0].index, ToolCall(call_id, self._name, ""))
+        return held

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hypothesis import given
+from hypothesis import strategies as st
 
 from app.adaptation.tools.forced_json import CallToText, TextToCall
 from app.conversation.blocks import Text, ToolCall
@@ -68,11 +69,25 @@ def test_a_structured_answer_that_was_cut_is_a_call_that_was_cut() -> None:
     assert run(TextToCall("f"), reply(Text('{"a'), finish="length")).finish_reason == "length"
 
 
+@given(sizes=piece_sizes(), text=st.sampled_from([" \n{}", '\t{"a": 1}', "{"]))
+def test_an_object_after_blanks_is_the_call(sizes: list[int], text: str) -> None:
+    response = run(TextToCall("f"), reply(Text(text)), sizes)
+
+    (made,) = response.blocks
+    assert isinstance(made, ToolCall)
+    assert (made.arguments, response.finish_reason) == (text, "tool_calls")
+
+
+@given(sizes=piece_sizes(), text=st.sampled_from(["", " ", "\nI cannot", "I write {}", "[1]"]))
+def test_what_is_no_object_stays_text(sizes: list[int], text: str) -> None:
+    assert run(TextToCall("f"), reply(Text(text)), sizes) == reply(Text(text))
+
+
 def test_deltas_pass_as_they_are() -> None:
     burst = [BlockDelta(0, b'"a"'), BlockDelta(0, b'"b"')]
     to_text, to_call = CallToText("f"), TextToCall("f")
     to_text.feed([BlockOpened(0, call("c", "f", "")), BlockDelta(0, b'"{"')])
-    to_call.feed([BlockOpened(0, Text(""))])
+    to_call.feed([BlockOpened(0, Text("")), BlockDelta(0, b'"{"')])
 
     assert to_text.feed(burst) is burst
     assert to_call.feed(burst) is burst
