@@ -465,6 +465,20 @@ def test_a_forced_call_that_a_server_refuses_is_asked_for_otherwise(
     assert last in (None, "auto", "none", {"type": "auto"}, {"type": "none"})
 
 
+@every_client
+@pytest.mark.parametrize("words", ["tool_choice must be a string", "tool_choice should be of type string"])
+def test_a_choice_is_written_as_text_where_a_server_takes_nothing_else(
+    every: Client, upstream: FakeUpstream, dialect: str, words: str
+) -> None:
+    choice: Any = {"A": {"type": "tool", "name": "f"}, "C": {"type": "function", "function": {"name": "f"}}, "R": {"type": "function", "name": "f"}}[dialect]  # fmt: skip
+    refuse_once(upstream, "C", {"error": {"message": words}})
+
+    told = ask(every, dialect, "chat/m", tool_choice=choice)
+
+    assert told.status == 200
+    assert upstream.seen[-1].json()["tool_choice"] == "required"
+
+
 def test_a_free_choice_is_not_taken_for_a_forced_one(every: Client, upstream: FakeUpstream) -> None:
     words = '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'
     refuse_once(upstream, "C", {"error": {"message": words}})

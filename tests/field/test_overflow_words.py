@@ -12,8 +12,9 @@ import pytest
 
 from app.dialects.overflow import find_overflow
 from tests.field.pairs import CLIENTS, ask, chat_events
+from tests.field.vectors import named
 from tests.gateway.conftest import Client
-from tests.support.fake_upstream import FakeUpstream, json_reply
+from tests.support.fake_upstream import FakeUpstream, Reply, json_reply
 
 every_client = pytest.mark.parametrize("dialect", CLIENTS)
 
@@ -97,6 +98,16 @@ def test_a_full_context_inside_a_stream_is_one(
     known = "prompt is too long" in told.error if dialect == "A" else told.code == "context_length_exceeded"
     assert known, told
     assert told.status == 400, "nothing was said yet"
+
+
+def test_a_full_context_within_a_messages_stream_is_told_in_the_vendor_s_words(
+    client: Client, upstream: FakeUpstream
+) -> None:
+    start = {"type": "message_start", "message": {"id": "m", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": None, "stop_sequence": None, "usage": {"input_tokens": 1, "output_tokens": 1}}}  # fmt: skip
+    error = {"type": "error", "error": {"type": "invalid_request_error", "message": "Range of input length should be [1, 98304]"}}  # fmt: skip
+    upstream.script(Reply(named(start, error), headers={"content-type": "text/event-stream"}))
+
+    assert "prompt is too long" in ask(client, "A", "messages/m", stream=True).error
 
 
 OTHERS = [

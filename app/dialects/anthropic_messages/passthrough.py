@@ -379,8 +379,12 @@ def _failure_of(event: dict[str, Any], data: bytes, *, ended: bool) -> Failure |
             return _fault_of(data)
         case "error":
             match event.get("error"):
-                case {"type": str(), "message": str()} if not ended:
-                    return None
+                case {"type": str(), "message": str(message)} as error if not ended:
+                    failure = parse_stream_error(error, data)
+                    # agents recognize a full context by the vendor's words alone
+                    return (
+                        failure if failure.kind == "context_overflow" and "prompt is too long" not in message else None
+                    )
                 case error:
                     return parse_stream_error(error, data)
         case str(kind) if kind.endswith(FAILED):

@@ -210,7 +210,10 @@ _TOO_MANY = re.compile(
 )
 # A choice that demands no call, and how servers speak of one that does.
 _FREE = re.compile(rb'"(?:auto|none)"|null')
-_SPEAKS_OF_FORCE = re.compile(r"tool choice|forc(?:ed?|es|ing) (?:a |the )?(?:tool|function)")
+_SPEAKS_OF_FORCE = re.compile(
+    r"tool choice|tool_choice[^.]{0,20} (?:must|should|has to) be (?:a |of type )?str"
+    r"|forc(?:ed?|es|ing) (?:a |the )?(?:tool|function)"
+)
 _SPEAKS_OF_TOOLS = re.compile(r"tool|function|schema conversion|unrecognized schema|pars(?:e|ing) grammar")
 _SCHEMA = re.compile(
     r"schema|grammar|function[._](?:declarations|parameters)|\bparameters\b[^.]{0,40}(?:invalid|not valid|support)"
