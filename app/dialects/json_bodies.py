@@ -39,8 +39,8 @@ _SURROGATES = re.compile(
 )
 
 # Characters that stand nowhere in JSON, unlike tabs and line ends.
-CONTROLS = bytes(code for code in range(32) if code not in b"\t\n\r")
-_CONTROL = re.compile(b"[" + re.escape(CONTROLS) + b"]")
+_CONTROLS = bytes(code for code in range(32) if code not in b"\t\n\r")
+_CONTROL = re.compile(b"[" + re.escape(_CONTROLS) + b"]")
 _FOREIGN_ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|(')|.)", re.DOTALL)
 
 _MODEL_KEY = re.compile(rb'"model"\s*:\s*')
@@ -150,7 +150,7 @@ def repair_texts(payloads: list[bytes]) -> list[bytes]:
 def repair_escapes(data: bytes) -> bytes:
     """JSON, or a part of a stream of it, with the characters escaped that servers leave raw in texts, and with the
     escapes of other languages (`\\x41`, `\\'`) replaced; the same object if there are none."""
-    if len(data.translate(None, CONTROLS)) != len(data):
+    if len(data.translate(None, _CONTROLS)) != len(data):
         data = _CONTROL.sub(lambda found: b"\\u%04x" % found[0][0], data)
     if data.find(b"\\x") >= 0 or data.find(b"\\'") >= 0:
         data = _FOREIGN_ESCAPE.sub(_escape_as_json, data)

@@ -16,7 +16,7 @@ import msgspec
 from app.conversation.losses import lost_headers
 from app.conversation.response import Response, Usage
 from app.dialects.contract import StreamPassthrough
-from app.dialects.json_bodies import CONTROLS, repair_escapes
+from app.dialects.json_bodies import repair_escapes
 from app.errors import MALFORMED, ClientError, DragomanError, UpstreamCut, UpstreamMalformed, in_units
 from app.gateway.attempt import Attempt
 from app.gateway.large_bodies.heavy_work import run_heavy
@@ -115,7 +115,7 @@ def _begin(attempt: Attempt, exchange: Exchange, record: Record, wait: float | N
         return (yield from _begin_stream(attempt, exchange, early, wait))
     if streamed:
         collector = StreamCollector(attempt.make_parser(), attempt.context)
-        for piece in in_turns(early):
+        for piece in in_turns(repair_escapes(early)):
             collector.feed(piece)
         whole = attempt.finish_response((yield from _collect(exchange, collector, limit, wait)))
     else:
@@ -208,8 +208,6 @@ def deliver_stream(
                 left -= len(part)
                 if left < 0:
                     raise UpstreamMalformed(f"the upstream's stream is larger than {in_units(limit)}")
-                if len(part.translate(None, CONTROLS)) < len(part) or part.find(b"\\x") >= 0:
-                    part = repair_escapes(part)
                 run, rest = stream.run(part)
                 for out in pass_on(stream, run, rest) if rest else (run,):
                     if out:
@@ -270,11 +268,11 @@ def pass_on(stream: StreamPassthrough, run: bytes, part: bytes) -> Iterator[byte
     fed, more = 0, b""
     # After the first events, the rest may be a run of plain ones, which is cheap enough to need no turns.
     while not more and fed < TURN and len(part) > CALM and (end := part.find(b"\n\n", STEP) + 2) > 1:
-        first = clean_events(stream.feed(part[:end]))
+        first = clean_events(stream.feed(repair_escapes(part[:end])))
         more, part = stream.run(part[end:])
         run = b"".join((run, first, more))
         fed += end
-    for piece in in_turns(part):
+    for piece in in_turns(repair_escapes(part)):  # runs contain nothing to be repaired
         out = clean_events(stream.feed(piece))
         yield run + out if out else run
         run = b""
@@ -284,7 +282,7 @@ def _first_part(exchange: Exchange, wait: float | None) -> Obtaining[bytes]:
     """The first bytes of a stream, without a byte order mark; empty if the stream is empty."""
     while (part := exchange.read_part(wait)) is None:
         yield
-    return repair_escapes(part.removeprefix(BOM_UTF8))
+    return part.removeprefix(BOM_UTF8)
 
 
 def _begin_stream(attempt: Attempt, exchange: Exchange, early: bytes, wait: float | None) -> Obtaining[StartedResponse]:
@@ -296,7 +294,7 @@ def _begin_stream(attempt: Attempt, exchange: Exchange, early: bytes, wait: floa
     while not first:
         part = exchange.read_part(wait)
         if part:
-            first = b"".join(pass_on(stream, b"", repair_escapes(part)))
+            first = b"".join(pass_on(stream, b"", part))
         elif part is not None:
             first = clean_events(stream.close())
             break
