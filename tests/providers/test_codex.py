@@ -81,6 +81,17 @@ def test_trouble_has_the_name_that_its_users_know_and_a_remedy(
     assert len(rest) > len("m. ")
 
 
+def test_a_session_that_is_missing_by_words_alone_is_no_missing_model(
+    make_client: MakeClient, upstream: FakeUpstream
+) -> None:
+    client = make_client(codex={"kind": "codex", "base_url": upstream.url, "access_token": "t"})
+    upstream.script(json_reply({"detail": "The session sess_1 was not found"}, 404))
+
+    response = client.ask("/api/codex/responses", {"model": "gpt-5.5", "input": "hi"})
+
+    assert response.json["error"]["message"].startswith("Session not found: ")
+
+
 def test_a_model_that_a_login_may_not_use_has_that_name_too(make_client: MakeClient, upstream: FakeUpstream) -> None:
     client = make_client(codex={"kind": "codex", "base_url": upstream.url, "access_token": "t"})
     words = "The 'gpt-9' model is not supported when using Codex with a ChatGPT account."

@@ -7,6 +7,7 @@ this login for its owner's own tools: it is never shared, and only used if confi
 from __future__ import annotations
 
 import hashlib
+import re
 import uuid
 from collections.abc import Mapping
 from typing import ClassVar
@@ -53,6 +54,7 @@ _TROUBLES = {
 _NO_SESSION = ("Session not found", "The backend keeps no responses: send the whole conversation again.")
 # The backend's words, with status 400, for a model that exists but not for this kind of login.
 _NOT_FOR_PLAN = "model is not supported when using codex"
+_NO_SUCH_SESSION = re.compile(r"\b(?:session|conversation|previous response)\b[^.]{0,80}\bnot found", re.IGNORECASE)
 _SESSION_CODES = ("previous_response_not_found", "session_not_found", "conversation_not_found")
 
 
@@ -105,7 +107,10 @@ class CodexProvider(Provider):
     def explain(self, failure: Failure) -> Failure:
         failure = super().explain(failure)
         kind = "not_found" if _NOT_FOR_PLAN in failure.message.lower() else failure.kind
-        trouble = _NO_SESSION if failure.code in _SESSION_CODES else _TROUBLES.get(kind)
+        lost = failure.code in _SESSION_CODES or (
+            kind == "not_found" and _NO_SUCH_SESSION.search(failure.message[:400])
+        )
+        trouble = _NO_SESSION if lost else _TROUBLES.get(kind)
         if trouble is None:
             return failure
         name, remedy = trouble
