@@ -23,8 +23,8 @@ class ClientVersion(NamedTuple):
 
 
 TESTED = (
-    ClientVersion("Claude Code", "2.1.329", "@anthropic-ai/claude-code", "npm", "claude"),
-    ClientVersion("Codex", "0.169.0", "@openai/codex", "npm", "codex"),
+    ClientVersion("Claude Code", "2.1.332", "@anthropic-ai/claude-code", "npm", "claude"),
+    ClientVersion("Codex", "0.171.0", "@openai/codex", "npm", "codex"),
     ClientVersion("opencode", "1.18.33", "opencode-ai", "npm", "opencode"),
     ClientVersion("Cline", "3.0.65", "cline", "npm", "cline"),
     ClientVersion("Qwen Code", "0.15.10", "@qwen-code/qwen-code", "npm", "qwen"),

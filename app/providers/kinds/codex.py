@@ -24,7 +24,7 @@ from app.providers.provider import Model, Operation, Provider, UpstreamRequest
 from app.transport import Exchange
 
 # The list of models is requested for a client version; the backend omits models too new for it.
-CLIENT_VERSION = "0.169.0"
+CLIENT_VERSION = "0.171.0"
 # Maximum characters of a cache key, and bytes of a request's beginning that distinguish conversations.
 MAX_KEY = 64
 MAX_BEGINNING = 1000
