@@ -46,6 +46,7 @@ UNSIGNED = {"google": {"thought_signature": "skip_thought_signature_validator"}}
 SERVER_QUIRKS = [
     chat("openai", "gpt-4.1", max_tokens_field="max_completion_tokens", system_role="developer", top_k=False),
     chat("openai", "gpt-4.1", user_field="safety_identifier", cache_key=True, store=True, metadata=True, prefill=False),
+    chat("anthropic", "claude-sonnet-4-5", n=False, temperature_max=1.0, seed=False, tool_id="anthropic"),
     chat("azure", "gpt-4.1", user_field="user", cache_key=True, store=False, documents=True, prefill=False),
     chat("openrouter", "x", reasoning_replay="reasoning_details", proofs=("openai_chat",), stop_limit=None),
     chat("openrouter", "x", reasoning_off_fields={"reasoning": {"enabled": False}}),
@@ -100,6 +101,7 @@ SERVER_QUIRKS = [
 ]
 
 MODEL_QUIRKS = [
+    chat("anthropic", "claude-sonnet-4-5", strict_tools=False, structured="tool", json_object=False),
     chat("kimi", "kimi-k2.6", temperature=False, top_p=False, penalties=False, reasoning_excludes_forced_tool=True),
     chat("generic", "moonshotai/kimi-k2.6", reasoning_off_fields={"thinking": {"type": "disabled"}}),
     chat("qwen", "qwen3-32b", stream_only=True),
