@@ -116,7 +116,7 @@ def test_the_metadata_names_the_address_and_its_description_links_there(tmp_path
     assert urls["Source"] == "https://git.example/team/dragoman"
     assert urls["Issues"] == "https://git.example/team/dragoman/issues"
     links = re.findall(r"\]\(([^)]+)\)", metadata.get_payload())
-    assert "https://git.example/team/dragoman/raw/HEAD/docs/screenshots/overview.png" in links
+    assert "https://git.example/team/dragoman/raw/HEAD/docs/screenshots/overview.webp" in links
     assert all(link.startswith(("https://", "#")) for link in links)
 
 
