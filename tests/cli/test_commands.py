@@ -193,7 +193,7 @@ def test_commands_show_the_key_that_the_settings_tell(machine: Machine, tables: 
 
     told = json.loads(machine.run("env", "--model", "local/qwen3:8b", "--json").stdout)
 
-    assert told["ANTHROPIC_AUTH_TOKEN"] == (key or ANY_KEY)
+    assert told["variables"]["ANTHROPIC_AUTH_TOKEN"] == (key or ANY_KEY)
 
 
 @pytest.mark.parametrize("option", ["-V", "-v", "--version"])
