@@ -68,6 +68,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     "a setting that is none": ('[keys.ci]\nkey = "k"\nbudget = 1', "keys.ci.budget"),
     "no requests at all": ('[keys.ci]\nkey = "k"\nrequests_per_minute = 0', "keys.ci.requests_per_minute"),
     "a budget below nothing": ('[keys.ci]\nkey = "k"\nbudget_per_day = -1', "keys.ci.budget_per_day"),
+    "a budget below what is counted": ('[keys.ci]\nkey = "k"\nbudget_per_month = 1e-12', "keys.ci.budget_per_month"),
     "a budget of 0": ('[keys.ci]\nkey = "k"\nbudget_per_day = 0', "keys.ci.budget_per_day"),
     "a provider's budget of nothing": ("[providers.ollama]\nbudget_per_day = 0", "providers.ollama.budget_per_day"),
     "a provider's limit below nothing": (

@@ -38,7 +38,10 @@ class Table(NamedTuple):
 # The condition of the partial index. Queries must repeat it word for word to use the index.
 FAILED_OR_REFUSED = "(failed = 1 OR status >= 400)"
 # Indexes of earlier versions.
-RETIRED = ("request_failed", "request_by_model", "request_by_provider", "request_by_key", "request_failed_status")
+RETIRED = (
+    *("request_failed", "request_failed_status", "request_by_received"),
+    *("request_by_model", "request_by_provider", "request_by_key"),
+)
 
 
 def _named(*columns: str) -> dict[str, str]:
@@ -75,7 +78,8 @@ request = Table(
     },
     indexes={
         "request_by_id": '("id")',
-        "request_by_received": '("received")',
+        # With the names by which lists are narrowed, so that only rows that match are looked up.
+        "request_by_time": '("received", "tenant", "key", "model", "provider", "target", "agent")',
         "request_by_session": '("session", "received")',
         "request_with_error": f'("received", "seq", "status", "failed", "error") WHERE {FAILED_OR_REFUSED}',
     },

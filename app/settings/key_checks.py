@@ -20,6 +20,8 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 KEY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # The names of a key's settings that limit its use.
 LIMITS = tuple(field for field in KeySettings.__struct_fields__ if "_per_" in field or field == "max_parallel")
+# Dollars. Costs are counted in billionths of one.
+LEAST_BUDGET = 1e-9
 # A placeholder in the settings of a key that has not been created yet.
 NO_KEY = "none yet"
 REDIS_SCHEMES = ("redis", "rediss", "unix")
@@ -79,9 +81,10 @@ def check_key(name: str, settings: KeySettings) -> KeySettings:
 
 
 def check_budgets(limits: UseLimits, key: str) -> None:
-    """Raises ConfigError for a budget of 0."""
+    """Raises ConfigError for a budget of 0, or of less than is counted."""
     for field in ("budget_per_day", "budget_per_month"):
-        if getattr(limits, field) == 0:
+        budget = getattr(limits, field)
+        if budget is not None and budget < LEAST_BUDGET:
             raise ConfigError("a budget of 0 allows no requests; remove the whole table instead", key=f"{key}.{field}")
 
 

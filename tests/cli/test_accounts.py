@@ -133,6 +133,16 @@ def test_prices_shows_the_row_of_a_name(run: Run) -> None:
     assert shown["anthropic/claude-sonnet-4-5-20250929"]["output"] == 15.0
 
 
+def test_prices_shows_what_else_a_name_may_cost(run: Run) -> None:
+    shown = run("prices", "claude-opus-5-5").stdout.splitlines()
+
+    assert shown[-4:] == [
+        "batches and flex: x 0.5", "priority and fast mode: x 2", "inference in the United States: x 1.1",
+        "a search: $0.01",
+    ]  # fmt: skip
+    assert "x 0.5" not in run("prices").stdout
+
+
 def test_prices_says_when_there_is_none(run: Run) -> None:
     done = run("prices", "qwen3")
 

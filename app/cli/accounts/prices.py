@@ -9,8 +9,19 @@ import msgspec
 
 from app.cli.accounts.reading import print_table
 from app.cli.options import config_option, json_option, print_json, read_settings
+from app.cli.terminal import echo
 
 HEADINGS = ("model", "input", "cached", "cache write", "1 h", "output", "source", "date")
+
+# What a price may have besides, shown for a single model.
+EXTRAS = {
+    "batch": "batches and flex: x ",
+    "priority": "priority and fast mode: x ",
+    "us": "inference in the United States: x ",
+    "media": "output of images and sound: $",
+    "image": "an image: $",
+    "search": "a search: $",
+}
 
 
 @click.command()
@@ -18,7 +29,7 @@ HEADINGS = ("model", "input", "cached", "cache write", "1 h", "output", "source"
 @json_option
 @config_option
 def prices(model: str | None, as_json: bool, path: Path | None) -> None:
-    """Show what models cost, in US dollars per million tokens. With MODEL, show only the price of that name."""
+    """Show what models cost, in US dollars per million tokens. With MODEL, show all of that name's price."""
     from app.accounts.prices import load_prices
 
     table = load_prices(read_settings(path).prices)
@@ -43,3 +54,8 @@ def prices(model: str | None, as_json: bool, path: Path | None) -> None:
             shown = ("-" if each is None else f"{each:g}" for each in figures)
             cells.append((f"  above {step.above:,} tokens", *shown, "", ""))
     print_table(cells, HEADINGS, right=(1, 2, 3, 4, 5))
+    if model is not None:
+        (price,) = rows.values()
+        for field, words in EXTRAS.items():
+            if (figure := getattr(price, field)) is not None:
+                echo(f"{words}{figure:g}")
