@@ -152,8 +152,8 @@ class RequestLog:
         self._as_json = True
         self._colours: bool | None = None
         self._lines: list[bytes] = []
-        self._second = 0
-        self._prefix = b""
+        self._moment = (0, 0)
+        self._begin = b""
 
     def open(self, file: _Sink, *, as_json: bool, level: int = logging.INFO, colours: bool | None = None) -> None:
         """Begin to write to `file`, from `level` on. Each line is a flat JSON object; unless `as_json`, time and level
@@ -162,7 +162,7 @@ class RequestLog:
         self._as_json, self._colours = as_json, colours
         self.for_people = colours is not None
         self.level = level
-        self._second = 0
+        self._moment = (0, 0)
         self.enabled = True
 
     def close(self) -> None:
@@ -181,17 +181,18 @@ class RequestLog:
 
     def write(self, line: bytes, level: int = logging.INFO) -> None:
         """Logs one clean JSON object. It reaches the file at the next `flush`, or when many lines wait."""
-        now = time.time()
-        if int(now) != self._second:
-            self._second = int(now)
-            self._prefix = _rfc3339(self._second).encode().removesuffix(b"000Z")
-        moment = int(now % 1 * 1000)
-        name = _LEVEL_NAMES[level]
+        moment = int(time.time() * 1000), level
+        if moment != self._moment:
+            self._moment, self._begin = moment, self._format_begin(*moment)
         if self._as_json:
-            rest = line[1:] if len(line) <= 2 else b"," + line[1:]
-            self._append(b'{"time":"%s%03dZ","level":"%s"%s\n' % (self._prefix, moment, name, rest))
+            self._append(b"%s,%s\n" % (self._begin, line[1:]) if len(line) > 2 else self._begin + b"}\n")
         else:
-            self._append(b"%s%03dZ %s %s\n" % (self._prefix, moment, name, line))
+            self._append(b"%s%s\n" % (self._begin, line))
+
+    def _format_begin(self, milliseconds: int, level: int) -> bytes:
+        """The beginning of a line, which all of a millisecond share."""
+        when, name = _rfc3339(milliseconds / 1000).encode(), _LEVEL_NAMES[level]
+        return b'{"time":"%s","level":"%s"' % (when, name) if self._as_json else b"%s %s " % (when, name)
 
     def _append(self, line: bytes) -> None:
         self._lines.append(line)
