@@ -54,11 +54,12 @@ class StreamTranslation:
         texts, rest = self._runs.take(part, self._decoder.unfinished)
         if not texts:
             return b"", part
-        growing, snapshots, frame = self._parser.growing, self._parser.snapshots, self._runs.frame
-        repeats = (growing is not None and any(text.startswith(b"{") for text in texts)) or (
-            growing is None and snapshots is not None and not snapshots.begins_anew(texts[0])
-        )
-        if repeats and frame is not None:
+        growing, snapshots = self._parser.growing, self._parser.snapshots
+        if growing is not None:
+            repeats = any(text.startswith(b"{") for text in texts)
+        else:
+            repeats = snapshots is not None and not (snapshots.settled or snapshots.begins_anew(texts[0]))
+        if repeats and (frame := self._runs.frame) is not None:
             return self.feed(frame.write(texts)), rest  # they may be all of the arguments, or of the text, once more
         run = Run(self._block, texts, b'"%b"' % b"".join(texts))
         self._said += len(run.whole) - 2

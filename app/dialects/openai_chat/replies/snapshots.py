@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from operator import attrgetter
 
 import msgspec
 from msgspec import Raw
@@ -10,15 +11,14 @@ from msgspec import Raw
 from app.conversation.literals import EMPTY, Snapshots
 
 _CONTENT = "content"
-_REASONING = ("reasoning_content", "reasoning")
 _SAYS_CONTENT = re.compile(rb'"content":\s?"[^"]')
 _SAYS_ANYTHING = re.compile(rb'"(?:reasoning_)?(?:content|reasoning)":\s?"[^"]')
 
 
 class _Delta(msgspec.Struct):
-    content: Raw = Raw()
     reasoning_content: Raw = Raw()
     reasoning: Raw = Raw()
+    content: Raw = Raw()
 
 
 class _Choice(msgspec.Struct):
@@ -29,6 +29,7 @@ class _Chunk(msgspec.Struct):
     choices: list[_Choice] = []
 
 
+_texts_of = attrgetter(*_Delta.__struct_fields__)
 _decode = msgspec.json.Decoder(_Chunk).decode
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -110,9 +111,10 @@ def _find_text(event: bytes) -> tuple[str, bytes] | None:
     except _UNREADABLE:
         return None
     delta = choices[0].delta if choices else None
-    for name in (*_REASONING, _CONTENT):
-        text = bytes(getattr(delta, name, b""))
-        if text.startswith(b'"') and text != EMPTY:
+    if delta is None:
+        return None
+    for name, raw in zip(_Delta.__struct_fields__, _texts_of(delta), strict=True):
+        if len(raw) > len(EMPTY) and (text := bytes(raw)).startswith(b'"'):
             return name, text
     return None
 
