@@ -136,7 +136,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     stream_usage: bool = True  # supports stream_options.include_usage
     stream_only: bool = False  # supports streaming only
     whole_only: bool = False  # does not support streaming
-    # fields that the server rejects with 400; "*.name" is below the top level, "beta:name" in a header
+    # fields that the server rejects with 400; "*.name" is below the top level, "beta:name" in a header,
+    # and "block:type" a type of content blocks
     refused_fields: tuple[str, ...] = ()
     extra_body: dict[str, Any] = {}  # merged into every request body
 

@@ -17,6 +17,8 @@ NESTED = "*."
 # The prefix of a refused beta, which is sent in a header, and what refuses all of them.
 BETA = "beta:"
 ANY_BETA = f"{BETA}*"
+# The prefix of a refused type of content blocks, which have to be translated.
+BLOCK = "block:"
 
 
 def nested_names(body: Any) -> set[str]:

@@ -305,3 +305,42 @@ def test_a_long_name_in_the_history_is_shortened_like_its_tool_s(
     assert ask(make_client(), "A", "messages/m", messages=turns).text == "t"
 
     assert len(upstream.seen[0].json()["messages"][1]["content"][0]["name"]) <= 128
+
+
+REFERENCE = [
+    {"role": "user", "content": "q"},
+    {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "f", "input": {}}]},
+    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "tool_reference", "tool_name": "g"}]}]},
+]  # fmt: skip
+DOCUMENT = [{"role": "user", "content": [{"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "words"}}]}]  # fmt: skip
+THOUGHT = [
+    {"role": "user", "content": "q"},
+    {"role": "assistant", "content": [{"type": "redacted_thinking", "data": "x"}, {"type": "text", "text": "a"}]},
+    {"role": "user", "content": "r"},
+]
+BLOCKS: list[tuple[str, list[dict[str, Any]], str]] = [
+    ("messages.2.content.0.tool_result.content.0: Input tag 'tool_reference' found using 'type' does not match any of the expected tags: 'text', 'image'", REFERENCE, "tool g is now available"),
+    ("messages.2.content.0.tool_result.content.0.type: Input should be 'text' or 'image'", REFERENCE, "tool g is now available"),
+    ("unknown content type: tool_reference", REFERENCE, "tool g is now available"),
+    ("messages.0.content.0: Input tag 'document' found using 'type' does not match any of the expected tags", DOCUMENT, "words"),
+    ("document content blocks are not supported", DOCUMENT, "words"),
+    ("unknown variant `redacted_thinking`, expected one of `text`, `image`, `tool_use`, `tool_result`", THOUGHT, "a"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "turns", "kept"), BLOCKS)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_block_of_a_type_that_a_server_refuses_is_sent_as_text_or_not_at_all(
+    make_client: MakeClient, upstream: FakeUpstream, words: str, turns: list[dict[str, Any]], kept: str, stream: bool
+) -> None:
+    """CLIProxyAPI#1725, headroomlabs-ai/headroom#753: servers that only resemble Anthropic's."""
+    upstream.script(_refusal(words), json_reply(whole_reply("A", "t")))
+
+    told = ask(make_client(), "A", "messages/claude-opus-4-8", stream=stream, messages=turns)
+
+    assert told.text == "t", told.error
+    first, second = (json.dumps(seen.json()["messages"]) for seen in upstream.seen)
+    kinds = ("tool_reference", "document", "redacted_thinking")
+    assert [kind for kind in kinds if f'"type": "{kind}"' in first]
+    assert not [kind for kind in kinds if f'"type": "{kind}"' in second]
+    assert kept in second

@@ -23,7 +23,7 @@ from app.dialects.foreign.fields import FOREIGN_FIELDS
 from app.dialects.foreign.requests import mend_request
 from app.dialects.foreign.tools import OF_RESPONSES
 from app.dialects.json_bodies import decode_or_none, is_set, pass_fields, read_body, repair_surrogates
-from app.dialects.refused_fields import NESTED
+from app.dialects.refused_fields import BLOCK, NESTED
 from app.dialects.tool_schemas import SUBSETS, holds_null_keyword, is_above_limit
 
 BILLING_PREFIX = "x-anthropic-billing-header"
@@ -306,9 +306,10 @@ class _Judge:
         self._longest_name = capabilities.tool_name_limit
         # A system turn may be empty because all it does is set the effort.
         self._sets_effort = f"{NESTED}output_config" not in capabilities.refused_fields
-        self._refused = frozenset(
-            kind for kind, taken in (("image", capabilities.images), ("document", capabilities.documents)) if not taken
-        )
+        taken = (("image", capabilities.images), ("document", capabilities.documents))
+        named = [name.removeprefix(BLOCK) for name in capabilities.refused_fields if name.startswith(BLOCK)]
+        self._refused = frozenset([kind for kind, accepted in taken if not accepted] + named)
+        self._inside = re.compile("|".join(f'"{kind}"' for kind in named).encode()) if named else None
 
     def objects_to(self, turn: _Turn) -> bool:
         if turn.role not in _ROLES:
@@ -322,7 +323,7 @@ class _Judge:
             return True
         if turn.role == "assistant" and self._required and _lacks_reasoning(blocks):
             return True
-        return any(not self._may_stay(block) for block in blocks)
+        return any(block.type in self._refused or not self._may_stay(block) for block in blocks)
 
     def _may_stay(self, block: _Head) -> bool:
         match block.type:
@@ -339,9 +340,7 @@ class _Judge:
                 named = isinstance(block.name, str) and 0 < len(block.name) <= self._longest_name
                 return named and bytes(memoryview(block.input)[:1]) == b"{"
             case "tool_result":
-                return (
-                    _is_content(block.content) and not _holds_empty(block) and not self._holds_odd_image(block.content)
-                )
+                return not self._holds_odd_result(block.content) and not _holds_empty(block)
             case "image" if not len(block.source) or self._holds_odd_image(block.source):
                 return False
             case "document" if _BASE64.search(memoryview(block.source)) and b"application/pdf" not in bytes(
@@ -351,7 +350,12 @@ class _Judge:
             case kind if kind in SERVER_CALLS or kind in CHANGES or kind.endswith(SERVER_RESULT_ENDING):
                 return self._signed  # other servers do not know the vendor's own tools, nor changes of tools
             case kind:
-                return bool(kind) and kind not in self._refused
+                return bool(kind)
+
+    def _holds_odd_result(self, content: msgspec.Raw) -> bool:
+        if self._inside is not None and self._inside.search(memoryview(content)) is not None:
+            return True
+        return not _is_content(content) or self._holds_odd_image(content)
 
     def _holds_odd_image(self, raw: msgspec.Raw) -> bool:
         """Whether an image is of a type that is not taken, or its bytes are those of another: the vendor refuses the

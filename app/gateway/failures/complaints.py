@@ -17,11 +17,12 @@ from app.conversation.capabilities import Capabilities
 from app.conversation.schemas import SchemaStyle, sanitize
 from app.dialects.anthropic_messages.vocabulary import FIELD_BETAS
 from app.dialects.json_bodies import decode_or_none, repair_text
-from app.dialects.refused_fields import ANY_BETA, BETA, NESTED, nested_names
+from app.dialects.refused_fields import ANY_BETA, BETA, BLOCK, NESTED, nested_names
 from app.dialects.registry import DIALECTS
 from app.errors import Failure
 from app.gateway.failures.change import Change
 from app.gateway.failures.demands import DEMANDS
+from app.gateway.failures.refused_blocks import BLOCKS, find_blocks
 
 # Maximum characters of a complaint examined: servers name the field early, and quote what they were sent after it.
 LONGEST_COMPLAINT = 1000
@@ -342,6 +343,9 @@ def _repair_of_turns(text: str, sent: bytes, fields: dict[str, msgspec.Raw]) -> 
         # Items of the vendor's own programs become text, and calls of its own tools become function calls.
         tools = _PLAIN_TOOLS if any(mark in sent for mark in _NATIVE_ITEMS) else {}
         return Repair("items", Change({"proofs": (), **tools}))
+    if (blocks := find_blocks(text, sent)) and "messages" in fields:
+        values = {name: value for kind in blocks for name, value in BLOCKS[kind].items()}
+        return Repair("blocks", Change(values, tuple(BLOCK + kind for kind in blocks)))
     if "developer" in text and b'"developer"' in sent:
         return Repair("developer", Change({"system_role": "system", "late_system": "system"}))
     if _refuses_system(text) and _has_late_system(fields):
@@ -394,6 +398,8 @@ def _repair_of_empty(sent: bytes) -> Repair | None:
 
 
 def _refuses_system(text: str) -> bool:
+    if "`tool_result` blocks immediately after" in text:  # the system turn is what stands between
+        return True
     return _ROLES.search(text) is not None and ("system" in text or _OTHER_ROLES.search(text) is None)
 
 

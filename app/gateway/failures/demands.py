@@ -55,12 +55,6 @@ DEMANDS: tuple[tuple[tuple[tuple[str, ...], ...], str, dict[str, Any]], ...] = (
          ("thinking", "adaptive", "not support"), ("thinking", "input tag 'adaptive'")),
         "adaptive thinking", {"reasoning_style": "budget"},
     ),
-    (
-        # servers that only resemble the vendor's, before its own blocks
-        (("content type", "redacted_thinking"), ("content type", "server_tool_use"), ("content type", "tool_reference"),
-         ("messages.content.type", "invalid value"), ("content block type", "not supported")),
-        "blocks", {"proofs": (), "deferred_tools": False},
-    ),
     ((("reasoning input items", "only", "reasoning"),), "past reasoning", {"proofs": (), "reasoning_replay": "none"}),
     ((("unexpected role 'user' after role 'tool'",),), "results", {"user_after_results": False}),
     (
