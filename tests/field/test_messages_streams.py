@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.field.pairs import CLIENTS, ask
+from tests.field.pairs import CLIENTS, ask, body_of, whole_reply
 from tests.gateway.conftest import Client, events_of
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 
@@ -111,3 +111,28 @@ def test_an_end_that_is_told_twice_is_one_event(every: Client, upstream: FakeUps
 
     kinds = [event["type"] for event in events_of(told)]
     assert [kinds.count(kind) for kind in ("message_delta", "message_stop")] == [1, 1]
+
+
+def test_events_under_the_default_name_get_their_own(every: Client, upstream: FakeUpstream) -> None:
+    """The vendor's SDK goes by the names, and ignores an event called `message`."""
+    events = (START, begin(0, "text"), say(0, "text", "t"), end(0), *END)
+    upstream.script(sse(*(b"event: message\ndata: %b\n\n" % json.dumps(event).encode() for event in events)))
+    path, body = body_of("A")
+
+    told = every.ask(path, body | {"model": "messages/m", "stream": True})
+
+    names = [line.removeprefix("event: ") for line in told.text.splitlines() if line.startswith("event: ")]
+    assert names == [event["type"] for event in events]
+
+
+@pytest.mark.parametrize("lacking", ["id", "type", "role"])
+def test_a_whole_message_says_what_it_is(every: Client, upstream: FakeUpstream, lacking: str) -> None:
+    reply = whole_reply("A", "t")
+    del reply[lacking]
+    upstream.script(json_reply(reply))
+    path, body = body_of("A")
+
+    told = every.ask(path, body | {"model": "messages/m"}).json
+
+    assert told["id"]
+    assert (told["type"], told["role"], told["content"][0]["text"]) == ("message", "assistant", "t")

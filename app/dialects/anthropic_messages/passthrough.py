@@ -67,9 +67,12 @@ class _Counts(msgspec.Struct):
 
 
 class _Whole(msgspec.Struct):
-    """What clients need of an answer; they fail on one without counts."""
+    """What clients need of an answer; they fail on one without counts, or do not take it for a message."""
 
     usage: _Counts
+    id: str
+    type: Literal["message"]
+    role: Literal["assistant"]
     error: Any = None
     content: list[msgspec.Raw] | None = None
     stop_reason: str | None = None
@@ -104,6 +107,8 @@ _whole_decoder = msgspec.json.Decoder(_Whole)
 
 # Prefixes of the vendor's own events. Others may contain anything, so secrets in them are masked.
 _KNOWN = (b"event: message_", b"event: content_block_", b"event: ping\n")
+# An event without a name, or with the default one, by which no client knows it.
+_UNNAMED = re.compile(rb"\n\ndata:|(?:^|\n)event: ?message\n")
 _PING = re.compile(rb"event: ping\n(?:data:[^\n]{0,200}\n)?\n")
 
 
@@ -150,7 +155,7 @@ class StreamPassthrough:
         whole = self._unfinished.take(part)
         if not whole:
             return b""
-        if whole.startswith(b"data:") or (self._state is _State.EXPECTING and b"\n\ndata:" in whole):
+        if whole.startswith(b"data:") or (self._state is _State.EXPECTING and _UNNAMED.search(whole) is not None):
             return self._restart_decoder(whole + self._unfinished.drain())
         out = self._pass(whole)
         if not self._runs.tired:
