@@ -889,7 +889,11 @@ def events_of(body: bytes) -> list[bytes]:
             "choices": [
                 {
                     "index": 0,
-                    "message": {"tool_calls": [{"id": "a", "type": "function", "function": {"arguments": "{}"}}]},
+                    "message": {
+                        "role": "assistant",
+                        "content": None,
+                        "tool_calls": [{"id": "a", "type": "function", "function": {"arguments": "{}"}}],
+                    },
                     "finish_reason": "tool_calls",
                 }
             ]
@@ -906,3 +910,15 @@ def test_a_clean_reply_that_is_decoded_at_once_is_what_a_second_look_makes_of_it
 
     assert pass_response(body, CONTEXT, can()) == (whole_replies._mend(body, CONTEXT, can()), find_usage(body))
     assert whole_replies._is_clean(whole_replies._decode_clean(body).choices[0])
+
+
+@pytest.mark.parametrize("told", [{"content": "x"}, {"role": "assistant"}, {"role": "model", "content": "x"}])
+def test_a_message_says_who_speaks_and_what(told: dict[str, Any]) -> None:
+    """Typed clients refuse a message without either."""
+    calls = [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    choice = {"index": 0, "message": {**told, "tool_calls": calls}, "finish_reason": "tool_calls"}
+    whole = {"id": "c", "object": "chat.completion", "created": 1, "model": "up", "choices": [choice]}
+
+    message = json.loads(pass_response(json.dumps(whole).encode(), CONTEXT, can())[0])["choices"][0]["message"]
+
+    assert (message["role"], message["content"], message["tool_calls"]) == ("assistant", told.get("content"), calls)

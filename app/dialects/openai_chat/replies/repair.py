@@ -66,7 +66,8 @@ class _CleanCall(msgspec.Struct, gc=False):
 
 
 class _CleanMessage(msgspec.Struct, gc=False):
-    content: str | None = None
+    role: Literal["assistant"]
+    content: str | None
     reasoning_content: str | None = None
     reasoning: str | None = None
     tool_calls: list[_CleanCall] | None = None
@@ -161,8 +162,11 @@ def _mend(body: bytes, context: RenderContext, capabilities: Capabilities) -> by
     reasons = [_true_reason(choice, capabilities) for choice in whole.choices]
     if (len(whole.choices) > 1 and not context.several) or any(_is_odd(choice, context) for choice in whole.choices):
         return _rewrite(body, whole, context)
-    if _lacks_head(whole) or any(reasons) or any(choice.index is None for choice in whole.choices):
-        value = _any(body)
+    value = _any(body)
+    unsaid = [choice["message"] for choice in value["choices"] if not _says_who(choice["message"])]
+    if unsaid or _lacks_head(whole) or any(reasons) or any(choice.index is None for choice in whole.choices):
+        for message in unsaid:
+            message |= {"role": "assistant", "content": message.get("content")}
         for place, (choice, reason) in enumerate(zip(value["choices"], reasons, strict=True)):
             choice["finish_reason"] = reason or choice["finish_reason"]
             if choice.get("index") is None:
@@ -198,6 +202,10 @@ def missing_head(value: dict[str, Any], context: RenderContext, kind: str) -> di
     """The fields that every reply and every chunk begins with, as far as the server left them out or empty."""
     named = {"id": f"chatcmpl-{context.id}", "object": kind, "created": context.created, "model": context.model}
     return {name: ours for name, ours in named.items() if not value.get(name) or type(value[name]) is not type(ours)}
+
+
+def _says_who(message: dict[str, Any]) -> bool:
+    return message.get("role") == "assistant" and "content" in message
 
 
 def _lacks_head(whole: _Whole) -> bool:
