@@ -210,6 +210,42 @@ def test_a_field_is_found_by_the_word_after_it(every: Client, upstream: FakeUpst
     assert ["effort" in seen.json().get("output_config", {}) for seen in upstream.seen] == [True, False]
 
 
+# The words in which a server refuses a schema for its answers.
+FORMAT_REFUSALS = [
+    "This response_format type is unavailable now",
+    "output_config.format: Extra inputs are not permitted",
+    "This model does not support output format",
+    "json_schema is not supported",
+]
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}
+
+
+@every_client
+@both_modes
+@pytest.mark.parametrize("words", FORMAT_REFUSALS)
+def test_a_schema_that_a_messages_server_refuses_becomes_a_tool(
+    every: Client, upstream: FakeUpstream, dialect: str, stream: bool, words: str
+) -> None:
+    """decolua/9router#4050: the first request of every session of Claude Code."""
+    called = {"type": "tool_use", "id": "toolu_1", "name": "json_output", "input": {"a": 1}}
+    answer = {**whole_reply("A", "t"), "content": [called], "stop_reason": "tool_use"}
+    upstream.script(
+        json_reply({"type": "error", "error": {"type": "invalid_request_error", "message": words}}, 400),
+        json_reply(answer),
+    )
+    form = {"type": "json_schema", "schema": SCHEMA}
+    wanted: dict[str, Any] = {
+        "A": {"output_config": {"format": form}, "tools": []},
+        "C": {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}, "tools": []},
+        "R": {"text": {"format": {**form, "name": "n"}}, "tools": []},
+    }
+
+    told = ask(every, dialect, "messages/claude-sonnet-4-5", stream=stream, **wanted[dialect])
+
+    assert (json.loads(told.text), told.calls) == ({"a": 1}, [])
+    assert ["json_output" in seen.body.decode() for seen in upstream.seen] == [False, True]
+
+
 @every_client
 def test_a_fault_of_a_server_is_not_read_as_a_refusal(every: Client, upstream: FakeUpstream, dialect: str) -> None:
     """A 500 may name any field, in a trace or in passing."""

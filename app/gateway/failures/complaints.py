@@ -219,6 +219,9 @@ _SPEAKS_OF_TOOLS = re.compile(r"tool|function|schema conversion|unrecognized sch
 _SCHEMA = re.compile(
     r"schema|grammar|function[._](?:declarations|parameters)|\bparameters\b[^.]{0,40}(?:invalid|not valid|support)"
 )
+_NAMES_FORMAT = re.compile(
+    r"response_format|output[_ ]format|output_config(?!\.effort)|text\.format|json_schema|structured output"
+)
 _SCHEMA_OF_ANSWER = re.compile(r"(?:response[ _]format|json_schema).{0,200}(?:schema|support|required|additional)")
 # Gemini's schema has fewer keywords than those of other vendors, but some that they lack.
 _GEMINI_SCHEMA = (("cannot find field",), ("proto field",), ("function_declarations",))
@@ -376,6 +379,8 @@ def _likely_repairs(
     refuses = named or _REFUSES.search(lower) or _is_refusal_code(failure.code)
     if not refuses or _WANTED.search(lower):
         return
+    if _NAMES_FORMAT.search(f"{named} {lower}") and _asks_schema(fields):
+        yield _repair_of_format(fields, capabilities)
     for name, place in _names(named[:LONGEST_COMPLAINT], text, fields, _find_below(sent)):
         yield _repair_of(name, place, fields, capabilities)
 
@@ -550,15 +555,26 @@ def _repair_of(name: str, place: str, fields: dict[str, msgspec.Raw], capabiliti
                 return Repair("forced tool", Change({"named_tool": False, "forced_tool": False}, ("tool_choice",)))
             return Repair("tool_choice", Change({"tool_choice": False}, ("tool_choice",)))
         case "response_format" | "json_schema" | "output_format":
-            if capabilities.structured == "schema" and b"json_schema" in bytes(fields.get("response_format", b"")):
-                return Repair("json_schema", Change({"structured": "json_object"}))
-            return Repair("response_format", Change({"structured": "none", "json_object": False}, ("response_format",)))
+            return _repair_of_format(fields, capabilities)
         case "stream":
             return None
     change = CAPABILITIES.get(name, {})
     if name in ASKED and Change(change)(capabilities) != capabilities:
         return Repair(name, Change(change))
     return Repair(name, Change(change, (f"{place}{name}",)))
+
+
+def _repair_of_format(fields: dict[str, msgspec.Raw], capabilities: Capabilities) -> Repair:
+    """A weaker form of the answer's format: any JSON or a tool instead of a schema, then words only."""
+    if capabilities.structured == "schema" and _asks_schema(fields):
+        weaker = "tool" if "output_config" in fields or "output_format" in fields else "json_object"
+        return Repair("json_schema", Change({"structured": weaker}))
+    return Repair("response_format", Change({"structured": "none", "json_object": False}, ("response_format",)))
+
+
+def _asks_schema(fields: dict[str, msgspec.Raw]) -> bool:
+    formats = [fields.get(name, b"") for name in ("response_format", "output_config", "output_format", "text")]
+    return any(b'"json_schema"' in bytes(written) for written in formats)
 
 
 def _needed(repair: Repair | None, capabilities: Capabilities) -> Repair | None:
