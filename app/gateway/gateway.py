@@ -314,7 +314,7 @@ class Gateway:
         decrypt is left out."""
         provider = upstream.provider
         budget = self.health.budget(provider.name) if begun else self.health.earn(provider.name, record.started)
-        session = client_request.session
+        session = client_request.conversation if provider.is_pooled else client_request.session
         began = time.monotonic()
         credential = provider.credential(session, client_request.tenant)
         if time.monotonic() - began >= SHORTEST_STEP:

@@ -16,6 +16,7 @@ from app.errors import InvalidRequest
 from app.gateway.client_access.client_keys import ANYBODY, ClientKey
 from app.gateway.large_bodies.heavy_work import run_heavy
 from app.gateway.peek import NO_PARTS, PEEK, Parts, Peek, ReadPeek
+from app.providers.conversation_names import name_conversation
 from app.providers.provider import Operation
 from app.routing.router import Upstream
 from app.transport import Exchange
@@ -102,6 +103,11 @@ class ClientRequest:
         self.operation: Operation = "generate"
         self.plans: dict[tuple[str, bool], Any] | None = None
         self.continuation: Continuation | None = None
+
+    @ReadOnce
+    def conversation(self) -> str:
+        """The client's session, or a name for the conversation that the body continues."""
+        return self.session or name_conversation(self.body)
 
     @ReadOnce
     def peek(self) -> Peek:

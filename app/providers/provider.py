@@ -239,6 +239,11 @@ class Provider:
             quirks=self.settings.quirks,
         )
 
+    @property
+    def is_pooled(self) -> bool:
+        """Whether it has several credentials, of which a conversation should keep to one."""
+        return isinstance(self.source, CredentialPool)
+
     def credential(self, session: str | None = None, tenant: str = "") -> Credential | None:
         """The credential for one request of `tenant` and, if given, of a client's `session`, which a pool keeps at one
         account. None if the provider needs none. May wait for a renewal. Raises CredentialUnavailable."""

@@ -108,9 +108,11 @@ class Recovery:
 
     def _switch(self, error: DragomanError, *, may_send: bool) -> bool:
         """Switches to another credential of the provider's pool; returns whether there is one."""
-        asked = self._client_request
-        other = self._upstream.provider.switch(
-            self.credential, asked.session, error, asked.tenant, serves_others=is_unaffordable(error.failure)
+        asked, provider = self._client_request, self._upstream.provider
+        if not provider.is_pooled:
+            return False
+        other = provider.switch(
+            self.credential, asked.conversation, error, asked.tenant, serves_others=is_unaffordable(error.failure)
         )
         if other is None or not may_send:
             return False

@@ -6,9 +6,7 @@ this login for its owner's own tools: it is never shared, and only used if confi
 
 from __future__ import annotations
 
-import hashlib
 import re
-import uuid
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -18,6 +16,7 @@ from app.conversation.blocks import DialectName
 from app.conversation.capabilities import Capabilities
 from app.credentials.credential import Credential
 from app.errors import Failure
+from app.providers.conversation_names import name_conversation
 from app.providers.listings import read_entries, stated
 from app.providers.profiles import capabilities_for
 from app.providers.provider import Model, Operation, Provider, UpstreamRequest
@@ -25,10 +24,8 @@ from app.transport import Exchange
 
 # The list of models is requested for a client version; the backend omits models too new for it.
 CLIENT_VERSION = "0.171.0"
-# Maximum characters of a cache key, and bytes of a request's beginning that distinguish conversations.
+# Maximum characters of a cache key.
 MAX_KEY = 64
-MAX_BEGINNING = 1000
-
 
 # The header with the backend's token for a turn, which the turn's other requests must send back.
 TURN_STATE = "x-codex-turn-state"
@@ -83,7 +80,7 @@ class CodexProvider(Provider):
     def send(self, upstream_request: UpstreamRequest, credential: Credential | None) -> Exchange:
         """Sends the request under a session name, by which the backend finds a conversation's cache; a request without
         one gets one derived from its beginning."""
-        session = upstream_request.session or name_session(upstream_request.body)
+        session = upstream_request.session or name_conversation(upstream_request.body)
         body = upstream_request.body
         if upstream_request.operation == "generate" and body[:1] == b"{" and b'"prompt_cache_key"' not in body:
             named = b'{"prompt_cache_key":' + msgspec.json.encode(session[:MAX_KEY])
@@ -128,13 +125,6 @@ class CodexProvider(Provider):
             for entry in read_entries(self.fetch_json(url), _ListedModel)
             if entry.visibility == "list"
         ]
-
-
-def name_session(body: bytes) -> str:
-    """A name for a request's conversation: the same for each of its turns, because all begin alike."""
-    start = body.find(b'"input"')
-    beginning = body[start : start + MAX_BEGINNING] if start >= 0 else body[:MAX_BEGINNING]
-    return str(uuid.UUID(bytes=hashlib.sha256(beginning).digest()[:16], version=4))
 
 
 class _ListedModel(msgspec.Struct):
