@@ -23,6 +23,7 @@ from app.errors import Failure
 from app.gateway.failures.change import Change
 from app.gateway.failures.demands import DEMANDS
 from app.gateway.failures.refused_blocks import BLOCKS, find_blocks
+from app.gateway.failures.refused_items import refuses_item
 
 # Maximum characters of a complaint examined: servers name the field early, and quote what they were sent after it.
 LONGEST_COMPLAINT = 1000
@@ -165,16 +166,12 @@ _NO_USER: tuple[tuple[str, ...], ...] = (
 # How servers refuse a system turn among the others. Any of these words does, if such a turn was sent.
 _ROLES = re.compile(r"\broles?\b|\bsystem(?:['\"`]? (?:message|role|parameter|prompt)|['\"`])")
 _OTHER_ROLES = re.compile(r"\b(?:tool|function|tool_calls?)\b")
-# How servers say that they only support function tools, and that an input item is of an unknown type.
+# How servers say that they only support function tools.
 _FUNCTIONS_ONLY = re.compile(
     r"\btools?(?:\[\d{1,4}\]|\.\d{1,4})\.type|only [^.]{0,40}function[^.]{0,12} (?:tools|tool type|is|are)\b"
     r"|(?:unsupported|unknown|invalid|unrecogni[sz]ed) tool type"
     r"|tool type [^.]{0,60}(?:not |un)(?:yet )?(?:support|known)"
     r"|input tag '[^']{1,60}' found using 'type' does not match"
-)
-_UNKNOWN_ITEM = re.compile(
-    r"(?:unknown|unsupported|unexpected|unrecogni[sz]ed|invalid) (?:responses api )?input item|unknown input type"
-    r"|input item type|input\[\d{1,5}\] did not match any|input\[\d{1,5}\]\.type"
 )
 _NATIVE_ITEMS = (b'"custom_tool_call"', b'"tool_search_call"', b'"local_shell_call"', b'"shell_call"',
                  b'"apply_patch_call"')  # fmt: skip
@@ -342,7 +339,7 @@ def _repair_of_turns(text: str, sent: bytes, fields: dict[str, msgspec.Raw]) -> 
     """The repair of turns with a role, a content or an item that the server refuses."""
     if _contains_any(text, _NO_USER) and _lacks_user(fields):
         return Repair("user", Change({"user_required": True}))
-    if "input" in fields and _UNKNOWN_ITEM.search(text):
+    if "input" in fields and refuses_item(text, fields["input"]):
         # Items of the vendor's own programs become text, and calls of its own tools become function calls.
         tools = _PLAIN_TOOLS if any(mark in sent for mark in _NATIVE_ITEMS) else {}
         return Repair("items", Change({"proofs": (), **tools}))
