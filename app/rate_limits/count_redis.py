@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from app.rate_limits.counts import PARTS, Demand, Full, Limit, Period, Taken
-from app.rate_limits.redis_link import open_redis
+from app.rate_limits.redis_link import TIMEOUT, open_redis
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -18,8 +19,11 @@ LEASE = 15
 
 # All scripts get for each limit: its window (a bucket's seconds, or one of _WINDOWS), and more. Buckets, days and
 # months follow the clock of Redis, since the hosts' clocks differ and may be wrong. Taking replies with the index of
-# the reached limit, or 0; its count; the time; and then either the numbers of the demands' buckets and the new counts,
-# or the buckets of the reached limit.
+# the reached limit, or 0; its count; the time, in seconds and in milliseconds; and then either the numbers of the
+# demands' buckets and the new counts, or the buckets of the reached limit.
+#
+# A Redis that hung finds what clients have long given up. What would change a count names the time, in milliseconds,
+# from which on it must not: the client has counted elsewhere, or will settle later. The reply is then -1.
 #
 # A count that is no number, or of a time that is yet to come since the clock was set back, must neither block a limit
 # for ever nor lift it: the first is dropped, the second moved to now.
@@ -27,9 +31,11 @@ _WINDOWS: dict[Period, int] = {"": 0, "day": -1, "month": -2}
 _USED = (
     f"local LEASE, PARTS = {LEASE}, {PARTS}"
     + """
-local prefix, worker = ARGV[1], ARGV[2]
+local prefix, worker, deadline = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local clock = redis.call('TIME')
 local now = tonumber(clock[1])
+local moment = now * 1000 + math.floor(tonumber(clock[2]) / 1000)
+if deadline > 0 and moment > deadline then return {-1, 0, now, moment} end
 redis.call('SET', prefix .. 'worker:' .. worker, 1, 'EX', LEASE)
 local function month_of(day)
   local shifted = day + 719468
@@ -86,27 +92,27 @@ end
 _TAKE = (
     _USED
     + """
-local numbers, counted = {0, 0, now}, {}
+local numbers, counted = {0, 0, now, moment}, {}
 for i, key in ipairs(KEYS) do
-  local at = 3 + (i - 1) * 4
+  local at = 4 + (i - 1) * 4
   local window, most = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
   local number = number_of(window)
   local used, found = used_of(key, window, number)
   if used >= most then
-    local reply = {i, used, now}
+    local reply = {i, used, now, moment}
     for _, each in ipairs(found) do reply[#reply + 1] = each end
     return reply
   end
-  numbers[3 + i] = number
+  numbers[4 + i] = number
   counted[i] = used
 end
 for i, key in ipairs(KEYS) do
-  local at = 3 + (i - 1) * 4
+  local at = 4 + (i - 1) * 4
   local window, amount, lasts = tonumber(ARGV[at]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
-  local field = window > 0 and string.format('%d', numbers[3 + i]) or 'w' .. worker
+  local field = window > 0 and string.format('%d', numbers[4 + i]) or 'w' .. worker
   redis.call('HINCRBY', key, field, amount)
   redis.call('EXPIRE', key, lasts)
-  numbers[3 + #KEYS + i] = counted[i] + amount
+  numbers[4 + #KEYS + i] = counted[i] + amount
 end
 return numbers
 """
@@ -117,7 +123,7 @@ _LOOK = (
     + """
 local reply = {}
 for i, key in ipairs(KEYS) do
-  local window = tonumber(ARGV[2 + i])
+  local window = tonumber(ARGV[3 + i])
   reply[i] = used_of(key, window, number_of(window))
 end
 return reply
@@ -129,7 +135,7 @@ _SETTLE = (
     _USED
     + """
 for i, key in ipairs(KEYS) do
-  local at = 3 + (i - 1) * 5
+  local at = 4 + (i - 1) * 5
   local window, taken = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
   local amount, used, lasts = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
   local number = number_of(window)
@@ -140,7 +146,7 @@ for i, key in ipairs(KEYS) do
   if used > 0 then redis.call('HINCRBY', key, string.format('%d', number), used) end
   redis.call('EXPIRE', key, lasts)
 end
-return 1
+return {0, 0, now, moment}
 """
 )
 
@@ -155,11 +161,13 @@ class CountRedis:
         self._settle: Any = None
         self._look: Any = None
         self._worker = secrets.token_hex(8)
+        # Milliseconds from this machine's monotonic clock to the clock of Redis, once an answer has told it.
+        self._ahead: int | None = None
 
     def take(self, demands: Sequence[Demand], now: float) -> Taken | Full:
         keys = [_key(demand) for demand in demands]
         rows = [(_window(d.limit), d.limit.maximum, d.amount, _lasts(d.limit)) for d in demands]
-        reached, used, clock, *rest = self._call("_take", keys, rows, at_least=3)
+        reached, used, clock, *rest = self._change("_take", keys, rows)
         if not 0 <= reached <= len(demands) or (not reached and len(rest) != 2 * len(demands)):
             raise OSError(_NONSENSE)
         if not reached:
@@ -182,7 +190,7 @@ class CountRedis:
             for d, number, used in changed
         ]
         if changed:
-            self._call("_settle", [_key(demand) for demand, _, _ in changed], rows)
+            self._change("_settle", [_key(demand) for demand, _, _ in changed], rows)
 
     def look(self, demands: Sequence[Demand], now: float) -> list[int]:
         rows = [(_window(demand.limit),) for demand in demands]
@@ -204,19 +212,28 @@ class CountRedis:
             self._redis.close()
             self._redis = None
 
-    def _call(self, script: str, keys: Sequence[str], rows: Sequence[Sequence[int]], at_least: int = 0) -> list[int]:
-        """The script's reply: whole numbers, `at_least` so many if it has to be a list."""
+    def _change(self, script: str, keys: Sequence[str], rows: Sequence[Sequence[int]]) -> list[int]:
+        """The reply of a script that counts, without the milliseconds. It counts nothing once it is given up here."""
+        deadline = 0 if self._ahead is None else round((time.monotonic() + TIMEOUT) * 1000) + self._ahead
+        reached, used, clock, moment, *rest = self._call(script, keys, rows, deadline, at_least=4)
+        self._ahead = moment - round(time.monotonic() * 1000)
+        if reached < 0:
+            raise OSError("Redis answers too late")
+        return [reached, used, clock, *rest]
+
+    def _call(
+        self, script: str, keys: Sequence[str], rows: Sequence[Sequence[int]], deadline: int = 0, *, at_least: int
+    ) -> list[int]:
+        """The script's reply: a list of at least so many whole numbers."""
         from redis import RedisError
 
         self._connect()
-        arguments = [PREFIX, self._worker, *(value for row in rows for value in row)]
+        arguments = [PREFIX, self._worker, deadline, *(value for row in rows for value in row)]
         try:
             reply = getattr(self, script)(keys=keys, args=arguments)
         except RedisError as error:
             raise OSError(f"Redis does not answer ({type(error).__name__})") from error
-        if at_least and not (
-            isinstance(reply, list) and len(reply) >= at_least and all(type(each) is int for each in reply)
-        ):
+        if not (isinstance(reply, list) and len(reply) >= at_least and all(type(each) is int for each in reply)):
             raise OSError(_NONSENSE)
         return cast("list[int]", reply)
 

@@ -446,6 +446,38 @@ def test_a_redis_that_hangs_holds_up_one_request_and_loses_no_count(tmp_path: Pa
     assert counts.look(demands) == [21, 0]
 
 
+def test_a_redis_that_hung_counts_nothing_that_was_given_up(redis: RedisServer) -> None:
+    counts = CountRedis(redis.url)
+    running = taken(counts, (TOKENS, 100), (PARALLEL, 1))
+
+    for ask in (
+        lambda: take(counts, (TOKENS, 100), (PARALLEL, 1)),
+        lambda: counts.settle(running, [7, 0], time.time()),
+    ):
+        redis.process.send_signal(signal.SIGSTOP)
+        with pytest.raises(OSError, match="Redis"):
+            ask()
+        redis.process.send_signal(signal.SIGCONT)
+        time.sleep(0.3)
+        assert counts.look([Demand("a", TOKENS, 0), Demand("a", PARALLEL, 0)], time.time()) == [100, 1]
+    counts.settle(running, [7, 0], time.time())
+
+    assert counts.look([Demand("a", TOKENS, 0), Demand("a", PARALLEL, 0)], time.time()) == [7, 0]
+
+
+def test_a_redis_whose_clock_is_set_forward_is_believed_at_the_next_request(redis: RedisServer) -> None:
+    counts = CountRedis(redis.url)
+    taken(counts, (TOKENS, 100))
+    assert counts._ahead is not None
+    counts._ahead -= 3_600_000
+
+    with pytest.raises(OSError, match="too late"):
+        take(counts, (TOKENS, 100))
+
+    taken(counts, (TOKENS, 100))
+    assert counts.look([Demand("a", TOKENS, 0)], time.time()) == [200]
+
+
 def test_fail_closed_refuses_while_redis_is_gone(tmp_path: Path, redis: RedisServer) -> None:
     counts = SharedCounts(tmp_path, SharedSettings(redis=redis.url, fail_closed=True))
     redis.stop()
