@@ -441,8 +441,8 @@ def test_a_redis_that_hangs_holds_up_one_request_and_loses_no_count(tmp_path: Pa
     redis.process.send_signal(signal.SIGCONT)
     counts.beat()
 
-    assert first < 3.0
-    assert others < 0.2
+    assert first < 5.0
+    assert others < 1.0
     assert counts.look(demands) == [21, 0]
 
 
