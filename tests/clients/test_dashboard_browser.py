@@ -7,7 +7,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,6 +94,10 @@ DESK, PHONE = (1280, 900), (390, 844)
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     folder = tmp_path_factory.mktemp("gateway")
+    if WRITTEN:  # the pages show its path
+        folder = Path(tempfile.gettempdir()) / "demo"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
     (folder / "dragoman.toml").write_text(FILE)
     data = folder / "data" / "dragoman"
     accounts = Accounts(AccountsSettings(), f"sqlite:///{data}/ledger.sqlite3")
