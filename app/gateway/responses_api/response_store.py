@@ -133,8 +133,10 @@ class ResponseContinuation:
 
     @property
     def adopted(self) -> bool:
-        """Whether the answer must be rewritten as the gateway's own, since no upstream could have given it."""
-        return self._background or self._conversation is not None
+        """Whether the answer must be rewritten as the gateway's own, since no upstream could have given it: none knows
+        the response that it continues."""
+        continues = self._continued is not None and self._continued.provider is None
+        return self._background or self._conversation is not None or continues
 
     def prepare(self, upstream: Upstream) -> ClientRequest:
         """The request for one upstream, with the history added if that upstream does not know it.
@@ -222,11 +224,8 @@ class ResponseContinuation:
                 f"Previous response with id '{previous}' is not complete, so it cannot be continued.",
                 param="previous_response_id",
             )
-        # A passing request is sent as it is; a translation omits the id by itself, and echoes it in the reply.
-        passes = (
-            upstream.capabilities.dialect == NAME and not upstream.rewrites(upstream.capabilities) and not self.adopted
-        )
-        body = continue_request(self._client_request.body, kept.history, name_previous=not passes)
+        # The translation omits the id, and echoes it in the reply.
+        body = continue_request(self._client_request.body, kept.history, name_previous=True)
         self._asked = self._client_request.with_body(body)
 
     def _is_keeper(self, upstream: Upstream) -> bool:
