@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.field.pairs import CLIENTS, ask, chat_reply
+from tests.field.pairs import CLIENTS, ask, chat_reply, whole_reply
 from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
@@ -96,3 +96,38 @@ def test_a_model_whose_tools_do_not_stream_is_asked_for_a_whole_answer(
 
     assert ask(client, dialect, "chat/m", stream=True).text == "t"
     assert [bool(seen.json().get("stream")) for seen in upstream.seen] == [True, False]
+
+
+def test_a_dated_tool_that_the_model_lacks_is_left_out_of_this_request_alone(
+    every: Client, upstream: FakeUpstream
+) -> None:
+    """Anthropic's API, of a model older than the tool's version."""
+    said = "'m' does not support tool types: web_search_20260318. Did you mean one of web_search_20250305?"
+    refusal = json_reply({"type": "error", "error": {"type": "invalid_request_error", "message": said}}, 400)
+    answer = json_reply(whole_reply("A", "fine"))
+    upstream.script(refusal, answer, answer)
+    search = {"type": "web_search_20260318", "name": "web_search"}
+    body = {"model": "messages/m", "max_tokens": 9, "messages": [{"role": "user", "content": "q"}]}
+
+    first = every.ask("/v1/messages", {**body, "tools": [search]})
+    every.ask("/v1/messages", {**body, "tools": [{**search, "type": "web_search_20250305"}]})
+
+    assert first.json["content"][0]["text"] == "fine"
+    assert "web_search" in first.headers["x-dragoman-dropped"]
+    assert upstream.seen[-1].json()["tools"][0]["type"] == "web_search_20250305"
+
+
+def test_a_server_that_takes_the_vendors_tools_for_functions_gets_functions_alone(
+    every: Client, upstream: FakeUpstream
+) -> None:
+    """BerriAI/litellm and Claude Code on Bedrock: a tool of an unknown type is read as one without a schema."""
+    said = "tools.0.custom.input_schema: Field required"
+    refusal = json_reply({"type": "error", "error": {"type": "invalid_request_error", "message": said}}, 400)
+    upstream.script(refusal, json_reply(whole_reply("A", "fine")))
+    tools = [{"type": "web_search_20250305", "name": "web_search"}, {"name": "f", "input_schema": {"type": "object"}}]
+    body = {"model": "messages/m", "max_tokens": 9, "messages": [{"role": "user", "content": "q"}], "tools": tools}
+
+    answer = every.ask("/v1/messages", body)
+
+    assert answer.status_code == 200
+    assert [tool["name"] for tool in upstream.seen[-1].json()["tools"]] == ["f"]

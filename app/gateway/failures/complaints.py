@@ -171,7 +171,7 @@ _FUNCTIONS_ONLY = re.compile(
     r"\btools?(?:\[\d{1,4}\]|\.\d{1,4})\.type|only [^.]{0,40}function[^.]{0,12} (?:tools|tool type|is|are)\b"
     r"|(?:unsupported|unknown|invalid|unrecogni[sz]ed) tool type"
     r"|tool type [^.]{0,60}(?:not |un)(?:yet )?(?:support|known)"
-    r"|input tag '[^']{1,60}' found using 'type' does not match"
+    r"|input tag '[^']{1,60}' found using 'type' does not match|\.custom\.input_schema: field required"
 )
 _NATIVE_ITEMS = (b'"custom_tool_call"', b'"tool_search_call"', b'"local_shell_call"', b'"shell_call"',
                  b'"apply_patch_call"')  # fmt: skip
@@ -428,8 +428,8 @@ def _repair_of_tools(failure: Failure, text: str, fields: dict[str, msgspec.Raw]
     if (found := _TOO_MANY.search(text)) is not None:
         maximum = next(int(number) for number in found.groups() if number)
         return Repair("tools", Change({"tools_limit": maximum})) if 0 < maximum < _count_of(fields["tools"]) else None
-    if _FUNCTIONS_ONLY.search(f"{failure.param or ''} {text}"):
-        return Repair("tool types", Change(_PLAIN_TOOLS))
+    if (dated := "not support tool types" in text) or _FUNCTIONS_ONLY.search(f"{failure.param or ''} {text}"):
+        return Repair("tool types", Change(_PLAIN_TOOLS), learned=not dated)  # Claude takes another date's
     if _SCHEMA.search(f"{failure.code or ''} {failure.param or ''} {text}"):
         style: SchemaStyle = "gemini" if _contains_any(text, _GEMINI_SCHEMA) else "plain"
         if _may_be_reduced(fields["tools"], style):

@@ -30,7 +30,8 @@ _NO_TOOLS = {
 _TOOLS_REFUSED = re.compile(
     r"(?:tools?|functions?)(?: use| usage| call(?:ing|s)?)?['`\"]? (?:(?:is|are) )?(?:currently )?"
     r"(?:not (?:currently )?(?:supported|enabled|available|allowed)|unsupported)"
-    r"|(?:n't|not) (?:currently )?support ['`\"]?(?:tools?\b(?!_)|function call)|no support for (?:tool|function call)"
+    r"|(?:n't|not) (?:currently )?support ['`\"]?(?:tools?\b(?!_| types?\b)|function call)"
+    r"|no support for (?:tool|function call)"
     r"|不支持(?:工具|函数|tool|function)"
 )
 _ASK_WITHOUT = "choose a model with tool support, or send the request without tools"
