@@ -30,6 +30,24 @@ def read_price_tier(name: object) -> PriceTier:
     return _TIERS.get(name, "") if type(name) is str else ""
 
 
+def read_count(*values: int | float | str | None) -> int:
+    """The first positive count; text is read as a number, nonsense is skipped."""
+    for value in values:
+        if value is None:
+            continue
+        if type(value) is int:
+            if value > 0:
+                return value
+            continue
+        try:
+            count = int(float(value))
+        except (ValueError, OverflowError):
+            continue
+        if count > 0:
+            return count
+    return 0
+
+
 class Usage(msgspec.Struct, frozen=True, gc=False):
     """Counts in tokens, disjoint: the whole input is `fresh + cache_read + cache_written`.
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.field.pairs import chat_events, chat_reply, delta
+from tests.field.pairs import chat_events, chat_reply, delta, whole_reply
 from tests.gateway.conftest import Client, events_of
-from tests.support.fake_upstream import FakeUpstream, json_reply, sse
+from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 
 both_modes = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 
@@ -153,9 +153,8 @@ ENDS: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[int, int, int, int]]
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", ENDS)
-def test_counts_at_both_ends_of_a_messages_stream_are_joined(client: Client, upstream: FakeUpstream, case: str) -> None:
-    first, last, meant = ENDS[case]
+def message_events(first: dict[str, Any], last: dict[str, Any]) -> Reply:
+    """A Messages stream with these counts at its start and at its end."""
     head = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [], "usage": first}
     events = [
         {"type": "message_start", "message": head},
@@ -164,7 +163,13 @@ def test_counts_at_both_ends_of_a_messages_stream_are_joined(client: Client, ups
         {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": last},
         {"type": "message_stop"},
     ]
-    upstream.script(sse(*(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n".encode() for e in events)))
+    return sse(*(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events))
+
+
+@pytest.mark.parametrize("case", ENDS)
+def test_counts_at_both_ends_of_a_messages_stream_are_joined(client: Client, upstream: FakeUpstream, case: str) -> None:
+    first, last, meant = ENDS[case]
+    upstream.script(message_events(first, last))
 
     response = client.chat("messages/claude-sonnet-4-5", stream=True, stream_options={"include_usage": True})
 
@@ -187,3 +192,54 @@ def test_a_whole_message_has_the_counts_that_its_sdk_needs(
 
     assert answered["content"] == [{"type": "text", "text": "t"}]
     assert all(type(answered["usage"][name]) is int for name in ("input_tokens", "output_tokens"))
+
+
+# Counts in odd forms, in Responses and Messages: those of both are ten in and five out.
+ODD: dict[str, list[dict[str, Any]]] = {
+    "responses": [
+        {"input_tokens": 10.0, "output_tokens": 5.0, "total_tokens": 15.0},
+        {"input_tokens": "10", "output_tokens": "5", "total_tokens": "15"},
+        {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
+        {"input_tokens": 10, "output_tokens": 5, "input_tokens_details": None, "output_tokens_details": None},
+    ],
+    "messages": [
+        {"input_tokens": 10.0, "output_tokens": 5.0},
+        {"input_tokens": "10", "output_tokens": "5"},
+        {"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": None, "cache_creation_input_tokens": None},
+    ],
+}
+
+
+def counted_by(to: str, usage: dict[str, Any], *, stream: bool) -> Any:
+    if to == "messages":
+        reply = {**whole_reply("A", "t"), "usage": usage}
+        return json_reply(reply) if not stream else message_events(usage, {"output_tokens": usage["output_tokens"]})
+    reply = {**whole_reply("R", "t"), "usage": usage}
+    end = {"type": "response.completed", "sequence_number": 0, "response": reply}
+    return sse(f"event: {end['type']}\ndata: {json.dumps(end)}\n\n".encode()) if stream else json_reply(reply)
+
+
+@both_modes
+@pytest.mark.parametrize("to", ODD)
+def test_odd_counts_neither_break_an_answer_nor_get_lost(
+    every: Client, upstream: FakeUpstream, to: str, stream: bool
+) -> None:
+    for usage in ODD[to]:
+        upstream.script(counted_by(to, usage, stream=stream))
+
+        response = every.chat(f"{to}/m", stream=stream, stream_options={"include_usage": True} if stream else None)
+
+        bodies = events_of(response) if stream else [response.json]
+        told = next(body["usage"] for body in bodies if body != "[DONE]" and body.get("usage"))
+        assert (told["prompt_tokens"], told["completion_tokens"]) == (10, 5), usage
+
+
+@pytest.mark.parametrize("to", ODD)
+def test_counts_of_zero_are_estimated_whoever_sends_them(every: Client, upstream: FakeUpstream, to: str) -> None:
+    upstream.script(counted_by(to, {"input_tokens": 0, "output_tokens": 0}, stream=True))
+
+    response = every.chat(f"{to}/m", stream=True, stream_options={"include_usage": True})
+
+    told = next(body["usage"] for body in events_of(response) if body != "[DONE]" and body.get("usage"))
+    assert told["prompt_tokens"] > 0
+    assert told["completion_tokens"] > 0

@@ -9,7 +9,7 @@ import msgspec
 
 from app.conversation.blocks import Block, ServerTool
 from app.conversation.capabilities import RenderContext
-from app.conversation.response import PriceTier, Usage, read_price_tier
+from app.conversation.response import PriceTier, Usage, read_count, read_price_tier
 from app.dialects.anthropic_messages.vocabulary import NAME, REPORTED_TIERS, TIERS_TO_REPORT, USAGE_EXTENSIONS
 
 
@@ -22,10 +22,8 @@ def find_usage(body: bytes) -> Usage | None:
 
 
 def read_usage(usage: Mapping[str, Any]) -> Usage | None:
-    """Counts, disjoint both on the wire and here; None if nothing was reported. Source: API reference, Usage."""
-    if not usage:
-        return None
-    return Usage(
+    """Counts, disjoint both on the wire and here; None if nothing was counted. Source: API reference, Usage."""
+    counts = Usage(
         fresh=_count(usage, "input_tokens"),
         cache_read=_count(usage, "cache_read_input_tokens"),
         cache_written=_count(usage, "cache_creation_input_tokens") or _sum(usage.get("cache_creation")),
@@ -36,6 +34,7 @@ def read_usage(usage: Mapping[str, Any]) -> Usage | None:
         tier=_read_price_tier(usage),
         region="us" if usage.get("inference_geo") == "us" else "",
     )
+    return counts if counts.input or counts.output else None
 
 
 _INPUT_COUNTS = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
@@ -103,7 +102,7 @@ def is_foreign_search(block: ServerTool) -> bool:
 
 def _count(fields: Any, name: str) -> int:
     value = fields.get(name) if isinstance(fields, dict) else None
-    return int(value) if isinstance(value, int | float) and value > 0 else 0
+    return read_count(value) if isinstance(value, int | float | str) else 0
 
 
 def _sum(fields: Any) -> int:

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from app.conversation.response import Usage, read_price_tier
-from app.dialects.openai_chat.vocabulary import CompletionDetails, Number, PromptDetails, WireUsage
+from app.conversation.response import Usage, read_count, read_price_tier
+from app.dialects.openai_chat.vocabulary import CompletionDetails, PromptDetails, WireUsage
 
 _NO_PROMPT = PromptDetails()
 _NO_COMPLETION = CompletionDetails()
@@ -24,21 +24,21 @@ def read_usage(wire: WireUsage, tier: object = None) -> Usage:
     completion_details = wire.completion_tokens_details or wire.output_tokens_details or _NO_COMPLETION
     output, prompt = wire.completion_tokens, wire.prompt_tokens
     if type(output) is not int or output <= 0:
-        output = _count(output, wire.output_tokens)
+        output = read_count(output, wire.output_tokens)
     if type(prompt) is not int or prompt <= 0:
-        prompt = _count(prompt, wire.input_tokens) or max(0, _count(wire.total_tokens) - output)
+        prompt = read_count(prompt, wire.input_tokens) or max(0, read_count(wire.total_tokens) - output)
     cached, hit, by_vendor = prompt_details.cached_tokens, wire.prompt_cache_hit_tokens, wire.cache_read_input_tokens
     thought, saved = completion_details.reasoning_tokens, prompt_details.cache_write_tokens
     # Most servers say nothing of these, or zero.
     cache_read = cached or hit or by_vendor or wire.cached_tokens
-    read = _count(cached, hit, by_vendor, wire.cached_tokens) if cache_read else 0
-    reasoning = _count(thought, wire.reasoning_tokens) if thought or wire.reasoning_tokens else 0
-    if reasoning and _count(wire.total_tokens) >= prompt + output + reasoning:
+    read = read_count(cached, hit, by_vendor, wire.cached_tokens) if cache_read else 0
+    reasoning = read_count(thought, wire.reasoning_tokens) if thought or wire.reasoning_tokens else 0
+    if reasoning and read_count(wire.total_tokens) >= prompt + output + reasoning:
         output += reasoning
     images, sound = completion_details.image_tokens, completion_details.audio_tokens
     creation = wire.cache_creation_input_tokens or prompt_details.cache_creation_input_tokens
     stored = wire.prompt_cache_write_tokens
-    written = _count(saved, creation, stored) if saved or creation or stored else 0
+    written = read_count(saved, creation, stored) if saved or creation or stored else 0
     return Usage(
         fresh=max(0, prompt - read - written),
         cache_read=read,
@@ -46,7 +46,7 @@ def read_usage(wire: WireUsage, tier: object = None) -> Usage:
         output=output,
         reasoning=reasoning,
         tier=read_price_tier(tier) if tier is not None else "",
-        media=_count(images) + _count(sound) if images or sound else 0,
+        media=read_count(images) + read_count(sound) if images or sound else 0,
     )
 
 
@@ -59,24 +59,6 @@ def write_usage(usage: Usage) -> dict[str, Any]:
         "prompt_tokens_details": {"cached_tokens": usage.cache_read, "cache_write_tokens": usage.cache_written},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
     }
-
-
-def _count(*values: Number) -> int:
-    """The first positive count; text is read as a number, nonsense is skipped."""
-    for value in values:
-        if value is None:
-            continue
-        if type(value) is int:
-            if value > 0:
-                return value
-            continue
-        try:
-            count = int(float(value))
-        except (ValueError, OverflowError):
-            continue
-        if count > 0:
-            return count
-    return 0
 
 
 def find_usage(body: bytes) -> Usage | None:

@@ -6,10 +6,11 @@ from typing import Any
 
 import msgspec
 
-from app.conversation.response import Usage, read_price_tier
+from app.conversation.response import Usage
 from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import repair_surrogates
 from app.dialects.malformed import decode_tolerantly, malformed
+from app.dialects.openai_chat.usage import read_usage
 from app.dialects.openai_responses.vocabulary import WireResponse, item_decoder, response_decoder
 from app.errors import UpstreamError, UpstreamRefused
 
@@ -41,22 +42,17 @@ def decode_response(body: bytes) -> WireResponse:
 
 
 def parse_usage(response: WireResponse) -> Usage | None:
-    """Counts of a response. On the wire `input_tokens` includes cached and written tokens; here they are separate."""
+    """Counts of a response, read as Chat's under either's names; None if it says nothing."""
     wire = response.usage
     if wire is None:
         return None
-    details = wire.input_tokens_details
-    read = (details and details.cached_tokens) or 0
-    written = (details and details.cache_write_tokens) or 0
+    counts = read_usage(wire, response.service_tier)
+    if not counts.input and not counts.output:
+        return None
     search = response.tool_usage and response.tool_usage.web_search
-    return Usage(
-        fresh=max(0, (wire.input_tokens or 0) - read - written),
-        cache_read=read,
-        cache_written=written,
-        output=wire.output_tokens or 0,
-        reasoning=(wire.output_tokens_details and wire.output_tokens_details.reasoning_tokens) or 0,
+    return msgspec.structs.replace(
+        counts,
         web_searches=(search and search.num_requests) or 0,
-        tier=read_price_tier(response.service_tier),
         images=sum(map(_is_image, response.output or ())),
     )
 

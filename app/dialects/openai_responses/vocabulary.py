@@ -14,6 +14,7 @@ from app.conversation.blocks import ToolKind
 from app.conversation.losses import Severity
 from app.conversation.request import UNKNOWN_EFFORT
 from app.conversation.response import FinishReason
+from app.dialects.openai_chat.vocabulary import WireUsage
 
 NAME: Literal["openai_responses"] = "openai_responses"
 
@@ -164,22 +165,6 @@ class Settings(msgspec.Struct):
     prompt_cache_key: str | None = None
     service_tier: str | None = None
     stop: str | list[str] | None = None
-
-
-class InputDetails(msgspec.Struct):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-
-
-class OutputDetails(msgspec.Struct):
-    reasoning_tokens: int | None = None
-
-
-class WireUsage(msgspec.Struct):
-    input_tokens: int | None = None
-    input_tokens_details: InputDetails | None = None
-    output_tokens: int | None = None
-    output_tokens_details: OutputDetails | None = None
 
 
 class WebSearchUse(msgspec.Struct):
