@@ -588,3 +588,40 @@ def test_a_function_without_properties_has_no_parameters_at_gemini(
 
     assert told.text == "t"
     assert ["parameters" in seen.json()["tools"][0]["function"] for seen in upstream.seen] == [True, False]
+
+
+PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+SHOWN: dict[str, Any] = {
+    "A": [{"type": "text", "text": "words"}, {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PICTURE}}],
+    "C": [{"type": "text", "text": "words"}, {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PICTURE}"}}],
+    "R": [{"type": "input_text", "text": "words"}, {"type": "input_image", "image_url": f"data:image/png;base64,{PICTURE}"}],
+}  # fmt: skip
+
+
+@every_client
+@both_modes
+@pytest.mark.parametrize(
+    ("to", "words"),
+    [
+        ("R", "Invalid type for 'input[2].output': expected a string, but got an array instead."),
+        ("R", "json: cannot unmarshal array into Go struct field .output of type string"),
+        ("A", "messages.2.content.0.tool_result.content.1: image content blocks are not supported in tool results"),
+        ("A", "tool_result content must be a string"),
+    ],
+)
+def test_an_image_in_a_result_follows_it_where_a_server_takes_words_only(
+    every: Client, upstream: FakeUpstream, dialect: str, stream: bool, to: str, words: str
+) -> None:
+    """Servers that only resemble the vendors': llama.cpp, Ollama, gateways before local models."""
+    refuse_once(upstream, to, {"error": {"message": words}})
+    said = json.loads(json.dumps(CALLED[dialect]).replace('"ok"', json.dumps(SHOWN[dialect])))
+
+    told = ask(every, dialect, UPSTREAMS[to] if to == "R" else "messages/claude-sonnet-4-5", stream=stream, **said)
+
+    assert told.text == "t"
+    last = upstream.seen[-1].json()
+    turns = last["input"] if to == "R" else last["messages"][-1]["content"]
+    result = next(turn for turn in turns if turn["type"] in ("function_call_output", "tool_result"))
+    assert "words" in json.dumps(result)
+    assert PICTURE not in json.dumps(result)
+    assert PICTURE in json.dumps(turns[-1])

@@ -302,6 +302,7 @@ class _Judge:
         self._required = capabilities.reasoning_required
         self._unsigned = self._required or capabilities.reasoning_replay != "none"
         self._image_types = capabilities.image_types
+        self._only_words = not capabilities.tool_result_media
         self._signed = NAME in capabilities.proofs
         self._longest_name = capabilities.tool_name_limit
         # A system turn may be empty because all it does is set the effort.
@@ -354,6 +355,8 @@ class _Judge:
 
     def _holds_odd_result(self, content: msgspec.Raw) -> bool:
         if self._inside is not None and self._inside.search(memoryview(content)) is not None:
+            return True
+        if self._only_words and bytes(memoryview(content)[:1]) == b"[":
             return True
         return not _is_content(content) or self._holds_odd_image(content)
 

@@ -97,6 +97,8 @@ _tools_decoder = msgspec.json.Decoder(list[_Tool])
 _text_decoder = msgspec.json.Decoder(_Text)
 _heads_decoder = msgspec.json.Decoder(list[_Head])
 
+_LISTED_OUTPUT = re.compile(rb'"output"\s*:\s*\[')
+
 
 def pass_request(body: bytes, capabilities: Capabilities) -> bytes | None:
     """As `pass_unless_odd`."""
@@ -116,6 +118,8 @@ def _is_odd(fields: Fields, body: bytes, can: Capabilities) -> bool:
     if _SEALED in body or (NAME not in can.proofs and b"encrypted_content" in body):
         return True
     if _IMAGE in body and any(mark in body for mark in _BARE_IMAGES):
+        return True
+    if not can.tool_result_media and _LISTED_OUTPUT.search(body):
         return True
     return (not can.images and _IMAGE in body) or (not can.documents and _FILE in body)
 

@@ -151,6 +151,12 @@ _EMPTY: tuple[tuple[str, ...], ...] = (
 _EMPTY_TEXT = re.compile(rb'"(?:content|text)"\s*:\s*(?:"(?:\s|\\[nrt])*"|\[\s*\])')
 _NULL_CONTENT = re.compile(rb'"content"\s*:\s*null')
 _LISTED_CONTENT = re.compile(rb'"content"\s*:\s*\[')
+# How servers say that a tool's result has to be words.
+_RESULT = re.compile(rb'"output"\s*:\s*\[|"tool_result"')
+_TYPE_OF_RESULT = re.compile(
+    r"(?:\boutput\b|tool[_ ]result|tool messages?\b).{0,80}(?:\bstr(?:ing)?\b|\bimages?\b|\barray\b)"
+    r"|\bimages?\b.{0,60}tool (?:result|message)|unmarshal array.{0,60}\boutput\b"
+)
 # How validators say that a message's content has the wrong type.
 _TYPE_OF_CONTENT = re.compile(
     r"\bcontent\b['\"`\]]*(?:[^.\[]|\. ){0,80}?(?:\bstr(?:ing)?\b|\bnull\b|\bnone\b|<nil>|required|missing)"
@@ -343,6 +349,8 @@ def _repair_of_turns(text: str, sent: bytes, fields: dict[str, msgspec.Raw]) -> 
         # Items of the vendor's own programs become text, and calls of its own tools become function calls.
         tools = _PLAIN_TOOLS if any(mark in sent for mark in _NATIVE_ITEMS) else {}
         return Repair("items", Change({"proofs": (), **tools}))
+    if _TYPE_OF_RESULT.search(text) and _RESULT.search(sent):
+        return Repair("results", Change({"tool_result_media": False}))
     if (blocks := find_blocks(text, sent)) and "messages" in fields:
         values = {name: value for kind in blocks for name, value in BLOCKS[kind].items()}
         return Repair("blocks", Change(values, tuple(BLOCK + kind for kind in blocks)))

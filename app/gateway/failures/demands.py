@@ -67,6 +67,7 @@ DEMANDS: tuple[tuple[tuple[tuple[str, ...], ...], str, dict[str, Any]], ...] = (
          ("tool_call_id", "at most 40")),
         "tool ids", {"tool_id": "openai"},
     ),
+    ((("tool_result content", "must be a string"),), "results", {"tool_result_media": False}),
     (
         (("content type: <nil>",), ("content' field must be a string or an array",), ("received null", "content"),
          ("content", "none is not an allowed")),
