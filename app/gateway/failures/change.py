@@ -29,3 +29,11 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     def is_known(self) -> bool:
         """Whether this version knows all these capabilities; the change may come from a worker of another version."""
         return self.values.keys() <= set(Capabilities.__struct_fields__)
+
+
+class Repair(msgspec.Struct, frozen=True):
+    """A change with which a refused request may pass. `learned`: the upstream will refuse it next time too."""
+
+    name: str
+    change: Change
+    learned: bool = True

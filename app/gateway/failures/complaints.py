@@ -17,27 +17,17 @@ from app.conversation.capabilities import Capabilities
 from app.conversation.schemas import SchemaStyle, sanitize
 from app.dialects.anthropic_messages.vocabulary import FIELD_BETAS
 from app.dialects.json_bodies import decode_or_none, repair_text
-from app.dialects.refused_fields import ANY_BETA, BETA, BLOCK, NESTED, nested_names
+from app.dialects.refused_fields import ANY_BETA, BETA, NESTED, nested_names
 from app.dialects.registry import DIALECTS
 from app.errors import Failure
-from app.gateway.failures.change import Change
-from app.gateway.failures.demands import DEMANDS
-from app.gateway.failures.refused_blocks import BLOCKS, find_blocks
-from app.gateway.failures.refused_items import refuses_item
+from app.gateway.failures.change import Change, Repair
+from app.gateway.failures.demands import DEMANDS, contains_any
+from app.gateway.failures.refused_turns import EMPTY, LONGEST_WALK, PLAIN_TOOLS, repair_of_empty, repair_of_turns
 
 # Maximum characters of a complaint examined: servers name the field early, and quote what they were sent after it.
 LONGEST_COMPLAINT = 1000
-# Maximum bytes of a request whose top-level fields are read, and of one (or a part) that is searched further.
+# Maximum bytes of a request whose top-level fields are read.
 LONGEST_REQUEST = 16 * 1024 * 1024
-LONGEST_WALK = 2 * 1024 * 1024
-
-
-class Repair(msgspec.Struct, frozen=True):
-    """A change with which a refused request may pass. `learned`: the upstream will refuse it next time too."""
-
-    name: str
-    change: Change
-    learned: bool = True
 
 
 # Fields whose removal would make it a different request or an invalid one: errors about them go to the client.
@@ -141,37 +131,6 @@ _WHOLE_ONLY = re.compile(
     r"|stream['\"`]? (?:parameter )?(?:must|should|has to|needs to) be (?:set to )?['\"`]?false|set stream to false"
     r"|stream=false|only non[- ]?stream"
 )
-# How Ark, MiniMax, GLM, Kimi and similar servers refuse an empty message, and what such a message looks like.
-_EMPTY: tuple[tuple[str, ...], ...] = (
-    ("missing `input.content",), ("missing input.content",), ("content is empty",), ("content field", "is empty"),
-    ("content", "not be empty"), ("content", "cannot be empty"), ("content", "can't be empty"),
-    ("content", "non-empty"), ("contain either", "content", "tool_calls"), ("content or tool_calls must be set",),
-    ("未正常接收到prompt参数",), ("prompt parameter was not received",), ("content", "is blank"),
-)  # fmt: skip
-_EMPTY_TEXT = re.compile(rb'"(?:content|text)"\s*:\s*(?:"(?:\s|\\[nrt])*"|\[\s*\])')
-_NULL_CONTENT = re.compile(rb'"content"\s*:\s*null')
-_LISTED_CONTENT = re.compile(rb'"content"\s*:\s*\[')
-# How servers say that a tool's result has to be words.
-_RESULT = re.compile(rb'"output"\s*:\s*\[|"tool_result"')
-_TYPE_OF_RESULT = re.compile(
-    r"(?:\boutput\b|tool[_ ]result|tool messages?\b).{0,80}(?:\bstr(?:ing)?\b|\bimages?\b|\barray\b)"
-    r"|\bimages?\b.{0,60}tool (?:result|message)|unmarshal array.{0,60}\boutput\b"
-)
-# How validators say that a message's content has the wrong type.
-_TYPE_OF_CONTENT = re.compile(
-    r"\bcontent\b['\"`\]]*(?:[^.\[]|\. ){0,80}?(?:\bstr(?:ing)?\b|\bnull\b|\bnone\b|<nil>|required|missing)"
-    r"|expected a string.{0,40}\bcontent\b"
-)
-# How GLM and the templates of open models refuse a conversation in which no user speaks.
-_NO_USER: tuple[tuple[str, ...], ...] = (
-    ("messages", "参数非法"), ("messages", "parameter is illegal"), ("messages", "parameter is invalid"),
-    ("no user message",), ("no user query",), ("at least one user",), ("must contain", "user message"),
-    ("must include", "user message"), ("user message is required",), ("without a user message",),
-    ("contain", "role", "user"),
-)  # fmt: skip
-# How servers refuse a system turn among the others. Any of these words does, if such a turn was sent.
-_ROLES = re.compile(r"\broles?\b|\bsystem(?:['\"`]? (?:message|role|parameter|prompt)|['\"`])")
-_OTHER_ROLES = re.compile(r"\b(?:tool|function|tool_calls?)\b")
 # How servers say that they only support function tools.
 _FUNCTIONS_ONLY = re.compile(
     r"\btools?(?:\[\d{1,4}\]|\.\d{1,4})\.type|only [^.]{0,40}function[^.]{0,12} (?:tools|tool type|is|are)\b"
@@ -179,9 +138,6 @@ _FUNCTIONS_ONLY = re.compile(
     r"|tool type [^.]{0,60}(?:not |un)(?:yet )?(?:support|known)"
     r"|input tag '[^']{1,60}' found using 'type' does not match|\.custom\.input_schema: field required"
 )
-_NATIVE_ITEMS = (b'"custom_tool_call"', b'"tool_search_call"', b'"local_shell_call"', b'"shell_call"',
-                 b'"apply_patch_call"')  # fmt: skip
-_PLAIN_TOOLS: dict[str, Any] = {"native_tools": (), "custom_tools": False, "namespaces": False, "deferred_tools": False}
 # How servers say that a tool's description is too long.
 _LONG_DESCRIPTION = re.compile(
     r"tools[^ ]{0,40}description.{0,80}(?:maximum length|at most|longer than|exceeds?|max(?:imum)?)[^\d]{0,20}(\d{2,5})"
@@ -266,11 +222,6 @@ class _Tool(_Function):
     input_schema: dict[str, Any] | None = None
 
 
-class _Said(msgspec.Struct):
-    role: str = ""
-
-
-_said = msgspec.json.Decoder(list[_Said])
 _declared = msgspec.json.Decoder(list[_Tool])
 _listed = msgspec.json.Decoder(list[msgspec.Raw])
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -288,8 +239,8 @@ def find_repair(failure: Failure, message: str, capabilities: Capabilities, sent
     fields = _fields_of(sent)
     if fields is None:
         return None
-    if _contains_any(lower, _EMPTY):
-        return _needed(_repair_of_empty(sent), capabilities)
+    if contains_any(lower, EMPTY):
+        return _needed(repair_of_empty(sent), capabilities)
     repair = _repair_by_fields(lower, sent, fields)
     if repair is not None:
         return _needed(repair, capabilities)
@@ -299,7 +250,7 @@ def find_repair(failure: Failure, message: str, capabilities: Capabilities, sent
 
 def _repair_by_words(failure: Failure, text: str, capabilities: Capabilities) -> Repair | None:
     """The repair that the words of a complaint call for, regardless of what was sent."""
-    if _contains_any(f"{failure.code or ''} {text}", _PROOFS):
+    if contains_any(f"{failure.code or ''} {text}", _PROOFS):
         # If a turn without reasoning is refused, the reasoning is kept as text.
         kept = {} if capabilities.reasoning_required else {"reasoning_replay": "none"}
         return Repair("proofs", Change({"proofs": (), **kept}), learned=False)
@@ -307,7 +258,7 @@ def _repair_by_words(failure: Failure, text: str, capabilities: Capabilities) ->
         fields = [field for field, beta in FIELD_BETAS.items() if (not names or beta in names) and "." not in field]
         betas = [BETA + name for name in names] or [ANY_BETA, "anthropic_beta"]
         return Repair("beta", Change(refused=(*betas, *fields)))
-    demands = [Repair(name, Change(values)) for rows, name, values in DEMANDS if _contains_any(text, rows)]
+    demands = [Repair(name, Change(values)) for rows, name, values in DEMANDS if contains_any(text, rows)]
     if demands:
         return next((each for each in demands if _needed(each, capabilities)), demands[0])
     if (maximum := _LONG_DESCRIPTION.search(text)) is not None:
@@ -335,35 +286,10 @@ def _repair_by_fields(text: str, sent: bytes, fields: dict[str, msgspec.Raw]) ->
             return Repair("stream", Change({"stream_only": True}))
         if streams and _WHOLE_ONLY.search(text):
             return Repair("whole", Change({"whole_only": True}))
-    if (repair := _repair_of_turns(text, sent, fields)) is not None:
+    if (repair := repair_of_turns(text, sent, fields)) is not None:
         return repair
     limit = _find_limit(text, fields)
     return None if limit is None else Repair("max_output", Change({"max_output": limit}))
-
-
-def _repair_of_turns(text: str, sent: bytes, fields: dict[str, msgspec.Raw]) -> Repair | None:
-    """The repair of turns with a role, a content or an item that the server refuses."""
-    if _contains_any(text, _NO_USER) and _lacks_user(fields):
-        return Repair("user", Change({"user_required": True}))
-    if "input" in fields and refuses_item(text, fields["input"]):
-        # Items of the vendor's own programs become text, and calls of its own tools become function calls.
-        tools = _PLAIN_TOOLS if any(mark in sent for mark in _NATIVE_ITEMS) else {}
-        return Repair("items", Change({"proofs": (), **tools}))
-    if _TYPE_OF_RESULT.search(text) and _RESULT.search(sent):
-        return Repair("results", Change({"tool_result_media": False}))
-    if (blocks := find_blocks(text, sent)) and "messages" in fields:
-        values = {name: value for kind in blocks for name, value in BLOCKS[kind].items()}
-        return Repair("blocks", Change(values, tuple(BLOCK + kind for kind in blocks)))
-    if "developer" in text and b'"developer"' in sent:
-        return Repair("developer", Change({"system_role": "system", "late_system": "system"}))
-    if _refuses_system(text) and _has_late_system(fields):
-        return Repair("system", Change({"merge_system": True, "late_system": "reminder"}))
-    if "messages" in fields and _TYPE_OF_CONTENT.search(text) and "image" not in text:
-        if _NULL_CONTENT.search(sent):
-            return Repair("content", Change({"null_content": False}))
-        if _LISTED_CONTENT.search(sent):
-            return Repair("text", Change({"string_content": True}))
-    return None
 
 
 def _likely_repairs(
@@ -398,48 +324,15 @@ def _find_below(sent: bytes) -> set[str]:
         return set()
 
 
-def _repair_of_empty(sent: bytes) -> Repair | None:
-    """The repair for empty content: send text or null instead; if only null was sent, send text."""
-    if _EMPTY_TEXT.search(sent) is not None:
-        return Repair("empty content", Change({"empty_content": False}))
-    if _NULL_CONTENT.search(sent) is not None:
-        return Repair("null content", Change({"empty_content": False, "null_content": False}))
-    return None
-
-
-def _refuses_system(text: str) -> bool:
-    if "`tool_result` blocks immediately after" in text:  # the system turn is what stands between
-        return True
-    return _ROLES.search(text) is not None and ("system" in text or _OTHER_ROLES.search(text) is None)
-
-
-def _has_late_system(fields: dict[str, msgspec.Raw]) -> bool:
-    """Whether a system turn follows another turn, or stands among the turns of a dialect that has a field for it."""
-    turns = fields.get("messages") or fields.get("input") or msgspec.Raw()
-    try:
-        roles = [turn.role for turn in _said.decode(turns)] if len(turns) <= LONGEST_WALK else []
-    except msgspec.DecodeError:
-        return False
-    return not {"system", "developer"}.isdisjoint(roles[0 if "system" in fields else 1 :])
-
-
-def _lacks_user(fields: dict[str, msgspec.Raw]) -> bool:
-    messages = fields.get("messages", msgspec.Raw())
-    try:
-        return len(messages) <= LONGEST_WALK and all(message.role != "user" for message in _said.decode(messages))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-
-
 def _repair_of_tools(failure: Failure, text: str, fields: dict[str, msgspec.Raw]) -> Repair | None:
     """Fewer tools, function tools only, or schemas reduced to the keywords that every vendor accepts."""
     if (found := _TOO_MANY.search(text)) is not None:
         maximum = next(int(number) for number in found.groups() if number)
         return Repair("tools", Change({"tools_limit": maximum})) if 0 < maximum < _count_of(fields["tools"]) else None
     if (dated := "not support tool types" in text) or _FUNCTIONS_ONLY.search(f"{failure.param or ''} {text}"):
-        return Repair("tool types", Change(_PLAIN_TOOLS), learned=not dated)  # Claude takes another date's
+        return Repair("tool types", Change(PLAIN_TOOLS), learned=not dated)  # Claude takes another date's
     if _SCHEMA.search(f"{failure.code or ''} {failure.param or ''} {text}"):
-        style: SchemaStyle = "gemini" if _contains_any(text, _GEMINI_SCHEMA) else "plain"
+        style: SchemaStyle = "gemini" if contains_any(text, _GEMINI_SCHEMA) else "plain"
         if _may_be_reduced(fields["tools"], style):
             return Repair("schemas", Change({"schema": style}))
     return None
@@ -602,7 +495,3 @@ def _is_quoted(text: str, token: re.Match[str]) -> bool:
 
 def _is_refusal_code(code: str | None) -> bool:
     return code is not None and any(word in code for word in ("unsupported", "unknown", "extra", "unrecognized"))
-
-
-def _contains_any(text: str, rows: tuple[tuple[str, ...], ...]) -> bool:
-    return any(all(words in text for words in row) for row in rows)

@@ -101,3 +101,7 @@ DEMANDS: tuple[tuple[tuple[tuple[str, ...], ...], str, dict[str, Any]], ...] = (
         "image URLs", {"image_urls": False},
     ),
 )  # fmt: skip
+
+
+def contains_any(text: str, rows: tuple[tuple[str, ...], ...]) -> bool:
+    return any(all(words in text for words in row) for row in rows)

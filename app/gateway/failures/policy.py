@@ -23,8 +23,8 @@ from app.errors import (
     UpstreamRefused,
     UpstreamUnreachable,
 )
-from app.gateway.failures.change import Change
-from app.gateway.failures.complaints import LONGEST_COMPLAINT, Repair, find_affordable
+from app.gateway.failures.change import Change, Repair
+from app.gateway.failures.complaints import LONGEST_COMPLAINT, find_affordable
 from app.gateway.failures.complaints import find_repair as find_named
 from app.gateway.failures.own_words import own_words
 from app.providers.provider import Operation
