@@ -212,6 +212,20 @@ def test_a_budget_begins_anew_with_its_day_or_month(tmp_path: Path, period: Any)
     assert isinstance(take(counts, (limit, 1), now=begins), Taken)
 
 
+@pytest.mark.parametrize("period", PERIODS)
+def test_what_runs_while_a_day_or_month_turns_is_spent_when_it_ends(tmp_path: Path, period: Any) -> None:
+    counts, limit = CountFile(tmp_path), Limit("budget", 10, period)
+    begins = PERIODS[period][1]
+    demands = [Demand("a", limit, 6), Demand("a", PARALLEL, 1)]
+    running = counts.take(demands, begins - 1)
+    assert isinstance(running, Taken)
+    assert counts.look(demands, begins) == [6, 1], "it is still under way, and still reserved"
+
+    counts.settle(running, [4, 0], begins + 1)
+
+    assert counts.look(demands, begins + 1) == [4, 0]
+
+
 def test_a_clock_that_is_set_back_forgets_nothing(tmp_path: Path) -> None:
     counts = CountFile(tmp_path)
     for _ in range(MINUTE.maximum):
