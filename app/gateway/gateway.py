@@ -17,7 +17,6 @@ from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.events import Failed
 from app.conversation.response import Response
 from app.credentials.credential import find_remedy
-from app.dialects.registry import DIALECTS
 from app.errors import (
     DragomanError,
     LimitReached,
@@ -32,7 +31,7 @@ from app.gateway.delivery import (
     deliver,
     deliver_stream,
 )
-from app.gateway.failures.change import Change
+from app.gateway.failures.change import UNSEALED, seals_for_account
 from app.gateway.failures.explanation import raise_explained
 from app.gateway.failures.learned_facts import COOL_DOWN, LearnedFacts
 from app.gateway.failures.policy import more_informative, tries_next
@@ -303,7 +302,7 @@ class Gateway:
 
     def _find_capabilities(self, upstream: Upstream, client_request: ClientRequest, moved: bool) -> Capabilities:
         known = self.capabilities(upstream, client_request) if self.facts.any else upstream.capabilities
-        return Change({"proofs": ()})(known) if moved else known
+        return UNSEALED(known) if moved else known
 
     def _attempt(
         self, client_request: ClientRequest, record: Record, upstream: Upstream, stream: bool, sends: Sends,
@@ -460,8 +459,9 @@ def _is_needed(client_request: ClientRequest, chain: Sequence[Upstream]) -> bool
 def _is_moved(chain: Sequence[Upstream], position: int) -> bool:
     """Whether a request comes here after another account has failed, which alone can decrypt what it has sealed."""
     here = chain[position].provider
-    binds = DIALECTS[here.dialect].TRAITS.seals_for_account
-    return binds and any(one.provider is not here and one.provider.dialect == here.dialect for one in chain[:position])
+    before = [upstream.provider for upstream in chain[:position]]
+    same_kind = any(provider is not here and provider.dialect == here.dialect for provider in before)
+    return same_kind and seals_for_account(here.dialect)
 
 
 def _sleep(seconds: float, longest: float) -> Obtaining[None]:

@@ -32,6 +32,10 @@ WRONG = json_reply({"error": {"message": "messages: too odd"}}, 400)
 
 @pytest.fixture
 def pooled(make_client: MakeClient, upstream: FakeUpstream) -> Client:
+    return pool(make_client, upstream)
+
+
+def pool(make_client: MakeClient, upstream: FakeUpstream, **more: Any) -> Client:
     entries = [{"name": "one", "api_key": "sk-one"}, {"name": "two", "api_key": "sk-two"}]
     settings = build_settings(
         {"providers": {"p": {"kind": "openai", "base_url": f"{upstream.url}/v1", "credentials": entries}}},
@@ -40,7 +44,7 @@ def pooled(make_client: MakeClient, upstream: FakeUpstream) -> Client:
         found=(),
     )
     table = settings.providers["p"]
-    return make_client(p={"kind": "openai", "base_url": table.base_url, "credentials": table.credentials})
+    return make_client(p={"kind": "openai", "base_url": table.base_url, "credentials": table.credentials, **more})
 
 
 def ask(client: Client, session: str = "s1") -> Any:
@@ -64,6 +68,22 @@ def test_a_session_stays_on_one_account(pooled: Client, upstream: FakeUpstream) 
         assert ask(pooled).status_code == 200
 
     assert len(set(shown(upstream))) == 1
+
+
+def test_the_next_account_gets_nothing_that_only_the_first_can_decrypt(
+    make_client: MakeClient, upstream: FakeUpstream
+) -> None:
+    """qxcnm/Codex-Manager#397."""
+    client = pool(make_client, upstream, dialect="openai_responses")
+    upstream.script(LIMITED, json_reply({"object": "response", "model": "m", "output": []}))
+    question = {"type": "message", "role": "user", "content": "hi"}
+    thought = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"}
+    items = [question, thought, {"type": "message", "role": "assistant", "content": "hello"}, question]
+
+    answer = client.ask("/v1/responses", {"model": "p/gpt-5", "input": items, "store": False})
+
+    assert answer.status_code == 200
+    assert [b"gAAA" in seen.body for seen in upstream.seen] == [True, False]
 
 
 @pytest.mark.parametrize("refusal", [LIMITED, REVOKED, SPENT], ids=["limited", "revoked", "spent"])

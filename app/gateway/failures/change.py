@@ -6,7 +6,14 @@ from typing import Any
 
 import msgspec
 
+from app.conversation.blocks import DialectName
 from app.conversation.capabilities import Capabilities
+from app.dialects.registry import DIALECTS
+
+
+def seals_for_account(dialect: DialectName) -> bool:
+    """Whether a dialect's vendor encrypts reasoning so that only the account that got it can send it back."""
+    return DIALECTS[dialect].TRAITS.seals_for_account
 
 
 class Change(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -37,3 +44,7 @@ class Repair(msgspec.Struct, frozen=True):
     name: str
     change: Change
     learned: bool = True
+
+
+# For a request that moves to another account.
+UNSEALED = Change({"proofs": ()})

@@ -12,6 +12,7 @@ from app.conversation.tokens.estimate import estimate_tokens
 from app.credentials.credential import Credential, find_remedy
 from app.errors import CredentialPostponed, CredentialUnavailable, DragomanError, Failure
 from app.gateway.attempt import Attempt, Sends
+from app.gateway.failures.change import UNSEALED, seals_for_account
 from app.gateway.failures.explanation import raise_explained
 from app.gateway.failures.learned_facts import COOL_DOWN, LearnedFacts
 from app.gateway.failures.policy import (
@@ -118,6 +119,8 @@ class Recovery:
             return False
         self.credential, self._renewed = other, False
         self._record.credential = other.name
+        if seals_for_account(self.capabilities.dialect):
+            self.capabilities = UNSEALED(self.capabilities)
         return True
 
     def _repair(self, failure: Failure, attempt: Attempt) -> bool:
