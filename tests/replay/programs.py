@@ -1,6 +1,6 @@
 """The programs whose requests are recorded, and the turn that each is recorded with.
 
-It reads a file by its own tool, and says what the file says. goose is missing: no registry that the tests use has it.
+It reads a file by its own tool, and says what the file says.
 """
 
 from __future__ import annotations
@@ -76,6 +76,14 @@ PROGRAMS = {
             Call("run_shell_command", {"command": READ, "is_background": False}),
         ),
         _tested("Cline", "cline", (PROMPT,), call=Call("run_commands", {"commands": [READ]})),
+        Program(
+            "goose",
+            "@aaif/goose-binary-linux-x64",
+            "1.52.0",
+            "goose",
+            ("run", "--no-session", "--with-builtin", "developer", "-t", PROMPT),
+            Call("shell", {"command": READ}),
+        ),
         _tested("aider", "aider", ("--message", PROMPT, "--no-git", "--yes-always")),
     )
 }

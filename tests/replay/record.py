@@ -72,7 +72,8 @@ def _run(program: Program, workspace: Workspace, config: Path) -> None:
         node = install_npm(NODE, "node").parent
     else:
         command = node = install_python(f"{program.package}=={program.version}") / program.agent
-    path = f"{command.parent}:{node}:{BIN}:{os.environ['PATH']}"
+    own = command.parent.parent / program.package / "bin"  # where goose's program has its own name
+    path = f"{command.parent}:{own}:{node}:{BIN}:{os.environ['PATH']}"
     words = ["dragoman", "run", "--config", str(config), "--no-check"]
     words += ["--model", program.model] if program.model else []
     try:
