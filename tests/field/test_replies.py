@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.field.pairs import CHAT_HEAD, CLIENTS, ask, chat_events, chat_reply, delta
+from tests.field.pairs import CHAT_HEAD, CLIENTS, UPSTREAMS, ask, chat_events, chat_reply, delta, whole_reply
 from tests.gateway.conftest import Client, events_of
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 
@@ -502,3 +502,32 @@ def test_the_input_of_a_call_may_be_the_text_of_an_object(
     told = ask(every, dialect, "messages/m", stream=stream)
 
     assert (told.error, told.calls, told.finish) == ("", [("f", {"x": 1})], "tool_calls")
+
+
+# Fields beside the answer, with values of a wrong type: of a whole reply, and of the objects in a stream.
+ODD_FIELDS: dict[str, dict[str, Any]] = {
+    "R": {"created_at": "today", "usage": "n/a", "tool_usage": [], "incomplete_details": "none", "service_tier": 5,
+          "model": 7, "id": 5, "metadata": []},
+    "A": {"usage": "n/a", "model": 5, "id": 7, "stop_sequence": 5, "stop_details": "x", "container": 5},
+    "C": {"usage": "n/a", "model": 5, "id": 7, "created": "today", "service_tier": 5, "system_fingerprint": 5},
+}  # fmt: skip
+
+
+@both_modes
+@pytest.mark.parametrize("dialect", CLIENTS)
+@pytest.mark.parametrize(("to", "name"), [(to, name) for to, fields in ODD_FIELDS.items() for name in fields])
+def test_a_field_of_a_wrong_type_beside_the_answer_does_not_end_it(
+    every: Client, upstream: FakeUpstream, dialect: str, to: str, name: str, stream: bool
+) -> None:
+    reply = {**whole_reply(to, "t"), name: ODD_FIELDS[to][name]}
+    if to == "R" and stream:
+        done = {"type": "response.completed", "sequence_number": 1, "response": reply}
+        begun = {**reply, "status": "in_progress", "output": []}
+        events = [{"type": "response.created", "sequence_number": 0, "response": begun}, done]
+        upstream.script(sse(*(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n".encode() for e in events)))
+    else:
+        upstream.script(json_reply(reply))
+
+    told = ask(every, dialect, UPSTREAMS[to], stream=stream)
+
+    assert (told.text, told.error) == ("t", "")

@@ -21,7 +21,7 @@ from app.dialects.anthropic_messages.vocabulary import (
 from app.dialects.error_kinds import decode_error
 from app.dialects.finish_words import judge_word
 from app.dialects.json_bodies import encode_body, repair_text
-from app.dialects.malformed import malformed
+from app.dialects.malformed import decode_tolerantly, malformed
 from app.errors import InvalidRequest, UpstreamMalformed, UpstreamRefused
 
 _message_decoder = msgspec.json.Decoder(WireMessage)
@@ -72,7 +72,7 @@ def parse_response(body: bytes) -> Response:
 
 
 def _read_message(body: bytes) -> tuple[WireMessage, tuple[Block, ...]]:
-    message = _message_decoder.decode(body)
+    message: WireMessage = decode_tolerantly(_message_decoder.decode, body)
     ids: set[str] = set()
     blocks = [
         read_block(_with_id(raw, f"toolu_{message.id}_{index}", ids), f"content[{index}]", ignore_field)

@@ -23,7 +23,7 @@ from app.dialects.json_bodies import (
     repair_text,
     replace_model,
 )
-from app.dialects.malformed import malformed
+from app.dialects.malformed import decode_tolerantly, malformed
 from app.dialects.openai_responses.errors import parse_error_event, response_error
 from app.dialects.openai_responses.grammar import Grammar, StreamEvent, item_head_decoder
 from app.dialects.openai_responses.items.output import Output
@@ -34,7 +34,7 @@ from app.dialects.openai_responses.rewriter import Rewriter
 from app.dialects.openai_responses.stream_parser import ENDS
 from app.dialects.openai_responses.stream_renderer import StreamRenderer, write_failure
 from app.dialects.openai_responses.usage import find_usage, parse_usage
-from app.dialects.openai_responses.vocabulary import NULL, response_decoder
+from app.dialects.openai_responses.vocabulary import NULL, WireResponse, response_decoder
 from app.errors import Failure, UpstreamCut, UpstreamRefused
 from app.known_secrets import known_secrets
 from app.sse import COMMENT_KEEPALIVE, DONE, EventBuffer, SseDecoder, encode_event
@@ -345,7 +345,7 @@ class StreamPassthrough:
             output = self._repair_output(fields)
             if output is not None:
                 response = msgspec.json.encode({**fields, "output": output})
-        wire = response_decoder.decode(raw)
+        wire = _decode_response(raw)
         self.usage = parse_usage(wire) or self.usage
         self._response_id = self._response_id or wire.id
         if wire.id != self._response_id:
@@ -372,7 +372,7 @@ class StreamPassthrough:
     def _complete_items(self, block: bytes, response: bytes) -> bytes:
         """The terminal event, preceded by the events that the upstream omitted: clients expect an event per item, and
         the vendor's SDK `response.created`."""
-        listed = response_decoder.decode(response).output or []
+        listed = _decode_response(response).output or []
         if len(listed) == len(self._items) or not self._lists_first(listed):
             return block
         output = Output(self._context.id)
@@ -445,14 +445,19 @@ def _find_id(payloads: list[bytes]) -> str | None:
     """The id of the response that an event announces."""
     for payload in payloads[:1]:
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return response_decoder.decode(_event_decoder.decode(payload).response).id
+            return _decode_response(_event_decoder.decode(payload).response).id
     return None
+
+
+def _decode_response(raw: bytes | msgspec.Raw) -> WireResponse:
+    wire: WireResponse = decode_tolerantly(response_decoder.decode, bytes(raw))
+    return wire
 
 
 def _true_end(event: StreamEvent) -> tuple[str, msgspec.Raw]:
     """The type of a terminal event and its response, with the status that both should have. The error of a failed one
     may be next to it, where no client looks."""
-    wire = response_decoder.decode(event.response)
+    wire = _decode_response(event.response)
     named = event.type.partition(".")[2]
     status = next((_END_STATUSES[word] for word in (wire.status, named) if word in _END_STATUSES), "completed")
     changes: dict[str, Any] = {} if wire.status == status else {"status": status}

@@ -13,7 +13,7 @@ from app.conversation.events import BlockClosed, BlockDelta, BlockNoted, BlockOp
 from app.conversation.literals import EMPTY, NOTHING, HalfPairs, Resent, Snapshots, is_blank, join, literal, text_of
 from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import repair_surrogates
-from app.dialects.malformed import malformed
+from app.dialects.malformed import decode_tolerantly, malformed
 from app.dialects.openai_responses.errors import parse_error_event
 from app.dialects.openai_responses.items.items import logprobs_of, parse_item
 from app.dialects.openai_responses.items.sparse_items import output_of
@@ -236,14 +236,16 @@ class StreamParser:
                 place = half.type, half.output_index, half.content_index, half.summary_index
                 self._add_delta(half, msgspec.Raw(self._halves.join(place, bytes(half.delta))), events)
             else:
-                self._read(repair_surrogates(payload), events)
+                whole = repair_surrogates(payload)
+                self._take(decode_tolerantly(_decode_full, whole), whole, events)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidRequest):
             self._fail(decode_error(payload) or malformed("an event", payload).failure, events)
 
     def _read(self, payload: bytes, events: list[Event]) -> None:
-        if self._ended:
-            return
-        chunk = _decode_full(payload)
+        if not self._ended:
+            self._take(_decode_full(payload), payload, events)
+
+    def _take(self, chunk: _FullChunk, payload: bytes, events: list[Event]) -> None:
         kind = chunk.type
         if kind in _DELTAS or kind == _TEXT_DELTA:
             self._add_delta(chunk, chunk.delta, events)
