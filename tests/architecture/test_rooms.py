@@ -125,7 +125,7 @@ BRANCHING = {
     "app/dialects/openai_chat/request_parser.py _read_reasoning": "each server has a spelling of its own",
     "app/dialects/openai_responses/items/content.py render_parts": KINDS,
     "app/dialects/openai_responses/request_renderer.py render_request": "field by field",
-    "app/dialects/openai_responses/stream_parser.py _read": KINDS,
+    "app/dialects/openai_responses/stream_parser.py _take": KINDS,
     "app/dialects/openai_responses/stream_parser.py _settle_item": KINDS,
     "app/gateway/delivery.py deliver_stream": "the loop of a stream",
     "app/gateway/failures/own_words.py own_words": "one pass over the words of a message",
