@@ -11,6 +11,8 @@ from click.testing import CliRunner
 from app.blueprints.operations.tested_clients import TESTED
 from app.cli import main
 from tests.clients import programs
+from tests.replay.programs import PROGRAMS, Program
+from tests.replay.recording import HERE
 
 
 def test_each_program_that_the_tests_install_is_told_with_its_version() -> None:
@@ -28,6 +30,11 @@ def test_no_sdk_is_said_to_be_tested_that_is_newer_than_the_one_that_tests_impor
 
     assert told
     assert all(tuple(map(int, version.split("."))) <= installed for version in told)
+
+
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
+def test_what_a_program_asked_is_recorded_with_the_version_that_is_said_to_be_tested(program: Program) -> None:
+    assert (HERE / program.folder / "version").read_text() == f"{program.package} {program.version}\n"
 
 
 def _tested_as_json() -> str:

@@ -27,6 +27,7 @@ CODEX = pinned("Codex")
 OPENCODE = pinned("opencode")
 CLINE = pinned("Cline")
 QWEN_CODE = pinned("Qwen Code")
+GOOSE = pinned("goose")
 AIDER = pinned("aider")
 OLDER_ANTHROPIC = pinned("anthropic SDK, older")
 OPENAI_AGENTS = pinned("openai-agents")
@@ -41,6 +42,11 @@ TIMEOUT = 300  # seconds for one installation
 def install_npm(package: str, command: str) -> Path:
     """The command of an npm package, written as name@version. Skips the test where it cannot be installed."""
     return install_modules(package) / ".bin" / command
+
+
+def install_goose() -> Path:
+    """goose. Its package names the command after itself, so the program below the package is taken."""
+    return install_modules(GOOSE) / GOOSE.rpartition("@")[0] / "bin" / "goose"
 
 
 def install_modules(*packages: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +12,21 @@ from pathlib import Path
 import pytest
 
 from tests.clients.gateways import KEY, write_config
-from tests.clients.programs import AIDER, CLAUDE_CODE, CLINE, CODEX, OPENCODE, QWEN_CODE, install_npm, install_python
+from tests.clients.programs import (
+    AIDER,
+    CLAUDE_CODE,
+    CLINE,
+    CODEX,
+    OPENCODE,
+    QWEN_CODE,
+    install_goose,
+    install_npm,
+    install_python,
+)
 from tests.clients.standins.openai_chat import ChatStandIn
 from tests.clients.standins.scripted_model import Call, ScriptedModel
 from tests.clients.workspace import MARKER, TIMEOUT, Workspace
-from tests.support.gateway_process import BIN, free_port
+from tests.support.gateway_process import BIN, GatewayProcess, bare_environ, free_port
 
 PROMPT = f"Run `cat {MARKER}` and tell me what it says."
 QUIET = {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1", "CLAUDE_CODE_MAX_RETRIES": "1"}
@@ -141,3 +152,57 @@ def test_aider_answers_through_the_gateway(workspace: Workspace, tmp_path: Path)
     assert "context window 77000 tokens" in done.stderr
     assert upstream.asked
     assert "There is nothing to do." in done.stdout
+
+
+GOOSE_SETTINGS = f"""
+GOOSE_PROVIDER: openai
+GOOSE_MODEL: of-another-router
+OPENAI_HOST: {NOWHERE}
+OPENAI_BASE_PATH: elsewhere/completions
+"""
+GOOSE_RUN = ("run", "--no-session", "--with-builtin", "developer", "-t", PROMPT)
+
+
+@pytest.mark.parametrize("settings", [None, GOOSE_SETTINGS], ids=["fresh", "led elsewhere"])
+def test_goose_runs_its_tool_through_the_gateway(settings: str | None, workspace: Workspace, tmp_path: Path) -> None:
+    goose = install_goose()
+    file = workspace.home / ".config" / "goose" / "config.yaml"
+    if settings is not None:
+        file.parent.mkdir(parents=True)
+        file.write_text(settings)
+    with ChatStandIn(ScriptedModel(Call("shell", {"command": f"cat {MARKER}"}))) as upstream:
+        config = write_config({"up": upstream.settings | {"context_window": 77000}}, f"up/{upstream.model}", tmp_path)
+
+        done = start(goose, workspace, config, "goose", "--no-check", "--", *GOOSE_RUN)
+
+    assert done.returncode == 0, done.stderr
+    assert f"The tool said: {workspace.secret}" in done.stdout
+    assert "context window 77000 tokens" in done.stderr
+    assert {(ask.path, ask.body["stream"]) for ask in upstream.asked} == {("/v1/chat/completions", True)}
+    assert settings is None or file.read_text() == settings
+
+
+def test_goose_with_the_variables_of_env_answers_through_a_running_gateway(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    goose = install_goose()
+    with ChatStandIn(ScriptedModel(Call("shell", {"command": f"cat {MARKER}"}))) as upstream:
+        config = write_config({"up": upstream.settings}, f"up/{upstream.model}", tmp_path)
+        serve = ("dragoman", "serve", "--config", str(config))
+        with GatewayProcess(tmp_path, command=serve) as gateway:
+            environ = bare_environ(workspace.home, PORT=str(gateway.port), OPENAI_BASE_URL=f"{NOWHERE}/v1")
+            environ["PATH"] = f"{goose.parent}:{environ['PATH']}"
+            script = f'eval "$(dragoman env --config {config} goose)"; goose {shlex.join(GOOSE_RUN)}'
+            done = subprocess.run(
+                ("bash", "-c", script),
+                cwd=workspace.project,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT,
+            )
+
+    assert done.returncode == 0, done.stderr
+    assert f"The tool said: {workspace.secret}" in done.stdout
+    assert {ask.body["model"] for ask in upstream.asked if ask.body} == {upstream.model}

@@ -13,14 +13,14 @@ HOUR = 3600
 WEEK = 7 * 24 * HOUR
 CLIENTS = (
     (
-        "claude-cli/2.1.329",
+        "claude-cli/2.1.332",
         "claude-sonnet-4-5",
         "anthropic",
         "anthropic/claude-sonnet-4-5-20250929",
         "anthropic_messages",
     ),
-    ("claude-cli/2.1.329", "claude-haiku-4-5", "local", "local/qwen3-coder:30b", "openai_chat"),
-    ("codex_cli_rs/0.169.0", "gpt-5.5-codex", "openai", "openai/gpt-5.5-codex", "openai_responses"),
+    ("claude-cli/2.1.332", "claude-haiku-4-5", "local", "local/qwen3-coder:30b", "openai_chat"),
+    ("codex_cli_rs/0.171.0", "gpt-5.5-codex", "openai", "openai/gpt-5.5-codex", "openai_responses"),
     ("OpenAI/Python 3.52", "gpt-5.5-mini", "openai", "openai/gpt-5.5-mini", "openai_chat"),
     ("curl/8.11", "qwen3-coder:30b", "local", "local/qwen3-coder:30b", "openai_chat"),
 )

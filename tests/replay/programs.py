@@ -67,22 +67,18 @@ PROGRAMS = {
             call=Call("bash", {"command": READ, "description": "Read it"}),
             environ={"OPENCODE_DISABLE_MODELS_FETCH": "1"},
         ),
-        Program(
+        _tested(
             "Qwen Code",
-            "@qwen-code/qwen-code",
-            "0.24.4",
             "qwen",
             ("--approval-mode", "yolo", PROMPT),
-            Call("run_shell_command", {"command": READ, "is_background": False}),
+            call=Call("run_shell_command", {"command": READ, "is_background": False}),
         ),
         _tested("Cline", "cline", (PROMPT,), call=Call("run_commands", {"commands": [READ]})),
-        Program(
+        _tested(
             "goose",
-            "@aaif/goose-binary-linux-x64",
-            "1.52.0",
             "goose",
             ("run", "--no-session", "--with-builtin", "developer", "-t", PROMPT),
-            Call("shell", {"command": READ}),
+            call=Call("shell", {"command": READ}),
         ),
         _tested("aider", "aider", ("--message", PROMPT, "--no-git", "--yes-always")),
     )

@@ -27,7 +27,9 @@ TESTED = (
     ClientVersion("Codex", "0.171.0", "@openai/codex", "npm", "codex"),
     ClientVersion("opencode", "1.18.33", "opencode-ai", "npm", "opencode"),
     ClientVersion("Cline", "3.0.65", "cline", "npm", "cline"),
-    ClientVersion("Qwen Code", "0.15.10", "@qwen-code/qwen-code", "npm", "qwen"),
+    ClientVersion("Qwen Code", "0.24.4", "@qwen-code/qwen-code", "npm", "qwen"),
+    # npm installs its program as goose-binary-linux-x64.
+    ClientVersion("goose", "1.52.0", "@aaif/goose-binary-linux-x64", "npm", "goose"),
     # Needs a Python before 3.13.
     ClientVersion("aider", "0.86.2", "aider-chat", "PyPI", "aider"),
     ClientVersion("anthropic SDK", "2.14.0", "anthropic", "PyPI"),

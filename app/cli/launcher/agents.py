@@ -17,5 +17,5 @@ AGENTS = {
     "cline": Agent("cline", others.prepare_cline, "npm install -g cline"),
     "aider": Agent("aider", others.prepare_aider, "pipx install aider-chat"),
     "qwen": Agent("qwen", others.prepare_qwen, "npm install -g @qwen-code/qwen-code"),
-    "goose": Agent("goose", others.prepare_goose, "see https://block.github.io/goose"),
+    "goose": Agent("goose", others.prepare_goose, "see https://github.com/aaif-goose/goose"),
 }

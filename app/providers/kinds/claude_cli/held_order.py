@@ -4,7 +4,7 @@ Such a program asks the model several times for one answer, so the client's mess
 before the last are written as its transcript, and the last one is its input. Other settings of the client, such as
 sampling and limits, still go through CLAUDE_CODE_EXTRA_BODY.
 
-Source: runs of version 2.1.329; `claude --help`; the required fields of a transcript line were found by trying.
+Source: runs of version 2.1.332; `claude --help`; the required fields of a transcript line were found by trying.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ def _write_transcript(place: Place, turns: Sequence[_Turn]) -> None:
             "userType": "external",
             "cwd": str(place.work),
             "sessionId": place.session,
-            "version": "2.1.329",
+            "version": "2.1.332",
             "type": turn.role,
             "message": turn,
             "uuid": own,

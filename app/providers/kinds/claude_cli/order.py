@@ -8,7 +8,7 @@ turn, so a call of a client's tool ends the answer. Nothing is resumed or stored
 The program keeps its own login, its headers, and the lines that it puts before the client's system text to introduce
 itself; Dragoman neither writes nor removes those.
 
-Source: `claude --help`, code.claude.com "Environment variables", and runs of version 2.1.329 against a server of ours.
+Source: `claude --help`, code.claude.com "Environment variables", and runs of version 2.1.332 against a server of ours.
 """
 
 from __future__ import annotations
