@@ -141,9 +141,11 @@ class Router:
         return resolved is not None and resolved.until == math.inf
 
     def resolve_named(self, name: str) -> Sequence[Upstream]:
-        """The upstreams of a known name; none if only the default accepts it. Raises NotFound."""
+        """The upstreams of a name that is known here, or that is a vendor's and that the default accepts; none for any
+        other name. Raises NotFound."""
         resolved = self._resolve(name, None)
-        return resolved.upstreams if resolved.known else ()
+        by_default = self._models.default is not None and _family_kinds(plain_name(name))
+        return resolved.upstreams if resolved.known or by_default else ()
 
     def names(self) -> list[str]:
         """The names that the configuration itself offers: those of exact routes and of presets, without globs."""
@@ -378,10 +380,7 @@ class Router:
     def _family(self, name: str) -> Provider | None:
         """The provider of the vendor that a name belongs to. A server that only speaks the vendor's dialect is not the
         vendor: a configured default wins over it."""
-        _, bare = split_vendor(name)
-        bare = "claude" if bare.lower() in TIERS else bare.lower()
-        kinds = next((kinds for family, kinds in FAMILIES.items() if bare.startswith(family)), ())
-        for kind in kinds:
+        for kind in _family_kinds(name):
             for provider in self._real:
                 if provider.settings.kind == kind and (_is_home(provider) or self._is_default(provider)):
                     return provider
@@ -461,6 +460,13 @@ def _is_usual(name: str) -> bool:
     if vendor is None and "/" in name:
         return False
     return lowered in TIERS or ("claude" in lowered and any(word in lowered for word in TIERS))
+
+
+def _family_kinds(name: str) -> tuple[str, ...]:
+    """The kinds of provider that serve the family of a vendor's name; none for any other name."""
+    _, bare = split_vendor(name)
+    bare = "claude" if bare.lower() in TIERS else bare.lower()
+    return next((kinds for family, kinds in FAMILIES.items() if bare.startswith(family)), ())
 
 
 def _is_home(provider: Provider) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.routing.presets import PRESETS
 from app.settings import RouteSettings
 from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
@@ -229,7 +230,7 @@ def test_the_names_for_claude_codes_picker_are_for_claude_code_alone(make_client
         return [entry["id"] for entry in answer.get_json()["data"] if entry["id"].startswith("claude-via/")]
 
     assert names() == names(user_agent="OpenAI/Python 2.0") == []
-    assert names(anthropic_version="2023-06-01") == names(user_agent="claude-cli/2.1.329 (external)") != []
+    assert names(anthropic_version="2023-06-01") == names(user_agent="claude-cli/2.1.332 (external)") != []
 
 
 def test_a_catalogue_that_writes_oca_before_its_names_does_not_double_it(oca: Client, upstream: FakeUpstream) -> None:
@@ -249,6 +250,7 @@ ASKED = {
     "a tier": ("claude-haiku-5-5", "claude-haiku-5-5", "oca/small"),
     "an alias of a preset": ("gpt-4-turbo", "gpt-4.1", "oca/gpt-4.1"),
     "a claude name for the default": ("claude-sonnet-4-6[1m]", "claude-sonnet-4-6[1m]", "oca/gpt-4.1"),
+    "a vendor's name for the default": ("gpt-4o", "gpt-4o", "oca/gpt-4.1"),
     "the picker's name": ("claude-via/oca/gpt-4.1", "claude-via/oca/gpt-4.1", "oca/gpt-4.1"),
 }
 
@@ -284,3 +286,25 @@ def test_a_name_that_nothing_knows_is_not_found(make_client: MakeClient, name: s
 
     assert found.status_code == 404
     assert found.get_json()["error"]["code"] == "model_not_found"
+
+
+def test_a_vendors_name_is_not_found_where_unknown_names_are_refused(make_client: MakeClient) -> None:
+    client = make_client(models={"default": "chat/m", "unknown": "refuse"}, chat={"models": ("m",)})
+
+    assert client.http.get("/v1/models/gpt-4o").status_code == 404
+    assert client.chat("gpt-4o").status_code == 404
+
+
+def test_the_aliases_of_a_preset_are_listed_and_can_each_be_looked_up(make_client: MakeClient) -> None:
+    client = make_client(
+        models={"default": "messages/m", "presets": ("openai-to-cli",), "sonnet": "messages/s"},
+        messages={"models": ("m", "s")},
+    )
+    aliases = list(PRESETS["openai-to-cli"])
+
+    listed = {each["id"] for each in client.http.get("/v1/models").get_json()["data"]}
+    found = {alias: client.http.get(f"/v1/models/{alias}") for alias in aliases}
+
+    assert set(aliases) <= listed
+    assert {answer.status_code for answer in found.values()} == {200}
+    assert found["gpt-4o"].get_json()["resolved"] == "messages/s"
