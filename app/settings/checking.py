@@ -476,13 +476,13 @@ def _check_exposure(server: ServerSettings, keys: Mapping[str, KeySettings]) -> 
         return
     if server.host.startswith("unix:"):
         raise ConfigError(
-            "other users may reach a socket; set at least one key in api_keys, or allow_open = true (--allow-open) "
-            "if everyone who may write to it may use your credentials",
+            "other users may reach a socket; set a client key in PROXY_API_KEY or in server.api_keys, "
+            "or allow_open = true (--allow-open) if everyone who may write to it may use your credentials",
             key="server.api_keys",
         )
     raise ConfigError(
-        f"host {server.host} can be reached from other machines; set at least one key in api_keys, "
-        "or allow_open = true (--allow-open) if everyone there may use your credentials",
+        f"host {server.host} can be reached from other machines; set a client key in PROXY_API_KEY or in "
+        "server.api_keys, or allow_open = true (--allow-open) if everyone there may use your credentials",
         key="server.api_keys",
     )
 

@@ -270,7 +270,10 @@ def test_a_route_to_a_provider_that_is_not_there_is_named(machine: Machine, repl
 
 
 def test_a_start_open_to_other_machines_is_refused(machine: Machine, replaced: Replaced) -> None:
-    assert "server.api_keys" in refused(machine.run("serve", "--host", "0.0.0.0"), replaced)
+    said = refused(machine.run("serve", "--host", "0.0.0.0"), replaced)
+
+    assert "server.api_keys" in said
+    assert "PROXY_API_KEY" in said
 
 
 def test_a_port_in_use_is_named(machine: Machine, replaced: Replaced) -> None:
