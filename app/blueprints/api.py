@@ -241,7 +241,7 @@ def _with_login_page(error: DragomanError, environ: Mapping[str, Any]) -> Dragom
     host = environ.get("HTTP_HOST")
     if not host or not isinstance(error, CredentialUnavailable):
         return error
-    message = name_login_page(str(error), f"{environ['wsgi.url_scheme']}://{host}")
+    message = name_login_page(error.failure.message, f"{environ['wsgi.url_scheme']}://{host}")
     error.failure = msgspec.structs.replace(error.failure, message=message)
     return error
 

@@ -93,7 +93,9 @@ def _renew_locked(
 
 
 def _postponed_message(login: StoredLogin, delay: float) -> str:
-    return f"The login in {login.label} could not be renewed; the next attempt is in {delay:.0f} s."
+    return (
+        f"Token refresh failed. The login in {login.label} could not be renewed; the next attempt is in {delay:.0f} s."
+    )
 
 
 def _delay(note: RenewalNote, retry_after: float | None) -> float:

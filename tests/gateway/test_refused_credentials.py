@@ -126,13 +126,36 @@ def test_a_login_that_has_ended_is_said_to_have(oca: Client, issuer: Issuer, ups
     assert "refresh-secret" not in said
 
 
-def test_an_issuer_in_trouble_is_no_reason_to_log_in_again(oca: Client, issuer: Issuer, upstream: FakeUpstream) -> None:
+@pytest.mark.parametrize("path", ASK)
+def test_an_issuer_in_trouble_is_no_reason_to_log_in_again(
+    oca: Client, issuer: Issuer, upstream: FakeUpstream, path: str
+) -> None:
     upstream.script(REFUSED)
     issuer.hook = lambda _token: (503, {}, {})
 
-    said = message_of(oca, 503)
+    response = oca.ask(path, {"model": "oca/m", **ASK[path]})
 
+    said = response.get_json()["error"]["message"]
+    assert response.status_code == 503
+    assert said.startswith("Oracle error: 401: token is no good. The token endpoint at 127.0.0.1 answered HTTP 503.")
+    assert "Token refresh failed. The login in" in said
     assert "could not be renewed; the next attempt is in" in said
+    assert "dragoman login" not in said
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["issuer answers", "issuer out of reach"])
+@pytest.mark.parametrize("path", ASK)
+def test_a_403_is_told_with_its_status_whatever_the_issuer_says(
+    oca: Client, issuer: Issuer, upstream: FakeUpstream, path: str, stopped: bool
+) -> None:
+    upstream.script(FORBIDDEN)
+    if stopped:
+        issuer.hook = lambda _token: (503, {}, {})
+
+    response = oca.ask(path, {"model": "oca/m", **ASK[path]})
+
+    assert response.status_code == 403
+    assert "Oracle error: 403: no entitlement" in response.get_json()["error"]["message"]
 
 
 def test_a_policy_spends_no_rotating_token_for_each_request(
@@ -300,3 +323,21 @@ def test_a_codex_login_that_is_missing_or_dead_is_told_as_its_users_know_it(
     assert "Token refresh failed." in dead.text
     assert "dragoman login codex" in missing.text
     assert "dragoman login codex" in dead.text
+
+
+def test_a_codex_login_whose_issuer_is_out_of_reach_is_told_as_its_users_know_it(
+    make_client: MakeClient, upstream: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    issuer = Issuer("codex")
+    login = LoginFile("codex", tmp_path, issuer, left=-60)
+    table = {"kind": "codex", "base_url": upstream.url, "credentials_file": str(login.path)}
+    client = make_client(codex=table | {"oauth_token_url": f"{issuer.url}/oauth/token"})
+    issuer.stop()
+
+    response = client.ask("/v1/responses", {"model": "codex/m", **ASK["/v1/responses"]})
+
+    assert response.status_code == 503
+    assert "cannot be reached" in response.text
+    assert "Token refresh failed." in response.text
+    assert "dragoman login" not in response.text

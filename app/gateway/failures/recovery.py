@@ -7,6 +7,8 @@ import time
 from functools import partial
 from typing import NoReturn
 
+import msgspec
+
 from app.conversation.capabilities import Capabilities
 from app.conversation.tokens.estimate import estimate_tokens
 from app.credentials.credential import Credential, find_remedy
@@ -99,8 +101,14 @@ class Recovery:
         forbidden = failure.kind == "permission"
         try:
             other = provider.renew(self.credential, self._client_request.tenant, forbidden=forbidden)
-        except CredentialPostponed:
-            raise  # a new one may appear by itself, so no remedy suggests a login
+        except CredentialPostponed as postponed:
+            if forbidden:
+                return False  # mostly a rule that no new credential changes, so the refusal says more
+            # A new one may appear by itself, so no remedy suggests a login.
+            refusal = provider.explain(failure).message.rstrip(". ")
+            both = f"{refusal}. {postponed.failure.message}"
+            postponed.failure = msgspec.structs.replace(postponed.failure, message=both)
+            raise
         except CredentialUnavailable as unavailable:
             other, self._remedy = None, str(unavailable)
         self._record.note_step("credential", provider.name, began)
