@@ -16,7 +16,7 @@
     │   └── CredentialPostponed        503, there may be one soon: its issuer cannot be reached, or asks to wait
     ├── LedgerUnavailable              the operator: what outlives a request cannot be stored or read
     │   └── LedgerSilent               its database does not answer
-    ├── UpstreamSpared                 503, an upstream is not asked: its queue is long, or it was silent too often
+    ├── UpstreamSpared                 503, an upstream is not asked, because its queue is long
     ├── ProgramUnavailable             the operator: an upstream's program does not run; says the remedy
     └── UpstreamError                  the upstream
         ├── UpstreamRefused            it answered with an error, as a status or inside a stream

@@ -228,7 +228,8 @@ class Gateway:
             maximum = self._settings.max_attempts
             health = self.health
             well = self._choose(upstreams, tenant, record) if self.facts.any or health.breakers else upstreams
-            chain = (well or upstreams)[:maximum]
+            # If there is a reason against every target, the quick ones are asked before those that were silent.
+            chain = (well or sorted(upstreams, key=lambda each: health.is_costly(each.label)))[:maximum]
             if client_request.size > SMALL:
                 client_request.keeps_body = _is_needed(client_request, chain)
             sends = Sends(record=record) if begun is None else begun.sends

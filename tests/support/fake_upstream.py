@@ -94,13 +94,13 @@ class Seen:
 class FakeUpstream:
     """A server of threads and plain sockets, as slow and as faulty as its script. To be used in a `with`."""
 
-    def __init__(self, *replies: Reply, tls: bool = False) -> None:
+    def __init__(self, *replies: Reply, tls: bool = False, port: int = 0) -> None:
         self.seen: list[Seen] = []
         self.accepted = 0
         self.listing: Reply | None = None  # what a GET gets instead of the script
         self._replies = list(replies) or [Reply()]
         self._authority = trustme.CA() if tls else None
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=512)
         self._open: set[socket.socket] = set()
         self._changed = threading.Condition()
         self._stopped = False

@@ -152,6 +152,11 @@ class UpstreamHealth:
         breaker = self.breakers.get(target)
         return breaker is not None and breaker.judge(tenant, self._clock()) == "wait"
 
+    def is_costly(self, target: str) -> bool:
+        """Whether the target's fault costs a request a whole time limit."""
+        breaker = self.breakers.get(target)
+        return breaker is not None and breaker.until is not None and breaker.fault in COSTLY
+
     def describe(self, target: str) -> str:
         """Why the target is spared, and for how long."""
         breaker = self.breakers[target]
@@ -170,10 +175,9 @@ class UpstreamHealth:
     ) -> Gate | None:
         """How a request may use a target; None if it should go on to the next one.
 
-        A request whose `last` chance this is may go even if the breaker is open, because a quick failure costs nothing.
-        A silent target would cost each request its whole time limit, so there all but a probe raise UpstreamSpared.
-        `followed` says whether another target is left; with a `liveness` check, no request then has to find out whether
-        a silent target is back.
+        A request whose `last` chance this is may go once even if the breaker is open: a quick failure costs nothing. A
+        silent target costs the whole time limit, so it is asked only if it is not `followed` by another target; with a
+        `liveness` check, no request then has to find out whether a silent target is back.
         """
         breaker = self.breakers.get(target)
         if breaker is None:
@@ -190,15 +194,7 @@ class UpstreamHealth:
             breaker.begin_probe(now)
             head_limit = PROBE_LIMIT if followed and silent else None
             return Gate(probe=True, once=True, head_limit=head_limit)
-        if not last:
-            return None
-        if breaker.fault not in COSTLY:
-            return Gate(once=True)
-        seconds = math.ceil(breaker.left(now)) or RETRY_AFTER
-        raise UpstreamSpared(
-            f"{target} was silent {breaker.count} times in a row; it will be tried again in {seconds} s",
-            retry_after=seconds,
-        )
+        return Gate(once=True) if last and not (followed and breaker.fault in COSTLY) else None
 
     def succeed(self, target: str) -> None:
         """Notes that the target answered successfully."""

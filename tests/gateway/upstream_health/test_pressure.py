@@ -12,6 +12,7 @@ import pytest
 from app.blueprints.operations.gauges import describe_state
 from app.gateway.upstream_health.retry_budget import FLOOR
 from app.settings import RouteSettings
+from app.settings.tables import CredentialSettings
 from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream
 from tests.support.fake_upstream import STALL, FakeUpstream, Reply, json_reply, raw
 
@@ -70,34 +71,64 @@ def test_a_silent_first_target_costs_few_requests_their_time(make_client: MakeCl
     assert time.monotonic() - began < 5
 
 
-def test_the_only_target_that_is_silent_is_refused_fast_with_the_time_to_come_back(make_client: MakeClient) -> None:
-    with FakeUpstream(SILENT) as silent:
-        client = make_client(first=first_at(silent, first_byte_timeout=0.2), server={"max_attempts": 1})
-        for _ in range(5):
-            assert client.chat("first/m").status_code == 504
-
-        refusals = [client.chat("first/m"), client.message("first/m")]
-
-    assert [refusal.status_code for refusal in refusals] == [503, 503]
-    assert all(1 <= int(refusal.headers["retry-after"]) <= 10 for refusal in refusals)
-    assert "tried again in" in refusals[0].get_json()["error"]["message"]
-    assert refusals[1].get_json()["type"] == "error"
-    assert len(silent.seen) == 5
+TROUBLES = {"silence": SILENT, "a closed connection": raw(b""), "server errors": BUSY}
+POOL = (CredentialSettings(name="one", api_key="sk-one"), CredentialSettings(name="two", api_key="sk-two"))
+CREDENTIALS: dict[str, dict[str, Any]] = {"one key": {}, "a pool": {"api_key": None, "credentials": POOL}}
 
 
-def test_the_only_target_that_fails_is_asked_on_and_noticed_when_it_is_back(
+@pytest.mark.parametrize("credentials", CREDENTIALS)
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_the_only_target_is_asked_on_once_for_each_request_and_noticed_when_it_is_back(
+    make_client: MakeClient, trouble: str, credentials: str
+) -> None:
+    with FakeUpstream(TROUBLES[trouble]) as only:
+        settings = first_at(only, **{"first_byte_timeout": 0.1, **CREDENTIALS[credentials]})
+        client = make_client(first=settings, server={"max_attempts": 1})
+        for number in range(6):
+            assert client.chat("first/m", seed=number).status_code in (502, 503, 504)
+        assert breakers(client) == [("first/m", "open")]
+        before = len(only.seen)
+        for number in range(3):
+            client.chat("first/m", seed=number)
+        asked = len(only.seen) - before
+
+        only.script(ANSWER)
+
+        assert client.chat("first/m").status_code == 200
+    assert asked == 3
+    assert breakers(client) == []
+
+
+def test_a_target_that_cannot_be_reached_is_noticed_when_it_is_back(make_client: MakeClient) -> None:
+    with FakeUpstream() as gone:
+        url, port = gone.url, int(gone.url.rpartition(":")[2])
+    client = make_client(first={"kind": "openai", "base_url": f"{url}/v1", "api_key": "k"}, server={"max_attempts": 1})
+    for _ in range(5):
+        assert client.chat("first/m").status_code == 502
+    assert breakers(client) == [("first/m", "open")]
+
+    with FakeUpstream(ANSWER, port=port):
+        assert client.chat("first/m").status_code == 200
+
+
+def test_of_targets_in_trouble_the_silent_one_is_asked_last_and_no_other_silent_one(
     make_client: MakeClient, upstream: FakeUpstream
 ) -> None:
-    client = make_client(server={"max_attempts": 1})
-    upstream.script(BUSY)
-    for number in range(10):
-        assert client.chat(seed=number).status_code == 503
-    assert breakers(client) == [("chat/m", "open")]
+    with FakeUpstream(SILENT) as silent:
+        client = make_client(models=ROUTE, first=first_at(silent, first_byte_timeout=0.1), server={"max_attempts": 2})
+        for _ in range(5):
+            client.chat("first/m")
+        upstream.script(BUSY)
+        for number in range(6):
+            client.chat("chat/m", seed=number)
+        before = len(silent.seen), len(upstream.seen)
 
-    upstream.script(ANSWER)
+        silent.script(ANSWER)
+        answer = client.chat("fast")
 
-    assert client.chat().status_code == 200
-    assert breakers(client) == []
+        assert answer.status_code == 200
+        assert answer.headers["x-dragoman-upstream"] == "first/m"
+        assert (len(silent.seen) - before[0], len(upstream.seen) - before[1]) == (1, 1)
 
 
 def test_breakers_outlive_a_change_of_the_configuration(make_client: MakeClient, upstream: FakeUpstream) -> None:
