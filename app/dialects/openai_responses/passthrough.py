@@ -107,6 +107,8 @@ _REASONING = b'"reasoning"'  # which may stay silent for long
 # Clients know no event for a response that was cancelled.
 _END_STATUSES = {"completed": "completed", "incomplete": "incomplete", "failed": "failed", "cancelled": "failed"}
 _GOOD_ENDS = ("response.completed", "response.incomplete")
+# Bytes of an open item's events that are kept; the rest of a longer item passes as it comes, even if out of order.
+MAX_SINCE = 16 << 20
 _NUMBER = re.compile(rb'"sequence_number"\s*:\s*(\d+)')
 
 
@@ -135,7 +137,8 @@ class StreamPassthrough:
         self._rewriter: Rewriter | None = None  # set once the rest is rewritten
         self._items: dict[int, bytes] = {}  # finished items by index
         self._unfinished = EventBuffer(context.max_event)
-        self._since: list[bytes] = []  # the events that have passed since the open item began
+        self._since: list[bytes] = []  # the events that have passed since the open item began, unless they are too many
+        self._since_size = 0
         self._last = b""  # the last passed events, from which the next sequence number is derived
         self._decoder: SseDecoder | None = None  # set once events must be reframed
 
@@ -150,7 +153,7 @@ class StreamPassthrough:
             return self._rewrite(SseDecoder().feed(events))
         settled = self._grammar.is_settled and self._ids is _Ids.STABLE
         if settled and _are_sound(events) and not any(mark in events for mark in _MARKS):
-            self._since.append(events)
+            self._keep(events)
         else:
             events = self._look_into(events)
         self._last = events or self._last
@@ -234,7 +237,7 @@ class StreamPassthrough:
             repaired = self._repair(block)
             if self._odd:
                 self._last += _join(passed)
-                self._since.append(_join(passed[since:]))
+                self._keep(_join(passed[since:]))
                 return _join(passed) + self._turn(self._held + blocks[position:])
             if self._error is not None:
                 if self._is_silent():
@@ -242,13 +245,26 @@ class StreamPassthrough:
                 self._last += _join(passed)
                 return _join(passed) + self.fail(self._error)
             if not grammar.said and block.startswith(_ADDED):
-                self._since, since = [], len(passed)
+                self._since, self._since_size, since = [], 0, len(passed)
             passed.append(self._hold(repaired))
             if self.finished:  # only the end mark may follow
                 passed += [mark for mark in blocks[position + 1 :] if mark in (_MARK, b"")]
                 break
-        self._since.append(_join(passed[since:]))
+        self._keep(_join(passed[since:]))
         return events if passed == blocks else _join(passed)
+
+    def _keep(self, events: bytes) -> None:
+        """Keeps events of the open item for rewriting the rest, up to a limit."""
+        self._since_size += len(events)
+        if self._since_size <= MAX_SINCE:
+            self._since.append(events)
+        else:
+            self._since.clear()
+
+    def _may_turn(self) -> bool:
+        """Whether the rest could be rewritten: at most one item is open, and all its events are kept."""
+        grammar = self._grammar
+        return grammar.is_single and (not grammar.open or self._since_size <= MAX_SINCE)
 
     def _hold(self, block: bytes) -> bytes:
         """The block, or nothing while an item has said nothing; then with what was held."""
@@ -307,7 +323,7 @@ class StreamPassthrough:
         if not event.type.startswith("response."):
             block = known_secrets.mask_bytes(block)
         try:
-            could_turn = self._grammar.is_single
+            could_turn = self._may_turn()
             self._odd = not self._grammar.allows(event) and could_turn
             return self._repair_event(block, event)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -316,7 +332,7 @@ class StreamPassthrough:
     def _repair_halves(self, block: bytes, hidden: bytes) -> bytes:
         """An event with half of a surrogate pair, which passes only if it is too late to rewrite its item."""
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            self._odd = self._grammar.is_single and self._response_id is not None
+            self._odd = self._may_turn() and self._response_id is not None
             self._grammar.allows(_event_decoder.decode(hidden))
         return b"" if self._odd else known_secrets.mask_bytes(block)
 

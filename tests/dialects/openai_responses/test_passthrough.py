@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from app.conversation.blocks import Proof
 from app.conversation.envelope import seal
 from app.conversation.response import Usage
 from app.dialects import openai_responses
-from app.dialects.openai_responses import StreamPassthrough, pass_response
+from app.dialects.openai_responses import StreamPassthrough, pass_response, passthrough
+from app.dialects.openai_responses.passthrough import MAX_SINCE
 from app.dialects.openai_responses.state.history import input_items, output_items
 from app.errors import Failure, InvalidRequest, UpstreamMalformed, UpstreamRefused
 from tests.dialects.openai_responses.wire import CONTEXT, UPSTREAM, ask, check_grammar, events_of, to_bytes, vendor
@@ -382,3 +384,41 @@ def test_events_without_a_name_get_that_of_their_type() -> None:
     out = b"".join(passing.feed(b"data: %b\n\n" % each) for each in (data, then))
 
     assert out == b"event: response.created\ndata: %b\n\nevent: response.in_progress\ndata: %b\n\n" % (data, then)
+
+
+@pytest.mark.parametrize("size", [MAX_SINCE // 2, MAX_SINCE + (4 << 20)], ids=["long", "too long to keep"])
+def test_a_long_item_is_kept_at_most_once_and_within_a_limit(size: int, read_wire: Callable[[str], bytes]) -> None:
+    blocks = read_wire("openai_responses/streams/text.sse").split(b"\n\n")
+    at = next(place for place, block in enumerate(blocks) if b"output_text.delta" in block)
+    read = blocks[at].replace(b'"delta":"', b'"delta":"' + b"x" * 4096) + b"\n\n"
+    passing = StreamPassthrough(SAME_MODEL, UPSTREAM)
+    out = passing.feed(b"\n\n".join(blocks[: at + 1]) + b"\n\n")
+
+    tracemalloc.start()
+    for _ in range(size // len(read)):
+        part = bytearray(read)
+        assert passing.feed(bytes(part)) == read
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    out += passing.feed(b"\n\n".join(blocks[at + 1 :])) + passing.close()
+
+    assert held <= min(size * 1.05, MAX_SINCE) + 100_000
+    assert held < 100_000 if size > MAX_SINCE else held > size // 2
+    assert out == b"\n\n".join(blocks)
+    assert passing.finished
+
+
+@pytest.mark.parametrize("limit", [MAX_SINCE, 100], ids=["kept", "too long to keep"])
+def test_an_item_announced_twice_is_rewritten_unless_it_is_too_long_to_keep(
+    limit: int, read_wire: Callable[[str], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passthrough, "MAX_SINCE", limit)
+    events = events_of(read_wire("openai_responses/streams/text.sse"))
+    twice = [*events[:6], events[2], *events[6:]]
+    passing = StreamPassthrough(SAME_MODEL, UPSTREAM)
+
+    out = b"".join(passing.feed(to_bytes([event])) for event in twice) + passing.close()
+
+    expected = events if limit == MAX_SINCE else twice
+    assert [event["type"] for event in events_of(out)] == [event["type"] for event in expected]
+    assert passing.finished
