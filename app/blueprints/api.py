@@ -21,7 +21,6 @@ from app.credentials.credential import name_login_page
 from app.dialects.contract import ClientDialect
 from app.dialects.registry import find_dialect
 from app.errors import (
-    LASTING,
     CredentialUnavailable,
     DragomanError,
     Forbidden,
@@ -31,6 +30,7 @@ from app.errors import (
     UpstreamRefused,
     UpstreamUnreachable,
 )
+from app.gateway.failures.policy import is_lasting
 from app.gateway.large_bodies.body_budget import NoRoom
 from app.gateway.messages import MAX_NAME, ClientRequest, ClientResponse, new_id
 from app.gateway.peek import NO_PARTS, Parts
@@ -217,7 +217,7 @@ def write_error(dialect: ClientDialect, error: DragomanError, record: Record) ->
         headers = dict(error.headers)
     if failure.retry_after is not None:
         headers.setdefault("retry-after", failure.retry_after)
-    if failure.kind in LASTING:
+    if is_lasting(failure):
         # Claude Code and the vendors' SDKs would retry for minutes, without showing anybody the remedy.
         headers.setdefault("x-should-retry", "false")
     if failure.origin != "upstream" or isinstance(error, UpstreamUnreachable):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -30,6 +32,7 @@ WAYS = {
     "in a header": ("/api/codex/v1/responses", {"session-id": "s-7"}),
     "in a header of another client": ("/api/codex/v1/chat/completions", {"x-session-id": "s-7"}),
 }
+HI = [{"role": "user", "content": "hi"}]
 
 
 @pytest.mark.parametrize(("path", "headers"), WAYS.values(), ids=WAYS)
@@ -124,6 +127,35 @@ def test_codex_keeps_the_fields_that_it_reads_of_a_limit(make_client: MakeClient
     told = response.json["error"]
     assert told.pop("message").startswith("Rate limit exceeded: m. ")
     assert told == {"type": "usage_limit_reached", "plan_type": "plus", "resets_in_seconds": 90}
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions", "/v1/responses"])
+@pytest.mark.parametrize(("seconds", "lasts"), [(None, True), (7200, True), (30, False)])
+def test_agents_stop_at_a_usage_limit_and_show_when_it_resets(
+    make_client: MakeClient, upstream: FakeUpstream, path: str, seconds: int | None, lasts: bool
+) -> None:
+    client = make_client(codex={"kind": "codex", "base_url": upstream.url, "access_token": "t"})
+    reset = {} if seconds is None else {"resets_at": int(time.time()) + seconds}
+    error = {"type": "usage_limit_reached", "message": "The usage limit has been reached", "plan_type": "plus"}
+    upstream.script(json_reply({"error": error | reset}, 429))
+    texts: dict[str, Any] = {"input": "hi"} if path == "/v1/responses" else {"messages": HI}
+    limit = {"max_tokens": 9} if path == "/v1/messages" else {}
+
+    answer = client.ask(path, {"model": "codex/gpt-5.5", **texts, **limit})
+
+    is_money = path == "/v1/messages" and seconds is None
+    assert answer.status_code == (402 if is_money else 429)
+    assert (answer.headers.get("x-should-retry") == "false") is lasts
+    if path == "/v1/messages":
+        assert answer.json["error"]["type"] == ("billing_error" if is_money else "rate_limit_error")
+    message = answer.json["error"]["message"]
+    if seconds is None:
+        assert "retry-after" not in answer.headers
+        assert "resets at" not in message
+    else:
+        assert seconds - 5 <= int(answer.headers["retry-after"]) <= seconds
+        shown = datetime.strptime(message.rpartition("resets at ")[2], "%Y-%m-%d %H:%M UTC.").replace(tzinfo=UTC)
+        assert 0 <= shown.timestamp() - reset["resets_at"] <= 120
 
 
 def test_a_backend_that_cannot_be_reached_is_called_so(make_client: MakeClient) -> None:

@@ -65,7 +65,7 @@ def parse_stream_error(error: Any, body: bytes) -> Failure:
 
 def render_error(failure: Failure, request_id: str) -> bytes:
     """The error envelope. `request_id` is the one in the headers, or empty."""
-    error: dict[str, Any] = {"type": ERRORS[failure.kind][1], "message": _write_message(failure)}
+    error: dict[str, Any] = {"type": ERRORS[_kind(failure)][1], "message": _write_message(failure)}
     if details := _write_details(failure):
         error["details"] = details
     envelope: dict[str, Any] = {"type": "error", "error": error}
@@ -78,7 +78,14 @@ def error_status(failure: Failure) -> int:
     """The HTTP status for a client; an internal failure keeps its own status above 500, which clients retry."""
     if failure.kind == "internal" and failure.status > 500:
         return failure.status
-    return ERRORS[failure.kind][0]
+    return ERRORS[_kind(failure)][0]
+
+
+def _kind(failure: Failure) -> FailureKind:
+    """The kind that clients of this dialect know: to them, an upstream's quota that resets at a known time is a rate
+    limit, and only one that somebody must fill is about money."""
+    resets = failure.kind == "quota" and failure.origin == "upstream" and failure.retry_after is not None
+    return "rate_limit" if resets else failure.kind
 
 
 def _error_code(error: Any) -> str | None:

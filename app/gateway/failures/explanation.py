@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
+import time
+from datetime import UTC, datetime
 from typing import NoReturn
 
 import msgspec
@@ -10,6 +13,7 @@ import msgspec
 from app.dialects.error_bodies import replace_message
 from app.errors import DragomanError, Failure, UpstreamBusy, UpstreamError, UpstreamRefused, UpstreamUnreachable
 from app.gateway.attempt import Attempt
+from app.gateway.failures.retry_after import find_retry_after, read_moment
 from app.providers.names import LONGEST_NAME
 from app.routing.router import Upstream
 
@@ -72,6 +76,8 @@ def _explained(error: DragomanError, attempt: Attempt, remedy: str) -> DragomanE
         explained = _explain_absent(explained, attempt)
     if failure.kind in _REQUESTS_OWN:
         explained = _explain_refused(explained, attempt.target.upstream)
+    if failure.kind == "quota":
+        explained = _explain_reset(explained)
     if failure.kind == "upstream_auth":
         if attempt.target.credential is None and provider.auth_headers(None, attempt.client_request.headers):
             # The client's own credential was passed on, so the refusal is the client's as well.
@@ -102,6 +108,16 @@ def _placed(error: UpstreamError, upstream: Upstream) -> UpstreamError:
     error.failure = msgspec.structs.replace(failure, message=f"upstream {place}: {failure.message}{remedy}")
     error.args = (error.failure.message,)
     return error
+
+
+def _explain_reset(failure: Failure) -> Failure:
+    """Adds when the quota is filled again: agents that stop show the message, and not the header."""
+    seconds = None if failure.retry_after is None else read_moment(failure.retry_after, time.time())
+    if seconds is None or find_retry_after({}, Failure(kind=failure.kind, message=failure.message), time.time()):
+        return failure
+    end = datetime.fromtimestamp(math.ceil((time.time() + seconds) / 60) * 60, UTC)
+    message = f"{failure.message.rstrip('. ')}. The limit resets at {end:%Y-%m-%d %H:%M} UTC."
+    return msgspec.structs.replace(failure, message=message)
 
 
 def _explain_refused(failure: Failure, upstream: Upstream) -> Failure:

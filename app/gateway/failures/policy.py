@@ -31,6 +31,8 @@ from app.providers.provider import Operation
 
 # The gateway itself waits as long as an upstream asks, up to this many seconds. Longer waits are left to the client.
 LONGEST_WAIT = 5.0
+# Seconds that clients wait by themselves: Claude Code and Anthropic's SDKs obey a `retry-after` up to this.
+LONGEST_CLIENT_WAIT = 60.0
 # Maximum seconds of the first backoff; each is random, so that requests that failed together are not retried together.
 FIRST_BACKOFF = 0.5
 # A wait that the upstream asks for is lengthened by up to this share, and never shortened.
@@ -159,6 +161,14 @@ def wait_before_retry(error: DragomanError, attempt: int) -> float | None:
         return None
     backoff: float = FIRST_BACKOFF * 2 ** (attempt - 1)
     return backoff * random.random()
+
+
+def is_lasting(failure: Failure) -> bool:
+    """Whether trying again within a minute, as vendors' SDKs do on their own, would be in vain."""
+    if failure.kind == "quota":
+        wait = None if failure.retry_after is None else _seconds({"retry-after": failure.retry_after})
+        return wait is None or wait > LONGEST_CLIENT_WAIT
+    return failure.kind in LASTING
 
 
 def is_paced(error: DragomanError) -> bool:
