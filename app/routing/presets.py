@@ -14,8 +14,17 @@ HAIKU = "claude-haiku-5-5"
 PRESETS: dict[str, dict[str, str]] = {
     # Maps any name to the model that every Oracle Code Assist account has.
     "oca": {"*": "oca/gpt-4.1"},
-    # OpenAI's names, by class of model, for clients that cannot be configured to send others. Longer prefixes first.
+    # OpenAI's names, by class of model, for clients that cannot be configured to send others. Longer prefixes first;
+    # common names are spelled out, because globs are not listed.
     "openai-to-claude": {
+        "gpt-4o": SONNET,
+        "gpt-4o-mini": HAIKU,
+        "gpt-4-turbo": SONNET,
+        "gpt-4": SONNET,
+        "gpt-3.5-turbo": HAIKU,
+        "o1": OPUS,
+        "o1-mini": SONNET,
+        "o1-preview": OPUS,
         "gpt-5-mini*": HAIKU,
         "gpt-5-nano*": HAIKU,
         "gpt-5*": SONNET,

@@ -70,17 +70,15 @@ class Listing:
 
     def find(self, name: str, key: ClientKey = ANYBODY) -> Listed | None:
         """A listed model, or the model that any other valid name is routed to; None if the name is unknown or the key
-        may not use it."""
+        may not use it. A preset's name is an alias, so its model is shown; a route is shown as a model of its own."""
         listed = next((model for model in self.models(key=key, with_aliases=True) if model.id == name), None)
-        if listed is not None:
-            return listed
         try:
             upstream = key.choose(name, self._router.resolve_named(name))[0]
         except (NotFound, Forbidden):
-            return None
-        # A preset's name is an alias of a model; a route is shown as a model of its own.
-        shown = upstream.model if upstream.matched.startswith("preset") else name
-        return _resolve(shown, upstream)
+            return listed
+        if upstream.matched.startswith("preset"):
+            return _resolve(upstream.model, upstream)
+        return listed or _resolve(name, upstream)
 
     def _find(self, only: str | None, key: ClientKey) -> Iterator[Listed]:
         if only is not None:

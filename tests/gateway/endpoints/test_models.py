@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from app.routing.presets import PRESETS
 from app.settings import RouteSettings
 from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
@@ -295,16 +294,17 @@ def test_a_vendors_name_is_not_found_where_unknown_names_are_refused(make_client
     assert client.chat("gpt-4o").status_code == 404
 
 
-def test_the_aliases_of_a_preset_are_listed_and_can_each_be_looked_up(make_client: MakeClient) -> None:
+@pytest.mark.parametrize("preset", ["openai-to-cli", "openai-to-claude"])
+def test_the_aliases_of_a_preset_are_listed_and_each_shows_its_model(make_client: MakeClient, preset: str) -> None:
     client = make_client(
-        models={"default": "messages/m", "presets": ("openai-to-cli",), "sonnet": "messages/s"},
+        models={"default": "messages/m", "presets": (preset,), "sonnet": "messages/s"},
         messages={"models": ("m", "s")},
     )
-    aliases = list(PRESETS["openai-to-cli"])
+    aliases = ["gpt-4o", "gpt-4o-mini", "gpt-4-turbo", "gpt-4", "gpt-3.5-turbo", "o1", "o1-mini", "o1-preview"]
 
     listed = {each["id"] for each in client.http.get("/v1/models").get_json()["data"]}
     found = {alias: client.http.get(f"/v1/models/{alias}") for alias in aliases}
 
     assert set(aliases) <= listed
     assert {answer.status_code for answer in found.values()} == {200}
-    assert found["gpt-4o"].get_json()["resolved"] == "messages/s"
+    assert (found["gpt-4o"].get_json()["id"], found["gpt-4o"].get_json()["resolved"]) == ("s", "messages/s")
