@@ -16,6 +16,8 @@ from app.logs import escape_odd, hide_secrets
 from app.settings import Settings, masked
 
 LIBRARIES = ("dragoman", "flask", "gevent", "gunicorn", "msgspec", "requests", "urllib3", "httptools")
+_SHORT = 4  # characters of a name
+_WORD = re.compile(r"[\w-]+")
 _OUR_VARIABLES = ("ANTHROPIC_", "CLAUDE_", "OPENAI_", "CODEX_", "OCA_", "DRAGOMAN", "HTTP", "NO_PROXY")
 
 
@@ -33,8 +35,7 @@ def make_bundle(settings: Settings | None, environ: Mapping[str, str], home: Pat
     lines = hide_secrets(json.dumps(fields, indent=2, default=str, ensure_ascii=False)).split("\n")
     text = "\n".join(map(escape_odd, lines))
     text = text.replace(str(home), "~") if len(str(home)) > 1 else text
-    name = _find_user()
-    return re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", "USER", text) if len(name) > 3 else text
+    return _hide_user(text, _find_user())
 
 
 def _find_version(name: str) -> str | None:
@@ -42,6 +43,15 @@ def _find_version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
+
+
+def _hide_user(text: str, name: str) -> str:
+    """Without the user's name, unless that is so short that it may be anything."""
+    if len(name) < _SHORT:
+        return text
+    if _WORD.fullmatch(name) is None:
+        return text.replace(name, "USER")
+    return _WORD.sub(lambda word: "USER" if word[0] == name else word[0], text)
 
 
 def _find_user() -> str:

@@ -65,7 +65,7 @@ _USAGE = re.compile(rb',\s*+"usage"\s*+:\s*+(\{(?:[^{}]++|\{[^{}]*+\})*+\})')
 _UNSPACED = (b"data:{", b"data:[", b"{")
 _MODEL = re.compile(rb'"model"\s*+:\s*+("(?:[^"\\]++|\\.)++")')
 # The start of a chunk, up to the four fields that are the same in all chunks of a stream.
-_HEAD = re.compile(rb'data: \{(?:"(?:id|object|created|model)"\s*+:\s*+(?:"(?:[^"\\]++|\\.)*+"|\d++)\s*+,\s*+){4}')
+_IDENTITY = re.compile(rb'data: \{(?:"(?:id|object|created|model)"\s*+:\s*+(?:"(?:[^"\\]++|\\.)*+"|\d++)\s*+,\s*+){4}')
 
 _NO_ROLE = {_TIGHT: b'"role":""', _LOOSE: b'"role": ""'}
 _BLANKS = re.compile(rb"\n{3,}")
@@ -223,7 +223,7 @@ class StreamPassthrough:
         if (found := _MODEL.search(events)) is not None:
             new = found[0][: found.start(1) - found.start()] + encode_body(self._context.model)
             self._model = found[0], new
-            head = _HEAD.search(events)
+            head = _IDENTITY.search(events)
             if head is not None and head.start() < found.start() < head.end() and b'""' not in head[0]:
                 self._start = head[0].replace(found[0], new)
             self._calm = _LOOSE if _LOOSE in events else _TIGHT
@@ -236,7 +236,7 @@ class StreamPassthrough:
 
     def _unify(self, event: bytes) -> bytes:
         """An event of a server that gives chunks an identity of their own. Ollama dates each anew."""
-        if event.startswith(self._start) or (found := _HEAD.match(event)) is None:
+        if event.startswith(self._start) or (found := _IDENTITY.match(event)) is None:
             return event
         self._model = found[0], self._start  # those that follow are likely to begin so
         return self._start + event[found.end() :]

@@ -24,6 +24,7 @@ BLOCKS: dict[str, dict[str, Any]] = {
     "document": {"documents": False, "text_documents": False},
 }
 
+_NAMES = {kind: re.compile(rf"(?<![a-z_.]){kind}(?![a-z_.])") for kind in BLOCKS}
 # How servers speak of the type of a content block that they refuse, and of those that they accept.
 _SPEAKS_OF_BLOCKS = re.compile(
     r"\bblocks?\b[^.]{0,40}(?:support|allow|accept|type)|content[ _]type|content[ _]block|unknown variant"
@@ -42,7 +43,7 @@ def find_blocks(text: str, sent: bytes) -> list[str]:
     if not _SPEAKS_OF_BLOCKS.search(text) or "extra inputs" in text:
         return []
     present = [kind for kind in BLOCKS if f'"{kind}"'.encode() in sent]
-    named = [kind for kind in present if re.search(rf"(?<![a-z_.]){kind}(?![a-z_.])", text)]
+    named = [kind for kind in present if _NAMES[kind].search(text)]
     if _LISTS_TYPES.search(text):
         return [kind for kind in present if kind not in named]
     return named or (present if _NAMES_NO_TYPE.search(text) else [])
