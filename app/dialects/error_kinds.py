@@ -351,6 +351,13 @@ def decode_error(body: bytes) -> Failure | None:
     return judge_error(0, found) if found is not None else None
 
 
+def decode_named_error(words: tuple[object, ...], body: bytes) -> Failure | None:
+    """The failure of an event of no known type, if one of `words`, its type and its code, names an error."""
+    plain = [_plain(word) for word in words if isinstance(word, str)]
+    named = any(word in KINDS or word in BROAD_KINDS or word.endswith(("error", "exception")) for word in plain)
+    return decode_error(body) if named else None
+
+
 def _named(error: ErrorBody, code: str | None, usual: FailureKind) -> FailureKind | None:
     if error.place == "base_resp" and code in BASE_KINDS:
         return BASE_KINDS[code]

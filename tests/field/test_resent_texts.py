@@ -106,6 +106,10 @@ def summary(kind: str, **more: Any) -> dict[str, Any]:
     return {"type": f"response.reasoning_summary_{kind}", **IN_SUMMARY, **more}
 
 
+def without_part(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [event for event in events if not event["type"].endswith("part.added")]
+
+
 WHY = {"type": "summary_text", "text": "why"}
 HELLO = [*spoken(1, "hi"), *whole_end("hi", 1)]
 ANSWER = json.dumps({**HEAD, "status": "completed", "output": [message("aZb")], "usage": USAGE}).encode()
@@ -138,6 +142,16 @@ RESPONSES = [
     Vector("a thought in a part", stream(CREATED, begun(REASONING), summary("part.done", part=WHY), ended(REASONING), *HELLO, completed()), "hi", "why"),
     Vector("a thought in its item", stream(CREATED, begun(REASONING), ended({**REASONING, "summary": [WHY]}), *HELLO, completed()), "hi", "why"),
     Vector("a text in a part", stream(CREATED, *spoken(), *whole_end("hi")[1:2], completed()), "hi"),
+    Vector("a text whose part nobody announces", stream(CREATED, *without_part(spoken(0, "one ", "two")), *whole_end("one two"), completed(message("one two"))), "one two"),
+    Vector("a text without its part and its end", stream(CREATED, *without_part(spoken(0, "one ", "two")), completed()), "one two"),
+    Vector("a thought whose part nobody announces", stream(CREATED, begun(REASONING), summary("text.delta", delta="why"), summary("text.done", text="why"), ended({**REASONING, "summary": [WHY]}), *HELLO, completed()), "hi", "why"),
+    Vector("an end that says more than the deltas", stream(CREATED, *spoken(0, "one ", "two"), *whole_end("one two three"), completed()), "one two three"),
+    Vector("an item that says more than the deltas", stream(CREATED, *spoken(0, "one ", "two"), *whole_end("one two three")[2:], completed()), "one two three"),
+    Vector("a thought that says more at its end", stream(CREATED, begun(REASONING), summary("part.added", part={**WHY, "text": ""}), summary("text.delta", delta="w"), summary("text.done", text="why"), ended({**REASONING, "summary": [WHY]}), *HELLO, completed()), "hi", "why"),
+    Vector("arguments that go on at their end", stream(*called('{"x"', ": 12"), *call_end('{"x": 123}')), calls=CALLED, finish="tool_calls"),
+    Vector("arguments only at their end", stream(*called(), *call_end('{"x": 123}')), calls=CALLED, finish="tool_calls"),
+    Vector("arguments only in their item", stream(*called(), *call_end('{"x": 123}')[1:]), calls=CALLED, finish="tool_calls"),
+    Vector("arguments only in the response", stream(*called('{"x"'), *call_end('{"x": 123}')[2:]), calls=CALLED, finish="tool_calls"),
     Vector("a text beside no items", json_reply({**HEAD, "status": "completed", "output": [], "output_text": "hi", "usage": USAGE}), "hi"),
     Vector("a text instead of items", json_reply({**HEAD, "status": "completed", "output_text": "hi", "usage": USAGE}), "hi"),
     Vector("a text at the end of a stream", stream(CREATED, completed(output_text="hi")), "hi"),

@@ -158,6 +158,78 @@ def test_a_cancelled_response_ends_with_the_event_that_clients_know(every: Clien
     assert "cancelled" in last["response"]["error"]["message"]
 
 
+NAMED_ERRORS = [
+    ({"type": "server_error", "message": "Boom happened"}, "server_error"),
+    ({"type": "server_error", "message": "Boom happened"}, "error"),
+    ({"type": "rate_limit_exceeded", "message": "Boom happened"}, "rate_limit_exceeded"),
+    ({"type": "tokens", "code": "rate_limit_exceeded", "message": "Boom happened"}, "error"),
+    ({"type": "overloaded_error", "message": "Boom happened"}, "error"),
+]
+
+
+@every_client
+@pytest.mark.parametrize(("error", "name"), NAMED_ERRORS)
+@pytest.mark.parametrize("before", [0, 1, 3])
+def test_an_event_that_is_the_error_itself_is_that_error(
+    every: Client, upstream: FakeUpstream, dialect: str, error: dict[str, Any], name: str, before: int
+) -> None:
+    passed = stream(*[CREATED, *passed_item(whole_reply("R", "t")["output"][0])][:before]).pieces
+    upstream.script(*[sse(*passed, b"event: %b\ndata: %b\n\n" % (name.encode(), json.dumps(error).encode()))] * 4)
+
+    assert "Boom happened" in ask(every, dialect, "responses/m", stream=True).error
+
+
+@every_client
+@pytest.mark.parametrize("data", ["90125", '"nonsense"', "[90125]"])
+@pytest.mark.parametrize("before", [0, 1, 3])
+def test_data_that_is_no_object_is_quoted_in_an_error(
+    every: Client, upstream: FakeUpstream, dialect: str, data: str, before: int
+) -> None:
+    passed = stream(*[CREATED, *passed_item(whole_reply("R", "t")["output"][0])][:before]).pieces
+    upstream.script(*[sse(*passed, b"data: %b\n\n" % data.encode())] * 4)
+
+    assert data.strip('"') in ask(every, dialect, "responses/m", stream=True).error
+
+
+@every_client
+@pytest.mark.parametrize("call_id", [{}, {"call_id": ""}, {"call_id": None}])
+def test_a_call_without_a_call_id_has_one_throughout(
+    every: Client, upstream: FakeUpstream, dialect: str, call_id: dict[str, Any]
+) -> None:
+    call = {"id": "fc_1", "type": "function_call", "name": "f", **call_id}
+    place = {"output_index": 0}
+    item = {**call, "status": "completed", "arguments": '{"x": 1}'}
+    ended = {**HEAD, "status": "completed", "output": [item], "usage": None}
+    upstream.script(
+        stream(
+            CREATED,
+            {"type": "response.output_item.added", **place, "item": {**call, "arguments": ""}},
+            {"type": "response.function_call_arguments.delta", **place, "item_id": "fc_1", "delta": '{"x": 1}'},
+            {"type": "response.output_item.done", **place, "item": item},
+            {"type": "response.completed", "response": ended},
+        ),
+        json_reply(ended),
+    )
+
+    assert ask(every, dialect, "responses/m", stream=True).calls == [("f", {"x": 1})]
+    assert ask(every, dialect, "responses/m").calls == [("f", {"x": 1})]
+
+
+def test_a_client_of_the_same_dialect_gets_the_call_id_in_every_form(every: Client, upstream: FakeUpstream) -> None:
+    call = {"id": "fc_1", "type": "function_call", "name": "f", "status": "completed", "arguments": "{}"}
+    ended = {**HEAD, "status": "completed", "output": [call], "usage": None}
+    added = {"type": "response.output_item.added", "output_index": 0, "item": {**call, "arguments": ""}}
+    done = {"type": "response.output_item.done", "output_index": 0, "item": call}
+    upstream.script(stream(CREATED, added, done, {"type": "response.completed", "response": ended}), json_reply(ended))
+    body = {"model": "responses/m", "input": "q"}
+
+    events = [event for event in events_of(every.ask("/v1/responses", {**body, "stream": True})) if event != "[DONE]"]
+    whole = every.ask("/v1/responses", body).json
+
+    items = [event["item"] for event in events if "item" in event] + events[-1]["response"]["output"] + whole["output"]
+    assert [item["call_id"] for item in items] == ["fc_1"] * 4
+
+
 def passed_item(item: dict[str, Any]) -> list[dict[str, Any]]:
     place = {"output_index": 0}
     return [

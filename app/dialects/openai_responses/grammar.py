@@ -14,9 +14,12 @@ from app.dialects.openai_responses.items.whole_items import has_text
 from app.dialects.openai_responses.stream_parser import (
     ARGUMENTS,
     BEGINNINGS,
+    CALLS,
     CONTENTS,
     ITEM_ADDED,
     ITEM_DONE,
+    PART_ENDS,
+    WHOLES,
     WirePart,
 )
 from app.dialects.openai_responses.vocabulary import NULL
@@ -25,6 +28,11 @@ _DELTA = ".delta"
 _CREATED = "response.created"
 _GOOD_ENDS = {"response.completed", "response.incomplete", "response.done"}
 _NOTHING = {EMPTY, bytes(NULL)}
+# Deltas of parts that must have been announced.
+_IN_PARTS = ("response.output_text.delta", "response.refusal.delta", "response.reasoning_summary_text.delta")
+
+
+Place = tuple[int | None, int | None, int | None]  # an item, and a part of its content or of its summary
 
 
 class StreamEvent(msgspec.Struct):
@@ -37,18 +45,32 @@ class StreamEvent(msgspec.Struct):
     item: msgspec.Raw = NULL
     response: msgspec.Raw = NULL
     delta: msgspec.Raw = NULL
+    content_index: int | None = None
+    summary_index: int | None = None
     text: msgspec.Raw = NULL
     refusal: msgspec.Raw = NULL
+    arguments: msgspec.Raw = NULL
+    input: msgspec.Raw = NULL
     part: WirePart | None = None
     error: Any = None
     code: Any = None
     message: str | None = None
     param: str | None = None
 
+    @property
+    def place(self) -> Place:
+        return self.output_index, self.content_index, self.summary_index
+
 
 class ItemHead(msgspec.Struct):
     type: str | None = None
     id: str | None = None
+    call_id: str | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it names all that its results refer to."""
+        return bool(self.call_id) or self.type not in CALLS
 
 
 class _Output(msgspec.Struct):
@@ -66,6 +88,8 @@ class Grammar:
         self.begun = False  # the response was announced
         self.open: set[int] = set()  # items by index
         self.said = True  # a delta of the last item has passed, or there is no item yet
+        self.repeated = False  # a part of the last item was ended, with its text
+        self._in_part = False  # a part of the last item was announced
         self._first: bytes | None = None  # that delta, until the second shows whether it repeats the first
         self._last = -1
 
@@ -88,7 +112,7 @@ class Grammar:
             return self._open(event)
         if not kind.startswith("response.") or (event.item is NULL and event.item_id is None):
             # About no item, or no item is named.
-            return kind not in CONTENTS and not (kind in _GOOD_ENDS and self.open and not _lists_items(event.response))
+            return kind not in CONTENTS and not (kind in _GOOD_ENDS and self.open and not self._ends_items(event))
         if not self.begun:
             return False
         if place is None or place not in self.open:
@@ -96,23 +120,34 @@ class Grammar:
         if kind == ITEM_DONE:
             if place == self._last and not self.said and has_text(bytes(event.item)):
                 return False
+            if not item_head_decoder.decode(event.item).is_whole:
+                return False
             self.open.discard(place)
             self._first = None
             return True
         if kind.endswith(_DELTA):
             return self._allows_delta(event)
+        self._in_part = self._in_part or kind.endswith("_part.added")
+        self.repeated = self.repeated or kind in PART_ENDS
         return self.said or _texts_of(event) <= _NOTHING
 
     def _allows_delta(self, event: StreamEvent) -> bool:
         added = bytes(event.delta)
         if not self.said and event.type.startswith(ARGUMENTS) and added == NOTHING:
             return False  # the arguments may still come
+        if not self.said and not self._in_part and event.type in _IN_PARTS:
+            return False
         first, self._first = self._first, None
         if not self.said or first == EMPTY:
             self.said, self._first = True, added
         elif first is not None and event.output_index == self._last:
             return not _repeats(added, first)
         return True
+
+    def _ends_items(self, end: StreamEvent) -> bool:
+        """Whether a terminal response repeats its items, so that open ones that have said all can be ended by them."""
+        listed = end.response is not NULL and bool(_output_decoder.decode(end.response).output)
+        return listed and (self.repeated or not self.is_single)
 
     def _begin(self, event: StreamEvent) -> bool:
         first = not self.begun
@@ -121,10 +156,11 @@ class Grammar:
 
     def _open(self, event: StreamEvent) -> bool:
         place, head = event.output_index, item_head_decoder.decode(event.item)
-        if place is None or place <= self._last or not head.id or not head.type:
+        if place is None or place <= self._last or not head.id or not head.type or not head.is_whole:
             return False
         self.open.add(place)
-        self._last, self.said, self._first = place, False, None
+        self._last, self.said, self._first, self._in_part = place, False, None, False
+        self.repeated = False
         return True
 
 
@@ -135,11 +171,45 @@ def _repeats(added: bytes, first: bytes) -> bool:
     return text_of(added).startswith(text_of(first))
 
 
-def _lists_items(response: msgspec.Raw) -> bool:
-    """Whether a terminal response repeats its items, so that open ones can be ended by them."""
-    return response is not NULL and bool(_output_decoder.decode(response).output)
-
-
 def _texts_of(event: StreamEvent) -> set[bytes]:
     part = event.part or WirePart()
-    return {bytes(event.text), bytes(event.refusal), bytes(part.text), bytes(part.refusal)}
+    return {bytes(one) for one in (event.text, event.refusal, event.arguments, event.input, part.text, part.refusal)}
+
+
+class _Holder(msgspec.Struct):
+    """The texts of a finished item."""
+
+    type: str = ""
+    arguments: msgspec.Raw = NULL
+    input: msgspec.Raw = NULL
+    content: list[WirePart] | None = None
+    summary: list[WirePart] | None = None
+
+
+_holder_decoder = msgspec.json.Decoder(_Holder)
+
+
+def repeated_text(event: StreamEvent) -> tuple[bytes, Place] | None:
+    """The literal of a whole text that an event repeats, and the item and the part that its deltas name; of a finished
+    item, the last text. None if it repeats none."""
+    place = event.place
+    if event.type in WHOLES:
+        return _literal(getattr(event, WHOLES[event.type])), place
+    if event.type in PART_ENDS and event.part is not None:
+        return _literal(event.part.text if event.part.text is not NULL else event.part.refusal), place
+    if event.type != ITEM_DONE:
+        return None
+    item = _holder_decoder.decode(event.item)
+    if item.type in CALLS:
+        return _literal(item.arguments if item.type == "function_call" else item.input), place
+    if item.type == "message" and item.content:
+        part = item.content[-1]
+        last = len(item.content) - 1
+        return _literal(part.text if part.text is not NULL else part.refusal), (event.output_index, last, None)
+    if item.type == "reasoning" and item.summary and not item.content:
+        return _literal(item.summary[-1].text), (event.output_index, None, len(item.summary) - 1)
+    return None
+
+
+def _literal(text: msgspec.Raw) -> bytes:
+    return bytes(text) if bytes(text).startswith(b'"') else EMPTY

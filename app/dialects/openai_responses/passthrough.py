@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import re
 from enum import Enum, auto
+from itertools import chain
 from typing import Any
 
 import msgspec
 
 from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.events import Failed
-from app.conversation.literals import hide_halves
+from app.conversation.literals import hide_halves, join, text_of
 from app.conversation.response import Usage
-from app.dialects.error_kinds import decode_error
+from app.dialects.error_kinds import decode_error, decode_named_error
 from app.dialects.json_bodies import (
     Fields,
     change_fields,
@@ -25,13 +26,13 @@ from app.dialects.json_bodies import (
 )
 from app.dialects.malformed import decode_tolerantly, malformed
 from app.dialects.openai_responses.errors import parse_error_event, response_error
-from app.dialects.openai_responses.grammar import Grammar, StreamEvent, item_head_decoder
+from app.dialects.openai_responses.grammar import Grammar, StreamEvent, item_head_decoder, repeated_text
 from app.dialects.openai_responses.items.output import Output
 from app.dialects.openai_responses.items.sparse_items import complete_item, output_of, settle_item
 from app.dialects.openai_responses.items.whole_items import write_whole_item
 from app.dialects.openai_responses.response_object import ResponseObject
 from app.dialects.openai_responses.rewriter import Rewriter
-from app.dialects.openai_responses.stream_parser import ENDS
+from app.dialects.openai_responses.stream_parser import ENDS, ITEM_DONE
 from app.dialects.openai_responses.stream_renderer import StreamRenderer, write_failure
 from app.dialects.openai_responses.usage import find_usage, parse_usage
 from app.dialects.openai_responses.vocabulary import NULL, WireResponse, response_decoder
@@ -95,14 +96,13 @@ class _Ids(Enum):
 
 _event_decoder = msgspec.json.Decoder(StreamEvent)
 _any = msgspec.json.Decoder().decode
-# Marks of the events that must be decoded.
-_MARKS = (b'"item":', b'"response":', b'"error"')
 # The prefix of the vendor's own events. Others may contain anything, so secrets in them are masked.
 _KNOWN = b"event: response."
 _MARK = b"data: [DONE]"
+_DELTA = b".delta\ndata: "
 # Events that wait for the first that an item says: until then it can be rendered from its beginning.
 _ADDED = b"event: response.output_item.added"
-_WAITING = (_ADDED, b"event: response.content_part.added")
+_WAITING = (_ADDED, b"event: response.content_part.added", b"event: response.reasoning_summary_part.added")
 _REASONING = b'"reasoning"'  # which may stay silent for long
 # Clients know no event for a response that was cancelled.
 _END_STATUSES = {"completed": "completed", "incomplete": "incomplete", "failed": "failed", "cancelled": "failed"}
@@ -115,11 +115,11 @@ _NUMBER = re.compile(rb'"sequence_number"\s*:\s*(\d+)')
 class StreamPassthrough:
     """A stream whose bytes pass.
 
-    Deltas, which make up nearly all of it, are not decoded: only a read that contains an item, a response or an error
-    is split, and only those events are decoded. Repairs the name of the model, ids that change within an item, a
-    terminal response without the items that were sent, items that appear only in it, items that lack fields, events
-    without a name, and failures that a client might not recognise. From the first event out of order, the rest is
-    rewritten, unless the open item has said something. A failure before the first event raises UpstreamRefused.
+    Deltas, which make up nearly all of it, are not decoded: only a read that contains an item, a response, the end of a
+    text or an error is split, and only those events are decoded. Repairs the name of the model, ids that change within
+    an item, a terminal response without the items that were sent, items that appear only in it, items that lack fields,
+    events without a name, and failures that a client might not recognise. From the first event out of order, the rest
+    is rewritten, unless the open item has said something. A failure before the first event raises UpstreamRefused.
     """
 
     def __init__(self, context: RenderContext, capabilities: Capabilities) -> None:
@@ -137,6 +137,7 @@ class StreamPassthrough:
         self._rewriter: Rewriter | None = None  # set once the rest is rewritten
         self._items: dict[int, bytes] = {}  # finished items by index
         self._unfinished = EventBuffer(context.max_event)
+        self._passed: list[bytes] = []  # the events of the read before the one that is looked into
         self._since: list[bytes] = []  # the events that have passed since the open item began, unless they are too many
         self._since_size = 0
         self._last = b""  # the last passed events, from which the next sequence number is derived
@@ -152,7 +153,7 @@ class StreamPassthrough:
         if self._rewriter is not None:
             return self._rewrite(SseDecoder().feed(events))
         settled = self._grammar.is_settled and self._ids is _Ids.STABLE
-        if settled and _are_sound(events) and not any(mark in events for mark in _MARKS):
+        if settled and _are_sound(events) and (_are_deltas(events) or not _has_mark(events)):
             self._keep(events)
         else:
             events = self._look_into(events)
@@ -221,13 +222,13 @@ class StreamPassthrough:
 
     def _look_into(self, events: bytes) -> bytes:
         blocks = events.split(b"\n\n")
-        passed: list[bytes] = []
+        self._passed = passed = []
         since = 0  # where the events of the open item begin
         grammar = self._grammar
         for position, block in enumerate(blocks):
             looks = block and (
                 not grammar.is_settled
-                or any(mark in block for mark in _MARKS)
+                or (_DELTA not in block and _has_mark(block))
                 or self._ids is not _Ids.STABLE
                 or not (block.startswith(_KNOWN) and block.endswith(b"}"))
             )
@@ -284,7 +285,8 @@ class StreamPassthrough:
         self._rewriter = Rewriter(self._context, self._response_id)
         self._rewriter.skip(self._items)
         if begun:
-            known = {} if self._held else {index: self._item_ids[index] for index in self._grammar.open}
+            held = any(block.startswith(_ADDED) for block in self._held)
+            known = {} if held else {index: self._item_ids[index] for index in self._grammar.open}
             since = SseDecoder().feed(b"".join(self._since)) if known else []
             self._rewriter.resume(self._next_number(), since, known)
         return self._rewrite(payloads)
@@ -309,7 +311,7 @@ class StreamPassthrough:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as trouble:
             if (hidden := hide_halves(data)) != data:
                 return self._repair_halves(block, hidden)
-            if not data.strip() or data == b"[DONE]" or _is_json(trouble):
+            if not data.strip() or data == b"[DONE]" or _is_object(data, trouble):
                 return known_secrets.mask_bytes(block)
             self._error = malformed("an event", data).failure
             return b""
@@ -321,13 +323,33 @@ class StreamPassthrough:
             self._error = decode_error(data) or malformed("an event", data).failure
             return b""
         if not event.type.startswith("response."):
+            self._error = decode_named_error((event.type, event.code), data)
             block = known_secrets.mask_bytes(block)
         try:
             could_turn = self._may_turn()
-            self._odd = not self._grammar.allows(event) and could_turn
+            self._odd = could_turn and not self._repeats(event)
+            self._odd = self._odd or (not self._grammar.allows(event) and could_turn)
             return self._repair_event(block, event)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return block  # the client may understand it
+
+    def _repeats(self, event: StreamEvent) -> bool:
+        """Whether the text that an event repeats is the one of its deltas. The whole usually ends like its last delta;
+        only another is compared in full."""
+        grammar = self._grammar
+        if not grammar.said or event.output_index not in grammar.open or (event.type == ITEM_DONE and grammar.repeated):
+            return True
+        repeated = repeated_text(event)
+        if repeated is None:
+            return True
+        text, place = repeated
+        last = next(filter(None, map(_last_delta, chain(reversed(self._passed), reversed(self._since)))), None)
+        if last is not None and last.place == place and text.endswith(bytes(last.delta)[1:]):
+            return True
+        payloads = SseDecoder().feed(b"".join(self._since) + _join(self._passed))
+        deltas = [_event_decoder.decode(payload) for payload in payloads if b'"delta"' in payload]
+        pieces = [bytes(delta.delta) for delta in deltas if delta.place == place]
+        return not pieces or text_of(text) == text_of(join(pieces))
 
     def _repair_halves(self, block: bytes, hidden: bytes) -> bytes:
         """An event with half of a surrogate pair, which passes only if it is too late to rewrite its item."""
@@ -450,6 +472,16 @@ def _join(blocks: list[bytes]) -> bytes:
     return b"".join([block + b"\n\n" for block in blocks if block])
 
 
+def _last_delta(events: bytes) -> StreamEvent | None:
+    at = events.rfind(b'"delta":')
+    if at < 0:
+        return None
+    try:
+        return _event_decoder.decode(events[events.rfind(b"data:", 0, at) + 5 : (events + b"\n").index(b"\n", at)])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
 def _as_finished(item: msgspec.Raw, finished: bytes) -> msgspec.Raw:
     """An item of the terminal response as its own last event had it."""
     if bytes(item) == finished or _any(item) == _any(finished):
@@ -489,9 +521,19 @@ def _are_sound(events: bytes) -> bool:
     return events.startswith(_KNOWN) and events.endswith(b"}\n\n")
 
 
-def _is_json(trouble: Exception) -> bool:
-    """Whether unreadable data is still valid JSON, which the client may understand."""
-    return isinstance(trouble, msgspec.ValidationError)
+def _are_deltas(events: bytes) -> bool:
+    """Whether each of the events is a delta by its name."""
+    return events.count(_DELTA) == events.count(b"\n\n")
+
+
+def _has_mark(events: bytes) -> bool:
+    """Whether some of the events must be decoded."""
+    return b'"item":' in events or b'"response":' in events or b'.done"' in events or b'"error"' in events
+
+
+def _is_object(data: bytes, trouble: Exception) -> bool:
+    """Whether unreadable data is still a valid object, which the client may understand."""
+    return isinstance(trouble, msgspec.ValidationError) and data.lstrip().startswith(b"{")
 
 
 def _replace(block: bytes, old: msgspec.Raw, new: bytes) -> bytes:

@@ -11,7 +11,7 @@ import msgspec
 from app.conversation.blocks import Block, Compaction, Proof, Reasoning, Refusal, Text, ToolCall, ToolKind
 from app.conversation.events import BlockClosed, BlockDelta, BlockNoted, BlockOpened, Event, Failed, Started, UsageSeen
 from app.conversation.literals import EMPTY, NOTHING, HalfPairs, Resent, Snapshots, is_blank, join, literal, text_of
-from app.dialects.error_kinds import decode_error
+from app.dialects.error_kinds import decode_error, decode_named_error
 from app.dialects.json_bodies import repair_surrogates
 from app.dialects.malformed import decode_tolerantly, malformed
 from app.dialects.openai_responses.errors import parse_error_event
@@ -76,7 +76,7 @@ _PARAGRAPH = b'"\\n\\n"'
 _QUOTE = ord('"')
 ARGUMENTS = "response.function_call_arguments"
 _INPUT = "response.custom_tool_call_input"
-_STREAMED_CALLS = ("function_call", "custom_tool_call")
+CALLS = ("function_call", "custom_tool_call")
 
 
 class _Chunk(msgspec.Struct):
@@ -132,13 +132,14 @@ _decode_full = msgspec.json.Decoder(_FullChunk).decode
 class _OpenBlock:
     """`pieces` are the literals passed on so far; `part` is the part of the item to which the last of them belonged."""
 
-    __slots__ = ("citations", "index", "part", "pieces", "resent", "snapshots")
+    __slots__ = ("begin", "citations", "index", "part", "pieces", "resent", "snapshots")
 
     def __init__(self, index: int) -> None:
         self.index = index
         self.resent = Resent()
         self.snapshots = Snapshots()  # of the last part
         self.pieces: list[bytes] = []
+        self.begin = 0  # the first piece of the last part
         self.citations = 0
         self.part: tuple[str, int] | None = None
 
@@ -158,6 +159,15 @@ class _OpenBlock:
         self.add(self.snapshots.flush(), events)
         self.add(_PARAGRAPH, events)
         self.snapshots = Snapshots()
+        self.begin = len(self.pieces)
+
+    def complete(self, whole: bytes, events: list[Event]) -> None:
+        """Adds what the literal of the whole part has beyond the pieces."""
+        text = text_of(whole)
+        self.add(self.snapshots.settle(text), events)
+        # The whole usually ends like its last piece; only another is compared in full.
+        if not whole.endswith(self.pieces[-1][1:]) and (rest := _rest_of(text, self.pieces[self.begin :])):
+            self.add(rest, events)
 
 
 class _UpstreamItem:
@@ -274,6 +284,8 @@ class StreamParser:
         elif kind in ENDS or (not kind and payload.strip() != b"{}"):
             # An end without a response, an error in another shape, or an event of another dialect.
             self._fail(decode_error(payload) or malformed("an event", payload).failure, events)
+        elif not kind.startswith("response.") and (failure := decode_named_error((kind, chunk.code), payload)):
+            self._fail(failure, events)
 
     def _start(self, response: WireResponse, events: list[Event]) -> None:
         if not self._started:
@@ -290,7 +302,7 @@ class StreamParser:
             self._close_blocks(before, events)  # two items with one index: the first has ended
         self._items[position] = opened = _UpstreamItem(item)
         # A call without a name yet waits for its end.
-        if item.type in _STREAMED_CALLS and item.name and (item.call_id or item.id):
+        if item.type in CALLS and item.name and (item.call_id or item.id):
             self._open_block(position, opened, 0, _head_of(item), events)
 
     def _add_delta(
@@ -306,7 +318,7 @@ class StreamParser:
         if block.pieces and block.part != part:
             block.begin_part(events)
         elif block.pieces and unless_shown:
-            block.add(block.snapshots.settle(text_of(text)), events)
+            block.complete(text, events)
             return
         block.part = part
         block.add(text if unless_shown else block.take(chunk.type, text), events)
@@ -365,7 +377,7 @@ class StreamParser:
         item = item_decoder.decode(raw)
         opened = self._items.get(position)
         if opened is None or opened.done:
-            if item.call_id is not None and item.type in _STREAMED_CALLS:
+            if item.call_id is not None and item.type in CALLS:
                 # Copilot ends a call under another id and place than it began with.
                 opened = next((one for one in self._items.values() if one.item.call_id == item.call_id), None)
             elif opened is not None and not _is_same(opened.item, item):

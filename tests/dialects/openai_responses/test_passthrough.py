@@ -166,7 +166,7 @@ def test_a_clean_stream_passes_unchanged(size: int, read_wire: Callable[[str], b
 
 
 def test_the_terminal_event_decides_and_the_last_line_is_added(read_wire: Callable[[str], bytes]) -> None:
-    stream = read_wire("openai_responses/streams/arguments-only-at-their-end.sse")
+    stream = read_wire("openai_responses/streams/text.sse").removesuffix(b"data: [DONE]\n\n")
     passing = StreamPassthrough(SAME_MODEL, UPSTREAM)
 
     out = passing.feed(stream)
@@ -313,21 +313,23 @@ def test_a_last_event_without_its_blank_line_counts(read_wire: Callable[[str], b
     check_grammar(out)
 
 
-def test_events_that_are_not_json_pass() -> None:
-    stream = b': a comment\n\nevent: odd\ndata: "item": nonsense\n\n'
+def test_comments_pass_and_data_that_is_no_object_is_an_error() -> None:
     passing = StreamPassthrough(SAME_MODEL, UPSTREAM)
 
-    assert passing.feed(stream) == stream
+    assert passing.feed(b": a comment\n\n") == b": a comment\n\n"
+    with pytest.raises(UpstreamRefused, match="nonsense"):
+        StreamPassthrough(SAME_MODEL, UPSTREAM).feed(b'event: odd\ndata: "item": nonsense\n\n')
 
 
 BEGUN = {"type": "response.created", "sequence_number": 0, "response": {"id": "r", "model": "gpt-5.4"}}
+PART = {"type": "response.content_part.added", "item_id": "a", "output_index": 0, "content_index": 0}
 
 
 def test_a_stream_is_looked_into_only_where_it_matters() -> None:
     delta = {"type": "response.output_text.delta", "item_id": "a", "output_index": 0, "content_index": 0, "delta": "x"}
     added = {"type": "response.output_item.added", "output_index": 0, "item": {"id": "a", "type": "message"}}
     passing = StreamPassthrough(SAME_MODEL, UPSTREAM)
-    passing.feed(to_bytes([BEGUN, added, delta]))
+    passing.feed(to_bytes([BEGUN, added, PART, delta]))
 
     part = to_bytes([delta, delta])
 
@@ -342,7 +344,7 @@ def test_events_that_hold_something_odd_pass(kind: str, odd: Any) -> None:
     item = {"id": "a", "type": "message"}
     delta = {"type": "response.output_text.delta", "item_id": "a", "output_index": 0, "content_index": 0, "delta": "x"}
     added = {"type": "response.output_item.added", "output_index": 0, "item": item}
-    before = [BEGUN, added, delta] if "item" in kind else []
+    before = [BEGUN, added, PART, delta] if "item" in kind else []
     odd = {**odd, "id": "a"} if isinstance(odd, dict) else odd
     event = {"type": kind, "output_index": 0, "item" if before else "response": odd, "sequence_number": 0}
     passing = StreamPassthrough(SAME_MODEL, UPSTREAM)

@@ -20,6 +20,8 @@ _MISSING: dict[str, dict[str, Any]] = {
     "message": {"role": msgspec.Raw(b'"assistant"'), "content": _EMPTY},
     "reasoning": {"summary": _EMPTY},
 }
+# Calls, whose results name them by `call_id`.
+_CALLS = ("function_call", "custom_tool_call")
 
 
 class _Head(msgspec.Struct):
@@ -31,6 +33,8 @@ class _Head(msgspec.Struct):
 
 class _Call(msgspec.Struct):
     type: str = ""
+    id: str | None = None
+    call_id: str | None = None
     arguments: msgspec.Raw = _ABSENT
 
 
@@ -72,10 +76,13 @@ def output_of(listed: list[msgspec.Raw] | None, text: msgspec.Raw) -> list[msgsp
 
 
 def settle_item(raw: msgspec.Raw) -> msgspec.Raw:
-    """A finished item, with an object in place of empty arguments, because clients parse them."""
-    if b'"function_call"' not in bytes(raw):
+    """A finished item, with an object in place of empty arguments, because clients parse them, and its id in place of
+    a missing `call_id`."""
+    if b'_call"' not in bytes(raw):
         return raw
     call = _call_decoder.decode(raw)
+    if call.type in _CALLS and not call.call_id and call.id:
+        raw = change_fields(raw, call_id=call.id)
     encoded = bytes(call.arguments)
     if call.type != "function_call":
         return raw

@@ -44,9 +44,11 @@ def write_whole_item(output: Output, raw: bytes) -> None:
 
 
 def has_text(raw: bytes) -> bool:
-    """Whether a finished item is a message with text. The AI SDK reads texts only in deltas, but calls in finished
-    items."""
+    """Whether a finished item is a message with text or a call with input. Clients such as the AI SDK show texts only
+    from deltas."""
     item = _decode(raw)
+    if (text := _text_of(item)) is not None:
+        return bool(item.get(text[0]))
     parts = item.get("content") if item.get("type") == "message" else None
     if not isinstance(parts, list):
         return bool(parts)
