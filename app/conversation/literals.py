@@ -171,8 +171,11 @@ class Snapshots:
             return added
         grows = now.startswith(before) and len(now) > len(before)
         if self.proven:
-            self._before = now if grows else before if before.startswith(now) else before + now
-            return literal(now[len(before) :]) if grows else EMPTY if before.startswith(now) else added
+            if not grows:
+                self.settled = not before.startswith(now)
+                return added if self.settled else EMPTY
+            self._before = now
+            return literal(now[len(before) :])
         if self._waiting:
             waited = text_of(self._waiting)
             self.proven = now.startswith(waited) and len(now) > len(waited) and len(set(now)) > 2

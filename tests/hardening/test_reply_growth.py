@@ -138,10 +138,23 @@ def repeated(*beginning: bytes, each: bytes) -> Maker:
     return lambda length: b"".join([*beginning, each * max(1, length // len(each))])
 
 
+def in_halves(*beginning: bytes, first: bytes, then: bytes) -> Maker:
+    return lambda length: b"".join(
+        [*beginning, first * max(1, length // 2 // len(first)), then * max(1, length // 2 // len(then))]
+    )
+
+
 START = named("message_start", message={**ANSWERS["anthropic_messages"], "content": [], "stop_reason": None})
 OPEN = named("content_block_start", index=0, content_block={"type": "text", "text": ""})
 CREATED = named("response.created", sequence_number=0, response={**ANSWERS["openai_responses"], "output": []})
 ADDED = named("response.output_item.added", output_index=0, item={**json.loads(ITEM), "content": []})
+PART = named("response.content_part.added", item_id="i", output_index=0, content_index=0,
+             part={"type": "output_text", "text": "", "annotations": []})  # fmt: skip
+WORD = named("response.output_text.delta", item_id="i", output_index=0, content_index=0, delta="x")
+
+
+def text_done(**fields: Any) -> bytes:
+    return named("response.output_text.done", item_id="i", output_index=0, **fields)
 
 
 def block(number: int) -> bytes:
@@ -187,7 +200,11 @@ STREAMS: dict[str, dict[str, Maker]] = {
         "deltas of no block": repeated(START, each=named("content_block_delta", index=7, delta={"type": "text_delta", "text": "x"})),
     },
     "openai_responses": {
-        "words": repeated(CREATED, ADDED, each=named("response.output_text.delta", item_id="i", output_index=0, content_index=0, delta="x")),
+        "words": repeated(CREATED, ADDED, each=WORD),
+        "ends of a text": repeated(CREATED, ADDED, PART, WORD, each=text_done(content_index=0, text="x")),
+        "ends of another text": in_halves(CREATED, ADDED, PART, first=WORD, then=text_done(content_index=7, text="x")),
+        "ends without a text": in_halves(CREATED, ADDED, PART, first=WORD, then=text_done(content_index=0)),
+        "wrong ends": in_halves(CREATED, ADDED, PART, first=WORD, then=text_done(content_index=0, text="y")),
         "items": numbered(lambda n: (CREATED if n == 0 else b"") + item(n)),
         "items of one number": repeated(CREATED, each=item(0)),
         "starts": repeated(each=CREATED),

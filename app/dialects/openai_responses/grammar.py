@@ -89,6 +89,7 @@ class Grammar:
         self.open: set[int] = set()  # items by index
         self.said = True  # a delta of the last item has passed, or there is no item yet
         self.repeated = False  # a part of the last item was ended, with its text
+        self.compared = False  # that text was, with the deltas
         self._in_part = False  # a part of the last item was announced
         self._first: bytes | None = None  # that delta, until the second shows whether it repeats the first
         self._last = -1
@@ -160,7 +161,7 @@ class Grammar:
             return False
         self.open.add(place)
         self._last, self.said, self._first, self._in_part = place, False, None, False
-        self.repeated = False
+        self.repeated = self.compared = False
         return True
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 from enum import Enum, auto
-from itertools import chain
 from typing import Any
 
 import msgspec
@@ -140,6 +139,7 @@ class StreamPassthrough:
         self._passed: list[bytes] = []  # the events of the read before the one that is looked into
         self._since: list[bytes] = []  # the events that have passed since the open item began, unless they are too many
         self._since_size = 0
+        self._delta = b""  # the last events with a delta
         self._last = b""  # the last passed events, from which the next sequence number is derived
         self._decoder: SseDecoder | None = None  # set once events must be reframed
 
@@ -153,7 +153,9 @@ class StreamPassthrough:
         if self._rewriter is not None:
             return self._rewrite(SseDecoder().feed(events))
         settled = self._grammar.is_settled and self._ids is _Ids.STABLE
-        if settled and _are_sound(events) and (_are_deltas(events) or not _has_mark(events)):
+        deltas = settled and _are_deltas(events)
+        if settled and _are_sound(events) and (deltas or not _has_mark(events)):
+            self._delta = events if deltas or _DELTA in events else self._delta
             self._keep(events)
         else:
             events = self._look_into(events)
@@ -226,9 +228,12 @@ class StreamPassthrough:
         since = 0  # where the events of the open item begin
         grammar = self._grammar
         for position, block in enumerate(blocks):
+            adds = _DELTA in block
+            if adds:
+                self._delta = block
             looks = block and (
                 not grammar.is_settled
-                or (_DELTA not in block and _has_mark(block))
+                or (not adds and _has_mark(block))
                 or self._ids is not _Ids.STABLE
                 or not (block.startswith(_KNOWN) and block.endswith(b"}"))
             )
@@ -334,18 +339,21 @@ class StreamPassthrough:
             return block  # the client may understand it
 
     def _repeats(self, event: StreamEvent) -> bool:
-        """Whether the text that an event repeats is the one of its deltas. The whole usually ends like its last delta;
-        only another is compared in full."""
+        """Whether the text that an event repeats is the one of its deltas. The whole usually ends like its last delta.
+        Only another is compared in full, and once: a server could send any number of them."""
         grammar = self._grammar
-        if not grammar.said or event.output_index not in grammar.open or (event.type == ITEM_DONE and grammar.repeated):
+        if not grammar.said or grammar.compared or event.output_index not in grammar.open:
+            return True
+        if event.type == ITEM_DONE and grammar.repeated:
             return True
         repeated = repeated_text(event)
         if repeated is None:
             return True
         text, place = repeated
-        last = next(filter(None, map(_last_delta, chain(reversed(self._passed), reversed(self._since)))), None)
-        if last is not None and last.place == place and text.endswith(bytes(last.delta)[1:]):
+        last = _last_delta(self._delta)
+        if last is None or last.place != place or text.endswith(bytes(last.delta)[1:]):
             return True
+        grammar.compared = True
         payloads = SseDecoder().feed(b"".join(self._since) + _join(self._passed))
         deltas = [_event_decoder.decode(payload) for payload in payloads if b'"delta"' in payload]
         pieces = [bytes(delta.delta) for delta in deltas if delta.place == place]

@@ -132,7 +132,7 @@ _decode_full = msgspec.json.Decoder(_FullChunk).decode
 class _OpenBlock:
     """`pieces` are the literals passed on so far; `part` is the part of the item to which the last of them belonged."""
 
-    __slots__ = ("begin", "citations", "index", "part", "pieces", "resent", "snapshots")
+    __slots__ = ("begin", "citations", "compared", "index", "part", "pieces", "resent", "snapshots")
 
     def __init__(self, index: int) -> None:
         self.index = index
@@ -140,6 +140,7 @@ class _OpenBlock:
         self.snapshots = Snapshots()  # of the last part
         self.pieces: list[bytes] = []
         self.begin = 0  # the first piece of the last part
+        self.compared = False  # its whole with its pieces
         self.citations = 0
         self.part: tuple[str, int] | None = None
 
@@ -159,14 +160,18 @@ class _OpenBlock:
         self.add(self.snapshots.flush(), events)
         self.add(_PARAGRAPH, events)
         self.snapshots = Snapshots()
-        self.begin = len(self.pieces)
+        self.begin, self.compared = len(self.pieces), False
 
     def complete(self, whole: bytes, events: list[Event]) -> None:
         """Adds what the literal of the whole part has beyond the pieces."""
         text = text_of(whole)
         self.add(self.snapshots.settle(text), events)
-        # The whole usually ends like its last piece; only another is compared in full.
-        if not whole.endswith(self.pieces[-1][1:]) and (rest := _rest_of(text, self.pieces[self.begin :])):
+        # The whole usually ends like its last piece. Only another is compared in full, and once: a server could send
+        # any number of them.
+        if self.compared or whole.endswith(self.pieces[-1][1:]):
+            return
+        self.compared = True
+        if rest := _rest_of(text, self.pieces[self.begin :]):
             self.add(rest, events)
 
 
