@@ -140,7 +140,8 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
         self._addresses: dict[Any, Any] = {}
         self.clock = 0
         self.date = http_date()
-        self._trimmed_at = 0  # the number of requests at that time
+        # The numbers of requests a second ago, and when the heap was trimmed.
+        self._seen = self._trimmed_at = 0
         self.slots = Slots(self.idle, self.worker_connections)
         settings = [self.cfg.settings[name] for name in _GUNICORN_ONLY if name in self.cfg.settings]
         changed = any(setting.get() != setting.default for setting in settings)
@@ -235,9 +236,10 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
         super().notify()
         self.clock += 1
         self.date = http_date()
-        if self.nr != self._trimmed_at:
+        if self.nr == self._seen != self._trimmed_at:
             self._trimmed_at = self.nr
             trim_heap()
+        self._seen = self.nr
         # During a stop, a client that has just connected or been answered may have sent another request, so idle
         # connections get one more second. Later requests find the connection closed or reset: nothing of them was
         # processed, and clients send them again.
