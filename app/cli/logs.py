@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,14 +13,20 @@ import requests
 import sseclient
 
 from app.cli.options import WholeNumber, config_option, read_settings
-from app.cli.running_gateway import explain_refusal, find_address, open_gateway_session, own_key
+from app.cli.running_gateway import (
+    find_address,
+    follow_events,
+    open_gateway_session,
+    own_key,
+    read_events,
+    until_interrupted,
+)
 from app.cli.terminal import echo, echo_line
 from app.logs import LEVELS, escape_odd
 from app.logs.console import paint, wants_colours
 from app.logs.reading import LogLine, read_line
 
-# Seconds: to connect, without a sign of life, and before the next try.
-CONNECT, SILENCE, PAUSE = 5.0, 60.0, 2.0
+PATH = "/api/logs/stream"
 # Lines that are remembered, at most.
 MAX_LINES = 5000
 
@@ -46,46 +51,29 @@ def logs(
     address = find_address(settings.server, url)
     wanted = {"level": level or "", "text": text or ""}
     with open_gateway_session(key or own_key(settings)) as session:
-        shown = deque(_read(session, address, {**wanted, "follow": "no"}), MAX_LINES)
+        existing = map(_read, read_events(session, address, PATH, {**wanted, "follow": "no"}))
+        shown = deque(existing, MAX_LINES)
         for line in list(shown)[max(0, len(shown) - limit) :]:
             _print(line, as_json=as_json)
         if follow:
-            _follow(session, address, wanted, shown, as_json=as_json)
+            with until_interrupted():
+                for line in _follow(session, address, wanted, shown):
+                    _print(line, as_json=as_json)
 
 
 def _follow(
-    session: requests.Session, address: str, wanted: dict[str, str], shown: deque[LogLine], *, as_json: bool
-) -> None:
-    """Prints new lines. Connects again when the connection ends, and skips the lines that were `shown` before."""
-    problem = ""
-    while True:
-        try:
-            for line in _read(session, address, wanted):
-                if line not in shown:
-                    shown.append(line)
-                    _print(line, as_json=as_json)
-                problem = ""
-        except click.ClickException as error:
-            if error.message != problem:
-                echo(error.message, err=True)
-            problem = error.message
-        time.sleep(PAUSE)
+    session: requests.Session, address: str, wanted: dict[str, str], shown: deque[LogLine]
+) -> Iterator[LogLine]:
+    """New lines. Each connection begins with the lines that are there; those that were `shown` before are skipped."""
+    for event in follow_events(session, address, PATH, wanted):
+        line = _read(event)
+        if line not in shown:
+            shown.append(line)
+            yield line
 
 
-def _read(session: requests.Session, address: str, query: dict[str, str]) -> Iterator[LogLine]:
-    try:
-        with session.get(
-            f"{address}/api/logs/stream", params=query, stream=True, timeout=(CONNECT, SILENCE), allow_redirects=False
-        ) as reply:
-            if reply.status_code != 200:
-                raise click.ClickException(explain_refusal(reply))
-            for event in sseclient.SSEClient(reply.iter_content(None)).events():
-                yield read_line(event.data.encode())
-    except requests.RequestException as error:
-        raise click.ClickException(
-            f"no gateway answers at {address} ({type(error).__name__}); start one with dragoman serve, "
-            "or name another with --url"
-        ) from error
+def _read(event: sseclient.Event) -> LogLine:
+    return read_line(event.data.encode())
 
 
 def _print(line: LogLine, *, as_json: bool) -> None:

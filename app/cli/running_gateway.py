@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
+import msgspec
 import requests
+import sseclient
 
 from app.cli.serving.start_screen import base_url
+from app.cli.terminal import echo
 from app.gateway.endpoints.tool_trial import PATH, Answer, read_answer
 from app.settings import ServerSettings, Settings
 from app.settings.key_checks import HASH_MARK
@@ -22,12 +26,22 @@ _TIMEOUT = 2.0
 _ANSWER_TIMEOUT = (5.0, 120.0)
 # Maximum bytes read of an error.
 _MAX_READ = 65536
+# A gateway's requests as they end, and what it runs.
+LIVE = "/_/api/live"
+# Seconds: to connect to a stream of events, without a sign of life in it, and before the next try.
+CONNECT, SILENCE, PAUSE = 5.0, 60.0, 2.0
+# What shells return for a command that Ctrl-C ended.
+_INTERRUPTED = 130
+
+
+class GatewayUnreachable(click.ClickException):
+    """No gateway answers, or it has no address."""
 
 
 def find_address(server: ServerSettings, url: str | None) -> str:
     """The gateway's URL: `url`, or the one in the settings. A socket ends the command."""
     if url is None and server.host.startswith("unix:"):
-        raise click.ClickException("this gateway listens on a Unix socket; give its address with --url")
+        raise GatewayUnreachable("this gateway listens on a Unix socket; give its address with --url")
     return (url or base_url(server)).rstrip("/")
 
 
@@ -39,6 +53,65 @@ def open_gateway_session(key: str | None) -> Iterator[requests.Session]:
         if key:
             session.headers["authorization"] = f"Bearer {key}"
         yield session
+
+
+def read_events(
+    session: requests.Session, address: str, path: str, query: Mapping[str, str] = {}, last: str | None = None
+) -> Iterator[sseclient.Event]:
+    """The events of one connection, after the one with the id `last`. They are read only as fast as they are taken, so
+    none pile up here. Raises ClickException."""
+    headers = {} if last is None else {"last-event-id": last}
+    url, timeout = f"{address}{path}", (CONNECT, SILENCE)
+    try:
+        with session.get(
+            url, params=query, headers=headers, stream=True, timeout=timeout, allow_redirects=False
+        ) as reply:
+            if reply.status_code != 200:
+                raise click.ClickException(explain_refusal(reply))
+            yield from sseclient.SSEClient(reply.iter_content(None)).events()
+    except requests.RequestException as error:
+        raise GatewayUnreachable(
+            f"no gateway answers at {address} ({type(error).__name__}); start one with dragoman serve, "
+            "or name another with --url"
+        ) from error
+
+
+def follow_events(
+    session: requests.Session, address: str, path: str, query: Mapping[str, str] = {}
+) -> Iterator[sseclient.Event]:
+    """The events of as many connections as it takes, each of which goes on where the one before ended. Says once why
+    there is none. Raises ClickException if there has never been one."""
+    last, problem, connected = None, "", False
+    while True:
+        try:
+            for event in read_events(session, address, path, query, last):
+                last, problem, connected = event.id or last, "", True
+                yield event
+        except click.ClickException as error:
+            if not connected:
+                raise
+            if error.message != problem:
+                echo(f"{error.message}; trying again …", err=True)
+            problem = error.message
+        time.sleep(PAUSE)
+
+
+def decode_event(event: sseclient.Event) -> dict[str, Any]:
+    """The object in an event; empty for anything else."""
+    try:
+        data = msgspec.json.decode(event.data)
+    except msgspec.DecodeError:
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+@contextlib.contextmanager
+def until_interrupted() -> Iterator[None]:
+    """Ctrl-C ends what only a person ends, without a word."""
+    try:
+        yield
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(_INTERRUPTED)
 
 
 def own_key(settings: Settings) -> str | None:

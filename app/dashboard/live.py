@@ -37,12 +37,16 @@ PING = 15.0
 
 class Seen(Struct, frozen=True):
     """The result of one poll: new rows, oldest first, and the running requests if they were polled. `rendered` and
-    `encoded` cache the rendering for other pages that show the same."""
+    `encoded` cache the rendering for other pages that show the same. `newest` is the number of the newest row.
+    `running` are the requests of `workers` workers, all of them if `complete`."""
 
     rows: list[dict[str, Any]]
     running: list[RequestRecord] | None
     rendered: dict[Any, str]
     encoded: dict[tuple[str, str], bytes]
+    newest: int = 0
+    workers: int = 0
+    complete: bool = False
 
 
 class Live:
@@ -58,14 +62,15 @@ class Live:
         self._last: int | None = None
         self._faults = 0
 
-    def stream(self, render: Callable[[Seen], str], tenant: str) -> Response:
-        """Server-sent events with HTML for a page of `tenant`; `render` renders what the page shows, or an empty text.
-        Raises TooMany."""
+    def stream(self, render: Callable[[Seen], str | bytes], tenant: str) -> Response:
+        """Server-sent events for a page or program of `tenant`. `render` gives the HTML of what the page shows, whole
+        events for a program, or nothing; it is called at once, with nothing new, and after polls. Raises TooMany."""
         # Behind a proxy with a path prefix, links in events need the prefix too: only pages get it when they are sent.
         return send_events(self._turnstile.hold(until_client_leaves(self._follow(render, request.script_root)), tenant))
 
-    def _follow(self, render: Callable[[Seen], str], root: str) -> Iterator[bytes]:
+    def _follow(self, render: Callable[[Seen], str | bytes], root: str) -> Iterator[bytes]:
         queue: Queue[Seen] = Queue(maxsize=MAX_WAITING)
+        queue.put_nowait(Seen([], None, {}, {}))
         self._pages.add(queue)
         if self._greenlet is None or self._greenlet.dead:
             self._last = None
@@ -76,7 +81,8 @@ class Live:
                 seen = queue.get(timeout=1.0)
             except Empty:
                 return b""
-            return _encode(seen, render(seen), root)
+            shown = render(seen)
+            return shown if isinstance(shown, bytes) else _encode(seen, shown, root)
 
         try:
             yield from watch(self._runtime, look, pause=0.0)
@@ -111,8 +117,11 @@ class Live:
         if accounts is not None:
             last = self._last
             rows, self._last = accounts.read(lambda connection: list_new(connection, last, MAX_NEW), 2.0)
-        running = self._runtime.workers.look().running if with_running else None
-        return Seen(rows, running, {}, {})
+        newest = self._last or 0
+        if not with_running:
+            return Seen(rows, None, {}, {}, newest)
+        whole = self._runtime.workers.look()
+        return Seen(rows, whole.running, {}, {}, newest, whole.workers, whole.complete)
 
 
 def watch(owner: Runtime, look: Callable[[], bytes], *, pause: float = PERIOD) -> Iterator[bytes]:

@@ -115,6 +115,11 @@ ENDPOINTS: dict[tuple[str, str], Described] = {
     ("GET", "/_/api/requests/{request_id}"): Described(WATCH, "One request: its attempts, usage, cost and losses."),
     ("GET", "/_/api/sessions"): Described(WATCH, "Sessions with their sums.", None, {}),
     ("GET", "/_/api/running"): Described(WATCH, "What runs now, at all workers.", None, {"running": "array"}),
+    ("GET", "/_/api/live"): Described(
+        WATCH,
+        "Server-sent events: the latest requests, then each as it ends; with `running=yes`, also what runs.",
+        streams=True,
+    ),
     ("GET", "/_/api/keys"): Described(WATCH, "The names of client keys, their rights and limits; for administrators."),
     ("GET", "/_/api/providers"): Described(WATCH, "Providers, and how they are."),
     ("GET", "/_/api/models"): Described(WATCH, "The names that clients may use, and where they lead."),

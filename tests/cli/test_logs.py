@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from app.cli import logs as module
+from app.cli import running_gateway as module
 from app.cli.group import main
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 

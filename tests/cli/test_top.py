@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from app.cli import running_gateway
 from app.cli.group import main
-from tests.support.fake_upstream import FakeUpstream, Reply, json_reply
+from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 
 RUNNING: dict[str, Any] = {
     "id": "r1",
@@ -27,9 +28,18 @@ RUNNING: dict[str, Any] = {
 Run = Callable[..., Result]
 
 
+def tell(name: str, data: object) -> bytes:
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+def stream(*running: dict[str, Any], before: bytes = b"", workers: int = 1, complete: bool = True) -> Reply:
+    """What a gateway sends within the first second."""
+    return sse(before, tell("running", {"running": running, "workers": workers, "complete": complete}))
+
+
 @pytest.fixture
 def gateway() -> Iterator[FakeUpstream]:
-    with FakeUpstream(json_reply({"running": [RUNNING], "workers": 2, "complete": True})) as server:
+    with FakeUpstream(stream(RUNNING, workers=2)) as server:
         yield server
 
 
@@ -53,7 +63,7 @@ def test_one_look_shows_each_request_on_a_line(run: Run, gateway: FakeUpstream) 
         "r1",
         "ana",
         "claude-cli/2.1",
-        "claude?[31m-opus",
+        "claude\\u001b[31m-opus",
         "oca/gpt-4.1",
         "65.4",
         "1.2",
@@ -62,7 +72,7 @@ def test_one_look_shows_each_request_on_a_line(run: Run, gateway: FakeUpstream) 
         "2",
     ]
     seen, *_ = gateway.seen
-    assert (seen.path, seen.headers["authorization"]) == ("/_/api/running", "Bearer k-first")
+    assert (seen.path, seen.headers["authorization"]) == ("/_/api/live?running=yes&limit=5", "Bearer k-first")
 
 
 def test_the_latest_requests_and_the_providers_stand_below(run: Run) -> None:
@@ -71,15 +81,14 @@ def test_the_latest_requests_and_the_providers_stand_below(run: Run) -> None:
         "fresh": None, "output": None, "cost": None, "terminal": "error", "error": "unreachable",
     }  # fmt: skip
     down = {"authenticated": False, "problem": "no login", "last_failure": {"time": "then", "message": "it is down"}}
-    running = json_reply({"running": [], "workers": 1, "complete": True})
-    with FakeUpstream(running, json_reply({"requests": [row]}), json_reply({"providers": {"up": down}})) as gateway:
+    before = tell("request", row) + tell("ready", {}) + tell("providers", {"up": down})
+    with FakeUpstream(stream(before=before)) as gateway:
         shown = run("--once", "--url", gateway.url)
 
     lines = [line.split() for line in shown.output.splitlines()]
     assert lines[0][1:] == ["0", "running,", "1", "worker"]
     assert lines[-5][2:] == ["r0", "-", "sonnet", "up/m", "502", "30", "-", "-", "-", "error", "unreachable"]
     assert lines[-1] == ["up", "no", "login", "-", "then", "it", "is", "down"]
-    assert [seen.path for seen in gateway.seen][1:] == ["/_/api/requests?limit=5", "/health"]
 
 
 def test_json_is_what_the_gateway_said(run: Run, gateway: FakeUpstream) -> None:
@@ -92,8 +101,8 @@ def test_json_is_what_the_gateway_said(run: Run, gateway: FakeUpstream) -> None:
     ("reply", "said"),
     [
         (json_reply({"error": {"message": "a client key is required"}}, 401), "a client key is required"),
-        (json_reply({"running": "many"}), "is not a gateway of this version"),
-        (Reply((b"<html>",), framing="length"), "no gateway answers"),
+        (sse(tell("running", {"running": "many"})), "the connection to"),
+        (Reply((b"<html>",), framing="length"), "the connection to"),
     ],
 )
 def test_a_gateway_that_does_not_tell_ends_it_with_a_sentence(run: Run, reply: Reply, said: str) -> None:
@@ -110,3 +119,17 @@ def test_nobody_there_is_said_with_the_address(run: Run) -> None:
 
     assert shown.exit_code == 1
     assert "http://127.0.0.1:9" in shown.output
+
+
+def test_the_screen_is_drawn_anew_each_second_until_its_user_leaves(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def leave(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(running_gateway.time, "sleep", leave)
+    twice = stream(RUNNING), stream(RUNNING, workers=2)
+    with FakeUpstream(sse(*(piece for each in twice for piece in each.pieces))) as server:
+        shown = run("--url", server.url)
+
+    heads = [line.split("  ")[1] for line in shown.output.splitlines() if "running," in line]
+    assert heads == ["1 running, 1 worker", "1 running, 2 workers"]
+    assert shown.exit_code == 130

@@ -39,6 +39,8 @@ FILTERS = {
     "target": "target",
     "client": "agent",
 }
+# What lists are asked by.
+LIST_PARAMETERS = ("failed", "status", "since", "limit", *FILTERS)
 # What sums can be narrowed by: those by several properties, and those by one alone.
 USAGE_FILTERS = ("until", *(name for name in FILTERS if name != "session"))
 ALONE_FILTERS = {SESSION: ("key",), CREDENTIAL: ("until", "provider")}
@@ -57,7 +59,7 @@ def usage() -> Response:
             raise InvalidRequest(f"by: {alone} cannot be combined with another group", param="by")
         if alone == CREDENTIAL and own:
             raise Forbidden("by: only an admin may see the credentials of providers; send an admin's key", param="by")
-        _check_parameters("by", "since", *(USAGE_FILTERS if alone is None else ALONE_FILTERS[alone]))
+        check_parameters("by", "since", *(USAGE_FILTERS if alone is None else ALONE_FILTERS[alone]))
         since, until = read_time("since") or time.time() - 7 * DAY, read_time("until")
         where = {**read_filters(), **own}
         rows = ask_accounts(lambda connection: report_usage(connection, groups, since, until, where))
@@ -69,20 +71,13 @@ def usage() -> Response:
 @blueprint.get("/requests")
 def requests() -> Response:
     def answer(own: Mapping[str, str]) -> Any:
-        _check_parameters("failed", "status", "since", "until", "limit", "before", "after", *FILTERS)
-        query = Query(
-            before=read_number("before"),
-            after=read_number("after"),
-            since=read_time("since"),
-            until=read_time("until"),
-            failed=request.args.get("failed", "") in ("1", "true", "yes"),
-            status=read_status(request.args.get("status", "")[:LONGEST_VALUE]),
-            where={**read_filters(), **own},
-            limit=_read_limit(),
+        check_parameters(*LIST_PARAMETERS, "until", "before", "after")
+        query = msgspec.structs.replace(
+            read_query(own), until=read_time("until"), before=read_number("before"), after=read_number("after")
         )
         rows = ask_accounts(lambda connection: list_requests(connection, query))
         full = len(rows) >= query.limit and query.after is None
-        return {"requests": [_public(row) for row in rows], "next": rows[-1]["seq"] if full else None}
+        return {"requests": [describe_row(row) for row in rows], "next": rows[-1]["seq"] if full else None}
 
     return render_json(answer)
 
@@ -94,7 +89,7 @@ def one_request(request_id: str) -> Response:
         found = ask_accounts(lambda connection: find_request(connection, request_id[:LONGEST_VALUE]))
         if found is None or not is_own(found["tenant"], own):
             raise NotFound(f"no request has the id {request_id[:LONGEST_VALUE]!r}")
-        return _public(found)
+        return describe_row(found)
 
     return render_json(answer)
 
@@ -102,7 +97,7 @@ def one_request(request_id: str) -> Response:
 @blueprint.get("/sessions")
 def sessions() -> Response:
     def answer(own: Mapping[str, str]) -> Any:
-        _check_parameters("key", "since", "before", "limit")
+        check_parameters("key", "since", "before", "limit")
         named = {name: value for name, value in read_filters().items() if name == "key"}
         before, since, limit = read_time("before"), read_time("since"), _read_limit()
         rows = ask_accounts(
@@ -110,7 +105,10 @@ def sessions() -> Response:
                 connection, before=before, since=since, where={**named, **own}, limit=limit
             )
         )
-        return {"sessions": [_public(row) for row in rows], "next": rows[-1]["last"] if len(rows) >= limit else None}
+        return {
+            "sessions": [describe_row(row) for row in rows],
+            "next": rows[-1]["last"] if len(rows) >= limit else None,
+        }
 
     return render_json(answer)
 
@@ -122,7 +120,11 @@ def running() -> Response:
     def answer(own: Mapping[str, str]) -> Any:
         whole = runtime().workers.look()
         mine = [record for record in whole.running if is_own(record.tenant, own)]
-        return {"running": [_describe(record) for record in mine], "workers": whole.workers, "complete": whole.complete}
+        return {
+            "running": [describe_running(record) for record in mine],
+            "workers": whole.workers,
+            "complete": whole.complete,
+        }
 
     return render_json(answer)
 
@@ -143,7 +145,7 @@ def prices() -> Response:
     """All prices, or the one of `model`, in dollars per million tokens."""
 
     def answer(_own: Mapping[str, str]) -> Any:
-        _check_parameters("model")
+        check_parameters("model")
         table = runtime().recorder.prices
         assert table is not None, "a runtime has prices"
         model = request.args.get("model")
@@ -170,14 +172,25 @@ def ask_accounts(work: Callable[[Connection], T], limit: float = READ_LIMIT) -> 
     return accounts.read(work, limit)
 
 
-def _public(row: Mapping[str, Any]) -> dict[str, Any]:
+def describe_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row without its tenant, which serves only to tell keys apart."""
     return {name: value for name, value in row.items() if name != "tenant"}
 
 
-def _describe(record: RequestRecord) -> dict[str, Any]:
+def describe_running(record: RequestRecord) -> dict[str, Any]:
     fields = msgspec.to_builtins(record)
     return {name: value for name, value in fields.items() if name not in ("tenant", "peer", "method", "rate_limits")}
+
+
+def read_query(own: Mapping[str, str]) -> Query:
+    """The list that the LIST_PARAMETERS ask for. Raises InvalidRequest."""
+    return Query(
+        since=read_time("since"),
+        failed=request.args.get("failed", "") in ("1", "true", "yes"),
+        status=read_status(request.args.get("status", "")[:LONGEST_VALUE]),
+        where={**read_filters(), **own},
+        limit=_read_limit(),
+    )
 
 
 def read_filters(without: tuple[str, ...] = ()) -> dict[str, str]:
@@ -197,7 +210,7 @@ def read_status(text: str) -> tuple[int, int] | None:
     return int(found[2]), int(found[2])
 
 
-def _check_parameters(*known: str) -> None:
+def check_parameters(*known: str) -> None:
     """Refuses a query with a parameter that would be ignored: the answer would not be what was asked for. Raises
     InvalidRequest."""
     unknown = next((name for name in request.args if name not in known), None)

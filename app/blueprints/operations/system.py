@@ -42,7 +42,7 @@ def index() -> Response:
     """Name and links. Redirects browsers to the dashboard. Claude Code sends HEAD here to see if the gateway is up."""
     if request.method == "GET" and services().settings.server.dashboard and _wants_page():
         return cast(Response, redirect("/_/", 303))
-    known = {name: describe_provider(each, detailed=False) for name, each in services().providers.items()}
+    known = describe_providers(services().providers, detailed=False)
     return _json(
         {
             "name": "dragoman",
@@ -87,7 +87,7 @@ def health() -> Response:
     parts, owner = services(), runtime()
     known = _host_problem() is None
     detailed = known and has_key()
-    providers = {name: describe_provider(provider, detailed=detailed) for name, provider in parts.providers.items()}
+    providers = describe_providers(parts.providers, detailed=detailed)
     if detailed:
         add_learned(providers, parts.gateway.facts)
         add_pressure(providers, parts.gateway.health)
@@ -208,6 +208,10 @@ def hint(path: str) -> str:
         if word in path:
             return f"Did you mean {route}? An SDK's base URL ends in /v1 for OpenAI and before it for Anthropic."
     return "See / for the available paths."
+
+
+def describe_providers(providers: Mapping[str, Provider], *, detailed: bool) -> dict[str, dict[str, Any]]:
+    return {name: describe_provider(provider, detailed=detailed) for name, provider in providers.items()}
 
 
 def describe_provider(provider: Provider, *, detailed: bool) -> dict[str, Any]:

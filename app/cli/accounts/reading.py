@@ -63,26 +63,34 @@ def ask(accounts: Accounts, work: Callable[[Connection], T]) -> T:
         raise click.ClickException(f"cannot read the accounts: {error}") from error
 
 
-def print_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+def print_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, header: bool = True) -> None:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
+    if header:
+        writer.writerow(columns)
     writer.writerows([guard_cell(row.get(column)) for column in columns] for row in rows)
     echo(out.getvalue(), nl=False)
 
 
-def print_table(rows: Sequence[Sequence[str]], headings: Sequence[str], right: Sequence[int] = ()) -> None:
-    """Prints columns as wide as their widest cell; those at the positions `right` are right-aligned."""
+def print_table(rows: Sequence[Sequence[str]], headings: Sequence[str], right: Sequence[int] = ()) -> list[int]:
+    """Prints columns as wide as their widest cell, and returns the widths; those at the positions `right` are
+    right-aligned."""
     rows = [[escape_odd(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
-    bold = sys.stdout.isatty() and wants_colours(os.environ)
-    for number, row in enumerate((headings, *rows)):
-        cells = [
-            cell.rjust(width) if position in right else cell.ljust(width)
-            for position, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        line = "  ".join(cells).rstrip()
-        echo(click.style(line, bold=True) if number == 0 and bold else line)
+    line = format_line(headings, widths, right)
+    echo(click.style(line, bold=True) if sys.stdout.isatty() and wants_colours(os.environ) else line)
+    for row in rows:
+        echo(format_line(row, widths, right))
+    return widths
+
+
+def format_line(cells: Sequence[str], widths: Sequence[int], right: Sequence[int] = ()) -> str:
+    """A table's line; a cell that is too long for its column moves those after it."""
+    aligned = (
+        cell.rjust(width) if position in right else cell.ljust(width)
+        for position, (cell, width) in enumerate(zip(map(escape_odd, cells), widths, strict=True))
+    )
+    return "  ".join(aligned).rstrip()
 
 
 def format_dollars(cost: int | None) -> str:

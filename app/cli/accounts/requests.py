@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
-from app.accounts.accounts import Accounts
 from app.accounts.queries import Query, find_request, list_requests
 from app.cli.accounts.reading import (
     Ago,
@@ -17,6 +16,7 @@ from app.cli.accounts.reading import (
     csv_option,
     format_count,
     format_dollars,
+    format_line,
     format_time,
     open_accounts,
     print_csv,
@@ -25,7 +25,6 @@ from app.cli.accounts.reading import (
 from app.cli.options import WholeNumber, config_option, json_option, print_json
 from app.cli.terminal import echo_line
 
-FOLLOW_PERIOD = 1.0  # seconds between two polls
 COLUMNS = (
     *("id", "received", "key", "agent", "session", "path", "operation", "model", "provider", "target", "status"),
     *("terminal", "error", "message", "ms", "first_byte_ms", "attempts"),
@@ -46,6 +45,7 @@ HEADINGS = ("time", "id", "key", "model", "target", "status", "ms", "in", "out",
 @click.option("--client", "agent", help="Show requests of this client program only, named as in the list.")
 @click.option("--since", type=Ago(), help="How far back to look, for example 2h.")
 @click.option("-n", "limit", type=WholeNumber(1, 1000), default=50, show_default=True, help="Maximum number.")
+@click.option("--url", help="With -f, the gateway's address. Default: the address in the settings.")
 @json_option
 @csv_option
 @config_option
@@ -54,25 +54,34 @@ def requests(
     failed: bool,
     since: float | None,
     limit: int,
+    url: str | None,
     as_json: bool,
     as_csv: bool,
     path: Path | None,
     **filters: str | None,
 ) -> None:
-    """List requests, newest last."""
+    """List requests, newest last.
 
-    accounts = open_accounts(path)
+    With -f, a running gateway streams requests as they end: all of them to an admin, else those of the key in
+    $DRAGOMAN_API_KEY. If none runs, the accounts are read every second. Press Ctrl-C to stop.
+    """
     where = {column: value for column, value in filters.items() if value is not None}
     query = Query(since=since, failed=failed, where=where, limit=limit)
+    if follow:
+        # Imported here: a list needs no connection.
+        from app.cli.accounts.following import follow_requests
+        from app.cli.running_gateway import until_interrupted
+
+        with until_interrupted():
+            _print_parts(follow_requests(path, url, query), as_json=as_json, as_csv=as_csv)
+    accounts = open_accounts(path)
     rows = ask(accounts, lambda connection: list_requests(connection, query))[::-1]
-    if as_json and not follow:
+    if as_json:
         print_json(rows)
-    elif as_csv and not follow:
+    elif as_csv:
         print_csv(rows, COLUMNS)
     else:
         print_table([format_row(row) for row in rows], HEADINGS, right=NUMBERS)
-        if follow:
-            _follow(accounts, rows[-1]["seq"] if rows else 0, failed, where)
 
 
 @click.command()
@@ -104,14 +113,20 @@ def show(request_id: str, as_json: bool, path: Path | None) -> None:
         echo_line(f"  attempt {position}     {tried['target']}  {tried['status'] or '-'}  {lasted}  {outcome}{waited}")
 
 
-def _follow(accounts: Accounts, last: int, failed: bool, where: dict[str, str]) -> None:
-
-    while True:
-        time.sleep(FOLLOW_PERIOD)
-        query = Query(after=last, failed=failed, where=where)
-        for row in ask(accounts, lambda connection, query=query: list_requests(connection, query)):  # type: ignore[misc]
-            echo_line("  ".join(format_row(row)))
-            last = row["seq"]
+def _print_parts(parts: Iterable[list[dict[str, Any]]], *, as_json: bool, as_csv: bool) -> None:
+    """Prints rows as they come: as lines of JSON or CSV, or below a table, in the columns of its first rows."""
+    widths: list[int] = []
+    for number, rows in enumerate(parts):
+        if as_json:
+            for row in rows:
+                echo_line(msgspec.json.encode(row).decode())
+        elif as_csv:
+            print_csv(rows, COLUMNS, header=number == 0)
+        elif number == 0:
+            widths = print_table([format_row(row) for row in rows], HEADINGS, right=NUMBERS)
+        else:
+            for row in rows:
+                echo_line(format_line(format_row(row), widths, NUMBERS))
 
 
 def format_row(row: Mapping[str, Any]) -> tuple[str, ...]:

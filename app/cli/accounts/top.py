@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
 import click
-import requests
 
 from app.cli.accounts.reading import format_count, print_table
 from app.cli.accounts.requests import HEADINGS as FINISHED
 from app.cli.accounts.requests import NUMBERS, format_row
 from app.cli.options import config_option, json_option, print_json, read_settings
-from app.cli.running_gateway import find_address, open_gateway_session, own_key
+from app.cli.running_gateway import (
+    LIVE,
+    decode_event,
+    find_address,
+    follow_events,
+    open_gateway_session,
+    own_key,
+    read_events,
+    until_interrupted,
+)
+from app.cli.terminal import echo
 
 HEADINGS = ("id", "key", "client", "model", "target", "age s", "first s", "bytes out", "silent s", "attempts")
 PROVIDERS = ("name", "credential", "last success", "last failure")
 # The latest finished requests that are shown, and characters of a failure.
 LATEST = 5
 _LONGEST_FAILURE = 120
-# Seconds between two polls, and the timeout for an answer.
-PERIOD = 1.0
-TIMEOUT = 5.0
 _LONGEST = 32  # characters of a name; an id has as many
 
 
@@ -41,70 +48,59 @@ def top(url: str | None, key: str | None, once: bool, as_json: bool, path: Path 
     """
     settings = read_settings(path)
     address = find_address(settings.server, url)
-    with open_gateway_session(key or own_key(settings)) as session:
-        while True:
-            answer = _look(session, address)
+    with open_gateway_session(key or own_key(settings)) as session, until_interrupted():
+        read = read_events if once or as_json else follow_events
+        shown = Shown()
+        for event in read(session, address, LIVE, {"running": "yes", "limit": str(LATEST)}):
+            if not shown.take(event.event, decode_event(event)):
+                continue
             if as_json:
-                print_json(answer)
+                print_json(shown.running)
             else:
-                latest = _ask(session, f"{address}/_/api/requests?limit={LATEST}").get("requests")
-                providers = _ask(session, f"{address}/health").get("providers")
-                if not once:
-                    click.clear()
-                _print(answer)
-                _print_latest(latest if isinstance(latest, list) else [])
-                _print_providers(providers if isinstance(providers, dict) else {})
+                shown.print(clear=not once)
             if once or as_json:
                 return
-            time.sleep(PERIOD)
+    raise click.ClickException(f"the connection to {address} ended")
 
 
-def _look(session: requests.Session, address: str) -> dict[str, Any]:
-    try:
-        reply = session.get(f"{address}/_/api/running", timeout=TIMEOUT, allow_redirects=False)
-        answer = reply.json()
-    except (requests.RequestException, ValueError, RecursionError) as error:
-        raise click.ClickException(
-            f"no gateway answers at {address} ({type(error).__name__}); start one with dragoman serve, "
-            "or name another with --url"
-        ) from error
-    match answer:
-        case {"running": [*_], "workers": int()}:
-            return dict(answer)
-        case {"error": {"message": str(message)}}:
-            raise click.ClickException(message)
-    raise click.ClickException(
-        f"the server at {address} is not a gateway of this version; restart the gateway, or name another with --url"
-    )
+class Shown:
+    """What the gateway last told."""
+
+    def __init__(self) -> None:
+        self.running: dict[str, Any] = {}
+        self._providers: dict[str, Any] = {}
+        self._latest: deque[dict[str, Any]] = deque(maxlen=LATEST)
+
+    def take(self, name: str, data: dict[str, Any]) -> bool:
+        """Notes an event. True for what runs, which comes after the others, each second."""
+        match name, data:
+            case "running", {"running": [*_], "workers": int()}:
+                self.running = data
+                return True
+            case "providers", _:
+                self._providers = data
+            case "request", _:
+                self._latest.append(data)
+        return False
+
+    def print(self, *, clear: bool) -> None:
+        if clear:
+            click.clear()
+        _print_running(self.running)
+        if self._latest:
+            echo("\nlatest")
+            print_table([format_row(row) for row in self._latest], FINISHED, right=NUMBERS)
+        if self._providers:
+            echo("\nproviders")
+            print_table([_describe(name, entry) for name, entry in self._providers.items()], PROVIDERS)
 
 
-def _ask(session: requests.Session, url: str) -> dict[str, Any]:
-    """What the gateway says beside; empty if it does not."""
-    try:
-        answer = session.get(url, timeout=TIMEOUT, allow_redirects=False).json()
-    except (requests.RequestException, ValueError, RecursionError):
-        return {}
-    return answer if isinstance(answer, dict) else {}
-
-
-def _print(answer: dict[str, Any]) -> None:
+def _print_running(answer: dict[str, Any]) -> None:
     running = answer["running"]
     some = "" if answer.get("complete") else " (one worker only)"
     workers = "1 worker" if answer["workers"] == 1 else f"{answer['workers']} workers"
-    click.echo(f"{time.strftime('%H:%M:%S')}  {len(running)} running, {workers}{some}")
+    echo(f"{time.strftime('%H:%M:%S')}  {len(running)} running, {workers}{some}")
     print_table([_cells(each) for each in running], HEADINGS, right=(5, 6, 7, 8, 9))
-
-
-def _print_latest(rows: list[Any]) -> None:
-    if rows:
-        click.echo("\nlatest")
-        print_table([format_row(row) for row in rows], FINISHED, right=NUMBERS)
-
-
-def _print_providers(providers: dict[str, Any]) -> None:
-    if providers:
-        click.echo("\nproviders")
-        print_table([_describe(name, entry) for name, entry in providers.items()], PROVIDERS)
 
 
 def _describe(name: str, entry: dict[str, Any]) -> tuple[str, ...]:
@@ -119,15 +115,10 @@ def _cells(each: dict[str, Any]) -> tuple[str, ...]:
     first = times.get("first_token", times.get("first_byte"))
     names = (each.get(name) or "-" for name in ("id", "key", "agent", "model", "target"))
     return (
-        *(_plain(str(name)) for name in names),
+        *(str(name)[:_LONGEST] for name in names),
         f"{times.get('end', 0) / 1000:.1f}",
         "-" if first is None else f"{first / 1000:.1f}",
         format_count(each.get("bytes_out", 0)),
         f"{silent / 1000:.1f}" if (silent := each.get("silent")) is not None else "-",
         str(len(each.get("attempts", ()))),
     )
-
-
-def _plain(name: str) -> str:
-    """A foreign name with control characters replaced, which a terminal would otherwise obey."""
-    return "".join(character if character.isprintable() else "?" for character in name[:_LONGEST])

@@ -29,7 +29,7 @@ def follow_overview() -> Response:
         html = _render_rows([row for row in seen.rows if is_own(row["tenant"], visitor.own)])
         return html if seen.running is None else html + _render_running(seen, seen.running, visitor)
 
-    return _live().stream(render, visitor.own.get("tenant", ""))
+    return find_live().stream(render, visitor.own.get("tenant", ""))
 
 
 @blueprint.get("/live/requests")
@@ -40,7 +40,7 @@ def follow_requests() -> Response:
     def render(seen: Seen) -> str:
         return _render_rows([row for row in seen.rows if is_own(row["tenant"], visitor.own) and is_asked(row, asked)])
 
-    return _live().stream(render, visitor.own.get("tenant", ""))
+    return find_live().stream(render, visitor.own.get("tenant", ""))
 
 
 def is_asked(row: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
@@ -85,7 +85,8 @@ def _wrap(target: str, how: str, html: str) -> str:
     return f'<hx-partial hx-target="{target}" hx-swap="{how}">{html}</hx-partial>'
 
 
-def _live() -> Live:
+def find_live() -> Live:
+    """This worker's polling for all pages."""
     found: Live | None = current_app.extensions.get("dragoman.live")
     if found is None:
         found = current_app.extensions["dragoman.live"] = Live(runtime())

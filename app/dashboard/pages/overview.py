@@ -13,7 +13,7 @@ from app.accounts.queries import sum_usage
 from app.accounts.record import RequestRecord
 from app.accounts.views import list_first_bytes
 from app.blueprints.operations.rights import is_own
-from app.blueprints.operations.system import describe_provider
+from app.blueprints.operations.system import describe_providers
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
 from app.dashboard.page import Trouble, find_troubles, show
@@ -49,7 +49,7 @@ def overview() -> Response:
         most_running=MAX_RUNNING,
         numbers=numbers,
         by_provider=by_provider,
-        providers={name: describe_provider(each, detailed=True) for name, each in services().providers.items()},
+        providers=describe_providers(services().providers, detailed=True),
         latest=latest,
         latest_lines=fold(latest),
         base_url=request.url_root.rstrip("/"),

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from flask import Response
 
 from app.blueprints.forms import read_form
-from app.blueprints.operations.system import add_learned, add_pressure, describe_provider
+from app.blueprints.operations.system import add_learned, add_pressure, describe_providers
 from app.blueprints.views import services
 from app.credentials.oauth.login_choice import list_logins, offer_logins
 from app.dashboard.blueprint import blueprint
@@ -46,7 +46,7 @@ def refresh_models() -> Response:
 def list_providers() -> list[dict[str, Any]]:
     """Everything known about each provider, without secrets."""
     parts = services()
-    described = {name: describe_provider(provider, detailed=True) for name, provider in parts.providers.items()}
+    described = describe_providers(parts.providers, detailed=True)
     add_learned(described, parts.gateway.facts)
     add_pressure(described, parts.gateway.health)
     configured = parts.settings

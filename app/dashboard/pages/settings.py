@@ -9,7 +9,7 @@ import msgspec
 from flask import Response
 
 from app.blueprints.operations.support_bundle import make_bundle
-from app.blueprints.operations.system import describe_provider
+from app.blueprints.operations.system import describe_providers
 from app.blueprints.operations.tested_clients import TESTED
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
@@ -85,7 +85,7 @@ def _render_bundle(visitor: Visitor) -> str:
         environ,
         home_folder(environ),
         problems=[trouble.message for trouble in find_troubles(visitor)],
-        providers={name: describe_provider(each, detailed=True) for name, each in providers.items()},
+        providers=describe_providers(providers, detailed=True),
         reloads=msgspec.to_builtins(describe_reloads()),
     )
 
