@@ -25,7 +25,8 @@ class Loop:
         self._last: float | None = None
         self._last_problem = ""
         self._started_in: int | None = None
-        self._stopping = threading.Event()
+        # Set when a round is due before its time. Each start has its own, so that a thread knows when it is to end.
+        self._due = threading.Event()
 
     @property
     def age(self) -> float | None:
@@ -37,15 +38,20 @@ class Loop:
         if self._started_in == os.getpid():
             return
         self._started_in = os.getpid()
-        self._stopping = threading.Event()
+        self._due = threading.Event()
         self._last = time.monotonic()
         name = f"dragoman-{self.name}"
-        threading.Thread(target=self._run, args=(self._stopping,), name=name, daemon=True).start()
+        threading.Thread(target=self._run, args=(self._due,), name=name, daemon=True).start()
 
     def stop(self) -> None:
         """Stop after the current round."""
-        self._stopping.set()
+        due, self._due = self._due, threading.Event()
+        due.set()
         self._started_in = None
+
+    def wake(self) -> None:
+        """Run the next round at once, or right after the current one."""
+        self._due.set()
 
     def round(self) -> None:
         """Run one round now. Faults are counted; equal ones in a row are logged once."""
@@ -61,6 +67,10 @@ class Loop:
         finally:
             self._last = time.monotonic()
 
-    def _run(self, stopping: threading.Event) -> None:
-        while not stopping.wait(self.period):
+    def _run(self, due: threading.Event) -> None:
+        while True:
+            due.wait(self.period)
+            due.clear()
+            if due is not self._due:
+                return
             self.round()

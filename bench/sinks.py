@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from app.accounts.accounts import MAX_BATCH
 from app.accounts.database import AccountsDatabase
 from app.gateway.recording.metrics import Metrics
 from app.gateway.recording.record_log import RecordLog
@@ -23,8 +24,6 @@ from tests.accounts.records import many
 
 MAX_US = 10.0
 RECORDS = 20_000
-# Records that a busy worker hands out, or writes, at once.
-BATCH = 1000
 # What else runs on the machine only adds to a time, so the shortest counts.
 ROUNDS = 5
 
@@ -39,8 +38,8 @@ def main() -> int:
         log, metrics, database = RecordLog(), Metrics(), AccountsDatabase(Path(folder) / "usage.sqlite3")
 
         def write_log() -> None:
-            for start in range(0, RECORDS, BATCH):
-                for record in records[start : start + BATCH]:
+            for start in range(0, RECORDS, MAX_BATCH):
+                for record in records[start : start + MAX_BATCH]:
                     log.take(record)
                 request_log.flush()
 
@@ -49,8 +48,8 @@ def main() -> int:
                 metrics.take(record)
 
         def write_accounts() -> None:
-            for start in range(0, RECORDS, BATCH):
-                database.write(records[start : start + BATCH])
+            for start in range(0, RECORDS, MAX_BATCH):
+                database.write(records[start : start + MAX_BATCH])
 
         for name, work in (("log", write_log), ("metrics", count), ("accounts", write_accounts)):
             cost = min(_measure(work) for _ in range(ROUNDS))

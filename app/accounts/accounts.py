@@ -22,6 +22,9 @@ DAY = 86_400.0
 FILE_NAME = "usage.sqlite3"
 # The most records that wait to be written. If the database is slower than the requests, rows are lost, never requests.
 MAX_WAITING = 10_000
+# The most records in one transaction, and how many are written before their time. All that a busy second brings would
+# take ten megabytes, which a process keeps.
+MAX_BATCH = 1_000
 # Seconds between two tries to use a failed database, and between two prunings of old rows.
 RETRY_PERIOD = 10.0
 PRUNE_PERIOD = 60.0
@@ -31,11 +34,16 @@ class Accounts:
     """A sink of records. `lost` counts those that could not be stored. `problem` says why, or is None."""
 
     def __init__(
-        self, settings: AccountsSettings, url: str | None = None, clock: Callable[[], float] = time.time
+        self,
+        settings: AccountsSettings,
+        url: str | None = None,
+        clock: Callable[[], float] = time.time,
+        on_batch: Callable[[], object] = lambda: None,
     ) -> None:
         """`url` is the ledger's, or None for a SQLite file in the user's data folder. `clock` returns unix time, for
-        the age of rows."""
+        the age of rows. `on_batch` is called when a whole batch waits to be flushed; it must return at once."""
         self._clock = clock
+        self._on_batch = on_batch
         self._settings = settings
         self._place = _find_place(url)
         self._waiting: deque[RequestRecord] = deque()
@@ -64,15 +72,19 @@ class Accounts:
             self.lost += 1
             return
         self._waiting.append(record)
+        if len(self._waiting) == MAX_BATCH:
+            self._on_batch()
 
     def flush(self) -> None:
         """Writes the queued records. Called by one loop, in a thread that may block. Never raises."""
         now = time.monotonic()
         if not self._waiting or now < self._retry_at:
             return
-        parts = [[self._waiting.popleft() for _ in range(len(self._waiting))]]
+        parts: list[list[RequestRecord]] = []
         try:
-            while parts:
+            while parts or self._waiting:
+                if not parts:
+                    parts.append([self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))])
                 self._write_last(parts)
             if now - self._pruned_at >= PRUNE_PERIOD:
                 self._pruned_at = now

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from app.accounts import accounts as accounts_module
-from app.accounts.accounts import DAY, MAX_WAITING, Accounts
-from app.accounts.database import BATCH
+from app.accounts.accounts import DAY, MAX_BATCH, MAX_WAITING, Accounts
+from app.accounts.database import BATCH, AccountsDatabase
 from app.accounts.queries import Query, find_request, list_requests, list_sessions, sum_usage
 from app.accounts.record import AttemptRecord
 from app.accounts.reports import CREDENTIAL, report_usage
@@ -242,6 +242,29 @@ def test_a_full_queue_loses_rows_and_counts_them(accounts: Accounts) -> None:
 
     assert accounts.lost == 7
     assert sums(accounts)[0]["requests"] == MAX_WAITING
+
+
+def test_a_full_batch_asks_to_be_written_and_no_transaction_is_larger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    written: list[int] = []
+    accounts = Accounts(
+        AccountsSettings(), f"sqlite:///{tmp_path}/l.sqlite3", lambda: NOW, lambda: asked.append(accounts.waiting)
+    )
+    write = AccountsDatabase.write
+    monkeypatch.setattr(
+        AccountsDatabase, "write", lambda self, records: (written.append(len(records)), write(self, records))
+    )
+
+    for number in range(2 * MAX_BATCH + 5):
+        accounts.take(record(number))
+    accounts.flush()
+
+    assert asked == [MAX_BATCH]
+    assert written == [MAX_BATCH, MAX_BATCH, 5]
+    assert sums(accounts)[0]["requests"] == 2 * MAX_BATCH + 5
+    accounts.close()
 
 
 def test_a_database_that_cannot_be_opened_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,6 +101,28 @@ def test_a_round_that_goes_well_makes_the_same_fault_news_again(caplog: pytest.L
     assert sum("the thing failed" in record.message for record in caplog.records) == 2
 
 
+def test_a_loop_that_is_woken_runs_at_once_and_then_waits_again() -> None:
+    rounds: list[float] = []
+    ran = threading.Event()
+
+    def work() -> None:
+        rounds.append(time.monotonic())
+        ran.set()
+
+    loop = Loop("thing", work, 60)
+    loop.start()
+    for _ in range(2):
+        loop.wake()
+        assert ran.wait(5)
+        ran.clear()
+    assert not ran.wait(0.05)
+    loop.stop()
+    loop.wake()
+
+    assert not ran.wait(0.05)
+    assert len(rounds) == 2
+
+
 # ---- where lines go
 
 

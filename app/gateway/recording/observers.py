@@ -47,6 +47,7 @@ class Observers:
         self.metrics = Metrics()
         self.workers = Workers(self.recorder, self.metrics)
         self.accounts: AccountsThread | None = None
+        self._accounts_loop = Loop("accounts", self._flush_accounts, ACCOUNTS_PERIOD)
         self.hooks = load_hooks(settings.hooks.off, settings.hooks.required)
         self.alerts = Alerts(settings.alerts)
         self.push = Push(settings.push)
@@ -75,7 +76,7 @@ class Observers:
             self.recorder.prices = load_prices(settings.prices)
         kept = old is not None and (old.accounts, old.ledger.url) == (settings.accounts, settings.ledger.url)
         if self._started and not kept:
-            before, self.accounts = self.accounts, _open_accounts(settings)
+            before, self.accounts = self.accounts, self._open_accounts(settings)
             if before is not None:
                 before.close()
         self.recorder.sinks = tuple(self._list_sinks())
@@ -131,7 +132,7 @@ class Observers:
                 self.push.round(self.workers.look, self.find_version() or "unknown", find_session)
 
         return [
-            Loop("accounts", self._flush_accounts, ACCOUNTS_PERIOD),
+            self._accounts_loop,
             Loop("metrics", self.workers.round, METRICS_PERIOD),
             Loop("hooks", lambda: self.hooks.hand_out(), HOOKS_PERIOD),
             Loop("alerts", notify_operators, ALERTS_PERIOD),
@@ -181,6 +182,11 @@ class Observers:
         ]
         return problems
 
+    def _open_accounts(self, settings: Settings) -> AccountsThread | None:
+        if not settings.accounts.enabled:
+            return None
+        return AccountsThread(Accounts(settings.accounts, settings.ledger.url, on_batch=self._accounts_loop.wake))
+
     def _flush_accounts(self) -> None:
         self.recorder.hand_out()
         if self.accounts is not None:
@@ -219,9 +225,3 @@ class Observers:
             labels = {"hook": name}
             gauges.append(Gauge("dragoman_hook_failures", "Failures of a hook", count, labels, "sum"))
         return gauges
-
-
-def _open_accounts(settings: Settings) -> AccountsThread | None:
-    if not settings.accounts.enabled:
-        return None
-    return AccountsThread(Accounts(settings.accounts, settings.ledger.url))
