@@ -115,6 +115,8 @@ class Workers:
             except OSError as error:
                 log.warning("cannot receive from the other workers: %s", error)
         states.append(self._describe())
+        # Counts that were shown must not shrink if this worker is killed now.
+        self._publish(states[-1])
         return Whole(
             counts=add_counts([dead, *(state.counts for state in states)]),
             gauges=_merge(gauge for state in states for gauge in state.gauges),
@@ -123,10 +125,11 @@ class Workers:
             complete=complete,
         )
 
-    def _publish(self) -> None:
-        assert self._files is not None
+    def _publish(self, state: WorkerState | None = None) -> None:
+        if self._files is None:
+            return
         try:
-            self._files.publish(_encode(self._describe()))
+            self._files.publish(_encode(state or self._describe()))
             self._published_at = time.monotonic()
         except OSError as error:
             log.warning("cannot send to the other workers: %s", error)
