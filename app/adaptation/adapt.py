@@ -63,9 +63,12 @@ class Adapted(msgspec.Struct, frozen=True):
 def adapt(request: Request, capabilities: Capabilities) -> Adapted:
     """The request in the upstream's terms. Raises ClientError for requests that are invalid for any upstream, never for
     a loss."""
-    notes = Notes()
+    plan = _plan(capabilities)
     settings, turns = has.find_settings(request), has.find_in_turns(request.turns)
-    for step, wakes, wakes_later in _plan(capabilities):
+    if not plan.wakes & (settings | turns):
+        return Adapted(request, (), plan.stages)
+    notes = Notes(stages=[*plan.stages])
+    for step, wakes, wakes_later in plan.steps:
         if wakes & (settings | turns):
             before, request = request, step(request, capabilities, notes)
             if request is not before:
@@ -75,12 +78,6 @@ def adapt(request: Request, capabilities: Capabilities) -> Adapted:
         if not wakes_later & (settings | turns):
             break
     return Adapted(request, tuple(notes.losses), tuple(reversed(notes.stages)))
-
-
-def adapt_emptiness(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
-    if not traits_of(capabilities.dialect).means_empty:
-        notes.on_reply(RefuseEmpty)
-    return request
 
 
 def adapt_writing(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
@@ -101,7 +98,6 @@ def adapt_writing(request: Request, capabilities: Capabilities, notes: Notes) ->
 # is last because it depends on all other settings. A reply passes the stages in reverse: it is parsed as the model
 # wrote it, then its tools are restored, and whether it is empty is known at the end.
 STEPS: tuple[Step, ...] = (
-    Step(adapt_emptiness, lambda can: _any_if(not traits_of(can.dialect).means_empty)),
     Step(adapt_compaction, lambda can: has.COMPACT),
     Step(adapt_extensions, lambda can: has.EXTENSIONS | has.TOOLS),
     Step(adapt_foreign_blocks, lambda can: has.FOREIGN | has.PROOFS),
@@ -130,14 +126,21 @@ def _tools_if(needed: bool) -> Features:
     return has.TOOLS if needed else has.NONE
 
 
-_Plan = tuple[tuple[Adapt, Features, Features], ...]
+class _Plan(NamedTuple):
+    """What adapts a request to an upstream: `steps`, each with the features that wake it and those that wake any later
+    one; the features that wake any step at all; and the `stages` of every reply."""
+
+    steps: tuple[tuple[Adapt, Features, Features], ...]
+    wakes: Features
+    stages: tuple[StageMaker, ...]
+
+
 # By the identity of the capabilities, which are the same object from request to request. The plan keeps them alive.
 _plans: dict[int, tuple[Capabilities, _Plan]] = {}
 _MAX_PLANS = 256
 
 
 def _plan(capabilities: Capabilities) -> _Plan:
-    """The steps for an upstream, each with the features that wake it and those that wake any later one."""
     known = _plans.get(id(capabilities))
     if known is not None and known[0] is capabilities:
         return known[1]
@@ -147,7 +150,8 @@ def _plan(capabilities: Capabilities) -> _Plan:
         wakes = step.wakes(capabilities)
         steps.append((step.adapt, wakes, wakes_later))
         wakes_later |= wakes
-    plan = tuple(reversed(steps))
+    stages: tuple[StageMaker, ...] = () if traits_of(capabilities.dialect).means_empty else (RefuseEmpty,)
+    plan = _Plan(tuple(reversed(steps)), wakes_later, stages)
     if len(_plans) >= _MAX_PLANS:
         _plans.clear()
     _plans[id(capabilities)] = capabilities, plan

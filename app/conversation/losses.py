@@ -35,8 +35,6 @@ def settle(losses: Iterable[Loss], policy: LossPolicy = "normal") -> list[Loss]:
     "strict" also refuses losses that would change the answer; "lenient" reports even those that would make it wrong.
     """
     settled = list(dict.fromkeys(losses))
-    if not settled:
-        return settled
     refused = {"normal": ("wrong",), "strict": ("degrading", "wrong"), "lenient": ()}[policy]
     for loss in settled:
         if loss.severity in refused:

@@ -59,7 +59,8 @@ class Translating(Attempt):
         self._stages, self._observed = (*adapted.stages, *observers), bool(observers)
         # Whether the reply passes nevertheless, and what observes it in that case.
         self._passes, self._recall = reply_passes and adapted.reply_passes, recall if observers else None
-        self.losses = settle((*adapted.losses, *rendered.losses), target.upstream.policy)
+        losses = (*adapted.losses, *rendered.losses)
+        self.losses = settle(losses, target.upstream.policy) if losses else []
         self.rendered = self._without_refused(rendered)
 
     def _translate(self, request: Request, reply_passes: bool) -> tuple[Adapted, RenderedRequest]:
@@ -140,9 +141,9 @@ class Translating(Attempt):
         """Sets what the route decides instead of the client. With `keeps_state` the state is left out: the upstream
         knows what the request continues, or the body already contains it."""
         target = self.target
-        changes: dict[str, object] = {"model": target.model}
-        session = self.target.client_request.session
-        if session and request.cache_key is None and self.target.capabilities.cache_key:
+        changes: dict[str, object] = {}
+        session = target.client_request.session
+        if session and request.cache_key is None and target.capabilities.cache_key:
             # The upstream finds a conversation's cache by this key.
             changes["cache_key"] = session
         if self.streamed != request.stream:
@@ -156,7 +157,8 @@ class Translating(Attempt):
         effort = target.upstream.reasoning_effort
         if effort is not None and request.reasoning.effort is None and request.reasoning.mode is None:
             changes["reasoning"] = msgspec.structs.replace(request.reasoning, effort=effort)
-        return msgspec.structs.replace(request, **changes)
+        request = msgspec.structs.replace(request, model=target.model)
+        return msgspec.structs.replace(request, **changes) if changes else request
 
 
 def _say_nothing(request: Request) -> Response:

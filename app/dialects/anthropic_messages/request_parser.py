@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from app.conversation.blocks import Block, CacheHint, Text
+from app.conversation.blocks import CacheHint, Text
 from app.conversation.request import (
     Extension,
     OutputFormat,
@@ -22,7 +22,7 @@ from app.conversation.request import (
     ToolChoice,
     Turn,
 )
-from app.dialects.anthropic_messages.content.blocks import NoteField, is_absent, read_blocks
+from app.dialects.anthropic_messages.content.blocks import Content, NoteField, is_absent, read_blocks
 from app.dialects.anthropic_messages.content.tool_changes import apply_tool_changes
 from app.dialects.anthropic_messages.content.tools import read_tool_choice, read_tools
 from app.dialects.anthropic_messages.reasoning import optional_text, read_reasoning, take_field
@@ -187,13 +187,11 @@ class _Reader:
             tools = self._tools()
             choice, parallel = self._tool_choice()
             reasoning, output_format = read_reasoning(self._fields, self._note)
-        metadata = plain.metadata or {}
-        user = metadata.pop("user_id", None)
-        tier, sampled = plain.service_tier, (plain.temperature, plain.top_p, plain.top_k)
-        return Request(
+        sampled = (plain.temperature, plain.top_p, plain.top_k)
+        request = Request(
             dialect=NAME,
             model=plain.model,
-            instructions=_only_text(read_blocks(plain.system, "system", self._note)) if plain.system else (),
+            instructions=_read_instructions(plain.system, self._note),
             turns=self._turns(),
             tools=tools,
             tool_choice=choice,
@@ -202,15 +200,23 @@ class _Reader:
             sampling=_UNSAMPLED if sampled == _SAMPLED_BY_DEFAULT else Sampling(*sampled),
             max_tokens=plain.max_tokens,
             stop=tuple(plain.stop_sequences or ()),
-            output_format=output_format,
-            user=user if isinstance(user, str) else None,
-            cache=None if plain.cache_control is None else CacheHint(plain.cache_control.ttl),
-            service_tier=ASKED_TIERS.get(tier, tier) if tier else None,
-            metadata=metadata or None,
             stream=bool(plain.stream),
             include_usage=bool(plain.stream),
             betas=_split_betas(self._headers["anthropic-beta"]) if "anthropic-beta" in self._headers else (),
             extensions=self._remaining_extensions() if self._fields or self._extensions else (),
+        )
+        tier, metadata, cache = plain.service_tier, plain.metadata, plain.cache_control
+        if output_format is None and tier is None and metadata is None and cache is None:
+            return request
+        metadata = metadata or {}
+        user = metadata.pop("user_id", None)
+        return msgspec.structs.replace(
+            request,
+            output_format=output_format,
+            user=user if isinstance(user, str) else None,
+            cache=None if cache is None else CacheHint(cache.ttl),
+            service_tier=ASKED_TIERS.get(tier, tier) if tier else None,
+            metadata=metadata or None,
         )
 
     def _take(self, name: str, decoder: msgspec.json.Decoder[T]) -> T | None:
@@ -237,10 +243,7 @@ class _Reader:
         self._extensions.append(Extension(NAME, name, value, loss, why))
 
     def _instructions(self) -> tuple[Text, ...]:
-        raw = self._fields.pop("system", None)
-        if raw is None:
-            return ()
-        return _only_text(read_blocks(raw, "system", self._note))
+        return _read_instructions(self._fields.pop("system", None), self._note)
 
     def _tools(self) -> tuple[Tool, ...]:
         raw = self._fields.get("tools")
@@ -301,7 +304,10 @@ class _Reader:
         return tuple(self._extensions)
 
 
-def _only_text(blocks: Sequence[Block]) -> tuple[Text, ...]:
+def _read_instructions(system: Content, note: NoteField) -> tuple[Text, ...]:
+    if type(system) is str:
+        return (Text(system),) if system else ()
+    blocks = read_blocks(system, "system", note)
     for index, block in enumerate(blocks):
         if not isinstance(block, Text):
             raise InvalidRequest(f"system[{index}].type: only text is allowed here", param=f"system[{index}].type")
@@ -318,11 +324,12 @@ def _decode_turn(raw: msgspec.Raw, path: str, note: NoteField) -> WireTurn:
 
 
 def _read_turn(turn: WireTurn, path: str, note: NoteField) -> Turn:
+    content: Content = turn.content
     if turn.role not in _ROLES:
         raise InvalidRequest(f"{path}.role: must be user, assistant or system", param=f"{path}.role")
-    if isinstance(turn.content, msgspec.Raw) and is_absent(turn.content):
+    if type(content) is msgspec.Raw and is_absent(content):
         raise InvalidRequest(f"{path}.content: field required", param=f"{path}.content")
-    blocks = read_blocks(turn.content, f"{path}.content", note)
+    blocks = (Text(content),) if type(content) is str and content else read_blocks(content, f"{path}.content", note)
     effort = None
     if config := turn.output_config:
         effort = take_field(config, f"{path}.output_config.effort", optional_text)

@@ -37,22 +37,19 @@ def render_response(response: Response, context: RenderContext) -> bytes:
     content: list[Any] = []
     for block in response.blocks:
         content.extend(_write_block(block))
-    message = {
-        **write_head(response.id, context),
-        "content": content,
-        **write_stop(
-            response.finish_reason or "stop",
-            response.raw_finish_reason,
-            own_sequence(response.stop_sequence, context),
-            response.stop_detail,
-            refused=[block.text for block in response.blocks if isinstance(block, Refusal)],
-        ),
-        "usage": write_usage(
-            count_searches(response.usage, response.blocks), context, response.extensions, response.service_tier
-        ),
-    }
-    if response.extensions:
-        message |= {name: response.extensions[name] for name in RESPONSE_EXTENSIONS if name in response.extensions}
+    message = write_head(response.id, context)
+    message["content"] = content
+    message |= write_stop(
+        response.finish_reason or "stop",
+        response.raw_finish_reason,
+        own_sequence(response.stop_sequence, context),
+        response.stop_detail,
+        refused=[block.text for block in response.blocks if type(block) is Refusal],
+    )
+    usage, extensions = count_searches(response.usage, response.blocks), response.extensions
+    message["usage"] = write_usage(usage, context, extensions, response.service_tier)
+    if not extensions.keys().isdisjoint(RESPONSE_EXTENSIONS):
+        message |= {name: extensions[name] for name in RESPONSE_EXTENSIONS if name in extensions}
     return encode_body(message)
 
 

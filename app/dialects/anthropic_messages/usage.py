@@ -80,7 +80,7 @@ def write_usage(
         written["server_tool_use"] = {"web_search_requests": usage.web_searches}
     if tier is not None:
         written["service_tier"] = TIERS_TO_REPORT.get(tier, tier)
-    if extensions:
+    if extensions and not extensions.keys().isdisjoint(USAGE_EXTENSIONS):
         written |= {name: extensions[name] for name in USAGE_EXTENSIONS if name in extensions}
     return written
 
@@ -91,7 +91,7 @@ def count_searches(usage: Usage | None, blocks: Iterable[Block]) -> Usage | None
         return usage
     made = 0
     for block in blocks:
-        if isinstance(block, ServerTool) and is_foreign_search(block):
+        if type(block) is ServerTool and is_foreign_search(block):
             made += 1
     return msgspec.structs.replace(usage, web_searches=made) if made else usage
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -17,6 +18,12 @@ from app.dialects.openai_chat.messages.tools import control_only, write_tools
 from app.dialects.openai_chat.vocabulary import NAME
 
 _UNSAMPLED = Sampling()  # its fields are called as on the wire
+# The settings that most requests leave alone.
+_rare_settings_of = attrgetter(
+    "reasoning", "sampling", "stop", "output_format", "verbosity", "n", "logprobs", "cache_key", "service_tier",
+    "metadata", "state", "cache", "user",
+)  # fmt: skip
+_NOTHING_RARE = _rare_settings_of(Request(dialect=NAME, model="", turns=()))
 
 
 def render_request(request: Request, capabilities: Capabilities) -> RenderedRequest:
@@ -26,7 +33,10 @@ def render_request(request: Request, capabilities: Capabilities) -> RenderedRequ
     losses = writer.losses
     if request.tools:
         body.update(write_tools(request, capabilities, losses))
-    body.update(_write_settings(request, capabilities, losses))
+    if request.max_tokens is not None:
+        body[capabilities.max_tokens_field] = request.max_tokens
+    if _rare_settings_of(request) != _NOTHING_RARE:
+        body.update(_write_rare_settings(request, capabilities, losses))
     streamed = request.stream or capabilities.stream_only
     body["stream"] = streamed
     if request.extensions:
@@ -35,7 +45,8 @@ def render_request(request: Request, capabilities: Capabilities) -> RenderedRequ
         body["stream_options"] = {**body.get("stream_options", {}), "include_usage": True}
     elif not streamed or not capabilities.stream_usage:
         body.pop("stream_options", None)
-    body.update(capabilities.extra_body)
+    if capabilities.extra_body:
+        body.update(capabilities.extra_body)
     for name in capabilities.refused_fields:
         if name in body:
             del body[name]
@@ -43,9 +54,8 @@ def render_request(request: Request, capabilities: Capabilities) -> RenderedRequ
     return RenderedRequest(encode_body(body), {}, tuple(losses))
 
 
-def _write_settings(request: Request, capabilities: Capabilities, losses: list[Loss]) -> dict[str, Any]:
+def _write_rare_settings(request: Request, capabilities: Capabilities, losses: list[Loss]) -> dict[str, Any]:
     fields: dict[str, Any] = {
-        capabilities.max_tokens_field: request.max_tokens,
         **(msgspec.structs.asdict(request.sampling) if request.sampling != _UNSAMPLED else {}),
         "stop": list(request.stop) or None,
         "reasoning_effort": request.reasoning.effort,

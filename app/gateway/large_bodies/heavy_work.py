@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 from weakref import WeakKeyDictionary
 
 import gevent
 from gevent.hub import Hub
 from gevent.threadpool import ThreadPool
 
-P = ParamSpec("P")
+Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
 
 # Maximum bytes of a body that is processed directly: some milliseconds at worst.
@@ -29,12 +29,12 @@ _TURN = 0.001
 _pools: WeakKeyDictionary[Hub, ThreadPool] = WeakKeyDictionary()
 
 
-def run_heavy(size: int, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+def run_heavy(size: int, work: Callable[[*Ts], R], *args: *Ts) -> R:
     """Runs `work` and returns or raises its outcome. With more than SMALL bytes it runs in a thread, so that other
     requests can continue."""
     if size <= SMALL:
-        return work(*args, **kwargs)
-    box: list[Any] = [(work, args, kwargs)]
+        return work(*args)
+    box: list[Any] = [(work, args)]
     _pool().apply(_do, (box,))
     failure, result = box.pop()
     if failure is None:
@@ -48,9 +48,9 @@ def run_heavy(size: int, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs
 def _do(box: list[Any]) -> None:
     """Does the work in the box and puts the outcome there. A box, because a thread keeps its last arguments alive until
     the next ones, and the pool would print the traceback of anything raised."""
-    work, args, kwargs = box.pop()
+    work, args = box.pop()
     try:
-        box.append((None, work(*args, **kwargs)))
+        box.append((None, work(*args)))
     except Exception as failure:
         box.append((failure, None))
 

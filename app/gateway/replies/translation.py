@@ -221,7 +221,7 @@ def _scale_events(events: Sequence[Event], factor: float) -> Sequence[Event]:
 
 def _is_counted(usage: Usage | None) -> bool:
     """Whether there is a usage; servers that do not count send none, or zeros."""
-    return usage is not None and bool(usage.input or usage.output)
+    return usage is not None and bool(usage.output or usage.input)
 
 
 def _estimate_usage(context: RenderContext, output: int) -> Usage:

@@ -144,10 +144,14 @@ class MessageWriter:
             messages.append({"role": self._can.system_role, "content": content})
         extensions = self._message_extensions() if self._request.extensions else {}
         for turn in self._request.turns:
-            written = self._write_turn(turn)
-            if written and turn.path in extensions:
-                written[-1].update(extensions.pop(turn.path))
-            messages.extend(written)
+            if turn.role == "user":
+                self._write_user(turn, messages)
+            elif turn.role == "assistant":
+                messages.append(self._write_assistant(turn))
+            else:
+                messages.append(self._write_system(turn))
+            if extensions and turn.path in extensions:
+                messages[-1].update(extensions.pop(turn.path))
         for path, fields in extensions.items():
             self.losses.extend(Loss("ignorable", f"{path}.{name}", "its message was split") for name in fields)
         return messages
@@ -165,31 +169,28 @@ class MessageWriter:
                 self.losses.append(Loss(extension.severity, extension.name, extension.why))
         return found
 
-    def _write_turn(self, turn: Turn) -> list[dict[str, Any]]:
-        match turn.role:
-            case "system":
-                role = self._can.late_system if self._can.late_system != "reminder" else self._can.system_role
-                texts = [block for block in turn.blocks if isinstance(block, Text)]
-                return [{"role": role, "content": self._text_content(texts, "\n\n"), **_name(turn)}]
-            case "assistant":
-                return [self._write_assistant(turn)]
-            case "user":
-                return self._write_user(turn)
+    def _write_system(self, turn: Turn) -> dict[str, Any]:
+        role = self._can.late_system if self._can.late_system != "reminder" else self._can.system_role
+        texts = [block for block in turn.blocks if isinstance(block, Text)]
+        return _open_message(role, self._text_content(texts, "\n\n"), turn)
 
-    def _write_user(self, turn: Turn) -> list[dict[str, Any]]:
+    def _write_user(self, turn: Turn, messages: list[Any]) -> None:
         """The messages of a user turn: the results first, each as a separate message, with nothing in between."""
-        messages: list[dict[str, Any]] = []
         spoken: list[Block] = []
         for block in turn.blocks:
-            if isinstance(block, ToolResult):
-                content = self._content(block.hinted_blocks, turn.path, "\n") or self._nothing(NO_OUTPUT)
-                name = {"name": self._called[block.call_id]} if block.call_id in self._called else {}
-                messages.append({"role": "tool", "tool_call_id": block.call_id, **name, "content": content})
+            if type(block) is ToolResult:
+                messages.append(self._write_result(block, turn.path))
             else:
                 spoken.append(block)
-        if spoken or not messages:
-            messages.append({"role": "user", "content": self._content(spoken, turn.path, "\n\n"), **_name(turn)})
-        return messages
+        if spoken or not turn.blocks:
+            messages.append(_open_message("user", self._content(spoken, turn.path, "\n\n"), turn))
+
+    def _write_result(self, result: ToolResult, path: str) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": "tool", "tool_call_id": result.call_id}
+        if result.call_id in self._called:
+            message["name"] = self._called[result.call_id]
+        message["content"] = self._content(result.hinted_blocks, path, "\n") or self._nothing(NO_OUTPUT)
+        return message
 
     def _write_assistant(self, turn: Turn) -> dict[str, Any]:
         spoken: list[Block] = []
@@ -208,12 +209,9 @@ class MessageWriter:
                     spoken.append(block)
         silent = not spoken and bool(calls or refusals)
         content = None if silent and self._can.null_content else self._content(spoken, turn.path, "\n\n")
-        message: dict[str, Any] = {
-            "role": "assistant",
-            "content": self._nothing(NO_TEXT) if content == "" else content,
-            **_name(turn),
-            **self._write_reasoning(thoughts, required=bool(calls)),
-        }
+        message = _open_message("assistant", self._nothing(NO_TEXT) if content == "" else content, turn)
+        if thoughts or self._can.reasoning_required:
+            message.update(self._write_reasoning(thoughts, required=bool(calls)))
         if refusals:
             message["refusal"] = "".join(refusals)
         if calls:
@@ -307,5 +305,8 @@ def _read_arguments(raw: msgspec.Raw) -> str:
     return "" if value in (b"", b"null") else value.decode("utf-8", "replace")
 
 
-def _name(turn: Turn) -> dict[str, str]:
-    return {"name": turn.name} if turn.name else {}
+def _open_message(role: str, content: str | list[Any] | None, turn: Turn) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": role, "content": content}
+    if turn.name:
+        message["name"] = turn.name
+    return message
