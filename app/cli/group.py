@@ -46,6 +46,11 @@ COMMANDS = {
 class LazyGroup(click.Group):
     """Commands that are imported individually."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        if "_DRAGOMAN_COMPLETE" in os.environ:
+            import_module("app.cli.completion")  # a shell that click does not know may ask
+        return super().main(*args, **kwargs)
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         # A shell that completes the first word needs all commands.
         return super().parse_args(ctx, args if args or ctx.resilient_parsing else ["serve"])

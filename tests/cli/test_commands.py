@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
 from collections.abc import Iterator
 
 import click
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 from app.cli import main
 from app.cli.serving.start_screen import ANY_KEY
 from tests.cli.machine import Machine
+from tests.support.gateway_process import BIN, bare_environ
 
 
 def test_a_new_configuration_file_is_private_and_loads(machine: Machine) -> None:
@@ -207,9 +209,43 @@ def test_version_names_the_parts_a_bug_report_needs(machine: Machine) -> None:
     assert [line.split()[0] for line in lines][:3] == ["dragoman", "python", "gunicorn"]
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
 def test_each_shell_gets_its_completion_script(machine: Machine, shell: str) -> None:
-    assert "_DRAGOMAN_COMPLETE" in machine.run("completion", shell).stdout
+    script = machine.run("completion", shell).stdout
+
+    assert "_DRAGOMAN_COMPLETE" in script
+    assert "%(" not in script
+
+
+@pytest.mark.parametrize(
+    ("words", "typed", "offered"),
+    [
+        (("dragoman",), "expl", ["explain\tShow which upstreams would answer for..."]),
+        (("dragoman", "explain"), "loc", ["local/qwen3\tlocal/qwen3"]),
+        (("dragoman", "explain"), "'@c", ["'@cf/a b'\t@cf/a b"]),
+        (("dragoman", "serve", "--config"), "", []),
+    ],
+)
+def test_powershell_is_answered_as_it_parses(
+    machine: Machine, words: tuple[str, ...], typed: str, offered: list[str]
+) -> None:
+    machine.write(
+        "dragoman.toml",
+        '[providers.local]\nkind = "ollama"\nmodels = ["qwen3"]\n[models.routes]\n"@cf/a b" = "local/qwen3"\n',
+    )
+    given = {"COMP_WORDS": "\n".join(words), "_DRAGOMAN_COMPLETE": "powershell_complete"}
+
+    done = subprocess.run(
+        [str(BIN / "dragoman")],
+        env=bare_environ(machine.home, **given, **({"COMP_CWORD": typed} if typed else {})),
+        cwd=machine.folder,
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+
+    assert [line for line in done.stdout.splitlines() if line] == offered
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("option", ["-h", "--help"])

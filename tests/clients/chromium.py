@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import requests
+
+from tests.support.artifacts import artifacts_folder, name_of_test
 
 PROGRAM = shutil.which("chromium")
 DRIVER = shutil.which("chromedriver")
@@ -44,6 +46,8 @@ class BrowserError(Exception):
 class Chromium:
     """One browser with an empty profile in `folder`, to be used in a `with`."""
 
+    running: ClassVar[set[Chromium]] = set()
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
@@ -62,14 +66,23 @@ class Chromium:
         except BaseException:
             self._end()
             raise
+        self.running.add(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None:
+            self.keep_picture()
+        self.running.discard(self)
         with contextlib.suppress(requests.RequestException):
             self._do("DELETE", "")
         self._end()
+
+    def keep_picture(self) -> None:
+        """Leaves what the page shows, for whoever wants to know why the current test failed."""
+        with contextlib.suppress(requests.RequestException, BrowserError):
+            (artifacts_folder("failures") / f"{name_of_test()}.png").write_bytes(self.take_picture())
 
     @property
     def address(self) -> str:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.clients.chromium import Chromium
 from tests.clients.gateways import gateway_to
 from tests.clients.standins.scripted_model import ScriptedModel
 from tests.clients.standins.stand_in import StandIn
@@ -21,6 +22,15 @@ def pytest_ignore_collect(config: pytest.Config) -> bool | None:
     """These tests take minutes and the npm registry, so they run only where they are named, as `make clients` does."""
     named = [(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args]
     return None if any(path.is_relative_to(HERE) for path in named) else True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Iterator[None]:
+    """A browser that outlives a test that failed shows what it showed."""
+    if call.excinfo is not None and not call.excinfo.errisinstance(pytest.skip.Exception):
+        for browser in Chromium.running:
+            browser.keep_picture()
+    return (yield)
 
 
 class Pair(NamedTuple):

@@ -1,6 +1,6 @@
 """The pages in a real browser, offline: nothing is loaded from elsewhere, nothing breaks the policy, and anybody can
-read them. Pictures of each page lie in `.cache/screenshots` afterwards; `make screenshots` puts those that the
-documentation shows into `docs/screenshots`."""
+read them. Pictures of each page, and what axe finds, lie in $ARTIFACTS_DIR afterwards, or in `artifacts`; `make
+screenshots` puts those that the documentation shows into `docs/screenshots`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from app.settings import AccountsSettings
 from tests.clients.chromium import DRIVER, PROGRAM, Chromium
 from tests.clients.programs import AXE, install_modules
 from tests.dashboard.sample import make_records
+from tests.support.artifacts import artifacts_folder
 from tests.support.gateway_process import BIN, GatewayProcess, bare_environ
 
 pytestmark = pytest.mark.skipif(
@@ -30,7 +31,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 ROOT = Path(__file__).parents[2]
-PICTURES = ROOT / ".cache" / "screenshots"
 DOCUMENTED = ROOT / "docs" / "screenshots"
 # Those that the documentation shows, where they are to be taken anew.
 WRITTEN = (
@@ -163,7 +163,7 @@ def list_addresses(browser: Chromium) -> set[str]:
 def test_each_page_is_whole_and_loads_nothing_from_elsewhere(
     gateway: GatewayProcess, browser: Chromium, pages: dict[str, str], size: tuple[int, int], scheme: str
 ) -> None:
-    PICTURES.mkdir(parents=True, exist_ok=True)
+    pictures = artifacts_folder("screenshots")
     show(browser, size, scheme)
     browser.read_log("performance")
     faults: list[Any] = []
@@ -171,7 +171,7 @@ def test_each_page_is_whole_and_loads_nothing_from_elsewhere(
     for name, page in pages.items():
         browser.open(gateway.url + page)
         kind = "phone" if size == PHONE else "desk"
-        (PICTURES / f"{name}-{kind}-{scheme}.png").write_bytes(browser.take_picture())
+        (pictures / f"{name}-{kind}-{scheme}.png").write_bytes(browser.take_picture())
         shown = {"desk-light": f"{name}.webp", "phone-dark": f"{name}-phone.webp"}.get(f"{kind}-{scheme}")
         if shown in WRITTEN:
             (DOCUMENTED / shown).write_bytes(browser.take_picture("webp"))
@@ -258,11 +258,12 @@ def test_a_theme_that_was_chosen_stays(gateway: GatewayProcess, browser: Chromiu
     assert theme == "dark"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("size", "scheme"), [(DESK, "light"), (DESK, "dark"), (PHONE, "light")])
 def test_axe_finds_no_serious_fault(
-    gateway: GatewayProcess, browser: Chromium, pages: dict[str, str], scheme: str
+    gateway: GatewayProcess, browser: Chromium, pages: dict[str, str], size: tuple[int, int], scheme: str
 ) -> None:
-    show(browser, DESK, scheme)
+    reports = artifacts_folder("axe")
+    show(browser, size, scheme)
     program = (install_modules(AXE) / "axe-core" / "axe.min.js").read_text()
     found: list[str] = []
 
@@ -270,7 +271,10 @@ def test_axe_finds_no_serious_fault(
         browser.open(gateway.url + page)
         browser.run(program)
         browser.run("window.found = null; axe.run().then((all) => { window.found = all.violations; });")
-        for each in browser.wait("return window.found && [window.found]")[0]:
+        violations = browser.wait("return window.found && [window.found]")[0]
+        kind = "phone" if size == PHONE else "desk"
+        (reports / f"{name}-{kind}-{scheme}.json").write_text(json.dumps(violations, indent=2))
+        for each in violations:
             if each["impact"] in ("serious", "critical"):
                 places = [node["html"][:160] for node in each["nodes"][:3]]
                 found.append(f"{name}: {each['id']}: {places}")
