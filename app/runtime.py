@@ -6,14 +6,12 @@ import gc
 import logging
 import time
 import weakref
-from collections import deque
 from collections.abc import Callable, Mapping, Set
 from os.path import exists
 from pathlib import Path
 from typing import Any
 
 import requests
-from msgspec import Struct
 
 from app.accounts.apart import AccountsThread
 from app.credentials.login_source import LoginSource
@@ -24,7 +22,7 @@ from app.gateway.recording.alerts import Alert
 from app.gateway.recording.observers import Observers
 from app.gateway.recording.troubles import find_spent_budgets, find_troubles, is_stale
 from app.gateway.recording.worker_files import server_folder
-from app.gateway.recording.workers import Workers
+from app.gateway.recording.workers import Reload, Workers
 from app.gateway.responses_api.background import Background
 from app.gateway.upstream_health.shared_redis import SharedRedis
 from app.gateway.upstream_health.shared_state import SharedState
@@ -57,19 +55,6 @@ NEEDS_RESTART = (
 )
 
 
-# Maximum reloads that a worker remembers.
-MAX_RELOADS = 10
-
-
-class Reload(Struct, frozen=True):
-    """A changed configuration, loaded at `at` (unix time) or rejected for its `faults`. `late` are settings that need a
-    restart."""
-
-    at: float
-    faults: tuple[str, ...] = ()
-    late: tuple[str, ...] = ()
-
-
 class Runtime:
     """One worker's state. `services` are replaced as a whole. `problem` says why a changed file was not loaded, or is
     None."""
@@ -87,8 +72,7 @@ class Runtime:
             settings, environ, home_folder(self._environ), None, self.observers.recorder, self._find_limiter
         )
         self.problem: str | None = None
-        # The latest reloads, and the text of the file in force.
-        self.reloads: deque[Reload] = deque(maxlen=MAX_RELOADS)
+        # The text of the file in force.
         self.file_text = read_file(settings.source)
         self.active = ActiveRequests()
         # Open pages and the like, which end as soon as this worker drains.
@@ -274,12 +258,12 @@ class Runtime:
             self.observers.apply_settings(services.settings, old.settings)
         except ConfigError as error:
             self.problem = str(error)
-            self.reloads.append(Reload(time.time(), tuple(map(str, error.faults))))
+            self.workers.note_reload(Reload(time.time(), tuple(map(str, error.faults))))
             log.warning("the changed configuration was rejected: %s", error)
             return
         except Exception as fault:
             self.problem = f"it failed to load ({type(fault).__name__}); see the log"
-            self.reloads.append(Reload(time.time(), (self.problem,)))
+            self.workers.note_reload(Reload(time.time(), (self.problem,)))
             log.error("the changed configuration was rejected", exc_info=fault)
             return
         self.problem = None
@@ -297,7 +281,7 @@ class Runtime:
         self._retire(old)
         before, now = old.settings.server, services.settings.server
         late = [name for name in NEEDS_RESTART if getattr(before, name) != getattr(now, name)]
-        self.reloads.append(Reload(time.time(), late=tuple(f"server.{name}" for name in late)))
+        self.workers.note_reload(Reload(time.time(), late=tuple(f"server.{name}" for name in late)))
         if late:
             log.warning(
                 "the changed configuration is in force, except server.%s: send SIGHUP to apply it", ", ".join(late)

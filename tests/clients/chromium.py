@@ -82,7 +82,9 @@ class Chromium:
     def keep_picture(self) -> None:
         """Leaves what the page shows, for whoever wants to know why the current test failed."""
         with contextlib.suppress(requests.RequestException, BrowserError):
-            (artifacts_folder("failures") / f"{name_of_test()}.png").write_bytes(self.take_picture())
+            folder = artifacts_folder("failures")
+            number = len(list(folder.glob(f"{name_of_test()}*.png"))) + 1
+            (folder / f"{name_of_test()}-{number}.png").write_bytes(self.take_picture())
 
     @property
     def address(self) -> str:

@@ -19,7 +19,7 @@ from app.gateway.recording import workers as workers_module
 from app.gateway.recording.metrics import MAX_MODELS, OTHER, Counts, Gauge, Metrics
 from app.gateway.recording.recorder import Recorder
 from app.gateway.recording.worker_files import WorkerFiles
-from app.gateway.recording.workers import Workers
+from app.gateway.recording.workers import Reload, Workers
 from tests.accounts.records import record
 from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream
 from tests.support.fake_upstream import FakeUpstream, json_reply
@@ -178,6 +178,25 @@ def test_what_dead_workers_counted_is_kept_once(folder: Path) -> None:
     assert seen == [4, 4, 4]
     assert requests_of(three.workers.look().counts) == 4
     assert one.workers.look().workers == 2
+
+
+def test_reloads_of_all_workers_are_told_and_the_same_one_once(folder: Path) -> None:
+    one, two = Worker(folder, "1"), Worker(folder, "2")
+    for at in (1000.0, 1001.0, 2000.0):
+        one.workers.note_reload(Reload(at))
+    two.workers.note_reload(Reload(1000.4))
+    two.workers.note_reload(Reload(2000.3, faults=("it is wrong",)))
+
+    told, workers = one.workers.list_reloads()
+
+    assert workers == 2
+    assert [(each.at, each.workers, each.faults) for each in told] == [
+        (2000.3, 1, ("it is wrong",)),
+        (2000.0, 1, ()),
+        (1001.0, 1, ()),
+        (1000.0, 2, ()),
+    ]
+    assert two.workers.list_reloads() == (told, 2)
 
 
 def test_gauges_of_workers_are_merged_as_they_say(folder: Path) -> None:

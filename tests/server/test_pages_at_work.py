@@ -95,3 +95,25 @@ def test_a_page_that_was_left_makes_room_at_once(tmp_path: Path, path: str, left
             time.sleep(0.1)
 
     assert statuses == {200}
+
+
+def test_a_reload_is_told_of_all_workers_whichever_answers(tmp_path: Path) -> None:
+    file = tmp_path / "dragoman.toml"
+    text = f'[server]\nworkers = 2\n[keys.admin]\nkey = "{ADMIN}"\nrole = "admin"\n'
+    file.write_text(text)
+    (tmp_path / "run").mkdir(mode=0o700)
+    with GatewayProcess(tmp_path, XDG_RUNTIME_DIR=str(tmp_path / "run")) as gateway:
+
+        def list_reloads() -> list[tuple[int, bool]]:
+            told = get(gateway, "/_/api/settings")["reloads"]
+            return [(each["workers"], bool(each["faults"])) for each in told]
+
+        file.write_text(text + '[models]\ndefualt = "x"\n')
+        await_that(lambda: list_reloads() == [(2, True)])
+        file.write_text(text + "[models]\n")
+        await_that(lambda: list_reloads() == [(2, False), (2, True)])
+        seen = [list_reloads() for _ in range(10)]
+        page = sign_in(gateway).get(f"{gateway.url}/_/settings", timeout=10).text
+
+    assert seen == [[(2, False), (2, True)]] * 10
+    assert page[page.index("Last reloads") :].count('<td class="narrow">all</td>') == 2

@@ -70,12 +70,16 @@ def bundle() -> Response:
 
 
 def describe_reloads() -> dict[str, Any]:
-    """The reloads of this worker, newest first; and if the file was rejected, what it would change."""
+    """The reloads of all workers, newest first; and if the file was rejected, what it would change."""
     owner = runtime()
-    difference = []
+    reloads, workers = owner.workers.list_reloads()
+    difference: list[str] = []
+    faults: tuple[str, ...] = ()
     if owner.problem is not None:
+        faults = owner.workers.reloads[-1].faults
         difference = compare_files(owner.file_text, read_file(services().settings.source))
-    return {"reloads": list(owner.reloads)[::-1], "problem": owner.problem, "difference": difference}
+    told = {"reloads": reloads, "workers": workers, "problem": owner.problem}
+    return {**told, "faults": faults, "difference": difference}
 
 
 def _render_bundle(visitor: Visitor) -> str:

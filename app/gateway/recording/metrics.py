@@ -143,14 +143,6 @@ class Counts(msgspec.Struct):
     attempts: list[Attempts] = []
 
 
-class WorkerState(msgspec.Struct):
-    """What one worker publishes for the others."""
-
-    counts: Counts
-    gauges: list[Gauge] = []
-    running: list[RequestRecord] = []
-
-
 class Metrics:
     """A sink of records."""
 

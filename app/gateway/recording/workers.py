@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from app.accounts.record import RequestRecord
-from app.gateway.recording.metrics import Counts, Gauge, Metrics, WorkerState, add_counts
+from app.gateway.recording.metrics import Counts, Gauge, Metrics, add_counts
 from app.gateway.recording.recorder import Recorder
 from app.gateway.recording.worker_files import WorkerFiles
 
@@ -23,8 +24,31 @@ UNASKED_PERIOD = 10.0
 # Maximum seconds that an asking worker waits for the others.
 TELLING_LIMIT = 4.0
 _LOOK_AGAIN = 0.02
+# Maximum reloads that a worker remembers, and seconds within which all workers make the same one.
+MAX_RELOADS = 10
+SAME_RELOAD = 5.0
 # Milliseconds from which a request counts as long.
 LONG_MS = 30_000
+
+
+class Reload(msgspec.Struct, frozen=True):
+    """A changed configuration, loaded at `at` (unix time) or rejected for its `faults`. `late` are settings that need a
+    restart; `workers` is how many made it."""
+
+    at: float
+    faults: tuple[str, ...] = ()
+    late: tuple[str, ...] = ()
+    workers: int = 1
+
+
+class WorkerState(msgspec.Struct):
+    """What one worker publishes for the others."""
+
+    counts: Counts
+    gauges: list[Gauge] = []
+    running: list[RequestRecord] = []
+    reloads: list[Reload] = []
+
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(WorkerState).decode
@@ -45,6 +69,7 @@ class Workers:
 
     def __init__(self, recorder: Recorder, metrics: Metrics, telling_limit: float = TELLING_LIMIT) -> None:
         self.gauges: list[Callable[[], Sequence[Gauge]]] = []
+        self.reloads: deque[Reload] = deque(maxlen=MAX_RELOADS)
         self.metrics = metrics
         self._recorder = recorder
         self._telling_limit = telling_limit
@@ -109,7 +134,7 @@ class Workers:
             try:
                 complete = self._ask_others()
                 dead = self._read_counts(self._files.collect_dead(self._fold))
-                others = [_read(data) for data in self._files.others().values()]
+                others = self._read_others()
                 states += [state for state in others if state is not None]
                 complete = complete and len(states) == len(others)
             except OSError as error:
@@ -124,6 +149,23 @@ class Workers:
             workers=len(states),
             complete=complete,
         )
+
+    def note_reload(self, reload: Reload) -> None:
+        """Tells the other workers of a reload at once."""
+        self.reloads.append(reload)
+        self._publish()
+
+    def list_reloads(self) -> tuple[list[Reload], int]:
+        """The last reloads of all workers, newest first, and how many workers there are. Nobody is waited for."""
+        known = [list(self.reloads)]
+        if self._files is not None:
+            self._collect_dead()
+            known += [state.reloads for state in self._read_others() if state is not None]
+        return _merge_reloads(known), len(known)
+
+    def _read_others(self) -> list[WorkerState | None]:
+        assert self._files is not None
+        return [_read(data) for data in self._files.others().values()]
 
     def _publish(self, state: WorkerState | None = None) -> None:
         if self._files is None:
@@ -155,7 +197,8 @@ class Workers:
     def _describe(self) -> WorkerState:
         self._recorder.hand_out()
         gauges = [gauge for ask in self.gauges for gauge in ask()]
-        return WorkerState(self.metrics.count(), gauges, self._recorder.running()[:MAX_RUNNING])
+        running = self._recorder.running()[:MAX_RUNNING]
+        return WorkerState(self.metrics.count(), gauges, running, list(self.reloads))
 
     def _fold(self, known: bytes, newly_dead: list[bytes]) -> bytes:
         """Combines the counts of dead workers. Long requests that ran when a worker died are recorded as stopped. Short
@@ -180,6 +223,22 @@ def _read(data: bytes) -> WorkerState | None:
     except msgspec.MsgspecError as error:
         log.warning("cannot read a message from another worker: %s", error)
         return None
+
+
+def _merge_reloads(known: Sequence[Sequence[Reload]]) -> list[Reload]:
+    """Reloads of several workers, newest first; those with the same outcome at about the same time are one."""
+    merged: list[tuple[Reload, set[int]]] = []
+    made = ((reload, worker) for worker, reloads in enumerate(known) for reload in reloads)
+    for reload, worker in sorted(made, key=lambda each: each[0].at):
+        for first, workers in merged:
+            alike = (reload.faults, reload.late) == (first.faults, first.late)
+            if alike and reload.at - first.at < SAME_RELOAD and worker not in workers:
+                workers.add(worker)
+                break
+        else:
+            merged.append((reload, {worker}))
+    newest = merged[: -MAX_RELOADS - 1 : -1]
+    return [msgspec.structs.replace(reload, workers=len(workers)) for reload, workers in newest]
 
 
 def _merge(gauges: Iterable[Gauge]) -> list[Gauge]:
