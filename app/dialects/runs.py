@@ -1,14 +1,15 @@
 """Runs of deltas: events that equal the preceding one in every byte except their text.
 
-Most of a stream is one run. Once the frame around a text is known, one split takes a whole read apart, and one pattern
-proves that the frames contain only texts; no event is decoded. A renderer writes runs the same way, with its own frame.
-Texts remain the insides of JSON string literals (conversation/literals.py).
+Most of a stream is one run. Once the frame around a text is known, one step takes a whole read apart into lines, and
+one JSON string proves that the frames contain only texts; no event is decoded. A renderer writes runs the same way,
+with its own frame. Texts remain the insides of JSON string literals (conversation/literals.py).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from io import BytesIO
 from operator import itemgetter
 
 import msgspec
@@ -16,12 +17,6 @@ import msgspec
 from app.conversation.events import BlockDelta
 from app.sse import EventBuffer
 
-# One line per text. Rejects halves of surrogate pairs and invalid JSON.
-_TEXTS = re.compile(
-    rb'(?:(?:[^"\\\x00-\x1f]++'
-    rb'|\\(?:["\\/bfnrt]|u(?:[0-9a-ce-fA-CE-F][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2}'
-    rb"|[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})))++\n)++"
-)
 # What some vendors vary from event to event without a meaning, and what remains of it: padding that hides the length of
 # the text, and numbers. Each pattern fits only between two members of an event's object, or before its end, so that no
 # text contains it. Those that begin with plain bytes are sought fastest; the first member of each is what it certainly
@@ -38,13 +33,13 @@ _NOISE = (
     (b'.delta","sequence_number":', re.compile(rb'\.delta","sequence_number":[0-9]++,'), b'.delta",'),
     (b" }\n", re.compile(rb"(?<! ) ++}\n"), b"}\n"),
 )
-# A text without any of these needs no closer look.
-_SPECIAL = bytes((*range(0x20), *b'"\\'))
 _BACKSLASH = ord("\\")
 # Learning stops after this many more events that broke the pattern than followed it.
 _MAX_MISSES = 16
 # Maximum bytes of an unfinished event that are examined again with each read.
 _MAX_KEPT = 64 * 1024
+
+_decode_string = msgspec.json.Decoder(str).decode
 
 
 class Run(msgspec.Struct, frozen=True, gc=False):
@@ -62,17 +57,17 @@ class Run(msgspec.Struct, frozen=True, gc=False):
 class Frame:
     """The bytes before and after the text in each event of a run, quotes included."""
 
-    __slots__ = ("after", "before", "between", "text")
+    __slots__ = ("after", "before", "between", "literal")
 
     def __init__(self, before: bytes, after: bytes) -> None:
         self.before = before
         self.after = after
         self.between = after + before
-        self.text = slice(len(before), -len(after))  # where it is in an event
+        self.literal = slice(len(before) - 1, 1 - len(after))  # where it is in an event
 
     def write(self, texts: Sequence[bytes]) -> bytes:
         """The events of these texts."""
-        return self.before + self.between.join(texts) + self.after
+        return b"".join((self.before, self.between.join(texts), self.after))
 
     def renamed(self, old: bytes, new: bytes) -> Frame:
         """The frame with `old` replaced by `new`."""
@@ -107,10 +102,10 @@ class RunReader:
         rest = b""
         # Nearly all events of a slow stream come alone and need no closer look.
         if data.find(b"\n\n") == len(data) - 2 and data.startswith(frame.before) and data.endswith(frame.after):
-            text = data[frame.text]
-            if text and text.isascii() and text.translate(None, _SPECIAL) == text:
-                texts = [text]
-        if not texts:
+            literal = data[frame.literal]
+            if len(literal) > 2 and _is_string(literal):
+                texts = [literal[1:-1]]
+        else:
             texts, rest = _read_many(frame, data)
         if not texts:
             self._misses_left -= 1
@@ -163,29 +158,37 @@ def last_event(events: bytes) -> bytes:
 def _read_many(frame: Frame, data: bytes) -> tuple[list[bytes], bytes]:
     """The texts of a run's events, and what follows the run; no texts if anything odd is among them."""
     named = frame.before.count(b"\n")
-    lines = data.split(b"\n")  # takes half the time of splitting by blank lines
+    lines = BytesIO(data).readlines()  # takes a sixth of the time of `split`, which looks at each byte
     spoken = lines[named :: named + 2][: len(lines) // (named + 2)]
-    before, after = frame.before.rpartition(b"\n")[2], frame.after[:-2]
+    before, after = frame.before.rpartition(b"\n")[2], frame.after[:-1]
     # A run mostly ends at the end of a read.
     count = len(spoken)
     while count and not (spoken[count - 1].startswith(before) and spoken[count - 1].endswith(after)):
         count -= 1
     texts = list(map(itemgetter(slice(len(before), -len(after))), spoken[:count]))
-    # Writing the events once more proves that they belong to the run.
-    if _are_texts(texts):
-        written = frame.write(texts)
-        if data.startswith(written):
-            return texts, data[len(written) :]
+    # Joining the texts once more proves that nothing but the frame is between them.
+    if _are_texts(texts) and data.startswith(frame.before):
+        joined = frame.between.join(texts)
+        end = len(frame.before) + len(joined)
+        if data.startswith(joined, len(frame.before)) and data.startswith(frame.after, end):
+            return texts, data[end + len(frame.after) :]
     return [], data
 
 
 def _are_texts(texts: Sequence[bytes]) -> bool:
     """Whether there are texts and each is the inside of a non-empty JSON string."""
-    whole = b"".join(texts)
-    if whole.isascii() and whole.translate(None, _SPECIAL) == whole:
-        return b"" not in texts and bool(whole)
-    lines = b"\n".join(texts) + b"\n"
-    return _TEXTS.fullmatch(lines) is not None and lines.count(b"\n") == len(texts) and _is_utf8(lines)
+    if not texts or b"" in texts:
+        return False
+    return _is_string(b'"%b"' % b" ".join(texts))  # a blank neither continues nor ends an escape or a character
+
+
+def _is_string(literal: bytes) -> bool:
+    """Whether this is a JSON string in UTF-8, without halves of surrogate pairs."""
+    try:
+        _decode_string(literal)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return True
 
 
 def _is_utf8(data: bytes) -> bool:
