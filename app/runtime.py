@@ -9,9 +9,7 @@ import weakref
 from collections.abc import Callable, Mapping, Set
 from os.path import exists
 from pathlib import Path
-from typing import Any
-
-import requests
+from typing import TYPE_CHECKING, Any
 
 from app.accounts.apart import AccountsThread
 from app.credentials.login_source import LoginSource
@@ -39,6 +37,9 @@ from app.settings import Settings, data_folder, load_settings
 from app.settings.discovered.login_files import find_claude_files, own_oca_file
 from app.settings.loading import home_folder, is_blank_file, read_text
 from app.transport import ActiveRequests, Transport
+
+if TYPE_CHECKING:
+    from requests import Session
 
 log = logging.getLogger("dragoman")
 
@@ -212,7 +213,7 @@ class Runtime:
         else:
             self.reload(lambda: load_settings(self.services.settings.source, self._environ, {}))
 
-    def find_session(self, name: str) -> requests.Session:
+    def find_session(self, name: str) -> Session:
         """The HTTP session for calls to provider `name` other than to its models: logins, renewals."""
         provider = self.services.providers.get(name)
         return (provider.transport if provider is not None else self.services.transport).session

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from os.path import exists
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import msgspec
@@ -17,7 +18,6 @@ from app.credentials.formats import claude_file, codex_file, oca_file
 from app.credentials.formats.login_format import LoginFormat
 from app.credentials.login_source import WAIT_LIMIT, LoginSource
 from app.credentials.oauth.endpoints import Endpoints, find_endpoints
-from app.credentials.oauth.token_endpoint import OpenSession, TokenEndpoint
 from app.credentials.pool import CredentialPool, PoolMember
 from app.credentials.renewal import RefreshCall, renew_login
 from app.credentials.static import StaticSource
@@ -28,6 +28,9 @@ from app.credentials.tokens import Tokens, read_issuer
 from app.settings.discovered.login_files import find_claude_files, find_codex_files, find_oca_files, own_oca_file
 from app.settings.pasted_keys import clean_key
 from app.settings.tables import ProviderSettings
+
+if TYPE_CHECKING:
+    from app.credentials.oauth.token_endpoint import OpenSession, TokenEndpoint
 
 log = logging.getLogger("dragoman.credentials")
 
@@ -190,6 +193,9 @@ def make_refresh_call(
         name = f"{endpoints.token_url} {endpoints.client_id}"
         issuer = issuers.get(name)
         if issuer is None:
+            # Imported here, since it needs requests.
+            from app.credentials.oauth.token_endpoint import TokenEndpoint
+
             issuer = issuers[name] = TokenEndpoint(endpoints, open_session(), clock=clock)
         return issuer.refresh_tokens(tokens.refresh_token or "")
 

@@ -8,6 +8,7 @@ It leaves calls to requests' own adapter if the pool does not support them, and 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -20,12 +21,8 @@ from urllib3.util import Timeout
 
 from app.errors import UpstreamError, UpstreamTimeout
 from app.transport.call import Call, Limits, Origin, locate
-from app.transport.connections.dialer import Dialer
 from app.transport.connections.pool import ConnectionPool
 from app.transport.exchange import Exchange, SocketExchange
-
-# Something else takes its place while a test has replaced requests' network access.
-OWN_SEND = HTTPAdapter.send
 
 
 class UpstreamSession(Session):
@@ -51,17 +48,12 @@ class UpstreamSession(Session):
 
 
 class PoolAdapter(HTTPAdapter):
-    """An adapter for requests that uses the connection pool."""
+    """An adapter for requests that uses the connection pool. `can_reach` tells which origins the pool can reach."""
 
-    def __init__(self, pool: ConnectionPool, dialer: Dialer) -> None:
+    def __init__(self, pool: ConnectionPool, can_reach: Callable[[Origin], bool]) -> None:
         super().__init__()
         self._pool = pool
-        self._dialer = dialer
-
-    def can_reach(self, origin: Origin) -> bool:
-        """Whether the pool can reach an origin. False if only requests can, and while requests' network access is
-        replaced."""
-        return HTTPAdapter.send is OWN_SEND and self._dialer.can_reach(origin)
+        self._can_reach = can_reach
 
     def send(
         self, request: PreparedRequest, stream: bool = False, timeout: Any = None, *args: Any, **kwargs: Any
@@ -72,7 +64,7 @@ class PoolAdapter(HTTPAdapter):
         """
         url = request.url or ""
         body = request.body.encode() if isinstance(request.body, str) else request.body or b""
-        if not isinstance(body, bytes) or not self.can_reach(locate(url).origin):
+        if not isinstance(body, bytes) or not self._can_reach(locate(url).origin):
             return super().send(request, stream, timeout, *args, **kwargs)
         headers = {_text(name): _text(value) for name, value in request.headers.items()}
         call = Call(request.method or "GET", url, headers, body, _limits(timeout))
@@ -91,10 +83,6 @@ class PoolAdapter(HTTPAdapter):
             decode_content=False,
         )
         return self.build_response(request, raw)
-
-    def close(self) -> None:
-        super().close()
-        self._pool.close()
 
 
 class _BodyFile(io.RawIOBase):

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from functools import cached_property
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct, field
 from msgspec.structs import replace
-from requests import Session
-from requests.adapters import HTTPAdapter
 
-from app.transport.adapter import OWN_SEND, PoolAdapter, UpstreamSession
-from app.transport.call import Call, locate
+from app.patching import load_requests
+from app.transport.call import Call, Origin, locate
 from app.transport.connections.addresses import AddressBook
 from app.transport.connections.dialer import Dialer
 from app.transport.connections.pool import ConnectionPool
 from app.transport.exchange import Exchange, Sent, SocketExchange
 from app.transport.reply import MAX_HEAD
-from app.transport.response_exchange import ResponseExchange
 from app.transport.whole_reply import WholeReply, read_whole
+
+if TYPE_CHECKING:
+    from requests import Session
 
 
 class TransportSettings(Struct, frozen=True):
@@ -62,8 +64,7 @@ class PreparedCall:
         """Sends this call with another, small body, and waits for the reply. If the reply does not come whole with its
         first read on a kept connection, returns the exchange, as `Transport.send` does."""
         connection = None
-        # Like `can_reach`: while requests' network access is replaced, `Transport.send` finds the way.
-        if self._is_quick and HTTPAdapter.send is OWN_SEND:
+        if self._is_quick and not is_replaced():
             connection = self._pool.take(self._target.origin)
         if connection is None:
             return self._transport.send(self._make_call(body, may_resend))
@@ -87,9 +88,7 @@ class PreparedCall:
     def send(self, body: bytes, may_resend: Callable[[], bool]) -> Exchange:
         """Sends this call with another body, as `Transport.send` does."""
         call = self._make_call(body, may_resend)
-        if HTTPAdapter.send is OWN_SEND:
-            return SocketExchange(self._pool, call, self._target)
-        return self._transport.send(call)
+        return self._transport.send(call) if is_replaced() else SocketExchange(self._pool, call, self._target)
 
     def _make_call(self, body: bytes, may_resend: Callable[[], bool]) -> Call:
         call = self._call
@@ -99,14 +98,14 @@ class PreparedCall:
 class Transport:
     """Sends calls to upstreams over kept connections. All requests of a process share one.
 
-    `session` offers the same to callers that use requests. Raises ConfigError if the certificates cannot be read.
+    Raises ConfigError if the certificates cannot be read.
     """
 
     def __init__(self, settings: TransportSettings) -> None:
         self.settings = settings
         self._variants: dict[bytes, Transport] = {}
         addresses = AddressBook(settings.address_lifetime, public_only=settings.public_only)
-        dialer = Dialer(
+        self._dialer = Dialer(
             settings.proxies,
             settings.ca_bundle,
             addresses,
@@ -114,11 +113,20 @@ class Transport:
             client_key=settings.client_key,
             public_only=settings.public_only,
         )
-        self._pool = ConnectionPool(dialer, settings.pool_size, settings.idle_lifetime, settings.max_head)
-        self._adapter = PoolAdapter(self._pool, dialer)
-        self.session: Session = UpstreamSession(self._adapter, settings.proxies, settings.ca_bundle)
+        self._pool = ConnectionPool(self._dialer, settings.pool_size, settings.idle_lifetime, settings.max_head)
+
+    @cached_property
+    def session(self) -> Session:
+        """The same connections for callers that use requests: logins, lists of models, receivers of alerts. Created on
+        first use, since requests takes three megabytes, and calls to models do without."""
+        load_requests()
+        from app.transport.adapter import PoolAdapter, UpstreamSession
+
+        settings = self.settings
+        session = UpstreamSession(PoolAdapter(self._pool, self._can_reach), settings.proxies, settings.ca_bundle)
         if settings.client_cert is not None:
-            self.session.cert = (settings.client_cert, settings.client_key or settings.client_cert)
+            session.cert = (settings.client_cert, settings.client_key or settings.client_cert)
+        return session
 
     def send(self, call: Call) -> Exchange:
         """Sends the request without waiting for the reply, over a kept or a new connection. Returns an Exchange, which
@@ -127,14 +135,17 @@ class Transport:
         Raises UpstreamUnreachable, or UpstreamTimeout with phase "connect".
         """
         target = locate(call.url)
-        if self._adapter.can_reach(target.origin):
+        if self._can_reach(target.origin):
             return SocketExchange(self._pool, call, target)
-        return ResponseExchange(self.session, call)
+        session = self.session
+        from app.transport.response_exchange import ResponseExchange
+
+        return ResponseExchange(session, call)
 
     def prepare(self, call: Call) -> PreparedCall | None:
         """Prepares to send calls that differ from this one only in their bodies. None if requests must make the
         connection. Raises UpstreamUnreachable."""
-        if call.head is None or not self._adapter.can_reach(locate(call.url).origin):
+        if call.head is None or not self._can_reach(locate(call.url).origin):
             return None
         return PreparedCall(self, self._pool, call, call.head)
 
@@ -150,6 +161,18 @@ class Transport:
 
     def close(self) -> None:
         """Closes the kept connections."""
-        self.session.close()
+        if "session" in vars(self):
+            self.session.close()
+        self._pool.close()
         for variant in self._variants.values():
             variant.close()
+
+    def _can_reach(self, origin: Origin) -> bool:
+        """Whether the pool can reach an origin. If not, requests must make the connection."""
+        return not is_replaced() and self._dialer.can_reach(origin)
+
+
+def is_replaced() -> bool:
+    """Whether a test has replaced requests' network access, as `responses` does. Then all calls go to requests."""
+    adapter = getattr(sys.modules.get("requests.adapters"), "HTTPAdapter", None)
+    return adapter is not None and adapter.send.__module__ != "requests.adapters"

@@ -53,7 +53,7 @@ def test_a_webhook_gets_what_is_the_matter_and_that_it_is_over(
 
     for standing in ([DOWN], [DOWN], []):
         alerts.compare(standing)
-        alerts.send(session)
+        alerts.send(lambda: session)
 
     began, ended = (seen.json() for seen in receiver.seen)
     assert began == {
@@ -72,7 +72,7 @@ def test_slack_gets_plain_text(receiver: FakeUpstream, session: requests.Session
     alerts = Alerts(AlertsSettings(slack=(receiver.url,)))
 
     alerts.queue(DOWN)
-    alerts.send(session)
+    alerts.send(lambda: session)
 
     (seen,) = receiver.seen
     assert seen.json() == {
@@ -88,7 +88,7 @@ def test_what_still_stands_is_told_again_after_the_interval(
     for seconds in (0, 59, 2, 58):
         clock.now += seconds
         alerts.compare([DOWN])
-        alerts.send(session)
+        alerts.send(lambda: session)
 
     assert alerts.sent == 2
 
@@ -99,11 +99,11 @@ def test_what_flutters_does_not_bury_the_rest(receiver: FakeUpstream, session: r
     for _ in range(2 * MAX_PER_HOUR):
         alerts.compare([DOWN])
         alerts.compare([])
-        alerts.send(session)
+        alerts.send(lambda: session)
     sent, lost = alerts.sent, alerts.lost
     clock.now += 3601
     alerts.queue(Alert("loop_dead", "sweeper", "the sweeper has not run for 60 s"))
-    alerts.send(session)
+    alerts.send(lambda: session)
 
     assert sent == MAX_PER_HOUR
     assert lost > 0
@@ -117,7 +117,7 @@ def test_a_receiver_that_fails_is_asked_a_few_times(session: requests.Session, s
         alerts.queue(DOWN)
 
         for _ in range(MAX_TRIES + 3):
-            alerts.send(session)
+            alerts.send(lambda: session)
 
         assert len(receiver.seen) == MAX_TRIES
     assert (alerts.sent, alerts.lost) == (0, 1)
@@ -130,7 +130,7 @@ def test_a_receiver_that_is_gone_leaves_no_address_in_the_log(
     alerts.queue(DOWN)
 
     for _ in range(MAX_TRIES):
-        alerts.send(session)
+        alerts.send(lambda: session)
 
     assert alerts.lost == 1
     assert "secret-part" not in caplog.text
@@ -141,7 +141,7 @@ def test_only_the_kinds_that_are_wanted_are_told(receiver: FakeUpstream, session
 
     alerts.queue(DOWN)
     alerts.queue(Alert("loop_dead", "sweeper", "it stands"))
-    alerts.send(session)
+    alerts.send(lambda: session)
 
     assert [seen.json()["kind"] for seen in receiver.seen] == ["loop_dead"]
 

@@ -18,11 +18,10 @@ import trustme
 
 from app.dialects.registry import DIALECTS
 from app.gateway.messages import ClientRequest
-from app.gateway.recording import alerts as alerts_module
 from app.gateway.recording import hooks as hooks_module
+from app.gateway.recording import receivers as receivers_module
 from app.gateway.recording.alerts import Alert, Alerts
 from app.gateway.recording.hooks import Hook, HookFailed, Hooks, load_hooks
-from app.gateway.recording.telemetry import push as push_module
 from app.gateway.recording.telemetry.collector_session import MAX_ANSWER, ExportSession
 from app.gateway.recording.telemetry.push import Push
 from app.settings import AlertsSettings, PushSettings
@@ -72,7 +71,7 @@ def answers(canary: FakeUpstream) -> dict[str, Reply]:
 def send_alert(url: str, transport: Transport) -> None:
     alerts = Alerts(AlertsSettings(webhooks=(url,)))
     alerts.queue(Alert("provider_down", "up", "it is down"))
-    alerts.send(transport.session)
+    alerts.send(lambda: transport.session)
 
 
 def push_metrics(url: str, transport: Transport) -> None:
@@ -90,8 +89,7 @@ def test_a_receiver_gets_its_time_and_no_more_whatever_it_answers(
     tell: Callable[[str, Transport], None], canary: FakeUpstream, monkeypatch: pytest.MonkeyPatch,
     figure: Callable[..., None],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(alerts_module, "TIMEOUT", LIMIT)
-    monkeypatch.setattr(push_module, "TIMEOUT", LIMIT)
+    monkeypatch.setattr(receivers_module, "TIMEOUT", LIMIT)
     monkeypatch.setattr("app.gateway.recording.exposition.write_metrics", lambda *_told: "")
     longest = (0.0, "")
     for name, answer in answers(canary).items():

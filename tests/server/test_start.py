@@ -6,6 +6,7 @@ import json
 import urllib.request
 from pathlib import Path
 
+from tests.support.fake_upstream import FakeUpstream, json_reply
 from tests.support.gateway_process import GatewayProcess
 
 # A part in C of what Flask brings along; it shows in a process's memory.
@@ -25,12 +26,42 @@ class Relaying(GatewayProcess):
             return False
 
 
+# What a worker loads when a request first needs it: together some fifteen megabytes.
+LOADED_LATER = {
+    "requests": "logins, lists of models, alerts, odd URLs and proxies",
+    "urllib3": "requests",
+    "http.cookiejar": "requests",
+    "idna": "requests",
+    "charset_normalizer": "requests, which guesses encodings; nothing here does",
+    "flask": "everything but generating requests",
+    "werkzeug.routing": "everything but generating requests",
+    "jinja2": "the dashboard",
+    "app.dashboard": "the dashboard",
+    "prometheus_client": "a scrape",
+    "opentelemetry": "exports",
+    "redis": "limits shared by hosts",
+    "psycopg": "a database in Postgres",
+    "keyring": "logins in the system's keyring",
+    "cryptography": "none of ours; the genuine programs of tests",
+    "tomlkit": "changes of the configuration by a page",
+    "yaml": "imports from other gateways",
+    "filelock": "renewals",
+    "gevent.resolver.ares": "none: names are looked up by the system",
+}
+
+
 def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def maps(pid: int) -> str:
     return Path(f"/proc/{pid}/maps").read_text()
+
+
+def list_imports(gateway: GatewayProcess) -> set[str]:
+    """What master and workers have imported so far, if they were started with PYTHONPROFILEIMPORTTIME."""
+    lines = gateway.log.read_text().splitlines()
+    return {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
 
 
 def test_a_worker_that_only_relays_has_loaded_no_flask(tmp_path: Path) -> None:
@@ -43,6 +74,23 @@ def test_a_worker_that_only_relays_has_loaded_no_flask(tmp_path: Path) -> None:
         with urllib.request.urlopen(f"{gateway.url}/health") as reply:
             assert json.loads(reply.read())["process"]["pid"] == worker
         assert FLASKS in maps(worker)
+
+
+def test_a_worker_that_only_relays_has_loaded_nothing_that_it_does_not_need(tmp_path: Path) -> None:
+    answer = {"choices": [{"message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}]}
+    with FakeUpstream(json_reply(answer)) as upstream:
+        (tmp_path / "dragoman.toml").write_text(
+            f'[providers.demo]\nkind = "openai"\nbase_url = "{upstream.url}/v1"\napi_key = "sk-some-key"\n'
+        )
+        with Relaying(tmp_path, PYTHONPROFILEIMPORTTIME="1") as gateway:
+            loaded = list_imports(gateway)
+            urllib.request.urlopen(f"{gateway.url}/health").close()
+            later = list_imports(gateway)
+
+    assert "app.server.connections.client_connection" in loaded
+    assert "app.transport.transport" in loaded
+    assert not loaded & LOADED_LATER.keys()
+    assert "flask" in later
 
 
 def test_the_command_itself_becomes_the_master(tmp_path: Path) -> None:

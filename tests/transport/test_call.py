@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import requests
 
 from app.errors import UpstreamUnreachable
 from app.transport import Call
-from app.transport.call import Origin, encode_head, locate
+from app.transport.call import _PLAIN_URL, Origin, encode_head, locate
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,46 @@ def test_a_url_is_taken_apart(url: str, origin: Origin, authority: str, path: st
     target = locate(url)
 
     assert (target.origin, target.authority, target.path) == (origin, authority, path)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://host.test",
+        "https://host.test:8443/v1/chat/completions",
+        "https://10.0.0.1/v1beta/models/gemini-2.5-pro:generateContent?alt=sse&key=a_b",
+        "https://host.test/a//b/.c/..d/...?q=../x",
+        "https://host.test?a=1",
+        "https://host.test/~a/(b)/c;d=1,2/e@f/g$h!i'j*k+l/",
+        "http://host.test:80/",
+        "http://0x7f.1/",
+    ],
+)
+def test_a_url_that_is_called_plain_is_one_that_requests_would_not_change(url: str) -> None:
+    prepared = requests.Request("GET", url).prepare().url or ""
+
+    if _PLAIN_URL.fullmatch(url):
+        assert prepared in (url, url.replace("test?", "test/?"), f"{url}/")
+    assert locate(url) == locate(prepared)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://Host.test/", "HTTP://host.test/", "http://me@host.test/", "http://host.test:080/", "http://.host/"),
+        *("http://[::1]/", "http://bücher.test/", "http://host.test/a b", "http://host.test/%7ea", "ftp://host.test/"),
+        *(
+            "http://host.test/a/../b",
+            "http://host.test/./b",
+            "http://host.test/#part",
+            "http://host.test/ü",
+            "http:///",
+        ),
+        *(" http://host.test/", "http://host.test/\n", "http://host.test/a|b", "http://host.test/[x]", "host.test/"),
+    ],
+)
+def test_any_other_url_is_prepared_by_requests(url: str) -> None:
+    assert not _PLAIN_URL.fullmatch(url)
 
 
 def test_the_head_names_host_length_and_the_callers_headers() -> None:

@@ -12,14 +12,13 @@ import time
 from collections.abc import Callable, Mapping
 from os.path import exists
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 
 from app.credentials.oauth.endpoints import Endpoints
 from app.credentials.oauth.pending_login import PendingLogin, PendingLogins, begin_login
-from app.credentials.oauth.token_endpoint import OpenSession, TokenEndpoint
 from app.credentials.oauth.token_reply import GrantPostponed, GrantRefused
 from app.credentials.sources import FORMATS, endpoints_of
 from app.credentials.stores.login_store import FileStore
@@ -29,6 +28,9 @@ from app.credentials.tokens import Tokens, clean_text, is_token, read_claims
 from app.errors import CredentialUnavailable
 from app.settings.discovered.login_files import find_claude_files, find_codex_files, own_oca_file
 from app.settings.tables import ProviderSettings
+
+if TYPE_CHECKING:
+    from app.credentials.oauth.token_endpoint import OpenSession, TokenEndpoint
 
 FailureReason = Literal["denied", "incomplete", "unknown_state", "no_tokens", "no_refresh_token", "not_saved"]
 
@@ -169,6 +171,9 @@ def open_flow(
     login = StoredLogin(
         settings.kind, FileStore((path,), own=own, runtime=runtime, clock=clock), FORMATS[settings.kind], clock=clock
     )
+    # Imported here, since it needs requests.
+    from app.credentials.oauth.token_endpoint import TokenEndpoint
+
     issuer = TokenEndpoint(endpoints, open_session(), clock=clock)
     return LoginFlow(issuer, login, PendingLogins(runtime) if pending is None else pending, clock=clock)
 

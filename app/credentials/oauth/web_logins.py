@@ -6,10 +6,10 @@ import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import msgspec
-import requests
 
 from app.credentials.oauth.callback_listener import CallbackListener
 from app.credentials.oauth.login_flow import LoginFailed, LoginFlow, open_flow
@@ -17,6 +17,9 @@ from app.credentials.oauth.pending_login import LIFETIME, PendingLogin, PendingL
 from app.credentials.stores.private_files import runtime_folder
 from app.credentials.tokens import Tokens
 from app.settings.tables import ProviderSettings
+
+if TYPE_CHECKING:
+    from requests import Session
 
 Logins = Mapping[str, ProviderSettings]
 
@@ -44,7 +47,7 @@ class WebLogins:
         environ: Mapping[str, str],
         home: Path,
         on_change: Callable[[str], None],
-        find_session: Callable[[str], requests.Session],
+        find_session: Callable[[str], Session],
     ) -> None:
         self._environ = environ
         self._home = home

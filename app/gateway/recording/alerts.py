@@ -11,22 +11,22 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 import msgspec
-import requests
-from urllib3.util import Timeout
 
+from app.gateway.recording.receivers import deliver
 from app.logs import hide_secrets
 from app.settings import AlertsSettings
+
+if TYPE_CHECKING:
+    from requests import Session
 
 log = logging.getLogger("dragoman")
 
 # Maximum alerts waiting to be sent, and maximum tries of each.
 MAX_WAITING = 100
 MAX_TRIES = 5
-# Seconds that a receiver has to send the head of its answer; the body is not read.
-TIMEOUT = 5.0
 # Maximum alerts in an hour: a flapping state must not bury the rest.
 MAX_PER_HOUR = 60
 
@@ -87,25 +87,19 @@ class Alerts:
                 self.queue(Alert(alert.kind, alert.subject, message, solved=True))
         self._standing = now
 
-    def send(self, session: requests.Session) -> None:
+    def send(self, find_session: Callable[[], Session]) -> None:
         """Tries once to send each waiting alert."""
         for _ in range(len(self._waiting)):
             alert, url, tries = self._waiting.popleft()
-            try:
-                body = self._describe(alert) if url in self._settings.webhooks else _describe_for_slack(alert)
-                limit: Any = Timeout(TIMEOUT, TIMEOUT, TIMEOUT)
-                answer = session.post(url, json=body, timeout=limit, allow_redirects=False, stream=True)
-                answer.close()
-                if answer.status_code >= 400:
-                    raise requests.HTTPError(f"HTTP {answer.status_code}")
+            body = self._describe(alert) if url in self._settings.webhooks else _describe_for_slack(alert)
+            failure = deliver(find_session(), "POST", url, json=body)
+            if failure is None:
                 self.sent += 1
-            except requests.RequestException as error:
-                if tries + 1 < MAX_TRIES:
-                    self._waiting.append((alert, url, tries + 1))
-                    continue
+            elif tries + 1 < MAX_TRIES:
+                self._waiting.append((alert, url, tries + 1))
+            else:
                 self.lost += 1
-                # The address of a webhook is a secret.
-                log.warning("an alert (%s) could not be delivered: %s", alert.kind, type(error).__name__)
+                log.warning("an alert (%s) could not be delivered: %s", alert.kind, failure)
 
     def _describe(self, alert: Alert) -> Mapping[str, object]:
         when = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="seconds")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-
-import requests
+from typing import TYPE_CHECKING
 
 from app.accounts.accounts import Accounts
 from app.accounts.apart import AccountsThread
@@ -27,6 +26,9 @@ from app.gateway.recording.workers import Workers
 from app.loops import Loop
 from app.settings import Settings
 from app.transport import Transport
+
+if TYPE_CHECKING:
+    from requests import Session
 
 # Seconds between rounds of each loop. The accounts' period is also the time whose records a crash loses.
 ACCOUNTS_PERIOD = 1.0
@@ -120,14 +122,14 @@ class Observers:
         self.workers.join(folder)
         self.shared_log = SharedLog(folder)
 
-        def find_session() -> requests.Session:
+        def find_session() -> Session:
             return find_transport().session
 
         def notify_operators() -> None:
             if self.alerts.enabled:
                 if self.workers.leads():
                     self.alerts.compare(find_troubles())
-                self.alerts.send(find_session())
+                self.alerts.send(find_session)
             if self.push.enabled and self.workers.leads():
                 self.push.round(self.workers.look, self.find_version() or "unknown", find_session)
 

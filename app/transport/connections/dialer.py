@@ -12,7 +12,6 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 import certifi
-from requests.utils import select_proxy, should_bypass_proxies
 
 from app.errors import ConfigError, UpstreamTimeout, UpstreamUnreachable
 from app.transport.call import Origin
@@ -106,6 +105,8 @@ class Dialer:
 
     def _find_proxy(self, origin: Origin) -> Proxy | None:
         """The proxy for an origin, chosen as requests does."""
+        from requests.utils import select_proxy, should_bypass_proxies
+
         url = f"{origin.scheme}://{origin}"
         if is_loopback(origin.host) or should_bypass_proxies(url, self._no_proxy):
             return None

@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from app.accounts.record import RequestRecord
-from app.gateway.recording.telemetry.collector_session import FindTransport, find_session
 from app.gateway.recording.telemetry.exporter import Export, make_resource, open_export
 from app.gateway.recording.telemetry.traces import describe, find_parent
 from app.logs import clean_line
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs import LoggerProvider
+
+    from app.gateway.recording.telemetry.collector_session import FindTransport
 
 
 class ExportedLogs(Export[RequestRecord | logging.LogRecord]):
@@ -110,6 +111,8 @@ def _build(exporters: list[str], environ: Mapping[str, str], find_transport: Fin
         provider.add_log_record_processor(BatchLogRecordProcessor(ConsoleLogRecordExporter()))
     if "otlp" in exporters:
         from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+
+        from app.gateway.recording.telemetry.collector_session import find_session
 
         exporter = OTLPLogExporter(session=find_session(find_transport, "LOGS"))
         provider.add_log_record_processor(BatchLogRecordProcessor(exporter))

@@ -6,19 +6,17 @@ import logging
 import socket
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import requests
-from urllib3.util import Timeout
-
+from app.gateway.recording.receivers import deliver
 from app.gateway.recording.workers import Whole
 from app.settings import PushSettings
 
-log = logging.getLogger("dragoman")
+if TYPE_CHECKING:
+    from requests import Session
 
-# Seconds that a receiver has to send the head of its answer; the body is not read.
-TIMEOUT = 5.0
+log = logging.getLogger("dragoman")
 
 
 class Push:
@@ -34,7 +32,7 @@ class Push:
     def enabled(self) -> bool:
         return self._settings.url is not None
 
-    def round(self, look: Callable[[], Whole], version: str, find_session: Callable[[], requests.Session]) -> None:
+    def round(self, look: Callable[[], Whole], version: str, find_session: Callable[[], Session]) -> None:
         """Pushes once if the interval is over. Does not raise if the receiver fails."""
         settings, now = self._settings, self._clock()
         if settings.url is None or now < self._next:
@@ -43,22 +41,11 @@ class Push:
         from app.gateway.recording.exposition import CONTENT_TYPE, write_metrics
 
         text = write_metrics(look(), version)
-        limit: Any = Timeout(TIMEOUT, TIMEOUT, TIMEOUT)  # requests' type stubs do not allow it
-        try:
-            answer = find_session().put(
-                self._address(), data=text, headers={"content-type": CONTENT_TYPE},
-                timeout=limit, allow_redirects=False, stream=True,
-            )  # fmt: skip
-            answer.close()
-            if answer.status_code >= 300:
-                raise requests.HTTPError(f"HTTP {answer.status_code}")
-        except requests.RequestException as error:
-            # The message may contain the address, which may hold a login.
-            message = str(error) if isinstance(error, requests.HTTPError) else type(error).__name__
-            self.problem = f"cannot push metrics: {message}"
+        headers = {"content-type": CONTENT_TYPE}
+        failure = deliver(find_session(), "PUT", self._address(), data=text, headers=headers)
+        self.problem = None if failure is None else f"cannot push metrics: {failure}"
+        if self.problem is not None:
             log.warning("%s", self.problem)
-            return
-        self.problem = None
 
     def _address(self) -> str:
         settings = self._settings

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from app.accounts.record import AttemptRecord, RequestRecord
 from app.gateway.recording.metrics import OPERATION_NAMES
-from app.gateway.recording.telemetry.collector_session import FindTransport, find_session
 from app.gateway.recording.telemetry.exporter import Export, make_resource, open_export
 from app.logs import hide_secrets
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
+    from app.gateway.recording.telemetry.collector_session import FindTransport
     from app.gateway.recording.telemetry.request_ids import RequestIds
 
 _PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
@@ -85,6 +85,8 @@ def _build(exporters: list[str], environ: Mapping[str, str], find_transport: Fin
         provider.add_span_processor(BatchSpanProcessor(ConsoleSpanExporter()))
     if "otlp" in exporters:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+        from app.gateway.recording.telemetry.collector_session import find_session
 
         exporter = OTLPSpanExporter(session=find_session(find_transport, "TRACES"))
         provider.add_span_processor(BatchSpanProcessor(exporter))
