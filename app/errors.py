@@ -281,10 +281,11 @@ class UpstreamError(DragomanError):
 
 class UpstreamRefused(UpstreamError):
     """The upstream answered with an error. `headers` are those of its reply that a client may see. `body` is the reply
-    itself if the client speaks the same dialect. `is_spent` is True if the headers say that a limit of the account is
-    used up."""
+    itself if the client speaks the same dialect, or `events` if it said so in a stream and clients look there for it.
+    `is_spent` is True if the headers say that a limit of the account is used up."""
 
     body: bytes | None = None
+    events: bytes | None = None
     is_spent: bool = False
 
     def __init__(self, failure: Failure, headers: Mapping[str, str] | None = None) -> None:

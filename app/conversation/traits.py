@@ -25,6 +25,8 @@ class DialectTraits(msgspec.Struct, frozen=True, kw_only=True):
     resends_summarised: bool = False  # they resend the turns that a summary replaces
     counts_input_first: bool = False  # a stream reports its input tokens at the beginning
     token_mark: re.Pattern[bytes] | None = None  # marks the first output of the model in a stream
+    opening: re.Pattern[bytes] | None = None  # matches the events by which a stream begins, before it says anything
+    fails_by_events: bool = False  # clients tell failures apart by a stream's events, and by a status only roughly
     echoes_prompt: bool = False  # an answer may echo the prompt, so its renderer needs the body
     limit_header: str = "x-ratelimit-{field}-{what}"  # limit, remaining or reset of requests or tokens
     types_errors: bool = False  # the envelope of an error has the type "error"

@@ -132,6 +132,11 @@ class StreamPassthrough(Protocol):
         """Whether the terminal event has arrived."""
         ...
 
+    @property
+    def failed(self) -> Failure | None:
+        """The failure with which the stream has ended, if it has."""
+        ...
+
     def run(self, part: bytes) -> tuple[bytes, bytes]:
         """Splits one socket read into a leading run and the rest. The run consists of deltas like the preceding event;
         it is returned as the client's bytes, followed by the rest, which must be fed. Without such a run: nothing, and

@@ -15,9 +15,18 @@ import msgspec
 
 from app.conversation.losses import lost_headers
 from app.conversation.response import Response, Usage
+from app.conversation.traits import DialectTraits
 from app.dialects.contract import StreamPassthrough
 from app.dialects.json_bodies import repair_escapes
-from app.errors import MALFORMED, ClientError, DragomanError, UpstreamCut, UpstreamMalformed, in_units
+from app.errors import (
+    MALFORMED,
+    ClientError,
+    DragomanError,
+    UpstreamCut,
+    UpstreamMalformed,
+    UpstreamRefused,
+    in_units,
+)
 from app.gateway.attempt import Attempt
 from app.gateway.large_bodies.heavy_work import run_heavy
 from app.gateway.messages import StartedResponse
@@ -55,6 +64,8 @@ MAX_SPACE = 256  # maximum bytes at the start of a body in which its beginning i
 CALM = 8 * 1024
 MAX_LINES = 1500
 TURN = 2 * 1024
+# Maximum bytes of a stream's opening events, which may repeat the request.
+MAX_OPENING = 4 << 20
 # Bytes after which to see whether the events have become a run: a text or two, and what comes before it.
 STEP = 512
 # How a body begins that cannot be an event stream.
@@ -286,27 +297,43 @@ def _first_part(exchange: Exchange, wait: float | None) -> Obtaining[bytes]:
 
 
 def _begin_stream(attempt: Attempt, exchange: Exchange, early: bytes, wait: float | None) -> Obtaining[StartedResponse]:
-    """Reads until there is output for the client; a long silence brings out the opening event. What gives no output,
-    such as the comments of a server that is waiting itself, is silence too."""
+    """Reads until the answer says something; a long silence brings out the opening events. What gives no output, such
+    as the comments of a server that is waiting itself, is silence too. Raises UpstreamRefused if it fails before."""
     stream = attempt.open_stream()
+    traits = attempt.client_request.dialect.TRAITS
     first = b"".join(pass_on(stream, b"", early)) if early else b""
     heard = time.monotonic()
-    while not first:
+    silent = _only_opens(first, traits)
+    while silent and len(first) <= MAX_OPENING:
         part = exchange.read_part(wait)
         if part:
-            first = b"".join(pass_on(stream, b"", part))
+            said = b"".join(pass_on(stream, b"", part))
+            first += said
+            silent = _only_opens(said, traits)
         elif part is not None:
-            first = clean_events(stream.close())
+            first += clean_events(stream.close())
             break
-        if part is None or (wait is not None and not first and time.monotonic() - heard >= wait):
-            first = stream.open() if isinstance(stream, StreamTranslation) else b""
-            if not first:
-                yield
+        if part is None or (wait is not None and time.monotonic() - heard >= wait):
+            first = first or (stream.open() if isinstance(stream, StreamTranslation) else b"")
+            if first:
+                break
+            yield
             heard = time.monotonic()
+    if stream.failed is not None and (traits.token_mark is None or traits.token_mark.search(first) is None):
+        refused = UpstreamRefused(stream.failed)
+        # Clients try again by themselves after a 5xx, but read the event for anything else.
+        lasts = attempt.client_request.dialect.error_status(stream.failed) < 500
+        refused.events = first if traits.fails_by_events and lasts else None
+        raise refused
     return StartedResponse(
         exchange, attempt.target.upstream, stream, first, _reply_headers(attempt, exchange.headers) | STREAM_HEADERS,
-        attempt.client_request.dialect.TRAITS.token_mark,
+        traits.token_mark,
     )  # fmt: skip
+
+
+def _only_opens(events: bytes, traits: DialectTraits) -> bool:
+    """Whether events say nothing of the answer, so that it can still be given up for another."""
+    return not events or (traits.opening is not None and traits.opening.fullmatch(events) is not None)
 
 
 class Grace:

@@ -20,6 +20,7 @@ from app.credentials.credential import find_remedy
 from app.errors import (
     DragomanError,
     LimitReached,
+    UpstreamRefused,
     UpstreamSpared,
 )
 from app.gateway.attempt import Attempt, Sends
@@ -111,6 +112,11 @@ class Gateway:
             return self._answer_late(client_request, record, obtaining)
         except StopIteration as done:
             started = done.value
+        except UpstreamRefused as error:
+            if error.events is None:
+                raise
+            record.fail(error)
+            return ClientResponse(200, dict(STREAM_HEADERS), error.events)
         record.begin_output()
         body = started.first if started.stream is None else self._deliver_stream(started, record)
         return ClientResponse(200, started.headers, body)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.field.pairs import ask
-from tests.gateway.conftest import MakeClient, chunk, events_of
-from tests.support.fake_upstream import FakeUpstream, Reply, sse
+from app.settings.tables import RouteSettings
+from tests.field.pairs import CHAT_HEAD, CLIENTS, UPSTREAMS, ask, chat_events, delta, whole_reply
+from tests.gateway.conftest import Client, MakeClient, chunk, events_of
+from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 
 
 def events(*payloads: dict[str, Any], pause: float = 0.05) -> Reply:
@@ -71,6 +72,64 @@ def test_an_overloaded_server_that_says_so_in_its_stream_is_asked_again(
     told = ask(client, "C", "messages/claude-sonnet-4-5", stream=True)
 
     assert (told.text, len(upstream.seen)) == ("fine", 2), told
+
+
+OPENINGS: dict[str, list[dict[str, Any]]] = {
+    "A": [{"type": "message_start", "message": MESSAGE | {"usage": {"input_tokens": 1, "output_tokens": 1}}}],
+    "C": [CHAT_HEAD | delta({"role": "assistant", "content": ""})],
+    "R": [{"type": "response.created", "sequence_number": 0, "response": {"id": "resp_1", "object": "response",
+           "created_at": 1, "model": "m", "status": "in_progress", "output": []}}],
+}  # fmt: skip
+FAILURES: dict[str, dict[str, Any]] = {
+    "A": BUSY,
+    "C": {"error": {"message": "no luck", "type": "server_error", "code": 503}},
+    "R": {"type": "response.failed", "sequence_number": 1, "response": OPENINGS["R"][0]["response"]
+          | {"status": "failed", "error": {"code": "server_error", "message": "no luck"}}},
+}  # fmt: skip
+
+
+def broken_off(dialect: str, pause: float) -> Reply:
+    """A stream that opens, pauses and fails."""
+    opening = [*OPENINGS[dialect], FAILURES[dialect]]
+    return events(*opening, pause=pause) if dialect != "C" else chat_events(*opening)
+
+
+@pytest.mark.parametrize("dialect", CLIENTS)
+def test_a_stream_that_fails_before_it_says_anything_is_tried_again(
+    every: Client, upstream: FakeUpstream, dialect: str
+) -> None:
+    """manaflow-ai/subrouter#233, router-for-me/CLIProxyAPI#2712, decolua/9router#3232."""
+    upstream.script(broken_off(dialect, 0.05), json_reply(whole_reply(dialect, "fine")))
+
+    told = ask(every, dialect, UPSTREAMS[dialect], stream=True)
+
+    assert (told.text, len(upstream.seen)) == ("fine", 2), told
+
+
+@pytest.mark.parametrize("dialect", CLIENTS)
+def test_another_target_answers_for_one_that_fails_behind_its_opening_event(
+    make_client: MakeClient, upstream: FakeUpstream, dialect: str
+) -> None:
+    """maximhq/bifrost#5395."""
+    other = FakeUpstream(json_reply(whole_reply("C", "fine")))
+    with other:
+        client = make_client(
+            models={"routes": {"both": RouteSettings(targets=(UPSTREAMS[dialect], "other/m"))}},
+            responses={"kind": "openai", "dialect": "openai_responses", "base_url": f"{upstream.url}/v1"},
+            other={"kind": "openai", "base_url": f"{other.url}/v1"},
+        )
+        upstream.script(broken_off(dialect, 0.05))
+
+        assert ask(client, dialect, "both", stream=True).text == "fine"
+
+
+def test_a_responses_client_is_told_by_the_event_what_no_other_try_mends(every: Client, upstream: FakeUpstream) -> None:
+    """Codex compacts its history after this event, and not after a status of 400."""
+    upstream.script(refused("context_length_exceeded"))
+
+    told = ask(every, "R", "responses/m", stream=True)
+
+    assert (told.status, told.code, len(upstream.seen)) == (200, "context_length_exceeded", 1), told
 
 
 def test_the_opening_event_does_not_wait_longer_than_a_ping_would(

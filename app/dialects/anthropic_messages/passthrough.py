@@ -135,6 +135,7 @@ class StreamPassthrough:
         self._reason: object = None  # why the answer ended
         self.usage: Usage | None = None
         self._finished = False
+        self.failed: Failure | None = None
         self.finished = False  # the end was named; the last event may still be missing
 
     def run(self, part: bytes) -> tuple[bytes, bytes]:
@@ -188,7 +189,7 @@ class StreamPassthrough:
         self._unfinished.drain()
         if self._reason is not None and failure.origin == "upstream":
             return self.close()
-        self._state = _State.ENDED
+        self._state, self.failed = _State.ENDED, failure
         return encode_event(render_error(failure, f"req_{self._context.id}"), "error")
 
     def ping(self) -> bytes:
@@ -328,7 +329,7 @@ class StreamPassthrough:
                 self._finished = self.finished = True
                 self._state = _State.ENDED
             case "error":
-                self._state = _State.ENDED
+                self._state, self.failed = _State.ENDED, parse_stream_error(event.get("error"), b"")
 
     def _note_usage(self, counts: Any) -> None:
         if isinstance(counts, dict):

@@ -101,4 +101,5 @@ TRAITS = DialectTraits(
     needs_limit=True,
     pauses_turns=True,
     token_mark=re.compile(rb"content_block_delta"),
+    opening=re.compile(rb"(?:event: (?:message_start|ping)\ndata: [^\n]*+\n\n)++"),
 )

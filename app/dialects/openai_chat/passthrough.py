@@ -108,6 +108,7 @@ class StreamPassthrough:
         self._came = b""  # the last payload that was not part of an answer
         self._rewriter: Rewriter | None = None  # set once the rest is rewritten
         self.usage: Usage | None = None
+        self.failed: Failure | None = None
         self.finished = False  # the end was named; what follows shows whether it was one
 
     def run(self, part: bytes) -> tuple[bytes, bytes]:
@@ -161,7 +162,7 @@ class StreamPassthrough:
             ending = self._let_go()
         if self.finished:
             return ending + self._end(DONE)
-        self._state = _State.ENDED
+        self._state, self.failed = _State.ENDED, failure
         return error_event(failure)
 
     def ping(self) -> bytes:

@@ -40,5 +40,9 @@ TRAITS = DialectTraits(
     names_allowed_tools=True,
     forgets_reasoning=True,
     renamed_limit=True,
+    opening=re.compile(
+        rb'(?:data: [^\n]*?"delta": ?\{"role": ?"assistant"(?:, ?"(?:content|refusal|reasoning\w*)": ?(?:""|null))*+\}'
+        rb"[^\n]*+\n\n)++"
+    ),
     token_mark=re.compile(rb'"(?:content|reasoning_content|reasoning|arguments|refusal)": ?"[^"]'),
 )

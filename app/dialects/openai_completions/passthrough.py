@@ -9,6 +9,7 @@ import msgspec
 from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.losses import Loss
 from app.conversation.response import Usage
+from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import decode_or_none, encode_body, fields_decoder, read_body, replace_model
 from app.dialects.openai_chat.errors import error_event
 from app.dialects.openai_chat.replies.repair import missing_head
@@ -63,7 +64,7 @@ class StreamPassthrough:
         self.finished = False
         self._model = context.model
         self._decoder = SseDecoder(context.max_event)
-        self._failed = False
+        self.failed: Failure | None = None
 
     def run(self, part: bytes) -> tuple[bytes, bytes]:
         return b"", part
@@ -73,7 +74,7 @@ class StreamPassthrough:
 
     def close(self) -> bytes:
         out = self._pass(self._decoder.close())
-        if self._failed:
+        if self.failed is not None:
             return out
         if self.finished:
             return out + DONE
@@ -81,9 +82,9 @@ class StreamPassthrough:
         return out + self.fail(cut.failure)
 
     def fail(self, failure: Failure) -> bytes:
-        if self._failed:
+        if self.failed is not None:
             return b""
-        self._failed = True
+        self.failed = failure
         return error_event(failure)
 
     def ping(self) -> bytes:
@@ -91,7 +92,7 @@ class StreamPassthrough:
 
     def _pass(self, data: list[bytes]) -> bytes:
         """The encoded payloads, without the end mark, which `close` writes."""
-        if self._failed:
+        if self.failed is not None:
             return b""
         return b"".join(self._encode(payload) for payload in data if payload.strip() != b"[DONE]")
 
@@ -100,7 +101,7 @@ class StreamPassthrough:
             chunk = completion_decoder.decode(payload)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return encode_event(payload.replace(b"\n", b" "))
-        self._failed = bool(chunk.error)
+        self.failed = decode_error(payload) if chunk.error else None
         if chunk.usage is not None:
             self.usage = read_usage(chunk.usage)
         if any(choice.finish_reason is not None for choice in chunk.choices or ()):

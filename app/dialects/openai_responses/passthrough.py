@@ -125,7 +125,7 @@ class StreamPassthrough:
         self.usage: Usage | None = None
         self.finished = False
         self._context = context
-        self._failed = False
+        self.failed: Failure | None = None
         self._error: Failure | None = None  # the upstream's error event
         self._response_id: str | None = None
         self._grammar = Grammar()
@@ -148,7 +148,7 @@ class StreamPassthrough:
 
     def feed(self, part: bytes) -> bytes:
         events = self._take_whole(part)
-        if not events or self._failed or self.finished:
+        if not events or self.failed is not None or self.finished:
             return b""
         if self._rewriter is not None:
             return self._rewrite(SseDecoder().feed(events))
@@ -168,7 +168,7 @@ class StreamPassthrough:
             _type_of(data) or data == b"[DONE]" for data in SseDecoder().feed(rest + b"\n\n")
         )
         out = self.feed(rest + b"\n\n") if whole else b""  # the final blank line may be missing
-        if self._failed:
+        if self.failed is not None and not self.finished:
             return out
         if self._rewriter is not None:
             return out if self.finished else out + self._take_from(self._rewriter, self._rewriter.close())
@@ -181,9 +181,9 @@ class StreamPassthrough:
 
     def fail(self, failure: Failure) -> bytes:
         """The stream's last events. An incomplete event is dropped."""
-        if self.finished or self._failed:
+        if self.finished or self.failed is not None:
             return b""
-        self._failed = True
+        self.failed = failure
         self._unfinished.drain()
         if self._rewriter is not None:
             return self._rewriter.fail(failure)
@@ -199,7 +199,7 @@ class StreamPassthrough:
 
     def ping(self) -> bytes:
         """As StreamRenderer.ping, but without a number, because the upstream numbers its events itself."""
-        if self.finished or self._failed:
+        if self.finished or self.failed is not None:
             return b""
         return COMMENT_KEEPALIVE if self._response_id is None else encode_event(b'{"type":"ping"}', "ping")
 
@@ -302,6 +302,7 @@ class StreamPassthrough:
 
     def _take_from(self, rewriter: Rewriter, written: bytes) -> bytes:
         self.usage, self.finished = rewriter.usage or self.usage, rewriter.finished
+        self.failed = rewriter.failed or self.failed
         return written
 
     def _next_number(self) -> int:
@@ -373,6 +374,8 @@ class StreamPassthrough:
             kind, response = event.type, event.response
             if kind in ENDS:
                 event.type, response = _true_end(event)
+                if event.type == "response.failed":
+                    self.failed = parse_error_event(_decode_response(response).error)
                 block = block.replace(kind.encode(), event.type.encode(), 2) if event.type != kind else block
             told = self._repair_response(event.type, response)
             repaired = _replace(block, event.response, told)

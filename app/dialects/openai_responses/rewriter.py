@@ -22,6 +22,7 @@ class Rewriter:
         self._parser = StreamParser()
         self._renderer = StreamRenderer(context)
         self.usage: Usage | None = None
+        self.failed: Failure | None = None
         if response_id is not None:
             self._renderer.name(response_id)
 
@@ -57,4 +58,6 @@ class Rewriter:
         for event in events:
             if isinstance(event, UsageSeen):
                 self.usage = event.usage
+            elif isinstance(event, Failed):
+                self.failed = event.failure
         return self._renderer.feed(events)

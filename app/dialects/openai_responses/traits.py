@@ -74,4 +74,6 @@ TRAITS = DialectTraits(
     json_in_turns=True,
     seals_for_account=True,
     token_mark=re.compile(rb'\.delta"'),
+    opening=re.compile(rb"(?:event: response\.(?:created|queued|in_progress)\ndata: [^\n]*+\n\n)++"),
+    fails_by_events=True,
 )

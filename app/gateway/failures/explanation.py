@@ -83,7 +83,7 @@ def _explained(error: DragomanError, attempt: Attempt, remedy: str) -> DragomanE
             # The client's own credential was passed on, so the refusal is the client's as well.
             own = msgspec.structs.replace(failure, kind="authentication", status=401)
             refused = UpstreamRefused(own, error.headers)
-            refused.body = error.body
+            refused.body, refused.events = error.body, error.events
             return refused
         # Not a 401, which makes agents ask the user to log in.
         message = f"{explained.message.rstrip('. ')}. {remedy}"
@@ -91,6 +91,7 @@ def _explained(error: DragomanError, attempt: Attempt, remedy: str) -> DragomanE
     if explained is failure:
         return error
     refused = UpstreamRefused(explained, error.headers)
+    refused.events = error.events
     if error.body is not None and failure.kind in _OWN_FIELDS:
         refused.body = replace_message(error.body, failure.message, explained.message)
     return refused

@@ -135,7 +135,9 @@ def recognise_overflow(error: DragomanError, window: int | None, estimate: Calla
     if not is_near(failure.message, tokens, window):
         return error
     overflow = msgspec.structs.replace(failure, kind="context_overflow", status=400, tokens=(None, None, window))
-    return UpstreamRefused(overflow, error.headers)
+    refused = UpstreamRefused(overflow, error.headers)
+    refused.events = error.events
+    return refused
 
 
 def wait_before_retry(error: DragomanError, attempt: int) -> float | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from app.conversation.response import Usage
 from app.dialects.contract import StreamPassthrough
+from app.errors import Failure
 
 
 class ObservedStream:
@@ -20,6 +21,10 @@ class ObservedStream:
     @property
     def finished(self) -> bool:
         return self._stream.finished
+
+    @property
+    def failed(self) -> Failure | None:
+        return self._stream.failed
 
     @property
     def usage(self) -> Usage | None:
