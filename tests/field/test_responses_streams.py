@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.field.pairs import CLIENTS, ask, whole_reply
+from tests.field.grammar import check, read_events
+from tests.field.pairs import CLIENTS, ask, body_of, tell_stream, whole_reply
 from tests.gateway.conftest import Client, events_of
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 
@@ -147,7 +148,7 @@ def test_a_response_has_one_id_in_all_events(every: Client, upstream: FakeUpstre
 def test_a_cancelled_response_ends_with_the_event_that_clients_know(every: Client, upstream: FakeUpstream) -> None:
     ended = {**HEAD, "status": "cancelled", "output": [], "usage": None}
     upstream.script(
-        stream(CREATED, {"type": "response.in_progress", "response": {**HEAD, "status": "in_progress"}},
+        stream(CREATED, *passed_item(whole_reply("R", "t")["output"][0]),
                {"type": "response.cancelled", "response": ended})
     )  # fmt: skip
 
@@ -228,6 +229,72 @@ def test_a_client_of_the_same_dialect_gets_the_call_id_in_every_form(every: Clie
 
     items = [event["item"] for event in events if "item" in event] + events[-1]["response"]["output"] + whole["output"]
     assert [item["call_id"] for item in items] == ["fc_1"] * 4
+
+
+BARE = {"id": "fc_1", "type": "function_call", "name": "f", "call_id": "call_1", "arguments": ""}
+ARGUMENTS_OF_BARE = {"item_id": "fc_1", "output_index": 0}
+BARE_ENDS: dict[str, list[dict[str, Any]]] = {
+    "done": [],
+    "after an empty end": [
+        {"type": "response.function_call_arguments.done", **ARGUMENTS_OF_BARE, "arguments": ""},
+    ],
+    "after an empty delta": [
+        {"type": "response.function_call_arguments.delta", **ARGUMENTS_OF_BARE, "delta": ""},
+    ],
+}
+
+
+@every_client
+@pytest.mark.parametrize("before", BARE_ENDS)
+@pytest.mark.parametrize("followed", [False, True])
+def test_arguments_may_come_with_the_terminal_response_alone(
+    every: Client, upstream: FakeUpstream, dialect: str, before: str, followed: bool
+) -> None:
+    """anomalyco/opencode#44893, NVIDIA-NeMo/Switchyard#777."""
+    whole = [{**BARE, "arguments": '{"x": 1}', "status": "completed"}]
+    said: list[dict[str, Any]] = []
+    if followed:
+        whole.append(BARE | {"id": "fc_2", "call_id": "call_2", "arguments": '{"x": 2}', "status": "completed"})
+        said = [
+            {"type": "response.output_item.added", "output_index": 1, "item": whole[1] | {"arguments": ""}},
+            {"type": "response.output_item.done", "output_index": 1, "item": whole[1]},
+        ]
+    upstream.script(
+        stream(
+            CREATED,
+            {"type": "response.output_item.added", "output_index": 0, "item": BARE},
+            *BARE_ENDS[before],
+            {"type": "response.output_item.done", "output_index": 0, "item": BARE},
+            *said,
+            {"type": "response.completed", "response": {**HEAD, "status": "completed", "output": whole}},
+        )
+    )
+    path, body = body_of(dialect)
+
+    events = read_events(every.ask(path, body | {"model": "responses/m", "stream": True}).text)
+
+    check(dialect, events)
+    calls = [("f", {"x": 1}), ("f", {"x": 2})]
+    assert tell_stream(dialect, [event for _, event in events if event != "[DONE]"]).calls == calls[: len(whole)]
+
+
+@every_client
+def test_a_call_without_arguments_has_an_empty_object(every: Client, upstream: FakeUpstream, dialect: str) -> None:
+    upstream.script(
+        stream(
+            CREATED,
+            {"type": "response.output_item.added", "output_index": 0, "item": BARE},
+            {"type": "response.output_item.done", "output_index": 0, "item": BARE},
+            {"type": "response.completed", "response": {**HEAD, "status": "completed", "output": [BARE]}},
+        )
+    )
+    path, body = body_of(dialect)
+
+    response = every.ask(path, body | {"model": "responses/m", "stream": True})
+
+    check(dialect, read_events(response.text))
+    assert "{}" in response.text
+    assert tell_stream(dialect, [event for event in events_of(response) if event != "[DONE]"]).calls == [("f", {})]
 
 
 def passed_item(item: dict[str, Any]) -> list[dict[str, Any]]:

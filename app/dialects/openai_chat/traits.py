@@ -41,7 +41,7 @@ TRAITS = DialectTraits(
     forgets_reasoning=True,
     renamed_limit=True,
     opening=re.compile(
-        rb'(?:data: [^\n]*?"delta": ?\{"role": ?"assistant"(?:, ?"(?:content|refusal|reasoning\w*)": ?(?:""|null))*+\}'
+        rb'\A(?:data: (?>[^\n]*?"delta": ?\{)"role": ?"assistant"(?:, ?"(?:content|refusal|reasoning\w*)": ?(?:""|null))*+\}'
         rb"[^\n]*+\n\n)++"
     ),
     token_mark=re.compile(rb'"(?:content|reasoning_content|reasoning|arguments|refusal)": ?"[^"]'),

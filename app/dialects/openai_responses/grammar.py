@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from app.conversation.literals import EMPTY, NOTHING, text_of
+from app.dialects.openai_responses.items.sparse_items import lacks_arguments
 from app.dialects.openai_responses.items.whole_items import has_text
 from app.dialects.openai_responses.stream_parser import (
     ARGUMENTS,
@@ -119,7 +120,7 @@ class Grammar:
         if place is None or place not in self.open:
             return False
         if kind == ITEM_DONE:
-            if place == self._last and not self.said and has_text(bytes(event.item)):
+            if place == self._last and not self.said and (has_text(bytes(event.item)) or lacks_arguments(event.item)):
                 return False
             if not item_head_decoder.decode(event.item).is_whole:
                 return False
@@ -136,6 +137,8 @@ class Grammar:
         added = bytes(event.delta)
         if not self.said and event.type.startswith(ARGUMENTS) and added == NOTHING:
             return False  # the arguments may still come
+        if not self.said and event.type.startswith(ARGUMENTS) and added == EMPTY:
+            return True
         if not self.said and not self._in_part and event.type in _IN_PARTS:
             return False
         first, self._first = self._first, None

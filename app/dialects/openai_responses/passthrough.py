@@ -101,7 +101,12 @@ _MARK = b"data: [DONE]"
 _DELTA = b".delta\ndata: "
 # Events that wait for the first that an item says: until then it can be rendered from its beginning.
 _ADDED = b"event: response.output_item.added"
-_WAITING = (_ADDED, b"event: response.content_part.added", b"event: response.reasoning_summary_part.added")
+_WAITING = (
+    _ADDED,
+    b"event: response.content_part.added",
+    b"event: response.reasoning_summary_part.added",
+    b"event: response.function_call_arguments.done",  # with nothing
+)
 _REASONING = b'"reasoning"'  # which may stay silent for long
 # Clients know no event for a response that was cancelled.
 _END_STATUSES = {"completed": "completed", "incomplete": "incomplete", "failed": "failed", "cancelled": "failed"}

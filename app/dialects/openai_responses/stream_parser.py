@@ -16,7 +16,7 @@ from app.dialects.json_bodies import repair_surrogates
 from app.dialects.malformed import decode_tolerantly, malformed
 from app.dialects.openai_responses.errors import parse_error_event
 from app.dialects.openai_responses.items.items import logprobs_of, parse_item
-from app.dialects.openai_responses.items.sparse_items import output_of
+from app.dialects.openai_responses.items.sparse_items import lacks_arguments, output_of
 from app.dialects.openai_responses.response_object import parse_finish
 from app.dialects.openai_responses.usage import parse_usage
 from app.dialects.openai_responses.vocabulary import NULL, Item, WireResponse, item_decoder
@@ -377,8 +377,9 @@ class StreamParser:
             self._calls = True
         return block
 
-    def _settle_item(self, position: int, raw: msgspec.Raw, events: list[Event]) -> None:
-        """Passes on the remaining content of a finished item, and closes its blocks."""
+    def _settle_item(self, position: int, raw: msgspec.Raw, events: list[Event], *, last: bool = False) -> None:
+        """Passes on the remaining content of a finished item, and closes its blocks. A call without arguments stays
+        open until the `last` chance of getting them, the terminal response."""
         item = item_decoder.decode(raw)
         opened = self._items.get(position)
         if opened is None or opened.done:
@@ -392,6 +393,8 @@ class StreamParser:
             if opened is None:
                 opened = self._items[position] = _UpstreamItem(item)
         opened.item = item
+        if not last and lacks_arguments(raw) and all(not block.pieces for block in opened.blocks.values()):
+            return
         proof = None
         for place, whole in enumerate(parse_item(item, raw, "output")):
             head, text = _split_block(whole)
@@ -434,7 +437,7 @@ class StreamParser:
         output = response.output if self._items else output_of(response.output, response.output_text)
         for position, raw in enumerate(output or ()):
             if not self._is_settled(position, item_decoder.decode(raw)):
-                self._settle_item(position, raw, events)
+                self._settle_item(position, raw, events, last=True)
         for opened in self._items.values():
             if not opened.done:
                 self._close_blocks(opened, events)

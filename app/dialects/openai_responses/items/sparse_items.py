@@ -95,6 +95,14 @@ def settle_item(raw: msgspec.Raw) -> msgspec.Raw:
     return raw
 
 
+def lacks_arguments(raw: msgspec.Raw) -> bool:
+    """Whether a finished item is a call with nothing where its arguments belong, not even an empty object."""
+    if b'"function_call"' not in bytes(raw):
+        return False
+    call = _call_decoder.decode(raw)
+    return call.type == "function_call" and (bytes(call.arguments) in _SAY_NOTHING or is_blank(bytes(call.arguments)))
+
+
 def _complete_part(part: msgspec.Raw) -> msgspec.Raw:
     fields: dict[str, Any] = fields_decoder.decode(part)
     if bytes(fields.get("type", b"")) != b'"output_text"':
