@@ -41,8 +41,8 @@ TRAITS = DialectTraits(
     forgets_reasoning=True,
     renamed_limit=True,
     opening=re.compile(
-        rb'\A(?:data: (?>[^\n]*?"delta": ?\{)"role": ?"assistant"(?:, ?"(?:content|refusal|reasoning\w*)": ?(?:""|null))*+\}'
-        rb"[^\n]*+\n\n)++"
+        rb'\A(?:data: (?>[^\n]*?"delta": ?\{)"role": ?"assistant"'
+        rb'(?:, ?"(?:content|refusal|reasoning\w*)": ?(?:""|null))*+\}[^\n]*+\n\n)++'
     ),
     token_mark=re.compile(rb'"(?:content|reasoning_content|reasoning|arguments|refusal)": ?"[^"]'),
 )
