@@ -82,7 +82,8 @@ def adapt(request: Request, capabilities: Capabilities) -> Adapted:
 
 def adapt_writing(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
     """Restores tool calls and thoughts that models write into their text."""
-    if request.tools and request.dialect != capabilities.dialect and not capabilities.first_party:
+    is_read = request.dialect != capabilities.dialect or capabilities.text_tool_calls
+    if request.tools and is_read and not capabilities.first_party:
         notes.on_reply(DeclaredNames(tool.name for tool in request.tools))
     schemas = {tool.name: tool.schema if isinstance(tool, FunctionTool) else None for tool in request.tools}
     if capabilities.text_tool_calls and schemas:

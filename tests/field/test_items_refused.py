@@ -64,6 +64,39 @@ def test_a_compaction_that_the_server_cannot_make_is_made_of_a_summary(
     assert [item["type"] for item in response.json["output"]] == ["compaction"]
 
 
+@pytest.mark.parametrize("name", ITEMS)
+@pytest.mark.parametrize(
+    ("complaint", "param"),
+    [
+        ("Missing required parameter: 'input[1].content'.", "input[1].content"),
+        ("input.1: Field required", None),
+        ("Invalid input", "input"),
+    ],
+)
+def test_an_item_that_the_server_does_not_know_is_told_by_its_place_or_not_at_all(
+    every: Client, upstream: FakeUpstream, name: str, complaint: str, param: str | None
+) -> None:
+    """10/chatgpt-codex-proxy#9, CommandCodeAI/command-code#893."""
+    refused = {"error": {"message": complaint, "type": "invalid_request_error", "param": param}}
+    upstream.script(json_reply(refused, 400), json_reply(whole_reply("R", "ok")))
+    said = [{"role": "user", "content": "q"}, *ITEMS[name], {"role": "user", "content": "more"}]
+
+    response = every.ask("/v1/responses", {"model": "responses/m", "input": said})
+
+    assert response.status_code == 200
+    assert name not in {item.get("type") for item in upstream.seen[-1].json()["input"]}
+
+
+@pytest.mark.parametrize("complaint", ["Invalid input", "Missing required parameter: 'input[0].content'."])
+def test_a_complaint_about_a_message_is_no_complaint_about_items(
+    every: Client, upstream: FakeUpstream, complaint: str
+) -> None:
+    upstream.script(json_reply({"error": {"message": complaint, "type": "invalid_request_error"}}, 400))
+
+    assert every.ask("/v1/responses", {"model": "responses/m", "input": [{"role": "user"}]}).status_code == 400
+    assert len(upstream.seen) == 1
+
+
 @pytest.mark.parametrize("complaint", ["Unsupported parameter: 'reasoning.effort'", "Invalid value: 'developer'."])
 def test_a_complaint_about_something_else_changes_no_item(
     every: Client, upstream: FakeUpstream, complaint: str

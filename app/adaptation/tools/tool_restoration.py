@@ -15,8 +15,11 @@ from app.conversation.events import BlockClosed, BlockDelta, BlockOpened, Event
 from app.conversation.literals import EMPTY, literal, text_of
 from app.conversation.response import Response
 
-# Decorations that models put around a tool's name: Kimi `functions.NAME:0`, Gemini `default_api.NAME`.
-_AROUND = re.compile(r"(?:(?:functions?|tools?|default_api|default_function)[.:/])?(.*?)(?::\d{1,4})?", re.DOTALL)
+# Decorations that models put around a tool's name: Kimi `functions.NAME:0`, Gemini `default_api.NAME`, gpt-oss
+# `NAME<|channel|>commentary`.
+_AROUND = re.compile(
+    r"(?:(?:functions?|tools?|default_api|default_function)[.:/])?(.*?)(?::\d{1,4})?(?:<\|.*)?", re.DOTALL
+)
 _LONGEST_NAME = 256
 _NO_JOINTS = str.maketrans("", "", "-_. ")
 

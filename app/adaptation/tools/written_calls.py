@@ -6,6 +6,7 @@ row reads one format. All readers pass over a text once, from beginning to end.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -42,6 +43,8 @@ _decode_any = msgspec.json.Decoder().decode
 # DeepSeek's marks contain a full-width bar and a low line, which no other text has.
 _BAR, _RULE = "\uff5c", "\u2581"
 _DSML = f"{_BAR}DSML{_BAR}"
+_HARMONY_CALL = "<|channel|>commentary to=functions."
+_HARMONY_NAME = re.compile(r"[\w.-]{1,128}")
 _UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
@@ -148,6 +151,18 @@ def _read_kimi(text: str) -> list[WrittenCall]:
     return calls
 
 
+def _read_harmony(text: str) -> list[WrittenCall]:
+    """gpt-oss' messages to functions, behind the mark of the first."""
+    calls = []
+    for message in text.split(_HARMONY_CALL):
+        name = _HARMONY_NAME.match(message)
+        begin, end = message.find("{"), message.rfind("}")
+        if name is None or begin < 0:
+            return []
+        calls.append(WrittenCall(name[0], message[begin : end + 1]))
+    return calls
+
+
 def _read_mistral(text: str) -> list[WrittenCall]:
     if text.lstrip().startswith(("[{", "{")):
         return _read_json(text)
@@ -163,6 +178,7 @@ WRITINGS = (
     Writing("<minimax:tool_call>", "</minimax:tool_call>", _read_invocations),
     Writing(_deepseek("tool calls begin"), _deepseek("tool calls end"), _read_deepseek),  # DeepSeek before
     Writing("<|tool_calls_section_begin|>", "<|tool_calls_section_end|>", _read_kimi),
+    Writing(_HARMONY_CALL, "", _read_harmony),
     Writing("[TOOL_CALLS]", "", _read_mistral),
     Writing("<|python_tag|>", "", _read_json),  # Llama
 )

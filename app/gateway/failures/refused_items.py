@@ -12,13 +12,17 @@ _UNKNOWN_ITEM = re.compile(
     r"(?:unknown|unsupported|unexpected|unrecogni[sz]ed|invalid) (?:responses api )?input item|unknown input type"
     r"|input item type|input\[\d{1,5}\] did not match any|input\[\d{1,5}\]\.type"
 )
+# The same, by its place in the list.
+_PLACE = re.compile(r"\binput[\[.](\d{1,5})\b")
+# How servers refuse a list without a word on which of its items is wrong.
+_WORDLESS = re.compile(r"\s*(?:invalid|malformed|bad|unsupported)(?: value for)? ['\"`]?input['\"`]?[.!]?\s*")
 # The same, naming the type, as OpenAI's API does: "Invalid value: 'agent_message'. Supported values are: …".
 _REFUSED_TYPE = re.compile(
     r"(?:invalid value|(?:unknown|unsupported|unexpected|unrecogni[sz]ed|invalid)(?: (?:input|item|type|variant))+)"
     r"[:\s]{1,3}['\"`]?([a-z_]{1,60})\b"
     r"|\b(?:item|input)s?(?: of)? type[:\s]{1,3}['\"`]?([a-z_]{1,60})\b"
 )
-_BASIC = {"message", "reasoning", "function_call", "function_call_output"}
+_BASIC = {"", "message", "reasoning", "function_call", "function_call_output"}
 _MAX_NAMES = 8
 
 
@@ -30,11 +34,15 @@ _heads = msgspec.json.Decoder(list[_Head])
 
 
 def refuses_item(text: str, items: msgspec.Raw) -> bool:
-    """Whether a complaint, in lower case, is about the type of an item: in general words, or by the name of one that
-    was sent and that not every server knows."""
+    """Whether a complaint, in lower case, is about the type of an item: in general words, or by the name or the place
+    of one that was sent and that not every server knows."""
     if _UNKNOWN_ITEM.search(text):
         return True
     named = {name for found in _REFUSED_TYPE.findall(text[:1000])[:_MAX_NAMES] for name in found if name}
-    if not named:
+    place, wordless = _PLACE.search(text), _WORDLESS.fullmatch(text)
+    if not (named or place or wordless):
         return False
-    return any(head.type in named and head.type not in _BASIC for head in decode_or_none(items, _heads) or ())
+    heads = decode_or_none(items, _heads) or []
+    if place:
+        heads = heads[int(place[1]) :][:1]
+    return any(head.type not in _BASIC and (place or wordless or head.type in named) for head in heads)
