@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Generic, TypeVar
 
 import gevent
 from flask import Response, request
-from gevent.queue import Empty, Full, Queue
+from gevent.queue import Empty, Queue
 from msgspec import Struct
 
 from app.accounts.queries import list_new
@@ -18,13 +18,19 @@ from app.blueprints.turnstile import Turnstile, until_client_leaves
 from app.dashboard.rendering import PAGE_HEADERS
 from app.errors import DragomanError
 from app.runtime import Runtime
-from app.turns import give_way
+from app.turns import Budget, give_way
+
+T = TypeVar("T")
 
 log = logging.getLogger("dragoman.dashboard")
 
-# Seconds between two polls, and polls between two looks at running requests.
+# Minimum seconds between two polls, and polls between two looks at running requests.
 PERIOD = 0.5
 RUNNING_EVERY = 2
+# The share of a worker's time that may go to its pages; polls that find much to show come less often. And what is
+# reckoned for work that waits, so that it cannot be measured: seconds for a poll, and for sending to one page.
+MAX_SHARE = 0.005
+POLL, SEND = 0.0005, 0.0001
 # Maximum new rows sent per poll; nobody can read more.
 MAX_NEW = 20
 # Maximum pages that one worker updates, and maximum queue of a slow one.
@@ -42,11 +48,20 @@ class Seen(Struct, frozen=True):
 
     rows: list[dict[str, Any]]
     running: list[RequestRecord] | None
-    rendered: dict[Any, str]
+    rendered: dict[Any, list[str]]
     encoded: dict[tuple[str, str], bytes]
     newest: int = 0
     workers: int = 0
     complete: bool = False
+
+
+class Follower(Struct, Generic[T], eq=False):
+    """A connection that is kept up to date. `prepare` is called once for each poll, in the greenlet that all share, and
+    `send` in that of the connection; what it returns are whole events."""
+
+    prepare: Callable[[Seen], T]
+    send: Callable[[T], bytes]
+    queue: Queue[T]
 
 
 class Live:
@@ -55,53 +70,58 @@ class Live:
     def __init__(self, runtime: Runtime, period: float = PERIOD) -> None:
         self._runtime = runtime
         self._period = period
-        self._pages: set[Queue[Seen]] = set()
+        self._budget = Budget(MAX_SHARE)
+        self._followers: set[Follower[Any]] = set()
         refusal = "too many dashboard pages are receiving live updates; close some of them"
         self._turnstile = Turnstile(MAX_PAGES, refusal, MAX_PAGES // 2)
         self._greenlet: gevent.Greenlet | None = None
         self._last: int | None = None
         self._faults = 0
 
-    def stream(self, render: Callable[[Seen], str | bytes], tenant: str) -> Response:
-        """Server-sent events for a page or program of `tenant`. `render` gives the HTML of what the page shows, whole
-        events for a program, or nothing; it is called at once, with nothing new, and after polls. Raises TooMany."""
+    def show(self, render: Callable[[Seen], Iterable[str]], tenant: str) -> Response:
+        """Server-sent events for a page of `tenant`. `render` gives the HTML of what the page shows in parts, each of
+        which is rendered as it is asked for. Raises TooMany."""
         # Behind a proxy with a path prefix, links in events need the prefix too: only pages get it when they are sent.
-        return send_events(self._turnstile.hold(until_client_leaves(self._follow(render, request.script_root)), tenant))
+        root = request.script_root
 
-    def _follow(self, render: Callable[[Seen], str | bytes], root: str) -> Iterator[bytes]:
-        queue: Queue[Seen] = Queue(maxsize=MAX_WAITING)
+        def prepare(seen: Seen) -> bytes:
+            return _encode(seen, "".join(self._budget.run(render(seen))), root)
+
+        return self._open(Follower(prepare, bytes, Queue(MAX_WAITING)), tenant)
+
+    def stream(self, render: Callable[[Seen], bytes], tenant: str) -> Response:
+        """Server-sent events for a program of `tenant`. `render` gives whole events; it is called at once, with nothing
+        new, and after polls, and may wait. Raises TooMany."""
+        queue: Queue[Seen] = Queue(MAX_WAITING)
         queue.put_nowait(Seen([], None, {}, {}))
-        self._pages.add(queue)
+        return self._open(Follower(lambda seen: seen, render, queue), tenant)
+
+    def _open(self, follower: Follower[Any], tenant: str) -> Response:
+        return send_events(self._turnstile.hold(until_client_leaves(self._follow(follower)), tenant))
+
+    def _follow(self, follower: Follower[Any]) -> Iterator[bytes]:
+        self._followers.add(follower)
         if self._greenlet is None or self._greenlet.dead:
             self._last = None
             self._greenlet = gevent.spawn(self._run)
 
         def look() -> bytes:
             try:
-                seen = queue.get(timeout=1.0)
+                return follower.send(follower.queue.get(timeout=1.0))
             except Empty:
                 return b""
-            shown = render(seen)
-            return shown if isinstance(shown, bytes) else _encode(seen, shown, root)
 
         try:
             yield from watch(self._runtime, look, pause=0.0)
         finally:
-            self._pages.discard(queue)
+            self._followers.discard(follower)
 
     def _run(self) -> None:
         number = 0
-        while self._pages and not self._runtime.draining:
+        while self._followers and not self._runtime.draining:
             try:
-                seen = self._look(with_running=number % RUNNING_EVERY == 0)
+                self._update(self._look(with_running=number % RUNNING_EVERY == 0))
                 self._faults = 0
-                if seen.rows or seen.running is not None:
-                    for queue in list(self._pages):
-                        try:
-                            queue.put_nowait(seen)
-                        except Full:
-                            continue  # a slow page misses some events
-                        give_way()  # one page after another, with requests in between
             except DragomanError:
                 pass  # the accounts are unreadable now; the pages say so when they are loaded
             except Exception as fault:
@@ -109,9 +129,24 @@ class Live:
                 if self._faults == 1:
                     log.error("live updates failed", exc_info=fault)
             number += 1
-            gevent.sleep(self._period)
+            gevent.sleep(self._pause())
+
+    def _pause(self) -> float:
+        """Seconds until the next poll."""
+        return max(self._period, self._budget.pause())
+
+    def _update(self, seen: Seen) -> None:
+        """Prepares for one follower after the other what it is sent, with requests in between."""
+        if not seen.rows and seen.running is None:
+            return
+        for follower in list(self._followers):
+            if not follower.queue.full():  # else it reads too slowly, and misses some events
+                follower.queue.put_nowait(follower.prepare(seen))
+                self._budget.spend(SEND)
+                give_way()
 
     def _look(self, *, with_running: bool) -> Seen:
+        self._budget.spend(POLL)
         rows: list[dict[str, Any]] = []
         accounts = self._runtime.accounts
         if accounts is not None:
@@ -120,8 +155,8 @@ class Live:
         newest = self._last or 0
         if not with_running:
             return Seen(rows, None, {}, {}, newest)
-        whole = self._runtime.workers.look()
-        return Seen(rows, whole.running, {}, {}, newest, whole.workers, whole.complete)
+        running = self._runtime.workers.look_running()
+        return Seen(rows, running.records, {}, {}, newest, running.workers, running.complete)
 
 
 def watch(owner: Runtime, look: Callable[[], bytes], *, pause: float = PERIOD) -> Iterator[bytes]:

@@ -139,6 +139,7 @@ def _format_long(text: str) -> Markup:
 _environment = Environment(
     loader=PackageLoader("app.dashboard"),
     autoescape=True,
+    auto_reload=False,
     undefined=StrictUndefined,
     finalize=_finalize,
     trim_blocks=True,

@@ -60,7 +60,9 @@ def follow(client: Client, query: str, count: int, **headers: str) -> list[Event
 
 def wait_for_followers(app: Application, count: int = 1) -> None:
     with gevent.Timeout(10):
-        while (live := app.extensions.get("dragoman.live")) is None or len(live._pages) < count or live._last is None:
+        while (
+            (live := app.extensions.get("dragoman.live")) is None or len(live._followers) < count or live._last is None
+        ):
             gevent.sleep(0.01)
 
 

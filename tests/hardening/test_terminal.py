@@ -105,7 +105,7 @@ def test_a_model_that_a_client_named_is_one_plain_label(name: str) -> None:
     metrics = Metrics()
     metrics.take(record(provider="up", target=f"up/{ATTACKS[name]}"))
 
-    text = write_metrics(Whole(metrics.count(), [], [], 1, True), "1").decode()
+    text = write_metrics(Whole(metrics.count(), [], 1, True), "1").decode()
 
     assert "EVIL" in text
     assert ODD.search(text) is None

@@ -118,12 +118,12 @@ def running() -> Response:
     """The requests that run now, on all workers of this server."""
 
     def answer(own: Mapping[str, str]) -> Any:
-        whole = runtime().workers.look()
-        mine = [record for record in whole.running if is_own(record.tenant, own)]
+        running = runtime().workers.look_running()
+        mine = [record for record in running.records if is_own(record.tenant, own)]
         return {
             "running": [describe_running(record) for record in mine],
-            "workers": whole.workers,
-            "complete": whole.complete,
+            "workers": running.workers,
+            "complete": running.complete,
         }
 
     return render_json(answer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -17,7 +17,6 @@ from app.dashboard.pages.overview import MAX_RUNNING
 from app.dashboard.pages.requests import read_asked
 from app.dashboard.rendering import render_part
 from app.dashboard.visitors import Visitor, find_visitor
-from app.turns import give_way
 
 
 @blueprint.get("/live/overview")
@@ -25,11 +24,12 @@ def follow_overview() -> Response:
     """Running requests, and the latest finished ones."""
     visitor = find_visitor()
 
-    def render(seen: Seen) -> str:
-        html = _render_rows([row for row in seen.rows if is_own(row["tenant"], visitor.own)])
-        return html if seen.running is None else html + _render_running(seen, seen.running, visitor)
+    def render(seen: Seen) -> Iterator[str]:
+        yield from _render_rows([row for row in seen.rows if is_own(row["tenant"], visitor.own)])
+        if seen.running is not None:
+            yield from _render_running(seen, seen.running, visitor)
 
-    return find_live().stream(render, visitor.own.get("tenant", ""))
+    return find_live().show(render, visitor.own.get("tenant", ""))
 
 
 @blueprint.get("/live/requests")
@@ -37,10 +37,10 @@ def follow_requests() -> Response:
     """The requests that match the address's filters, as they end."""
     visitor, asked = find_visitor(), read_asked()
 
-    def render(seen: Seen) -> str:
+    def render(seen: Seen) -> Iterator[str]:
         return _render_rows([row for row in seen.rows if is_own(row["tenant"], visitor.own) and is_asked(row, asked)])
 
-    return find_live().stream(render, visitor.own.get("tenant", ""))
+    return find_live().show(render, visitor.own.get("tenant", ""))
 
 
 def is_asked(row: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
@@ -61,28 +61,32 @@ def _format_glob(wanted: str) -> str:
     return "".join(f"[{letter}]" if letter in "?[" else letter for letter in wanted.lower())
 
 
-def _render_rows(rows: list[dict[str, Any]]) -> str:
+def _render_rows(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """The rows, newest first; each is rendered once for all pages."""
     if not rows:
-        return ""
-    # Each row is rendered once for all pages, and requests may run after each; the newest comes first.
-    for row in rows:
+        return
+    yield '<hx-partial hx-target="#rows" hx-swap="afterbegin">'
+    for row in reversed(rows):
         if "html" not in row:
             row["html"] = render_part("rows.html", "request_row", row, True)
-            give_way()
-    return _wrap("#rows", "afterbegin", "".join(row["html"] for row in reversed(rows)))
+        yield row["html"]
+    yield "</hx-partial>"
 
 
-def _render_running(seen: Seen, running: Sequence[RequestRecord], visitor: Visitor) -> str:
+def _render_running(seen: Seen, running: Sequence[RequestRecord], visitor: Visitor) -> Iterator[str]:
+    yield '<hx-partial hx-target="#running" hx-swap="innerHTML">'
     kind = (visitor.is_admin, *visitor.own.items())
-    if kind not in seen.rendered:
-        mine = [each for each in running if is_own(each.tenant, visitor.own)]
-        rows = render_part("running.html", "running_rows", mine[:MAX_RUNNING], visitor.is_admin)
-        seen.rendered[kind] = _wrap("#running", "innerHTML", rows)
-    return seen.rendered[kind]
-
-
-def _wrap(target: str, how: str, html: str) -> str:
-    return f'<hx-partial hx-target="{target}" hx-swap="{how}">{html}</hx-partial>'
+    rendered = seen.rendered.get(kind)
+    if rendered is None:
+        mine = [each for each in running if is_own(each.tenant, visitor.own)][:MAX_RUNNING]
+        rendered = []
+        for few in [[each] for each in mine] or [[]]:
+            rendered.append(render_part("running.html", "running_rows", few, visitor.is_admin))
+            yield rendered[-1]
+        seen.rendered[kind] = rendered
+    else:
+        yield from rendered
+    yield "</hx-partial>"
 
 
 def find_live() -> Live:

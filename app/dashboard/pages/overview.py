@@ -59,9 +59,8 @@ def overview() -> Response:
 
 def look_running(visitor: Visitor) -> tuple[list[RequestRecord], bool]:
     """The running requests that a visitor may see, and whether all workers replied."""
-    whole = runtime().workers.look()
-    mine = [each for each in whole.running if is_own(each.tenant, visitor.own)]
-    return mine, whole.complete
+    running = runtime().workers.look_running()
+    return [each for each in running.records if is_own(each.tenant, visitor.own)], running.complete
 
 
 def _sum_up(visitor: Visitor, wanted: Range) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from app.accounts.prices import Prices
 from app.accounts.record import RequestRecord, Sink
 from app.gateway.record import Bill, Record
+from app.turns import give_way
 
 log = logging.getLogger("dragoman")
 
 # Maximum records waiting for the loop that hands them out: handling many at once costs half as much.
 MAX_WAITING = 64
+# Running requests whose records are made before others run.
+FROZEN_AT_ONCE = 16
 
 
 class Recorder:
@@ -46,9 +50,14 @@ class Recorder:
         self._running[id(record)] = record
         return record
 
-    def running(self) -> list[RequestRecord]:
-        """The current records of the running requests, the oldest first."""
-        return [record.freeze(self._bill, running=True) for record in list(self._running.values())]
+    def running(self, maximum: int | None = None) -> list[RequestRecord]:
+        """The current records of the running requests, the oldest first. Other requests run in between."""
+        records = []
+        for number, record in enumerate(list(islice(self._running.values(), maximum)), 1):
+            records.append(record.freeze(self._bill, running=True))
+            if not number % FROZEN_AT_ONCE:
+                give_way()
+        return records
 
     def find(self, request_id: str) -> Record | None:
         """The record of a request running in this worker, or None."""

@@ -6,6 +6,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -54,12 +55,19 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(WorkerState).decode
 
 
+class Running(msgspec.Struct):
+    """The requests that run in all workers, the oldest first. `complete` is False if some could not be included."""
+
+    records: list[RequestRecord]
+    workers: int
+    complete: bool
+
+
 class Whole(msgspec.Struct):
-    """The state of all workers combined. `complete` is False if some could not be included."""
+    """The counts of all workers combined. `complete` is False if some could not be included."""
 
     counts: Counts
     gauges: list[Gauge]
-    running: list[RequestRecord]
     workers: int
     complete: bool
 
@@ -126,29 +134,39 @@ class Workers:
             return True
 
     def look(self) -> Whole:
-        """The current state of all workers. Waits at most `telling_limit` seconds for the others to publish."""
-        states = []
-        dead = Counts()
-        complete = False
-        if self._files is not None:
-            try:
-                complete = self._ask_others()
-                dead = self._read_counts(self._files.collect_dead(self._fold))
-                others = self._read_others()
-                states += [state for state in others if state is not None]
-                complete = complete and len(states) == len(others)
-            except OSError as error:
-                log.warning("cannot receive from the other workers: %s", error)
+        """The current counts of all workers. Waits at most `telling_limit` seconds for the others to publish."""
+        states, dead, complete = self._look_at_others()
         states.append(self._describe())
         # Counts that were shown must not shrink if this worker is killed now.
         self._publish(states[-1])
         return Whole(
             counts=add_counts([dead, *(state.counts for state in states)]),
             gauges=_merge(gauge for state in states for gauge in state.gauges),
-            running=sorted((record for state in states for record in state.running), key=lambda each: each.received),
             workers=len(states),
             complete=complete,
         )
+
+    def look_running(self) -> Running:
+        """The requests that run now in all workers. Waits as `look` does."""
+        states, _, complete = self._look_at_others()
+        records = self._recorder.running(MAX_RUNNING)
+        records += chain.from_iterable(state.running for state in states)
+        records.sort(key=lambda record: record.received)
+        return Running(records, len(states) + 1, complete)
+
+    def _look_at_others(self) -> tuple[list[WorkerState], Counts, bool]:
+        """What the other workers have just published, what the dead ones had counted, and whether none is missing."""
+        if self._files is None:
+            return [], Counts(), False
+        try:
+            complete = self._ask_others()
+            dead = self._read_counts(self._files.collect_dead(self._fold))
+            others = self._read_others()
+        except OSError as error:
+            log.warning("cannot receive from the other workers: %s", error)
+            return [], Counts(), False
+        states = [state for state in others if state is not None]
+        return states, dead, complete and len(states) == len(others)
 
     def note_reload(self, reload: Reload) -> None:
         """Tells the other workers of a reload at once."""
@@ -195,9 +213,10 @@ class Workers:
             log.warning("cannot count workers that died: %s", error)
 
     def _describe(self) -> WorkerState:
+        # First, since others run meanwhile: counts that are published late could replace later ones.
+        running = self._recorder.running(MAX_RUNNING)
         self._recorder.hand_out()
         gauges = [gauge for ask in self.gauges for gauge in ask()]
-        running = self._recorder.running()[:MAX_RUNNING]
         return WorkerState(self.metrics.count(), gauges, running, list(self.reloads))
 
     def _fold(self, known: bytes, newly_dead: list[bytes]) -> bytes:
