@@ -64,7 +64,7 @@ OTHER_NAMES = {
     "grok": "xai",
     "azure-openai": "azure",
 }
-CREDENTIAL_KEYS = ("api_key", "access_token", "token_file", "credentials_file", "command")
+CREDENTIAL_KEYS = ("api_key", "access_token", "token_file", "credentials_file", "credentials", "command")
 
 
 def known_server(name: str) -> KnownServer | None:

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 import msgspec
 import tomlkit
 
-from app.settings.known_servers import KNOWN_SERVERS
+from app.settings.checking import KINDS
+from app.settings.known_servers import KNOWN_SERVERS, OTHER_NAMES
 
 HEAD = "Imported from {name} ({source}). Check it with: dragoman config check"
 # Why a setting of another gateway needs no counterpart, or what takes its place.
@@ -22,12 +23,39 @@ REASONS = {
     "LOG": "see server.log_file",
     "LOG_LEVEL": "see server.log_level",
     "debug": "see server.log_level",
+    "StatusLine": "not needed",
+    "request-retry": "failures are retried without it; a route may have several targets",
+    "routing": "credentials of a provider take turns, and a conversation stays with its own",
+    "ampcode": "not supported",
+    "credential_list": "carried into the models that name them",
     "tls": "put a reverse proxy in front; see docs/how-to/reverse-proxies.md",
+}
+# The same for settings that may stand at many places, by their last name.
+REASONS_ANYWHERE = {
+    "rpm": "see requests_per_minute of a provider",
+    "tpm": "see tokens_per_minute of a provider",
+    "max_parallel_requests": "see max_parallel of a provider",
+    **dict.fromkeys(
+        ("timeout", "stream_timeout", "request_timeout", "headerTimeout", "chunkTimeout"),
+        "see first_byte_timeout and idle_timeout of each provider",
+    ),
+    **dict.fromkeys(("max_output_tokens", "max_tokens"), "see max_output of a route"),
+    **dict.fromkeys(
+        ("num_retries", "retry_policy", "allowed_fails", "cooldown_time"), "Dragoman decides by the failure"
+    ),
+    **dict.fromkeys(("success_callback", "failure_callback", "callbacks"), "see docs/monitoring.md and docs/hooks.md"),
+    **dict.fromkeys(("redis_host", "redis_port", "redis_password"), "see [shared] redis"),
+    "prefix": "PROVIDER/MODEL names a provider's model",
+    "excluded-models": "see models of a key",
+    "default_fallbacks": "add targets to the routes",
+    "context_window_fallbacks": "add targets to the routes; a full context leads to the next one",
 }
 # Maximum characters of a comment line.
 LONGEST = 200
 _OTHER = re.compile(r"[^A-Za-z0-9._-]+")
-_ENV = re.compile(r"^(?:os\.environ/|\{env:|\$\{?)([A-Za-z_][A-Za-z0-9_]{0,100})\}?$")
+# References to variables: a whole text, and opencode's anywhere in one.
+_VARIABLE = re.compile(r"(?:os\.environ/|\$\{?)([A-Za-z_][A-Za-z0-9_]{0,100})\}?")
+_INSIDE = re.compile(r"\{env:([A-Za-z_][A-Za-z0-9_]{0,100})\}")
 
 
 class Carried(msgspec.Struct):
@@ -37,7 +65,27 @@ class Carried(msgspec.Struct):
     providers: dict[str, dict[str, Any]] = {}
     models: dict[str, Any] = {}
     routes: dict[str, Any] = {}
+    prices: dict[str, dict[str, float]] = {}
     left: list[str] = []
+
+    def add_provider(self, name: str, settings: dict[str, Any]) -> str:
+        """The name of the provider with these settings: an existing one, or a new unused one."""
+        provider = recognize({key: value for key, value in settings.items() if value is not None})
+        wanted, number = name, 1
+        while wanted in self.providers and self.providers[wanted] != provider:
+            number += 1
+            wanted = f"{name}-{number}"
+        self.providers[wanted] = provider
+        return wanted
+
+    def add_route(self, name: str, *more: str) -> None:
+        """Adds targets to a route; they are tried in order."""
+        targets = list(dict.fromkeys([*self.list_targets(name), *more]))
+        self.routes[name] = targets[0] if len(targets) == 1 else targets
+
+    def list_targets(self, name: str) -> list[str]:
+        known = self.routes.get(name, [])
+        return known if isinstance(known, list) else [known]
 
     def leave(self, path: str, why: str) -> None:
         self.left.append(f"{path}: {why}")
@@ -46,7 +94,7 @@ class Carried(msgspec.Struct):
         for name in table:
             if name not in known:
                 place = f"{path}.{name}" if path else str(name)
-                self.leave(place, REASONS.get(place, why))
+                self.leave(place, REASONS.get(place) or REASONS_ANYWHERE.get(str(name), why))
 
 
 def name_provider(text: Any) -> str:
@@ -55,12 +103,12 @@ def name_provider(text: Any) -> str:
 
 
 def read_secret(value: Any) -> str | None:
-    """A key in our file's notation: a reference to a variable stays one, and other text never becomes one."""
+    """A text in our file's notation: a reference to a variable stays one, and other text never becomes one."""
     if not isinstance(value, str) or not value:
         return None
-    if (found := _ENV.match(value)) is not None:
+    if (found := _VARIABLE.fullmatch(value)) is not None:
         return f"${{{found[1]}}}"
-    return value.replace("${", "$${")
+    return _INSIDE.sub(r"${\1}", value.replace("${", "$${"))
 
 
 def shorten_url(url: str) -> str:
@@ -74,6 +122,30 @@ def read_headers(value: Any) -> dict[str, str]:
     """Additional headers; values that refer to variables go on doing so."""
     found = {name: read_secret(each) for name, each in table(value).items()}
     return {name: each for name, each in found.items() if each is not None}
+
+
+def read_keys(keys: list[Any]) -> dict[str, Any]:
+    """One key of a provider, or several credentials."""
+    secrets = [secret for each in keys if (secret := read_secret(each)) is not None]
+    if len(secrets) < 2:
+        return {"api_key": secrets[0]} if secrets else {}
+    return {"credentials": [{"api_key": secret} for secret in secrets]}
+
+
+def find_kind(name: str) -> str | None:
+    """Our kind for the name that another gateway gives a vendor or server, if there is one."""
+    kind = OTHER_NAMES.get(name, name)
+    return kind if kind in KNOWN_SERVERS or kind in KINDS else None
+
+
+def carry(config: dict[str, Any], settings: dict[str, Any], names: dict[str, str]) -> None:
+    """Settings that have another name here alone."""
+    settings.update({ours: config[theirs] for theirs, ours in names.items() if config.get(theirs) not in (None, "")})
+
+
+def carry_proxy(proxy: Any, settings: dict[str, Any]) -> None:
+    if isinstance(proxy, str) and proxy:
+        settings["proxies"] = {"all": proxy}
 
 
 def recognize(settings: dict[str, Any]) -> dict[str, Any]:
@@ -126,6 +198,8 @@ def write_file(carried: Carried, name: str, source: str) -> str:
     models = dict(carried.models) | ({"routes": carried.routes} if carried.routes else {})
     if models:
         document["models"] = _make_table(models)
+    if carried.prices:
+        document["prices"] = carried.prices
     return tomlkit.dumps(document)
 
 

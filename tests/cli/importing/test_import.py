@@ -208,6 +208,192 @@ quota-exceeded: {switch-project: true}
         },
         ("provider.bedrock", "provider.secret.options.apiKey", "theme"),
     ),
+    Case(
+        "LiteLLM's other names",
+        "litellm",
+        "config.yaml",
+        """
+model_list:
+  - model_name: az
+    litellm_params: {model: azure/chat, litellm_credential_name: eu, tpm: 9}
+  - model_name: codex
+    litellm_params: {model: openai/responses/gpt-5-codex, api_key: sk-1, organization: org-1}
+  - model_name: fast
+    litellm_params: {model: fireworks_ai/accounts/x, api_key: k}
+    model_info: {input_cost_per_token: 0.000003, output_cost_per_token: 0.000015, max_output_tokens: 8000}
+  - model_name: own
+    litellm_params: {model: some_server/x, api_base: os.environ/OWN_URL, input_cost_per_token: 0.1}
+  - model_name: gone
+    litellm_params: {model: vertex_ai/x, api_base: "https://v.example"}
+  - model_name: lost
+    litellm_params: {model: azure/x, litellm_credential_name: nowhere, api_base: "https://z.openai.azure.com"}
+credential_list:
+  - credential_name: eu
+    credential_values: {api_key: os.environ/OPENAI_API_KEY, api_base: "https://eu.openai.azure.com", api_version: "1"}
+router_settings: {model_group_alias: {old: {model: fast, hidden: true}, none: nothing}}
+""",
+        {
+            "providers": {
+                "azure": {
+                    "kind": "azure",
+                    "base_url": "https://eu.openai.azure.com",
+                    "api_key": "${OPENAI_API_KEY}",
+                    "api_version": "1",
+                },
+                "openai": {"kind": "openai", "api_key": "sk-1", "headers": {"OpenAI-Organization": "org-1"}},
+                "fireworks": {"kind": "fireworks", "api_key": "k"},
+                "openai-2": {"kind": "openai", "base_url": "${OWN_URL}"},
+                "azure-2": {"kind": "azure", "base_url": "https://z.openai.azure.com"},
+            },
+            "models": {
+                "routes": {
+                    "az": "azure/chat",
+                    "codex": "openai/gpt-5-codex",
+                    "fast": "fireworks/accounts/x",
+                    "old": "fireworks/accounts/x",
+                    "own": "openai-2/x",
+                    "lost": "azure-2/x",
+                }
+            },
+            "prices": {"fireworks/accounts/x": {"input": 3.0, "output": 15.0}},
+        },
+        (
+            "model_list[0].litellm_params.tpm: see tokens_per_minute",
+            "model_list[2].model_info.max_output_tokens",
+            "model_list[4]",
+            "model_list[5].litellm_params.litellm_credential_name",
+            "prices of openai-2/x",
+            "router_settings.model_group_alias.none",
+        ),
+    ),
+    Case(
+        "transformers that say more than a dialect",
+        "ccr",
+        "config.json",
+        json.dumps(
+            {
+                "Providers": [
+                    {
+                        "name": "a",
+                        "api_base_url": "https://a.example/v1/chat/completions",
+                        "transformer": {"use": ["deepseek"], "m": {"use": [["maxtoken", {"max_tokens": 9}]]}},
+                    },
+                    {"name": "b", "api_base_url": "https://b.example/v1", "transformer": {"use": ["vertex-gemini"]}},
+                    {"name": "c", "api_base_url": "https://c.example", "transformer": {"use": ["Anthropic"]}},
+                ],
+                "Router": {"default": "b,x", "background": "c,m"},
+            }
+        ),
+        {
+            "providers": {
+                "a": {"kind": "openai", "base_url": "https://a.example/v1"},
+                "c": {"kind": "anthropic", "base_url": "https://c.example"},
+            },
+            "models": {"small": "c/m"},
+        },
+        (
+            "Providers[0].transformer.maxtoken: {'max_tokens': 9}",
+            "Providers[0].transformer: ",
+            "Providers[1]",
+            "Providers[2].transformer",
+            "Router.default",
+        ),
+    ),
+    Case(
+        "several keys of one vendor",
+        "cliproxyapi",
+        "config.yaml",
+        """
+host: ""
+xai-api-key:
+  - {api-key: x1, models: [{name: grok-4.5, alias: grok, max-context-length: 256000}]}
+  - {api-key: x2}
+  - {api-key: x3, proxy-url: direct, headers: {x-own: mine, x-copied: $ABC}}
+openai-compatibility:
+  - {name: old, base-url: "https://o.example/v1", api-keys: [k1, k2]}
+""",
+        {
+            "providers": {
+                "xai": {
+                    "kind": "xai",
+                    "credentials": [{"api_key": "x1"}, {"api_key": "x2"}],
+                    "context_window": {"grok-4.5": 256000},
+                },
+                "xai-2": {"kind": "xai", "api_key": "x3", "headers": {"x-own": "mine"}},
+                "old": {
+                    "kind": "openai",
+                    "base_url": "https://o.example/v1",
+                    "credentials": [{"api_key": "k1"}, {"api_key": "k2"}],
+                },
+            },
+            "models": {"routes": {"grok": "xai/grok-4.5"}},
+        },
+        ("host", "xai-api-key[2].headers.x-copied", "xai-api-key[2].proxy-url"),
+    ),
+    Case(
+        "opencode's packages, and names that its server does not know",
+        "opencode",
+        "opencode.json",
+        json.dumps(
+            {
+                "provider": {
+                    "g": {"npm": "@ai-sdk/google", "options": {"apiKey": "k"}},
+                    "az": {"npm": "@ai-sdk/azure", "options": {"resourceName": "eu", "apiKey": "k", "timeout": 9}},
+                    "lms": {
+                        "npm": "@ai-sdk/openai-compatible",
+                        "options": {"baseURL": "{env:OWN_URL}", "headers": {"x": "Bearer {env:LOCAL_KEY}"}},
+                        "models": {"q": {"id": "qwen/q", "limit": {"context": 9000}, "options": {"a": 1}}},
+                    },
+                },
+                "model": "lms/q",
+                "small_model": "anthropic/claude-haiku-4-5",
+            }
+        ),
+        {
+            "providers": {
+                "g": {"kind": "gemini", "api_key": "k"},
+                "az": {"kind": "azure", "base_url": "https://eu.openai.azure.com", "api_key": "k"},
+                "lms": {
+                    "kind": "openai",
+                    "base_url": "${OWN_URL}",
+                    "headers": {"x": "Bearer ${LOCAL_KEY}"},
+                    "context_window": {"qwen/q": 9000},
+                },
+                "anthropic": {"kind": "anthropic"},
+            },
+            "models": {
+                "default": "lms/q",
+                "small": "anthropic/claude-haiku-4-5",
+                "routes": {"lms/q": "lms/qwen/q"},
+            },
+        },
+        ("provider.az.options.timeout: see first_byte_timeout", "provider.lms.models.q.options"),
+    ),
+    Case(
+        "opencode's second version",
+        "opencode",
+        "opencode.json",
+        json.dumps(
+            {
+                "providers": {
+                    "acme": {
+                        "env": ["LOCAL_KEY"],
+                        "package": "@opencode/ai/providers/openai-compatible",
+                        "settings": {"baseURL": "https://llm.acme.example/v1"},
+                        "models": {"qwen3-coder": {"name": "Qwen 3 Coder"}},
+                    }
+                },
+                "model": "acme/qwen3-coder",
+            }
+        ),
+        {
+            "providers": {
+                "acme": {"kind": "openai", "base_url": "https://llm.acme.example/v1", "api_key": "${LOCAL_KEY}"}
+            },
+            "models": {"default": "acme/qwen3-coder"},
+        },
+        (),
+    ),
 ]
 WRONG = json.dumps(
     {
@@ -220,7 +406,10 @@ WRONG = json.dumps(
         "model": None,
     }
 )
-KEYS = dict.fromkeys(("OPENAI_API_KEY", "DEEPSEEK_API_KEY", "LOCAL_KEY"), "key-of-a-variable")
+# Those of vendors are used by providers without a key, and by no others.
+KEYS = dict.fromkeys(
+    ("OPENAI_API_KEY", "DEEPSEEK_API_KEY", "LOCAL_KEY", "OPENROUTER_API_KEY", "XAI_API_KEY"), "key-of-a-variable"
+) | {"OWN_URL": "http://127.0.0.1:9/v1"}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
