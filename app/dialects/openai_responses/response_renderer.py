@@ -10,7 +10,7 @@ from app.dialects.openai_responses.stream_renderer import StreamRenderer
 
 def render_response(response: Response, context: RenderContext) -> bytes:
     """The response object, equal to the one in the last event of the same answer as a stream."""
-    renderer = StreamRenderer(context)
+    renderer = StreamRenderer(context, whole=True)
     renderer.feed(unfold(response))
     renderer.close()
     return renderer.response

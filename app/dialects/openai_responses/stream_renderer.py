@@ -44,11 +44,12 @@ class StreamRenderer:
     """Renders a client's stream: items one after the other, then one terminal event with all of them.
 
     An item ends only when the next one begins or the answer ends: until then it may continue, or be cut by a limit.
+    If the answer is asked for as a `whole`, only its `response` is made.
     """
 
-    def __init__(self, context: RenderContext) -> None:
+    def __init__(self, context: RenderContext, *, whole: bool = False) -> None:
         self._object = ResponseObject(context)
-        self._output = Output(context.id)
+        self._output = Output(context.id, whole=whole)
         self._sequencer = Sequencer()
         self._item: OpenItem | None = None
         self._usage: Usage | None = None
@@ -162,6 +163,8 @@ class StreamRenderer:
         self._state = _State.RUNNING
         if started is not None and started.service_tier:
             self._object.service_tier = started.service_tier
+        if self._output.whole:
+            return
         begun = msgspec.Raw(self._object.render("in_progress"))
         self._output.write("response.created", response=begun)
         self._output.write("response.in_progress", response=begun)

@@ -35,13 +35,14 @@ class Output:
     """The events of a stream, numbered without gaps, and the finished items, in order.
 
     Events wait in `parts` until `take` is called. `announced` holds the ids of items that the client knows already, by
-    their index.
+    their index. An answer that is `whole` needs only its items.
     """
 
-    __slots__ = ("_seed", "announced", "items", "number", "parts")
+    __slots__ = ("_seed", "announced", "items", "number", "parts", "whole")
 
-    def __init__(self, seed: str) -> None:
+    def __init__(self, seed: str, *, whole: bool = False) -> None:
         """`seed` makes item ids unique across all responses."""
+        self.whole = whole
         self.parts: list[bytes] = []
         self.items: list[bytes] = []
         self.announced: dict[int, str] = {}
@@ -49,6 +50,8 @@ class Output:
         self._seed = seed
 
     def write(self, kind: str, **fields: Any) -> None:
+        if self.whole:
+            return
         data = _encode({"type": kind, **fields, "sequence_number": self.number})
         self.parts.append(b"event: %b\ndata: %b\n\n" % (kind.encode(), data))
         self.number += 1
@@ -178,6 +181,8 @@ class _MessageItem(_Item):
     def open(self, block: Block) -> None:
         self._refusal = isinstance(block, Refusal)
         self.pieces, self._annotations, self._logprobs = [], [], []
+        if self.output.whole:
+            return
         self.output.write("response.content_part.added", **self._place(), part=self._part(EMPTY))
         kind = "response.refusal.delta" if self._refusal else "response.output_text.delta"
         self.frame_deltas(kind, self._place(), logprobs=not self._refusal)
@@ -197,19 +202,24 @@ class _MessageItem(_Item):
 
     def close(self, event: BlockClosed) -> None:
         super().close(event)
-        text, place = join(self.pieces), self._place()
-        if self._refusal:
-            self.output.write("response.refusal.done", **place, refusal=msgspec.Raw(text))
-        else:
-            fields = {"text": msgspec.Raw(text), "logprobs": self._logprobs}
-            self.output.write("response.output_text.done", **place, **fields)
+        text = join(self.pieces)
         part = self._part(text)
-        self.output.write("response.content_part.done", **place, part=part)
+        if not self.output.whole:
+            self._write_end(text, part)
         self._parts.append(part)
         self.prefix = None
 
     def end(self, *, incomplete: bool) -> None:
         self.output.end_item(_encode(self._item(self.status(incomplete))))
+
+    def _write_end(self, text: bytes, part: dict[str, Any]) -> None:
+        place = self._place()
+        if self._refusal:
+            self.output.write("response.refusal.done", **place, refusal=msgspec.Raw(text))
+        else:
+            fields = {"text": msgspec.Raw(text), "logprobs": self._logprobs}
+            self.output.write("response.output_text.done", **place, **fields)
+        self.output.write("response.content_part.done", **place, part=part)
 
     def _place(self) -> dict[str, Any]:
         return {"item_id": self._head["id"], "output_index": self.position, "content_index": len(self._parts)}
