@@ -32,6 +32,7 @@ from app.adaptation.tools.tools import adapt_tools
 from app.adaptation.turns import adapt_turns, wakes_turns
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss
+from app.conversation.repeated_tools import derive
 from app.conversation.request import FunctionTool, Request
 from app.conversation.streams.stages import StageMaker
 from app.dialects.registry import traits_of
@@ -82,11 +83,12 @@ def adapt(request: Request, capabilities: Capabilities) -> Adapted:
 
 def adapt_writing(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
     """Restores tool calls and thoughts that models write into their text."""
+    tools = request.tools
     is_read = request.dialect != capabilities.dialect or capabilities.text_tool_calls
-    if request.tools and is_read and not capabilities.first_party:
-        notes.on_reply(DeclaredNames(tool.name for tool in request.tools))
-    schemas = {tool.name: tool.schema if isinstance(tool, FunctionTool) else None for tool in request.tools}
-    if capabilities.text_tool_calls and schemas:
+    if tools and is_read and not capabilities.first_party:
+        notes.on_reply(derive(tools, DeclaredNames, None, lambda: DeclaredNames(tool.name for tool in tools)))
+    if capabilities.text_tool_calls and tools:
+        schemas = {tool.name: tool.schema if isinstance(tool, FunctionTool) else None for tool in tools}
         notes.on_reply(partial(ReadTextToolCalls, schemas))
     if capabilities.think_tags:
         notes.on_reply(partial(ThinkTags, opened=capabilities.think_opened))

@@ -28,6 +28,13 @@ LAWS = {
         "test_a_plain_question_goes_the_short_way": "parsers",
         "test_what_is_no_text_goes_the_long_way": "parsers",
     },
+    "test_repeated_tools": {  # over declarations and upstreams that are drawn
+        "test_a_repeated_declaration_is_translated_as_a_new_one_is": "",
+        "test_definitions_of_one_length_are_told_apart": "",
+        "test_tools_of_vendors_are_not_kept": "",
+        "test_what_is_kept_is_bounded": "",
+        "test_a_declaration_that_is_too_large_is_not_kept": "",
+    },
     "test_requests": {
         "test_a_request_parsed_and_rendered_is_the_same_request": "requests",
         "test_a_request_keeps_every_value_or_reports_it": "requests",
@@ -47,7 +54,7 @@ LAWS = {
     "test_sleeping_steps": {  # over requests and upstreams that are drawn
         "test_a_step_that_sleeps_would_have_done_nothing": "",
         "test_the_short_way_through_the_steps_leads_where_the_long_one_does": "",
-        "test_a_plain_question_wakes_next_to_nothing": "",
+        "test_a_plain_question_wakes_nothing": "",
     },
     "test_speaking": {
         "test_a_conversation_is_the_same_after_it_was_written_and_read": "dialects",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from typing import Any, assert_never
+from typing import Any, NamedTuple, assert_never
 
 import msgspec
 from msgspec.structs import replace
@@ -18,6 +18,8 @@ from app.adaptation.tools.tool_names import VENDORS, Key, name_tools
 from app.adaptation.tools.tool_restoration import Original, Restore
 from app.conversation.blocks import Block, Opaque, Text, ToolCall, ToolKind, ToolResult
 from app.conversation.capabilities import Capabilities
+from app.conversation.losses import Loss
+from app.conversation.repeated_tools import derive, is_repeated, keep_beside
 from app.conversation.request import CustomTool, FunctionTool, NativeTool, Request, Tool, ToolChoice, Turn
 from app.conversation.schemas import is_openai_strict, sanitize, to_anthropic_subset
 from app.errors import InvalidRequest
@@ -35,11 +37,50 @@ _KINDS: dict[str, ToolKind] = {
 _MAX_NAMED = 500
 
 
+class _Declared(NamedTuple):
+    """The `tools` in the upstream's terms. `own` are the client's own that they stand for, `keys` those of all that the
+    client declared; `names` are the upstream's names of all that is declared or called."""
+
+    tools: tuple[Tool, ...]
+    own: Sequence[Tool]
+    keys: Collection[Key]
+    names: Mapping[Key, str]
+    originals: Mapping[Key, Original]
+    properties: Mapping[Key, Mapping[str, str]]
+    losses: Sequence[Loss]
+
+
 def adapt_tools(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
     """The request with tools, calls and choice in the upstream's terms; the stage `Restore` converts its calls back."""
-    calls = [block for turn in request.turns for block in turn.blocks if isinstance(block, ToolCall)]
+    calls = [block for turn in request.turns for block in turn.blocks if type(block) is ToolCall]
     if not request.tools and not calls:
         return request
+    declared = _find_declared(request, calls, capabilities)
+    notes.losses += declared.losses
+    if declared.originals:
+        notes.on_reply(partial(Restore, declared.originals))
+    turns = request.turns
+    if declared.properties or not _are_plain(turns, declared.names):
+        turns = tuple(_rename_calls(turn, declared, capabilities) for turn in turns)
+    _check_demand(request.tool_choice, declared, notes)
+    choice = _rename_choice(request.tool_choice, declared, capabilities)
+    return replace(request, tools=declared.tools, tool_choice=choice, turns=turns)
+
+
+def _find_declared(request: Request, calls: Sequence[ToolCall], capabilities: Capabilities) -> _Declared:
+    """The declared tools, which do not depend on the calls where these call nothing else, and all tools fit."""
+    tools, limit = request.tools, capabilities.tools_limit
+    foreign = request.dialect != capabilities.dialect
+    if is_repeated(tools) and (limit is None or len(tools) <= limit):
+        declared = derive(tools, (_declare_all, foreign), capabilities, lambda: _declare_all(request, (), capabilities))
+        if all(_key_of_call(call, declared.keys) in declared.keys for call in calls):
+            keep_beside(tools, declared.tools)
+            return declared
+    return _declare_all(request, calls, capabilities)
+
+
+def _declare_all(request: Request, calls: Sequence[ToolCall], capabilities: Capabilities) -> _Declared:
+    notes = Notes()
     declared = _without_repeats(request.tools, notes)
     if not capabilities.tools and declared:
         notes.lose("wrong", "tools", "this upstream accepts no tools")
@@ -77,20 +118,13 @@ def adapt_tools(request: Request, capabilities: Capabilities, notes: Notes) -> R
         tools.append(plain)
         if original is not None:
             originals[(plain.namespace if not isinstance(plain, NativeTool) else None), plain.name] = original
-    if originals:
-        notes.on_reply(partial(Restore, originals))
-    turns = request.turns
-    if properties or not _are_plain(turns, names):
-        turns = tuple(_rename_calls(turn, names, own, capabilities, properties) for turn in turns)
-    _check_demand(request.tool_choice, declared, tools, notes)
-    choice = _rename_choice(request.tool_choice, declared, names, capabilities)
-    return replace(request, tools=tuple(tools), tool_choice=choice, turns=turns)
+    return _Declared(tuple(tools), declared, own, names, originals, properties, notes.losses)
 
 
-def _check_demand(choice: ToolChoice | None, declared: Sequence[Tool], tools: Sequence[Tool], notes: Notes) -> None:
+def _check_demand(choice: ToolChoice | None, declared: _Declared, notes: Notes) -> None:
     """Refuses a demand for a call if none of the tools could be carried: no answer could meet it."""
-    if declared and not tools and choice is not None and choice.mode in ("any", "tool"):
-        names = ", ".join(tool.name for tool in declared)
+    if declared.own and not declared.tools and choice is not None and choice.mode in ("any", "tool"):
+        names = ", ".join(tool.name for tool in declared.own)
         notes.lose("wrong", "tool_choice", f"it demands a call of tools that the upstream does not have: {names}")
 
 
@@ -254,17 +288,15 @@ def _original_of(tool: Tool, plain: Tool) -> Original | None:
     return None if original == Original(plain.name, plain.namespace, kind) else original
 
 
-def _rename_choice(
-    choice: ToolChoice | None, declared: Sequence[Tool], names: Mapping[Key, str], capabilities: Capabilities
-) -> ToolChoice | None:
+def _rename_choice(choice: ToolChoice | None, declared: _Declared, capabilities: Capabilities) -> ToolChoice | None:
     """The choice by the upstream's names. Vendors' own tools may also be chosen by type."""
     if choice is None or not choice.names:
         return choice
-    renamed = []
+    renamed, names = [], declared.names
     for namespace, name in choice.names:
         key = (namespace, name)
         if key not in names:
-            alike = (tool for tool in declared if isinstance(tool, NativeTool) and _is_called(tool, name))
+            alike = (tool for tool in declared.own if isinstance(tool, NativeTool) and _is_called(tool, name))
             key = next((_key_of(tool) for tool in alike), key)
         renamed.append((namespace if capabilities.namespaces else None, names.get(key, name)))
     return replace(choice, names=tuple(renamed))
@@ -291,21 +323,15 @@ def _are_plain(turns: Sequence[Turn], names: Mapping[Key, str]) -> bool:
     return True
 
 
-def _rename_calls(
-    turn: Turn, names: Mapping[Key, str], declared: Collection[Key], capabilities: Capabilities,
-    properties: Mapping[Key, Mapping[str, str]],
-) -> Turn:  # fmt: skip
-    blocks = tuple(_rename_block(block, names, declared, capabilities, properties) for block in turn.blocks)
-    return replace(turn, blocks=blocks)
+def _rename_calls(turn: Turn, declared: _Declared, capabilities: Capabilities) -> Turn:
+    return replace(turn, blocks=tuple(_rename_block(block, declared, capabilities) for block in turn.blocks))
 
 
-def _rename_block(
-    block: Block, names: Mapping[Key, str], declared: Collection[Key], capabilities: Capabilities,
-    properties: Mapping[Key, Mapping[str, str]],
-) -> Block:  # fmt: skip
+def _rename_block(block: Block, declared: _Declared, capabilities: Capabilities) -> Block:
+    names, properties = declared.names, declared.properties
     match block:
         case ToolCall():
-            kind, key = _kind_there(block.kind, capabilities), _key_of_call(block, declared)
+            kind, key = _kind_there(block.kind, capabilities), _key_of_call(block, declared.keys)
             if key in properties:
                 block = replace(block, arguments=rename_properties(block.arguments, properties[key]))
             return replace(

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from app.conversation.blocks import CacheHint, Text
+from app.conversation.repeated_tools import read_repeated
 from app.conversation.request import (
     Extension,
     OutputFormat,
@@ -246,8 +247,10 @@ class _Reader:
         return _read_instructions(self._fields.pop("system", None), self._note)
 
     def _tools(self) -> tuple[Tool, ...]:
-        raw = self._fields.get("tools")
-        return mend_schemas(read_tools(self._take("tools", _objects) or []), raw)
+        raw = self._fields.pop("tools", None)
+        if raw is None:
+            return ()
+        return read_repeated(raw, NAME, lambda: mend_schemas(read_tools(read_value(raw, _objects, "tools") or []), raw))
 
     def _tools_and_turns(self) -> tuple[tuple[Tool, ...], tuple[Turn, ...]]:
         parsed = self._turns()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss, Severity
-from app.conversation.request import Request
+from app.conversation.request import NativeTool, Request, Tool
 from app.dialects.anthropic_messages.content.blocks import BlockWriter, write_cache
 from app.dialects.anthropic_messages.content.tools import write_tool_choice, write_tools
 from app.dialects.anthropic_messages.reasoning import write_reasoning
@@ -59,7 +59,7 @@ def render_request(request: Request, capabilities: Capabilities) -> RenderedRequ
             del body[name]
             losses.append(Loss("ignorable", name, "the upstream refuses this field"))
     headers = {"anthropic-version": _version(body, capabilities)}
-    if betas := list(dict.fromkeys([*betas, *_needed_betas(body)])):
+    if betas := list(dict.fromkeys([*betas, *_needed_betas(body, request.tools)])):
         headers["anthropic-beta"] = ",".join(betas)
     return RenderedRequest(encode_body(body), headers, tuple(losses))
 
@@ -157,7 +157,7 @@ def _version(body: Mapping[str, Any], capabilities: Capabilities) -> str:
     return VERSION if capabilities.first_party and not sampled else TOLERANT_VERSION
 
 
-def _needed_betas(body: Mapping[str, Any]) -> list[str]:
+def _needed_betas(body: Mapping[str, Any], tools: Sequence[Tool]) -> list[str]:
     """The betas without which the vendor would refuse fields of this body."""
     betas = []
     for path, beta in FIELD_BETAS.items():
@@ -168,10 +168,10 @@ def _needed_betas(body: Mapping[str, Any]) -> list[str]:
         betas.append(COMPACT_EDIT_BETA)
     if body.get("thinking", {}).get("display") == "updates":
         betas.append(UPDATES_BETA)
-    for tool in body.get("tools", ()):
-        kind = str(tool.get("type"))
-        if kind.startswith("advisor_"):
-            betas.append(ADVISOR_BETA)
-        elif kind == "mcp_toolset":
-            betas.append(MCP_TOOLSET_BETA)
+    for tool in tools:
+        if isinstance(tool, NativeTool) and tool.dialect == NAME:
+            if tool.type.startswith("advisor_"):
+                betas.append(ADVISOR_BETA)
+            elif tool.type == "mcp_toolset":
+                betas.append(MCP_TOOLSET_BETA)
     return betas

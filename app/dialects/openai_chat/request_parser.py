@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from app.conversation.repeated_tools import read_repeated
 from app.conversation.request import (
     EFFORT_NAMES,
     Effort,
@@ -166,7 +167,7 @@ def _parse(body: bytes) -> Request:
 
 def _read_tools(tools: msgspec.Raw | None, legacy: msgspec.Raw | None) -> tuple[Tool, ...]:
     if tools is not None:
-        return mend_schemas(read_tools(tools), tools)
+        return read_repeated(tools, NAME, lambda: mend_schemas(read_tools(tools), tools))
     return mend_schemas(read_tools(legacy, "functions"), legacy) if legacy is not None else ()
 
 

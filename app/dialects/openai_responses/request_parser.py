@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
 
 from app.conversation.blocks import Text
+from app.conversation.repeated_tools import read_repeated
 from app.conversation.request import (
     EFFORT_NAMES,
     Extension,
@@ -57,7 +58,9 @@ def _parse(body: bytes) -> Request:
     settings = _parse_settings(fields)
     given = Input(fields.get("input", NULL))
     declared = fields.get("tools")
-    tools = [] if declared is None else [*mend_schemas(parse_tools(declared, "tools"), declared)]
+    tools: Sequence[Tool] = ()
+    if declared is not None:
+        tools = read_repeated(declared, NAME, lambda: mend_schemas(parse_tools(declared, "tools"), declared))
     if given.tools:
         tools = _join_tools(tools, given.tools)
     instructions = ([Text(settings.instructions)] if settings.instructions else []) + given.instructions
@@ -110,14 +113,15 @@ def _parse_settings(fields: Fields) -> Settings:
     return settings
 
 
-def _join_tools(tools: list[Tool], found: list[Tool]) -> list[Tool]:
+def _join_tools(tools: Sequence[Tool], found: Sequence[Tool]) -> list[Tool]:
     """The tools, with those that came in items added. Codex resends the results of its tool searches with each turn."""
+    joined = list(tools)
     known = {(namespace_of(tool), tool.name) for tool in tools}
     for tool in found:
         if (name := (namespace_of(tool), tool.name)) not in known:
             known.add(name)
-            tools.append(tool)
-    return tools
+            joined.append(tool)
+    return joined
 
 
 def _parse_stop(settings: Settings) -> tuple[str, ...]:

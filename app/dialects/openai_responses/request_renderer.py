@@ -13,7 +13,7 @@ from app.conversation.request import NativeTool, ReasoningSettings, Request, Too
 from app.dialects.contract import RenderedRequest
 from app.dialects.json_bodies import encode_body, put_back
 from app.dialects.openai_responses.items.content import render_parts
-from app.dialects.openai_responses.items.tools import render_tool_choice, render_tools
+from app.dialects.openai_responses.items.tools import render_tool_choice, write_tools
 from app.dialects.openai_responses.items.turns import COMPACTION_TRIGGER, render_turn
 from app.dialects.openai_responses.request_parser import ENCRYPTED_CONTENT, LOGPROBS
 from app.dialects.openai_responses.vocabulary import NAME, REFUSED_FIELDS, SERVICE_TIERS, SUMMARIES
@@ -46,7 +46,7 @@ def render_request(request: Request, capabilities: Capabilities) -> RenderedRequ
     if request.compact:
         items.append({"type": COMPACTION_TRIGGER})
     body["input"] = items
-    if tools := render_tools(request, losses):
+    if tools := write_tools(request, losses):
         body["tools"] = tools
         if request.tool_choice is not None:
             body["tool_choice"] = render_tool_choice(request.tool_choice, request.tools)

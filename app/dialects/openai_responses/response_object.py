@@ -9,9 +9,11 @@ import msgspec
 
 from app.conversation.capabilities import RenderContext
 from app.conversation.events import Finished
-from app.conversation.request import Request
+from app.conversation.repeated_tools import derive
+from app.conversation.request import Request, Tool
 from app.conversation.response import FinishReason, Usage
 from app.dialects.finish_words import judge_word
+from app.dialects.json_bodies import encode_body
 from app.dialects.openai_responses.errors import response_error
 from app.dialects.openai_responses.items.tools import render_tool_choice, render_tools
 from app.dialects.openai_responses.request_renderer import render_text
@@ -122,7 +124,7 @@ def _echo_request(request: Request) -> dict[str, Any]:
         "temperature": 1.0 if sampling.temperature is None else sampling.temperature,
         "text": {"format": {"type": "text"}, **render_text(request)},
         "tool_choice": render_tool_choice(choice, request.tools) if choice else "auto",
-        "tools": [_echo_tool(tool) for tool in render_tools(request, [])],
+        "tools": _echo_tools(request),
         "top_logprobs": request.logprobs or 0,
         "top_p": 1.0 if sampling.top_p is None else sampling.top_p,
         "presence_penalty": sampling.presence_penalty or 0,
@@ -138,6 +140,16 @@ def _instructions_of(request: Request) -> str | None:
     if not request.turns or request.turns[0].path not in ("input", "input[0]"):
         return None
     return "\n\n".join(text.text for text in request.instructions) or None
+
+
+def _echo_tools(request: Request) -> msgspec.Raw:
+    tools, own = request.tools, request.dialect == NAME
+    written: bytes = derive(tools, (_echo_tools, own), None, lambda: _write_echo(tools, own))
+    return msgspec.Raw(written)
+
+
+def _write_echo(tools: Sequence[Tool], own: bool) -> bytes:
+    return encode_body([_echo_tool(tool) for tool in render_tools(tools, [], own=own)])
 
 
 def _echo_tool(tool: dict[str, Any]) -> dict[str, Any]:

@@ -9,10 +9,12 @@ import msgspec
 
 from app.conversation.blocks import CacheHint
 from app.conversation.losses import Loss
+from app.conversation.repeated_tools import derive
 from app.conversation.request import CustomTool, FunctionTool, NativeTool, Request, Tool, ToolChoice
 from app.dialects.anthropic_messages.content.blocks import write_cache
 from app.dialects.anthropic_messages.vocabulary import CLIENT_TOOLS, NAME, NO_SCHEMA, SERVER_TOOLS
 from app.dialects.foreign.tools import nested_tool, responses_tool
+from app.dialects.json_bodies import encode_body
 from app.dialects.type_faults import describe_fault
 from app.errors import InvalidRequest
 
@@ -25,9 +27,17 @@ def read_tools(wires: Sequence[dict[str, Any]]) -> tuple[Tool, ...]:
     return tuple([_read_tool(wire, f"tools[{index}]") for index, wire in enumerate(wires)])
 
 
-def write_tools(tools: Sequence[Tool], losses: list[Loss], *, cached: bool, own: bool) -> list[dict[str, Any]]:
-    """Tools in wire form. `own`: the request came in this dialect, so fields that only it knows are restored."""
-    written = []
+def write_tools(tools: tuple[Tool, ...], losses: list[Loss], *, cached: bool, own: bool) -> msgspec.Raw | None:
+    """The list of tools as JSON; None for an empty one. `own`: the request came in this dialect, so fields that only it
+    knows are restored."""
+    written, lost = derive(tools, (write_tools, cached, own), None, lambda: _write_all(tools, cached, own))
+    losses += lost
+    return msgspec.Raw(written) if written else None
+
+
+def _write_all(tools: Sequence[Tool], cached: bool, own: bool) -> tuple[bytes, Sequence[Loss]]:
+    written: list[Any] = []
+    losses: list[Loss] = []
     for index, tool in enumerate(tools):
         match tool:
             case FunctionTool():
@@ -44,7 +54,7 @@ def write_tools(tools: Sequence[Tool], losses: list[Loss], *, cached: bool, own:
                 )
             case _:
                 assert_never(tool)
-    return written
+    return encode_body(written) if written else b"", losses
 
 
 def read_tool_choice(choice: Any) -> ToolChoice:

@@ -14,9 +14,10 @@ import msgspec
 from app.conversation.blocks import CacheHint
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss
+from app.conversation.repeated_tools import derive
 from app.conversation.request import CustomTool, FunctionTool, NativeTool, Request, Tool, ToolChoice
 from app.dialects.foreign.tools import dated_tool, responses_tool
-from app.dialects.json_bodies import list_decoder, read_value
+from app.dialects.json_bodies import encode_body, list_decoder, read_value
 from app.dialects.openai_chat.messages.parts import write_cache
 from app.dialects.openai_chat.vocabulary import NAME
 from app.errors import InvalidRequest
@@ -72,9 +73,26 @@ def _read_allowed(tools: Sequence[Any], mode: Any, path: str) -> ToolChoice:
 def write_tools(request: Request, capabilities: Capabilities, losses: list[Loss]) -> dict[str, Any]:
     """The fields `tools`, `tool_choice` and `parallel_tool_calls`; the latter two are only allowed together with
     tools."""
-    tools: list[Any] = []
     own = request.dialect == NAME
-    for index, tool in enumerate(request.tools):
+    tools, lost = derive(
+        request.tools, (write_tools, own), capabilities, lambda: _write_all(request.tools, capabilities, own=own)
+    )
+    losses += lost
+    if not tools:
+        return {}
+    fields: dict[str, Any] = {"tools": msgspec.Raw(tools)}
+    if request.tool_choice is not None:
+        fields["tool_choice"] = _write_choice(request.tool_choice, request.tools)
+    if request.parallel_tool_calls is not None and capabilities.parallel_switch:
+        fields["parallel_tool_calls"] = request.parallel_tool_calls
+    return fields
+
+
+def _write_all(declared: Sequence[Tool], capabilities: Capabilities, *, own: bool) -> tuple[bytes, Sequence[Loss]]:
+    """The list of tools as JSON, empty bytes for an empty list, and what was lost."""
+    tools: list[Any] = []
+    losses: list[Loss] = []
+    for index, tool in enumerate(declared):
         match tool:
             case FunctionTool():
                 tools.append(_write_function(tool, capabilities, own=own))
@@ -85,14 +103,7 @@ def write_tools(request: Request, capabilities: Capabilities, losses: list[Loss]
                     tools.append(definition)
                 else:
                     losses.append(Loss("degrading", f"tools[{index}]", f"{kind} is a tool of another vendor"))
-    if not tools:
-        return {}
-    fields: dict[str, Any] = {"tools": tools}
-    if request.tool_choice is not None:
-        fields["tool_choice"] = _write_choice(request.tool_choice, request.tools)
-    if request.parallel_tool_calls is not None and capabilities.parallel_switch:
-        fields["parallel_tool_calls"] = request.parallel_tool_calls
-    return fields
+    return encode_body(tools) if tools else b"", losses
 
 
 def _read_tool(raw: msgspec.Raw, path: str) -> Tool:

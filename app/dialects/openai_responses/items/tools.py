@@ -9,9 +9,10 @@ from typing import Any, Literal, assert_never, cast
 import msgspec
 
 from app.conversation.losses import Loss
+from app.conversation.repeated_tools import derive
 from app.conversation.request import CustomTool, FunctionTool, NativeTool, Request, Tool, ToolChoice
 from app.dialects.foreign.tools import dated_tool, is_dated, is_hosted, messages_tool, nested_tool
-from app.dialects.json_bodies import list_decoder, read_value
+from app.dialects.json_bodies import encode_body, list_decoder, read_value
 from app.dialects.openai_responses.vocabulary import NAME, WireChoice, WireTool
 from app.errors import InvalidRequest
 
@@ -80,15 +81,28 @@ def _read_foreign(tool: WireTool, definition: dict[str, Any]) -> WireTool:
         return tool
 
 
-def render_tools(request: Request, losses: list[Loss]) -> list[Any]:
-    """Tools as this dialect declares them.
+def write_tools(request: Request, losses: list[Loss]) -> msgspec.Raw | None:
+    """The list of tools as JSON; None for an empty one."""
+    tools, own = request.tools, request.dialect == NAME
+    written, lost = derive(tools, (write_tools, own), None, lambda: _write_all(tools, own))
+    losses += lost
+    return msgspec.Raw(written) if written else None
+
+
+def _write_all(tools: Sequence[Tool], own: bool) -> tuple[bytes, Sequence[Loss]]:
+    losses: list[Loss] = []
+    rendered = render_tools(tools, losses, own=own)
+    return encode_body(rendered) if rendered else b"", losses
+
+
+def render_tools(tools: Sequence[Tool], losses: list[Loss], *, own: bool) -> list[Any]:
+    """Tools as this dialect declares them; `own` if its client did.
 
     Here strictness is the default if the schema allows it; in other dialects the default is the opposite, so for their
     clients it is set explicitly.
     """
-    own = request.dialect == NAME
     rendered: list[Any] = []
-    for namespace, group in groupby(request.tools, key=namespace_of):
+    for namespace, group in groupby(tools, key=namespace_of):
         members = [tool for tool in group if not isinstance(tool, NativeTool) or _is_ours(tool, losses)]
         shapes = [_render_tool(tool, own) for tool in members]
         if namespace is None:
