@@ -106,7 +106,6 @@ BRANCHING = {
     "app/adaptation/media/media.py _adapt": KINDS,
     "app/adaptation/media/media.py _adapt_file": KINDS,
     "app/adaptation/tools/pairing.py _is_in_order": CHEAPEST,
-    "app/adaptation/tools/tools.py adapt_tools": "each step needs the names of all tools",
     "app/conversation/tokens/estimate.py _read_blocks": KINDS,
     "app/dialects/anthropic_messages/content/blocks.py _take": KINDS,
     "app/dialects/anthropic_messages/content/blocks.py _write": KINDS,
