@@ -1,5 +1,6 @@
 """Prepares a server's process. Must run before any other of our modules is loaded."""
 
+import importlib
 import sys
 import warnings
 
@@ -12,17 +13,24 @@ def prepare_process() -> None:
     # the start-up time.
     events.notify_and_call_entry_points = events.notify
     monkey.patch_all()
+    # msgspec reads annotations by it where it is installed, as Python itself does since 3.11.
+    _load_without("msgspec", "typing_extensions")
 
 
 def load_requests() -> None:
     """Loads requests without its tables for guessing a text's encoding: they take three megabytes, and everything that
     we read names its encoding."""
-    guessers = [name for name in ("chardet", "charset_normalizer") if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(guessers))  # type: ignore[arg-type]  # None: not to be found
+    _load_without("requests", "chardet", "charset_normalizer")
+
+
+def _load_without(library: str, *options: str) -> None:
+    """Loads a library as if packages that it can do without were not installed. They can still be loaded later."""
+    missing = [name for name in options if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(missing))  # type: ignore[arg-type]  # None: not to be found
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # requests warns that they are missing
-            import requests  # noqa: F401
+            importlib.import_module(library)
     finally:
-        for name in guessers:
+        for name in missing:
             del sys.modules[name]

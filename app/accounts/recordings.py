@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-import zstandard
 
 from app.accounts.queries import find_texts
 from app.accounts.rows import pack_id, unpack_id
@@ -29,6 +28,8 @@ def keep_recordings(
     connection: Connection, made: Sequence[tuple[Any, str]], now: float, hours: int, megabytes: int
 ) -> None:
     """Stores recordings, each with its tenant. Deletes those older than `hours`, and the oldest beyond `megabytes`."""
+    import zstandard  # few workers record
+
     packer = zstandard.ZstdCompressor(level=3)
     for each, tenant in made:
         body = packer.compress(_encode(each))
@@ -48,6 +49,8 @@ def find_recording(connection: Connection, request_id: str) -> dict[str, Any] | 
     found = connection.value("SELECT body FROM recording WHERE id = ?", (pack_id(request_id),))
     if found is None:
         return None
+    import zstandard
+
     unpacked = zstandard.ZstdDecompressor().decompress(bytes(found), max_output_size=MAX_UNPACKED)
     message: dict[str, Any] = msgspec.msgpack.decode(unpacked)
     return message

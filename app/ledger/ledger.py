@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import msgspec
-import zstandard
 
 from app.errors import LedgerSilent, LedgerUnavailable
 from app.ledger.database import Database
@@ -65,7 +64,7 @@ class Collection:
 
     def put(self, tenant: str, key: str, value: bytes) -> None:
         """Stores a value, and replaces an older one with the same key. It is stored when this returns."""
-        packed = zstandard.compress(value, 1)
+        packed = _pack(value)
         self._write(lambda database, now: database.put(self._kind, tenant, key, packed, now), len(packed))
 
     def get(self, tenant: str, key: str) -> bytes | None:
@@ -99,7 +98,7 @@ class Collection:
             value = None if before is None else change(before)
             if packed is None or value is None:
                 return None
-            if self._replace(tenant, key, packed, zstandard.compress(value, 1)):
+            if self._replace(tenant, key, packed, _pack(value)):
                 return value
         raise LedgerUnavailable("too many requests are writing the same record at once; try again")
 
@@ -127,8 +126,16 @@ class Collection:
         return self._ledger.write(work, size, self._limits)
 
 
+def _pack(value: bytes) -> bytes:
+    import zstandard  # many workers store nothing
+
+    return zstandard.compress(value, 1)
+
+
 def _unpack(packed: bytes) -> bytes | None:
     """A record's value; None if it is damaged, as if there were none."""
+    import zstandard
+
     try:
         if zstandard.frame_content_size(packed) > MAX_RECORD:
             raise zstandard.ZstdError("it is too large")

@@ -1,7 +1,8 @@
 """Decodes content encodings of requests and replies incrementally.
 
 Upstreams are asked for plain bytes, but some compress anyway. A few bytes may unpack to any number, so nothing is
-unpacked before its consumer asks for it. Pure.
+unpacked before its consumer asks for it. Pure. The libraries for brotli and zstandard are loaded when they are needed:
+with them, a worker would take half a megabyte more.
 """
 
 from __future__ import annotations
@@ -9,9 +10,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
-
-import brotli
-import zstandard
 
 # The approximate number of plain bytes in one part.
 PART = 256 * 1024
@@ -105,7 +103,10 @@ class _Zlib(_Members):
 
 class _Brotli:
     def __init__(self) -> None:
+        import brotli
+
         self._decompressor = brotli.Decompressor()
+        self._error = brotli.error
 
     def decode(self, data: bytes) -> Iterator[bytes]:
         while not self._decompressor.is_finished() and (part := self._process(data)):
@@ -119,7 +120,7 @@ class _Brotli:
     def _process(self, data: bytes) -> bytes:
         try:
             return bytes(self._decompressor.process(data, output_buffer_limit=PART))
-        except brotli.error as error:
+        except self._error as error:
             raise _other_bytes("brotli") from error
 
 
@@ -127,8 +128,12 @@ class _Zstandard(_Members):
     """Decodes zstandard. Several frames may follow each other (RFC 8878 section 3)."""
 
     def __init__(self) -> None:
+        import zstandard
+
         super().__init__()
-        self._inflater = zstandard.ZstdDecompressor().decompressobj()
+        self._begin = zstandard.ZstdDecompressor().decompressobj
+        self._error = zstandard.ZstdError
+        self._inflater = self._begin()
 
     def decode(self, data: bytes) -> Iterator[bytes]:
         for start in range(0, len(data), _ZSTD_STEP):
@@ -136,10 +141,10 @@ class _Zstandard(_Members):
             while step:
                 if self._inflater.eof:
                     self._begin_next()
-                    self._inflater = zstandard.ZstdDecompressor().decompressobj()
+                    self._inflater = self._begin()
                 try:
                     part = self._inflater.decompress(step)
-                except zstandard.ZstdError as error:
+                except self._error as error:
                     raise _other_bytes("zstandard") from error
                 self._credit += len(part)
                 yield part

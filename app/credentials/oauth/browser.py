@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import webbrowser
 from collections.abc import Mapping
 
 
@@ -11,6 +10,8 @@ def open_browser(url: str, environ: Mapping[str, str]) -> bool:
     """Opens a browser. Returns whether that worked. With some browsers, returns only after they are closed."""
     if not has_browser(environ):
         return False
+    import webbrowser
+
     try:
         return webbrowser.open(url)
     except webbrowser.Error:
