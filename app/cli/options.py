@@ -87,9 +87,18 @@ def open_routing(settings: Settings) -> Routing:
     from app.routing.build import build_routing
 
     try:
+        check_hooks(settings)
         return build_routing(settings, os.environ, Path.home())
     except ConfigError as error:
         raise click.ClickException(str(error)) from error
+
+
+def check_hooks(settings: Settings) -> None:
+    """Raises ConfigError if a required hook is missing. Loads no package otherwise."""
+    if settings.hooks.required:
+        from app.gateway.recording.hooks import load_hooks
+
+        load_hooks(settings.hooks.off, settings.hooks.required)
 
 
 @contextmanager

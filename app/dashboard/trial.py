@@ -26,9 +26,9 @@ Parts = Generator[bytes, None, None]
 
 
 def test_model(visitor: Visitor, model: str) -> Answer:
-    """Sends one short streamed tool call in Anthropic Messages."""
+    """Sends one short streamed tool call in Anthropic Messages; to a model that takes no tools, a question."""
     begun = time.monotonic()
-    body = json.dumps(make_request(model)).encode()
+    body = json.dumps(make_request(model, with_tool=_takes_tools(model))).encode()
     request_id, headers, parts = send(visitor, DIALECTS["anthropic_messages"], PATH, body)
     answer = Answer(request_id, headers.get("x-dragoman-upstream", ""))
     if isinstance(parts, DragomanError):
@@ -36,6 +36,13 @@ def test_model(visitor: Visitor, model: str) -> Answer:
         return answer
     with closing(parts):
         return read_answer(parts, begun, answer)
+
+
+def _takes_tools(model: str) -> bool:
+    try:
+        return services().router.resolve(model)[0].capabilities.tools
+    except DragomanError:
+        return True  # the request itself says what is wrong
 
 
 def send(

@@ -12,6 +12,7 @@ from app.cli.doctor.finding import Finding, Subject
 from app.cli.launcher.claude import OTHER_SERVICES
 from app.cli.launcher.plan import CLAUDE_NAMES, SMALL_CLAUDE_NAME, find_window
 from app.cli.serving.start_screen import base_url
+from app.errors import DragomanError
 from app.settings import Settings
 from app.settings.key_checks import hash_key
 
@@ -23,6 +24,10 @@ MANAGED = (
     Path("/Library/Application Support/ClaudeCode/managed-settings.json"),
 )
 BASE, TOKEN, KEY = "ANTHROPIC_BASE_URL", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY"
+MODELS = (
+    *("ANTHROPIC_MODEL", "ANTHROPIC_SMALL_FAST_MODEL", "CLAUDE_CODE_SUBAGENT_MODEL"),
+    *(f"ANTHROPIC_DEFAULT_{tier}_MODEL" for tier in ("OPUS", "SONNET", "HAIKU")),
+)
 WINDOW = "CLAUDE_CODE_AUTO_COMPACT_WINDOW"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 # Maximum characters read of a settings file.
@@ -50,6 +55,7 @@ def check_claude(subject: Subject) -> Iterator[Finding]:
     base = winners[BASE]
     if base is not None and is_own_address(base[1], subject.settings):
         yield from _check_key(subject.settings, winners[TOKEN], winners[KEY], sources)
+        yield from _check_models(subject, sources)
         yield from _check_window(subject, winners[WINDOW])
 
 
@@ -90,6 +96,11 @@ def is_own_address(url: str, settings: Settings) -> bool:
     return same and port == ours.port
 
 
+def speaks_otherwise(url: str, settings: Settings) -> bool:
+    """Whether an address of the gateway begins with https, which it does not speak, or the other way round."""
+    return urlsplit(url).scheme != urlsplit(base_url(settings.server)).scheme
+
+
 def takes_key(settings: Settings, key: str) -> bool:
     """Whether the gateway accepts a key, as far as the settings say; commands may have made others."""
     named = {hash_key(each.key) for each in settings.keys.values()}
@@ -116,7 +127,10 @@ def _check_base(subject: Subject, sources: list[Source], winner: tuple[str, str]
         yield Finding("warning", NAME, message, f"{RUN}, or permanently: dragoman configure claude")
         return
     path = urlsplit(url).path.rstrip("/")
-    if path.endswith("/v1"):
+    if speaks_otherwise(url, subject.settings):
+        message = f"{BASE} in {place} is {shown}, but the gateway does not speak {urlsplit(url).scheme[:10]} there"
+        yield Finding("error", NAME, message, f"{BASE}={base_url(subject.settings.server)}")
+    elif path.endswith("/v1"):
         message = f"{BASE} in {place} is {shown}; Claude Code adds /v1 itself"
         yield Finding("warning", NAME, message, f"{BASE}={base_url(subject.settings.server)}")
     else:
@@ -142,6 +156,20 @@ def _check_key(
     elif not takes_key(settings, shown[1]):
         message = f"the key in {shown[0]} is not a key of this gateway"
         yield Finding("error", NAME, message, f"{RUN}, or set it to one of [server] api_keys")
+
+
+def _check_models(subject: Subject, sources: list[Source]) -> Iterator[Finding]:
+    """Checks that the models that Claude Code is told to use lead somewhere."""
+    for name in MODELS:
+        winner = _find_winner(sources, name)
+        if winner is None or not winner[1] or subject.routing is None:
+            continue
+        try:
+            # Claude Code's own mark for a window of a million tokens.
+            subject.routing.router.resolve(winner[1].removesuffix("[1m]"))
+        except DragomanError as error:
+            message = f"{name} in {winner[0]}: {str(error)[:300]}"
+            yield Finding("error", NAME, message, f"set it to a name from: dragoman models, or use: {RUN}")
 
 
 def _check_window(subject: Subject, winner: tuple[str, str] | None) -> Iterator[Finding]:

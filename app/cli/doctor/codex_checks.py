@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from app.cli.doctor.claude_checks import is_own_address, takes_key
+from app.cli.doctor.claude_checks import is_own_address, speaks_otherwise, takes_key
 from app.cli.doctor.finding import Finding, Subject
 from app.cli.launcher.plan import find_window
 from app.cli.serving.start_screen import base_url
@@ -51,6 +51,12 @@ def _check_provider(
         yield Finding("warning", NAME, message, f"{RUN}, or permanently: dragoman configure codex")
         return
     faults = False
+    if speaks_otherwise(url, subject.settings):
+        faults = True
+        message = (
+            f"the base_url of {name} in {place} is {urlsplit(url).scheme[:10]}, which the gateway does not speak there"
+        )
+        yield Finding("error", NAME, message, f'base_url = "{base_url(subject.settings.server)}/v1"')
     if not urlsplit(url).path.rstrip("/").endswith("/v1"):
         faults = True
         want = f'base_url = "{base_url(subject.settings.server)}/v1"'

@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from app.blueprints.operations.support_bundle import make_bundle
-from app.cli.doctor import network_checks, provider_checks, settings_checks
+from app.cli.doctor import network_checks, provider_checks, settings_checks, store_checks
 from app.cli.doctor.claude_checks import check_claude
 from app.cli.doctor.codex_checks import check_codex
 from app.cli.doctor.finding import Check, Finding, Level, Subject, open_subject
@@ -30,6 +30,7 @@ from app.logs.console import wants_colours
 # Ordered so that a fault explains those after it.
 CHECKS: tuple[Check, ...] = (
     *settings_checks.CHECKS,
+    *store_checks.CHECKS,
     *network_checks.CHECKS,
     *provider_checks.CHECKS,
     check_claude,
@@ -40,7 +41,9 @@ CHECKS: tuple[Check, ...] = (
 # Checks that contact nothing outside this machine.
 OFFLINE: tuple[Check, ...] = (
     *settings_checks.CHECKS,
+    *store_checks.OFFLINE,
     network_checks.check_clock,
+    network_checks.check_loopback,
     provider_checks.check_credentials,
     check_claude,
     check_codex,

@@ -10,6 +10,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from app.cli.options import check_hooks
 from app.errors import ConfigError
 from app.routing.build import Routing, build_routing
 from app.settings import Settings, load_settings
@@ -54,6 +55,7 @@ def open_subject(path: Path | None, now: float) -> Iterator[Subject]:
     settings, routing, fault = None, None, None
     try:
         settings = load_settings(path, environ, {})
+        check_hooks(settings)
         routing = build_routing(settings, environ, home)
     except ConfigError as error:
         fault = error

@@ -12,12 +12,17 @@ from urllib.parse import urlsplit
 import requests
 
 from app.cli.doctor.finding import Finding, Subject
+from app.cli.serving.start_screen import base_url
 from app.known_secrets import known_secrets
 from app.providers.provider import Provider
 
 # Timeout for a host, and tolerated error of the clock, in seconds: login signatures contain the time.
 TIMEOUT = 10.0
 MAX_SKEW = 120.0
+# Any of them may decide for a client.
+PROXY_VARIABLES = tuple(
+    name for kind in ("HTTP", "HTTPS", "ALL") for name in (f"{kind}_PROXY", f"{kind.lower()}_proxy")
+)
 # A clock before this date, on which this program was begun, was never set.
 EPOCH = 1_735_689_600
 # The start command of a local server, by the profile of its provider.
@@ -52,6 +57,19 @@ def check_proxies(subject: Subject) -> Iterator[Finding]:
             yield Finding(
                 "error", "proxy", message, "unset HTTPS_PROXY HTTP_PROXY ALL_PROXY, or correct [server] proxies"
             )
+
+
+def check_loopback(subject: Subject) -> Iterator[Finding]:
+    """Clients send what is for this machine to a proxy too, unless they are told not to."""
+    if subject.settings is None or subject.settings.server.host.startswith("unix:"):
+        return
+    name = next((name for name in PROXY_VARIABLES if subject.environ.get(name)), None)
+    spared = subject.environ.get("NO_PROXY") or subject.environ.get("no_proxy") or ""
+    host = urlsplit(base_url(subject.settings.server)).hostname or ""
+    if name is not None and not {host, "*"} & {each.strip() for each in spared.split(",")}:
+        message = f"{name} is set and NO_PROXY does not name {host}, so clients send their requests to the proxy"
+        wanted = ",".join(filter(None, (spared, host)))
+        yield Finding("warning", "proxy", message, f"export NO_PROXY={wanted}, or use: dragoman run")
 
 
 def check_hosts(subject: Subject) -> Iterator[Finding]:
@@ -112,4 +130,4 @@ def _describe(error: Exception) -> str:
     return known_secrets.mask(str(reason).splitlines()[0][:200] if str(reason) else type(reason).__name__)
 
 
-CHECKS = (check_clock, check_proxies, check_hosts)
+CHECKS = (check_clock, check_proxies, check_loopback, check_hosts)

@@ -101,14 +101,19 @@ def check_answers(subject: Subject, url: str) -> Iterator[Finding]:
     key = own_key(subject.settings) or ANY_KEY
     for provider, model in _list_chosen(subject):
         named = f"{provider.name}/{model}"
-        yield judge_answer(provider, named, ask_model(url, key, make_request(named)))
+        # A Claude program that uses its own tools takes none of its clients.
+        takes_tools = provider.capabilities(model).tools
+        answer = ask_model(url, key, make_request(named, with_tool=takes_tools))
+        yield judge_answer(provider, named, answer, takes_tools=takes_tools)
 
 
-def judge_answer(provider: Provider, named: str, answer: Answer) -> Finding:
+def judge_answer(provider: Provider, named: str, answer: Answer, *, takes_tools: bool = True) -> Finding:
     check = f"answer {provider.name}"
     if answer.problem is not None:
         return Finding("error", check, f"{named}: {answer.problem[:400]}", _find_remedy(provider, answer))
     times = f"first event after {answer.first_event or 0:.1f} s, all after {answer.total:.1f} s"
+    if not takes_tools:
+        return Finding("ok", check, f"{named} answered: {times}")
     if not answer.called:
         message = f"{named} answered ({times}) but did not call the tool; agents need a model that calls tools"
         return Finding("warning", check, message, f"choose another model of {provider.name} from: dragoman models")

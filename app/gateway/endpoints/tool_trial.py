@@ -13,6 +13,7 @@ from msgspec import Struct
 
 PATH = "/v1/messages"
 PROMPT = "What is the weather in Paris? Call the tool get_weather to find out."
+PLAIN_PROMPT = "Answer with the word: ready"
 TOOL: dict[str, Any] = {
     "name": "get_weather",
     "description": "The weather of a city.",
@@ -39,15 +40,11 @@ class Answer(Struct):
     problem: str | None = None
 
 
-def make_request(model: str) -> dict[str, Any]:
+def make_request(model: str, *, with_tool: bool = True) -> dict[str, Any]:
     """The body of a streamed request, in the dialect of Anthropic Messages."""
-    return {
-        "model": model,
-        "max_tokens": MAX_TOKENS,
-        "stream": True,
-        "tools": [TOOL],
-        "messages": [{"role": "user", "content": PROMPT}],
-    }
+    prompt, tools = (PROMPT, {"tools": [TOOL]}) if with_tool else (PLAIN_PROMPT, {})
+    messages = [{"role": "user", "content": prompt}]
+    return {"model": model, "max_tokens": MAX_TOKENS, "stream": True, "messages": messages, **tools}
 
 
 def read_answer(parts: Iterator[bytes], begun: float, answer: Answer, *, until_speaks: bool = False) -> Answer:

@@ -53,6 +53,7 @@ class Planted:
     mode: int = 0o600
     files: Mapping[str, str] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=dict)
+    offline: bool = True
 
 
 HERE_TOKEN = {"ANTHROPIC_BASE_URL": HERE, "ANTHROPIC_AUTH_TOKEN": "any"}
@@ -263,6 +264,94 @@ FAULTS = [
         "dragoman login oca",
         '[providers.oca]\ntoken_file = "token.txt"\n',
     ),
+    Planted(
+        "base URL by https",
+        "error",
+        "Claude Code",
+        "does not speak https",
+        f"ANTHROPIC_BASE_URL={HERE}",
+        environ=HERE_TOKEN | {"ANTHROPIC_BASE_URL": HERE.replace("http", "https")},
+    ),
+    Planted(
+        "Codex by https",
+        "error",
+        "Codex",
+        "does not speak there",
+        f'base_url = "{HERE}/v1"',
+        files={
+            ".codex/config.toml": 'model_provider = "d"\n[model_providers.d]\nbase_url = "https://127.0.0.1:8080/v1"\n'
+        },
+    ),
+    Planted(
+        "proxy that gets everything",
+        "warning",
+        "proxy",
+        "NO_PROXY does not name 127.0.0.1",
+        "export NO_PROXY=.example,127.0.0.1",
+        environ={"HTTPS_PROXY": "http://proxy.example:3128", "no_proxy": ".example"},
+    ),
+    Planted(
+        "database that is none",
+        "error",
+        "database",
+        "file is not a database",
+        "mv ",
+        '[ledger]\nurl = "sqlite:///ledger.sqlite3"\n[providers.demo]\n',
+        files={"../work/ledger.sqlite3": "a text that is long enough to be read as a page of a database"},
+    ),
+    Planted(
+        "accounts that are none",
+        "error",
+        "database",
+        "usage.sqlite3",
+        "mv ",
+        files={".local/share/dragoman/usage.sqlite3": "a text that is long enough to be read as a page of a database"},
+    ),
+    Planted(
+        "Postgres that is away",
+        "error",
+        "database",
+        "Postgres does not answer",
+        "[ledger] url",
+        '[ledger]\nurl = "postgresql://me:my-password@127.0.0.1:9/x"\n[providers.demo]\n',
+        offline=False,
+    ),
+    Planted(
+        "Redis that is away",
+        "error",
+        "redis",
+        "Redis does not answer",
+        "[shared] redis",
+        '[shared]\nredis = "redis://127.0.0.1:9/0"\n[providers.demo]\n',
+        offline=False,
+    ),
+    Planted(
+        "workers that cannot exchange",
+        "warning",
+        "workers",
+        "/dev/null/run",
+        "unset XDG_RUNTIME_DIR",
+        "[server]\nworkers = 2\n[providers.demo]\n",
+        environ={"XDG_RUNTIME_DIR": "/dev/null/run"},
+    ),
+    Planted(
+        "model that leads nowhere",
+        "error",
+        "Claude Code",
+        "ANTHROPIC_MODEL in ~/.claude/settings.json",
+        "dragoman models",
+        '[models]\nunknown = "refuse"\n[providers.demo]\n',
+        files=claude_env(ANTHROPIC_MODEL="claude-sonet-9"),
+        environ=HERE_TOKEN,
+    ),
+    Planted(
+        "hook that nobody has installed",
+        "error",
+        "settings",
+        "no installed package has a hook 'audit'",
+        "config check",
+        '[hooks]\nrequired = ["audit"]\n[providers.demo]\n',
+    ),
 ]
 
 
@@ -275,7 +364,8 @@ def test_a_planted_fault_is_found_with_its_remedy(planted: Planted, machine: Mac
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
 
-    result = machine.run("doctor", "--offline", "--json", **planted.environ)
+    how = ["--offline"] if planted.offline else []
+    result = machine.run("doctor", "--json", *how, **planted.environ)
 
     found = [Finding(**each) for each in json.loads(result.stdout)]
     match = [each for each in found if (each.level, each.check) == (planted.level, planted.check)]
@@ -376,6 +466,17 @@ def test_what_a_provider_answers_is_judged(
     assert found.level == level
     assert said in found.what
     assert remedy in (found.remedy or "")
+
+
+def test_a_model_that_takes_no_tools_is_well_if_it_answers(machine: Machine) -> None:
+    machine.write("dragoman.toml", "[providers.demo]\n")
+    with open_subject(None, 2e9) as subject:
+        assert subject.routing is not None
+        provider = subject.routing.providers["demo"]
+
+    found = judge_answer(provider, "demo/m", Answer(text="ready", first_event=0.1), takes_tools=False)
+
+    assert found.level == "ok"
 
 
 def test_an_ollama_that_cuts_what_is_long_is_told(machine: Machine) -> None:
