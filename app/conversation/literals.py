@@ -53,7 +53,8 @@ def hide_halves(data: bytes) -> bytes:
 
     A strict decoder rejects such halves, even in raw fields; `show_halves` restores them in a literal.
     """
-    if b"\\ud" not in data and b"\\uD" not in data:  # a search costs a tenth of the pattern's time
+    # A search costs a tenth of the pattern's time, and one for a single byte a tenth of that.
+    if b"\\" not in data or (b"\\ud" not in data and b"\\uD" not in data):
         return data
     hidden, end = bytearray(), 0  # the text may hold millions of halves: append rather than create an object for each
     for found in _HALVES.finditer(data):

@@ -276,17 +276,17 @@ def in_turns(part: bytes) -> Iterator[bytes]:
 def pass_on(stream: StreamPassthrough, run: bytes, part: bytes) -> Iterator[bytes]:
     """Yields the client's output for one read, in pieces between which other requests run. `run` is the output for the
     beginning of the read, which is already processed, and `part` the bytes after it."""
-    fed, more = 0, b""
+    fed, more, parts = 0, b"", [run] if run else []
     # After the first events, the rest may be a run of plain ones, which is cheap enough to need no turns.
     while not more and fed < TURN and len(part) > CALM and (end := part.find(b"\n\n", STEP) + 2) > 1:
         first = clean_events(stream.feed(repair_escapes(part[:end])))
         more, part = stream.run(part[end:])
-        run = b"".join((run, first, more))
+        parts += (first, more)
         fed += end
     for piece in in_turns(repair_escapes(part)):  # runs contain nothing to be repaired
-        out = clean_events(stream.feed(piece))
-        yield run + out if out else run
-        run = b""
+        parts.append(clean_events(stream.feed(piece)))
+        yield b"".join(parts)
+        parts.clear()
 
 
 def _first_part(exchange: Exchange, wait: float | None) -> Obtaining[bytes]:

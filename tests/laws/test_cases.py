@@ -83,6 +83,7 @@ LAWS = {
         "test_any_texts_become_the_same_bytes": "dialects",
         "test_texts_that_are_sent_over_and_over_become_the_same_bytes": "dialects",
         "test_a_plain_stream_is_a_run_but_for_its_ends": "dialects",
+        "test_long_streams_become_the_same_bytes": "dialects",
         "test_noise_of_vendors_changes_nothing": "dialects",
         "test_a_stream_with_noise_is_translated_as_a_run": "dialects",
     },

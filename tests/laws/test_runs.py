@@ -113,6 +113,15 @@ def test_a_plain_stream_is_a_run_but_for_its_ends(dialect: ModuleType) -> None:
         assert ran >= len(out) * least, name
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_long_streams_become_the_same_bytes(dialect: ModuleType) -> None:
+    stream = _stream_of(dialect, [b"word"] * 1200)
+    pieces = _cut(stream, range(64_000, len(stream), 64_000))
+
+    for name, make in _streams(dialect):
+        assert _drive(make(), pieces, runs=True)[0] == _drive(make(), pieces, runs=False)[0], name
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     texts=st.lists(st.sampled_from([json.dumps(text)[1:-1].encode() for text in PLAIN]), min_size=1, max_size=30),

@@ -86,7 +86,7 @@ class StreamRenderer:
             if not (self._prefix and self._sequencer.is_next(run.index)):
                 return self.feed(run.deltas())
             frame = self._frame = Frame(self._prefix + b'"', b'"}}\n\n')
-        return frame.before + frame.between.join(run.texts) + frame.after  # as `Frame.write`, for all texts
+        return frame.write(run.texts)
 
     def close(self) -> bytes:
         out: list[bytes] = []

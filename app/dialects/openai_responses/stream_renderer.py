@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import Enum, auto
-from itertools import chain
 
 import msgspec
 
@@ -31,6 +30,10 @@ from app.dialects.openai_responses.vocabulary import STATUSES
 from app.dialects.runs import Run
 from app.errors import Failure, UpstreamCut
 from app.sse import COMMENT_KEEPALIVE, DONE
+
+# How an event ends from its number on; most answers have fewer events than these.
+_END = b"%d}\n\n"
+_ENDS = [_END % number for number in range(1000)]
 
 
 class _State(Enum):
@@ -98,13 +101,17 @@ class StreamRenderer:
         if item is None or item.prefix is None or not self._sequencer.is_next(run.index):
             return self.feed(run.deltas())
         item.pieces.append(run.whole)
-        # Each event has its own number, which a frame lacks.
-        frame = b'%b"%%b"%b%%d}\n\n' % (item.prefix.replace(b"%", b"%%"), item.suffix.replace(b"%", b"%%"))
         first, count = output.number, len(run.texts)
         output.number += count
         if count == 1:
-            return frame % (run.texts[0], first)
-        return frame * count % tuple(chain.from_iterable(zip(run.texts, range(first, first + count), strict=True)))
+            return b"%b%b%b%d}\n\n" % (item.prefix, run.whole, item.suffix, first)
+        # Each event has its own number, which a frame lacks. To fill a list in slices takes a third of the time of a
+        # template with a place for each text and number.
+        parts = [item.prefix + b'"', b"", b'"' + item.suffix, b""] * count
+        parts[1::4] = run.texts
+        known = first + count <= len(_ENDS)
+        parts[3::4] = _ENDS[first : first + count] if known else map(_END.__mod__, range(first, first + count))
+        return b"".join(parts)
 
     def close(self) -> bytes:
         if self._state is _State.HELD:

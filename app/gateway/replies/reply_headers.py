@@ -36,7 +36,8 @@ class _Envelope(msgspec.Struct):
 _envelope = msgspec.json.Decoder(_Envelope)
 
 
-_MENTION = re.compile(rb"error")
+# The word, unless it names a member that is null, as in each Responses object.
+_MENTION = re.compile(rb'error(?!" ?: ?null)')
 _MAX_PLACES = 8
 # Maximum bytes before and after the word that belong to the pattern.
 _AROUND = 48
@@ -131,7 +132,7 @@ def mask_errors(out: bytes) -> bytes:
 
 def _mentions_error(out: bytes) -> bool:
     """Whether `_ERROR` matches. Searching for the plain word takes half the time of `in`, and a twentieth of the whole
-    pattern's. So the first few places of the word (such as `"error":null`) are checked one by one before the rest."""
+    pattern's. So the first few places of the word are checked one by one before the rest."""
     for count, found in enumerate(_MENTION.finditer(out)):
         start, end = found.span()
         if count >= _MAX_PLACES:
