@@ -154,7 +154,8 @@ class RenderContext(msgspec.Struct, frozen=True, kw_only=True):
     which selects the token estimate. `request` is the client's own request: None if only its bytes pass, and without
     turns once they were counted. `body` is the request as received, empty unless a renderer needs it. `max_event` is
     the maximum size in bytes of one event of the upstream's stream. `legacy`: a Chat client that used `functions`.
-    Token counts reported to the client are multiplied by `usage_scale`.
+    Token counts reported to the client are multiplied by `usage_scale`. `custom_tools` are the names of tools that the
+    upstream may mistake for functions.
     """
 
     model: str
@@ -169,3 +170,4 @@ class RenderContext(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes = b""
     max_event: int = 16 * 1024 * 1024
     usage_scale: float = 1.0
+    custom_tools: frozenset[str] = frozenset()

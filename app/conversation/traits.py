@@ -27,6 +27,7 @@ class DialectTraits(msgspec.Struct, frozen=True, kw_only=True):
     token_mark: re.Pattern[bytes] | None = None  # marks the first output of the model in a stream
     opening: re.Pattern[bytes] | None = None  # matches the events by which a stream begins, before it says anything
     fails_by_events: bool = False  # clients tell failures apart by a stream's events, and by a status only roughly
+    custom_tools: Callable[[bytes], frozenset[str]] | None = None  # the names of the custom tools in a request
     echoes_prompt: bool = False  # an answer may echo the prompt, so its renderer needs the body
     limit_header: str = "x-ratelimit-{field}-{what}"  # limit, remaining or reset of requests or tokens
     types_errors: bool = False  # the envelope of an error has the type "error"

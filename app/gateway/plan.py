@@ -197,7 +197,7 @@ class Plan(msgspec.Struct, frozen=True):
         self, client_request: ClientRequest, attempt: Attempt | None, body: bytes
     ) -> tuple[bytes, Usage | None]:
         """The client's answer, made from the upstream's, and its usage."""
-        context = echoing_context(client_request, self.model, self.limits)
+        context = echoing_context(client_request, self.model, self.limits, own=self.capabilities.first_party)
         return self.dialect.pass_response(body, context, self.capabilities)
 
     def _receive(self, asked: bytes, begun: Begun, record: Record) -> WholeReply | None:

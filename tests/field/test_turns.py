@@ -180,6 +180,7 @@ COMPLAINTS: dict[str, tuple[str, int, Callable[[str], dict[str, Any]], Check]] =
     "charmbracelet/crush#279": ("After the optional system message, conversation roles must alternate user and assistant roles except for tool calls and results.", 400,
                                 lambda dialect: plain(dialect, *TWICE), alternates),
     "vllm-project/vllm#44000": ("System message must be at the beginning.", 400, lambda dialect: plain(dialect, *LATE), has_one_system),
+    "ollama/ollama#17774": ("system message must be at the beginning", 500, lambda dialect: plain(dialect, *LATE), has_one_system),
     "stanfordnlp/dspy#1627": ("System role not supported", 400, lambda dialect: plain(dialect, ("user", "q")), has_no_system),
     "huggingface/chat-ui#1386": ("Error in applying chat template from request: System role not supported", 400, lambda dialect: plain(dialect, ("user", "q"), ("assistant", "a"), ("user", "q2")), has_no_system),
     "pipecat-ai/pipecat-flows#178": ("Unexpected role 'user' after role 'tool'", 400, lambda dialect: called(dialect, "go on"), keeps_results_last),

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from app.adaptation.adapt import adapt
-from app.adaptation.tools.custom_input import InputReader
 from app.conversation.capabilities import Capabilities
+from app.conversation.streams.custom_input import InputReader
 from app.dialects import openai_chat, openai_responses
 from app.dialects.error_bodies import read_error_body
 from app.dialects.foreign.requests import mend_request

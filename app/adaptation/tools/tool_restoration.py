@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from app.adaptation.tools.custom_input import InputReader
 from app.adaptation.tools.property_names import ArgumentsReader
 from app.conversation.blocks import ToolCall, ToolKind
 from app.conversation.events import BlockClosed, BlockDelta, BlockOpened, Event
 from app.conversation.literals import EMPTY, literal, text_of
 from app.conversation.response import Response
+from app.conversation.streams.custom_input import InputReader
 
 # Decorations that models put around a tool's name: Kimi `functions.NAME:0`, Gemini `default_api.NAME`, gpt-oss
 # `NAME<|channel|>commentary`.

@@ -11,7 +11,6 @@ import msgspec
 from msgspec.structs import replace
 
 from app.adaptation.notes import Notes
-from app.adaptation.tools.custom_input import INPUT_SCHEMA, wrap_input
 from app.adaptation.tools.native_tools import as_equivalent, as_function, is_taken, loss_of
 from app.adaptation.tools.property_names import legalize, rename_properties
 from app.adaptation.tools.tool_names import VENDORS, Key, name_tools
@@ -22,6 +21,7 @@ from app.conversation.losses import Loss
 from app.conversation.repeated_tools import derive, is_repeated, keep_beside
 from app.conversation.request import CustomTool, FunctionTool, NativeTool, Request, Tool, ToolChoice, Turn
 from app.conversation.schemas import is_openai_strict, sanitize, to_anthropic_subset
+from app.conversation.streams.custom_input import INPUT_SCHEMA, wrap_input
 from app.errors import InvalidRequest
 
 # Types of vendor tools whose calls have their own kind.

@@ -26,6 +26,7 @@ from app.dialects.json_bodies import (
 from app.dialects.malformed import decode_tolerantly, malformed
 from app.dialects.openai_responses.errors import parse_error_event, response_error
 from app.dialects.openai_responses.grammar import Grammar, StreamEvent, item_head_decoder, repeated_text
+from app.dialects.openai_responses.items.custom_calls import CallRestorer, restore_response
 from app.dialects.openai_responses.items.output import Output
 from app.dialects.openai_responses.items.sparse_items import complete_item, output_of, settle_item
 from app.dialects.openai_responses.items.whole_items import write_whole_item
@@ -69,7 +70,7 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
             output = [settle_item(complete_item(raw)) for raw in listed]
             if listed is not verdict.output or any(new is not old for new, old in zip(output, listed, strict=True)):
                 body = msgspec.json.encode({**fields_decoder.decode(body), "output": output})
-    return replace_model(body, context.model), find_usage(body)
+    return restore_response(replace_model(body, context.model), context.custom_tools), find_usage(body)
 
 
 class _Verdict(msgspec.Struct):
@@ -147,11 +148,25 @@ class StreamPassthrough:
         self._delta = b""  # the last events with a delta
         self._last = b""  # the last passed events, from which the next sequence number is derived
         self._decoder: SseDecoder | None = None  # set once events must be reframed
+        self._custom = CallRestorer(context.custom_tools) if context.custom_tools else None
 
     def run(self, part: bytes) -> tuple[bytes, bytes]:
         return b"", part
 
     def feed(self, part: bytes) -> bytes:
+        return self._restore(self._feed(part))
+
+    def close(self) -> bytes:
+        return self._restore(self._close())
+
+    def fail(self, failure: Failure) -> bytes:
+        """The stream's last events. An incomplete event is dropped."""
+        return self._restore(self._fail(failure))
+
+    def _restore(self, events: bytes) -> bytes:
+        return self._custom.feed(events) if self._custom is not None else events
+
+    def _feed(self, part: bytes) -> bytes:
         events = self._take_whole(part)
         if not events or self.failed is not None or self.finished:
             return b""
@@ -167,12 +182,12 @@ class StreamPassthrough:
         self._last = events or self._last
         return events
 
-    def close(self) -> bytes:
+    def _close(self) -> bytes:
         rest = self._unfinished.drain().strip(b"\n") if self._decoder is None else _frame(self._decoder.close()).strip()
         whole = rest[:1] in (b"{", b"<") or any(
             _type_of(data) or data == b"[DONE]" for data in SseDecoder().feed(rest + b"\n\n")
         )
-        out = self.feed(rest + b"\n\n") if whole else b""  # the final blank line may be missing
+        out = self._feed(rest + b"\n\n") if whole else b""  # the final blank line may be missing
         if self.failed is not None and not self.finished:
             return out
         if self._rewriter is not None:
@@ -181,11 +196,10 @@ class StreamPassthrough:
             cut = UpstreamCut("the upstream's stream ended before the response was complete", began=True)
             if self._is_silent():
                 raise UpstreamRefused(cut.failure)
-            return out + self.fail(cut.failure)
+            return out + self._fail(cut.failure)
         return out if self._last.rstrip().endswith(b"[DONE]") else out + DONE
 
-    def fail(self, failure: Failure) -> bytes:
-        """The stream's last events. An incomplete event is dropped."""
+    def _fail(self, failure: Failure) -> bytes:
         if self.finished or self.failed is not None:
             return b""
         self.failed = failure
@@ -254,7 +268,7 @@ class StreamPassthrough:
                 if self._is_silent():
                     raise UpstreamRefused(self._error)
                 self._last += _join(passed)
-                return _join(passed) + self.fail(self._error)
+                return _join(passed) + self._fail(self._error)
             if not grammar.said and block.startswith(_ADDED):
                 self._since, self._since_size, since = [], 0, len(passed)
             passed.append(self._hold(repaired))

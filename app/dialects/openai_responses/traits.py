@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from app.conversation.traits import DialectTraits
+from app.dialects.openai_responses.items.custom_calls import find_custom_names
 from app.dialects.openai_responses.vocabulary import NAME
 
 # Client names of fields of the neutral request, where they differ.
@@ -76,4 +77,5 @@ TRAITS = DialectTraits(
     token_mark=re.compile(rb'\.delta"'),
     opening=re.compile(rb"(?:event: response\.(?:created|queued|in_progress)\ndata: [^\n]*+\n\n)++"),
     fails_by_events=True,
+    custom_tools=find_custom_names,
 )

@@ -45,14 +45,15 @@ def observe_reply(response: Response, recall: ReasoningRecall | None, context: R
 
 def passing_context(target: Target) -> RenderContext:
     """The context of a reply that passes: what it may repeat of the client's request."""
-    return echoing_context(target.client_request, target.model, target.limits, stream=target.stream)
+    own = target.capabilities.first_party
+    return echoing_context(target.client_request, target.model, target.limits, stream=target.stream, own=own)
 
 
 def echoing_context(
-    client_request: ClientRequest, model: str, limits: LimitsSettings, *, stream: bool = False
+    client_request: ClientRequest, model: str, limits: LimitsSettings, *, stream: bool = False, own: bool = False
 ) -> RenderContext:
-    """Like `passing_context`, for a request that goes to the upstream's `model`."""
-    peek, body = client_request.peek, client_request.body
+    """Like `passing_context`, for a request that goes to the upstream's `model`. `own`: it is the vendor's server."""
+    peek, body, traits = client_request.peek, client_request.body, client_request.dialect.TRAITS
     return RenderContext(
         model=peek.model,
         id=client_request.id,
@@ -61,8 +62,9 @@ def echoing_context(
         upstream_model=model,
         several=peek.several,
         legacy=peek.legacy,
-        body=body if not stream or client_request.dialect.TRAITS.echoes_prompt else b"",
+        body=body if not stream or traits.echoes_prompt else b"",
         max_event=limits.event_mb << 20,
+        custom_tools=frozenset() if own or traits.custom_tools is None else traits.custom_tools(body),
     )
 
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.adaptation.tools.custom_input import wrap_input
 from app.adaptation.tools.tool_restoration import Original, Restore
 from app.conversation.blocks import Text, ToolCall
 from app.conversation.events import BlockDelta, BlockOpened
 from app.conversation.response import Response
+from app.conversation.streams.custom_input import wrap_input
 from tests.adaptation.tools.asking import call
 from tests.adaptation.tools.replies import deltas, piece_sizes, reply, run, stream
 
