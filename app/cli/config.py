@@ -13,7 +13,7 @@ import click
 
 from app.cli.options import config_option, json_option, open_routing, print_json, read_settings, write_private
 from app.cli.terminal import echo
-from app.errors import DragomanError
+from app.errors import ConfigError
 from app.known_secrets import known_secrets
 from app.settings import masked, write_settings
 from app.settings.loading import home_folder
@@ -69,11 +69,11 @@ def check_settings(path: Path | None, as_json: bool) -> None:
     try:
         settings = read_settings(path)
         open_routing(settings)
-    except click.ClickException as error:
+    except ConfigError as error:
         if not as_json:
             raise
-        print_json({"ok": False, "faults": error.message.splitlines()})
-        sys.exit(error.exit_code)
+        print_json({"ok": False, "faults": str(error).splitlines()})
+        sys.exit(1)
     warnings = list(find_idle_patterns(settings, settings.keys))
     if as_json:
         source = str(settings.source) if settings.source else None
@@ -100,14 +100,11 @@ def switch_codex(path: Path | None, enabled: bool) -> None:
         source = Path("dragoman.toml")
         _begin(source)
     edit = Edit(("providers", "codex", "kind"), "codex") if enabled else Edit(("providers", "codex"))
-    try:
-        proposal = propose(source, [edit], os.environ)
-        if proposal.before == proposal.after:
-            echo(f"{source}: nothing to change")
-            return
-        backup = apply(proposal, proposal.mark)
-    except DragomanError as error:
-        raise click.ClickException(str(error)) from error
+    proposal = propose(source, [edit], os.environ)
+    if proposal.before == proposal.after:
+        echo(f"{source}: nothing to change")
+        return
+    backup = apply(proposal, proposal.mark)
     echo("\n".join(proposal.diff))
     echo(f"wrote {source}; previous version: {backup}")
 

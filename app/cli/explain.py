@@ -11,7 +11,7 @@ import click
 from app.cli.options import complete_models, config_option, json_option, open_routing, read_settings, waiting_for
 from app.cli.running_gateway import ask_providers
 from app.cli.terminal import echo, echo_line
-from app.errors import ClientError, NotFound
+from app.errors import ClientError
 
 # Maximum bytes read of a request.
 MAX_BODY = 64 << 20
@@ -36,11 +36,8 @@ def explain(path: Path | None, as_json: bool, body: BinaryIO | None, model: str 
     model = model or _read_model(request)
     settings = read_settings(path)
     router = open_routing(settings).router
-    try:
-        with waiting_for("the providers' lists of models"):
-            upstreams = router.resolve(model)
-    except NotFound as error:
-        raise click.ClickException(str(error)) from error
+    with waiting_for("the providers' lists of models"):
+        upstreams = router.resolve(model)
     running = ask_providers(settings)
     described: list[dict[str, object]] = [
         {"upstream": upstream.label, **describe_upstream(upstream)} for upstream in upstreams

@@ -86,6 +86,14 @@ class LazyGroup(click.Group):
 
             error.message = clean_text(error.message)  # type: ignore[misc]
             raise
+        except Exception as error:
+            # What the rooms below refuse ends any command with their message.
+            from app.cli.terminal import clean_text
+            from app.errors import DragomanError
+
+            if not isinstance(error, DragomanError):
+                raise
+            raise click.ClickException(clean_text(str(error))) from error
 
 
 def _show_version(context: click.Context, _option: click.Parameter, wanted: Any) -> None:

@@ -14,10 +14,10 @@ import click
 from app.accounts.accounts import Accounts
 from app.accounts.keys import create_key, disable_key, list_keys, rotate_key, touch_stamp
 from app.accounts.reports import read_end, read_span
-from app.cli.accounts.reading import format_time, print_table
+from app.cli.accounts.reading import ask, format_time, print_table
 from app.cli.options import config_option, json_option, print_json, read_settings
 from app.cli.terminal import echo
-from app.errors import ConfigError, DragomanError
+from app.errors import ConfigError
 from app.settings import KeySettings
 from app.settings.key_checks import LIMITS, NO_KEY, check_key, hash_key
 from app.sql import Connection, DatabaseFailed
@@ -110,7 +110,7 @@ def list_all(path: Path | None, as_json: bool) -> None:
     settings = read_settings(path)
     rows = [_row(name, "", table, "settings", None) for name, table in settings.keys.items()]
     if settings.accounts.enabled:
-        made = _read(Accounts(settings.accounts, settings.ledger.url), list_keys)
+        made = ask(Accounts(settings.accounts, settings.ledger.url), list_keys)
         rows += [
             _row(key.name, key.hint + "…", key.settings, key.state(time.time()), key.expires, key.by) for key in made
         ]
@@ -141,23 +141,12 @@ def _open(path: Path | None, name: str) -> Accounts:
 
 
 def _change(accounts: Accounts, work: Callable[[Connection], T]) -> T:
-
-    found = _guard(lambda: accounts.change(work))
-    touch_stamp(accounts.place)
-    return found
-
-
-def _read(accounts: Accounts, work: Callable[[Connection], T]) -> T:
-    return _guard(lambda: accounts.read(work))
-
-
-def _guard(work: Callable[[], T]) -> T:
     try:
-        return work()
-    except DragomanError as error:
-        raise click.ClickException(str(error)) from error
+        found = accounts.change(work)
     except (DatabaseFailed, OSError) as error:
         raise click.ClickException(f"cannot use the key database: {error}") from error
+    touch_stamp(accounts.place)
+    return found
 
 
 def _show(name: str, key: str, as_json: bool) -> None:

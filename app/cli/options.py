@@ -56,11 +56,8 @@ config_option = click.option(
 
 
 def read_settings(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Settings:
-    """The settings as every start reads them; an invalid one ends the command with its key and exit code 1."""
-    try:
-        return load_settings(path, os.environ, overrides or {})
-    except ConfigError as error:
-        raise click.ClickException(str(error)) from error
+    """The settings as every start reads them. Raises ConfigError."""
+    return load_settings(path, os.environ, overrides or {})
 
 
 def hush_log() -> None:
@@ -69,28 +66,21 @@ def hush_log() -> None:
 
 
 def open_session(settings: Settings, name: str, provider: ProviderSettings) -> requests.Session:
-    """A session to the issuer of a provider's login, with the server's own proxies. Unusable proxies end the
-    command."""
+    """A session to the issuer of a provider's login, with the server's own proxies. Raises ConfigError."""
     from app.providers.registry import find_transport
     from app.routing.build import transport_settings
     from app.transport import Transport
 
-    try:
-        return find_transport(name, provider, Transport(transport_settings(settings))).session
-    except ConfigError as error:
-        raise click.ClickException(str(error)) from error
+    return find_transport(name, provider, Transport(transport_settings(settings))).session
 
 
 def open_routing(settings: Settings) -> Routing:
-    """The routing that the server would have; if it cannot be built, the command ends as for an invalid setting."""
+    """The routing that the server would have. Raises ConfigError."""
     # Imported here: most commands do not need it.
     from app.routing.build import build_routing
 
-    try:
-        check_hooks(settings)
-        return build_routing(settings, os.environ, Path.home())
-    except ConfigError as error:
-        raise click.ClickException(str(error)) from error
+    check_hooks(settings)
+    return build_routing(settings, os.environ, Path.home())
 
 
 def check_hooks(settings: Settings) -> None:

@@ -7,7 +7,6 @@ import click
 from app.accounts.reports import read_span
 from app.cli.options import WholeNumber
 from app.cli.terminal import echo
-from app.errors import InvalidRequest
 from app.gateway.inspection.orders import add_order, orders_file, write_orders
 
 
@@ -32,7 +31,5 @@ def record(span: str, key: str, model: str, errors: bool, share: int, stop: bool
         else:
             order = add_order(read_span(span), key, model, errors=errors, share=share)
             echo(f"recording for {span}: {order.describe()}; see /_/recording")
-    except InvalidRequest as error:
-        raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"{orders_file()} cannot be written: {error.strerror}") from error

@@ -46,7 +46,7 @@ def log_in(path: Path | None, provider: str | None, *, no_browser: bool = False)
     """The command itself, also used by its aliases. Ends with an error if nobody signs in."""
     all_settings = read_settings(path)
     providers = all_settings.providers
-    name, settings = choose_provider(provider, providers)
+    name, settings = choose_login(provider, providers)
     way = partial(open_session, all_settings, name, settings)
     flow = open_flow(settings, os.environ, Path.home(), way)
     try:
@@ -60,14 +60,6 @@ def log_in(path: Path | None, provider: str | None, *, no_browser: bool = False)
         )
     elif (used := find_used(settings, way)) not in (None, flow.login.label):
         echo(f"Note: requests use {used}, which takes precedence over this login.")
-
-
-def choose_provider(word: str | None, providers: dict[str, ProviderSettings]) -> tuple[str, ProviderSettings]:
-    """The provider that the user means; an unknown word ends the command."""
-    try:
-        return choose_login(word, providers)
-    except LookupError as error:
-        raise click.ClickException(str(error.args[0])) from error
 
 
 def find_used(settings: ProviderSettings, way: OpenSession) -> str | None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import click
 
-from app.cli.logins.login import choose_provider, find_used
+from app.cli.logins.login import find_used
 from app.cli.options import complete_providers, config_option, open_session, read_settings
 from app.cli.terminal import echo
+from app.credentials.oauth.login_choice import choose_login
 from app.credentials.oauth.login_flow import open_flow
 
 
@@ -28,7 +29,7 @@ def logout(path: Path | None, provider: str | None) -> None:
 def log_out(path: Path | None, provider: str | None) -> None:
     """The command itself, also used by its aliases."""
     all_settings = read_settings(path)
-    name, settings = choose_provider(provider, all_settings.providers)
+    name, settings = choose_login(provider, all_settings.providers)
     way = partial(open_session, all_settings, name, settings)
     flow = open_flow(settings, os.environ, Path.home(), way)
     place = flow.login.label

@@ -22,10 +22,9 @@ from app.cli.serving.token_file import check_token_file
 from app.cli.terminal import echo
 from app.credentials.credential import SourceStatus
 from app.credentials.oauth.login_choice import list_logins
-from app.errors import ConfigError
 from app.log_target import guard_standard_streams
 from app.server import ports
-from app.settings import ServerSettings, Settings
+from app.settings import Settings
 from app.settings.loading import HANDED_ON
 
 if TYPE_CHECKING:
@@ -105,7 +104,7 @@ def serve(
     settings = read_settings(path, overrides)
     _check_temporary_folder()
     providers = open_routing(settings).providers
-    check_port(settings.server)
+    ports.check_port(settings.server)
     known = describe_sources(providers)
     missing = [name for name in list_logins(settings.providers) if name in known and known[name].kind == "none"]
     say(describe_start(settings, token, missing, known))
@@ -124,14 +123,6 @@ def describe_sources(providers: Mapping[str, Provider]) -> dict[str, SourceStatu
     """The state of each provider's credential, for those that have one."""
     sources = {name: provider.source for name, provider in providers.items()}
     return {name: source.describe() for name, source in sources.items() if source is not None}
-
-
-def check_port(server: ServerSettings) -> None:
-    """Ends the command if the address cannot be bound."""
-    try:
-        ports.check_port(server)
-    except ConfigError as error:
-        raise click.ClickException(str(error)) from error
 
 
 def say(text: str) -> None:

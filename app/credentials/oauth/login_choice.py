@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from app.errors import NotFound
 from app.settings.tables import ProviderSettings
 
 # Users' names for the logins, and the kind of provider of each.
@@ -31,7 +32,7 @@ def choose_login(word: str | None, providers: Mapping[str, ProviderSettings]) ->
     """The name and settings of the provider that `word` means: its name, or a word for its kind.
 
     Without a word, the first configured provider that can use a login, else OCA. A provider that is not configured gets
-    the defaults of its kind. Raises LookupError, with a message for the user, for an unknown word.
+    the defaults of its kind. Raises NotFound for an unknown word.
     """
     configured = list_logins(providers)
     if word is None:
@@ -41,7 +42,7 @@ def choose_login(word: str | None, providers: Mapping[str, ProviderSettings]) ->
     kind = LOGINS.get(word) or _OTHER_WORDS.get(word)
     if kind is None:
         known = ", ".join(dict.fromkeys((*LOGINS, *configured)))
-        raise LookupError(f"there is no login called {word!r}; known are {known}")
+        raise NotFound(f"there is no login called {word!r}; known are {known}")
     default = next(name for name, each in LOGINS.items() if each == kind), ProviderSettings(kind=kind)
     return next((item for item in configured.items() if item[1].kind == kind), default)
 
