@@ -26,25 +26,21 @@ from app.settings.key_checks import (
 from app.settings.known_servers import KNOWN_SERVERS, OTHER_NAMES
 from app.settings.network import check_proxies, check_url, is_loopback
 from app.settings.tables import (
-    AccountsSettings,
     AlertsSettings,
-    Count,
     CredentialSettings,
     Finding,
-    HooksSettings,
     KeySettings,
     LedgerSettings,
-    LimitsSettings,
     ModelsSettings,
-    PermissionsSettings,
     PriceSettings,
     ProviderSettings,
     PushSettings,
-    RawLogSettings,
+    RouteOptions,
     RouteSettings,
     ServerSettings,
     Settings,
     SharedSettings,
+    Table,
 )
 
 T = TypeVar("T", bound=Struct)
@@ -54,15 +50,9 @@ _WEBHOOK = re.compile(r"https?://[^/?#\s]+(?:[/?#]\S*)?")
 
 # The tables of the file whose keys are fixed: users choose no names in them.
 PLAIN_SECTIONS: dict[str, type[Struct]] = {
-    "ledger": LedgerSettings,
-    "limits": LimitsSettings,
-    "hooks": HooksSettings,
-    "alerts": AlertsSettings,
-    "permissions": PermissionsSettings,
-    "raw_log": RawLogSettings,
-    "push": PushSettings,
-    "accounts": AccountsSettings,
-    "shared": SharedSettings,
+    field.name: field.type
+    for field in msgspec.structs.fields(Settings)
+    if field.name not in ("server", "models") and isinstance(field.type, type) and issubclass(field.type, Table)
 }
 SECTIONS = ("server", "providers", "models", *PLAIN_SECTIONS, "prices", "keys")
 KINDS = ("oca", "anthropic", "openai", "codex", "claude_cli", "demo")
@@ -116,17 +106,11 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _PROVIDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-class _RouteTable(Struct, frozen=True, kw_only=True):
+class _RouteTable(RouteOptions, frozen=True, kw_only=True):
     """A route written as a table."""
 
     target: str | tuple[str, ...]
     fallback: str | tuple[str, ...] = ()
-    reasoning_effort: str | None = None
-    max_output: Count | None = None
-    context_window: Count | None = None
-    assumed_window: Count | None = None
-    strict: bool = False
-    lenient: bool = False
 
 
 def build_settings(
@@ -454,7 +438,7 @@ def _build_route(value: Any, key: str) -> RouteSettings:
         raise ConfigError('a route needs a target, for example "oca/gpt-4.1"', key=key)
     if route.strict and route.lenient:
         raise ConfigError("a route must be either strict or lenient", key=key)
-    same = {name: getattr(route, name) for name in RouteSettings.__struct_fields__ if name != "targets"}
+    same = {name: getattr(route, name) for name in RouteOptions.__struct_fields__}
     return RouteSettings(targets=targets, **same)
 
 

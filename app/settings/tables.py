@@ -211,16 +211,21 @@ class LimitsSettings(Table, frozen=True, kw_only=True):
     head_kb: Count = 128
 
 
-class RouteSettings(Table, frozen=True, kw_only=True):
-    """One entry of `[models.routes]`: `targets` are tried in order until one answers."""
+class RouteOptions(Table, frozen=True, kw_only=True):
+    """What a route sets besides its targets."""
 
-    targets: tuple[str, ...]
     reasoning_effort: str | None = None
     max_output: Count | None = None
     context_window: Count | None = None
     assumed_window: Count | None = None
     strict: bool = False
     lenient: bool = False
+
+
+class RouteSettings(RouteOptions, frozen=True, kw_only=True):
+    """One entry of `[models.routes]`: `targets` are tried in order until one answers."""
+
+    targets: tuple[str, ...]
 
 
 class ModelsSettings(Table, frozen=True, kw_only=True):
