@@ -18,6 +18,7 @@ from app.accounts.accounts import MAX_BATCH
 from app.accounts.database import AccountsDatabase
 from app.gateway.recording.metrics import Metrics
 from app.gateway.recording.record_log import RecordLog
+from app.gateway.recording.recorder import MAX_WAITING
 from app.known_secrets import known_secrets
 from app.logs import request_log
 from tests.accounts.records import many
@@ -39,13 +40,12 @@ def main() -> int:
 
         def write_log() -> None:
             for start in range(0, RECORDS, MAX_BATCH):
-                for record in records[start : start + MAX_BATCH]:
-                    log.take(record)
+                log.take(records[start : start + MAX_BATCH])
                 request_log.flush()
 
         def count() -> None:
-            for record in records:
-                metrics.take(record)
+            for start in range(0, RECORDS, MAX_WAITING):
+                metrics.take(records[start : start + MAX_WAITING])
 
         def write_accounts() -> None:
             for start in range(0, RECORDS, MAX_BATCH):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -63,16 +63,14 @@ class Accounts:
         """The number of records that are not written yet."""
         return len(self._waiting)
 
-    def take(self, record: RequestRecord) -> None:
-        """Queues a record without waiting for the database. Requests that are not for the API get no row, since
+    def take(self, records: Iterable[RequestRecord]) -> None:
+        """Queues records without waiting for the database. Requests that are not for the API get no row, since
         strangers could fill the database with them."""
-        if not record.operation:
-            return
-        if len(self._waiting) >= MAX_WAITING:
-            self.lost += 1
-            return
-        self._waiting.append(record)
-        if len(self._waiting) == MAX_BATCH:
+        wanted = [record for record in records if record.operation]
+        before = len(self._waiting)
+        self._waiting.extend(wanted[: max(0, MAX_WAITING - before)])
+        self.lost += before + len(wanted) - len(self._waiting)
+        if before < MAX_BATCH <= len(self._waiting):
             self._on_batch()
 
     def flush(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, Protocol
 
 import msgspec
@@ -50,7 +51,7 @@ class Times(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     end: int = 0
 
 
-class RequestRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+class RequestRecord(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The complete record of one request. Created at its end, and now and then for a stream that is still running.
 
     `received` is unix time in seconds. `key` is the name of the client key, or empty if none is demanded; `tenant` is
@@ -83,25 +84,26 @@ class RequestRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     provider: str = ""
     target: str = ""
     attempts: tuple[AttemptRecord, ...] = ()
+    status: int = 0
+    upstream_request_id: str = ""
+    times: Times = Times()
+    bytes_in: int = 0
+    bytes_out: int = 0
+    usage: Usage | None = None
+    cost: int | None = None
+    billed: bool = True
+    rate_limits: dict[str, str] = {}
+    # Few requests have any of these.
     steps: tuple[StepRecord, ...] = ()
     skipped: tuple[str, ...] = ()
-    status: int = 0
     terminal: Terminal = "completed"
     error: str = ""
     message: str = ""
     origin: str = ""
     upstream_status: int | None = None
-    upstream_request_id: str = ""
-    times: Times = Times()
-    bytes_in: int = 0
-    bytes_out: int = 0
     silent: int | None = None
-    usage: Usage | None = None
-    cost: int | None = None
-    billed: bool = True
     losses: tuple[str, ...] = ()
     lowered: tuple[str, ...] = ()
-    rate_limits: dict[str, str] = {}
     quiet: bool = False
     trace: str = ""
 
@@ -112,6 +114,7 @@ class RequestRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
 
 
 class Sink(Protocol):
-    """A receiver of records. It must return at once, must not raise, and counts the records that it has to drop."""
+    """A receiver of records, several at a time. It must return at once, must not raise, and counts what it has
+    to drop."""
 
-    def take(self, record: RequestRecord) -> None: ...
+    def take(self, records: Iterable[RequestRecord]) -> None: ...

@@ -29,7 +29,7 @@ def accounts(tmp_path: Path) -> Iterator[Accounts]:
 
 def keep(accounts: Accounts, *records: Any) -> None:
     for each in records:
-        accounts.take(each)
+        accounts.take([each])
     accounts.flush()
     assert accounts.problem is None
 
@@ -236,7 +236,7 @@ def test_hours_and_names_go_after_their_own_time(accounts: Accounts) -> None:
 
 def test_a_full_queue_loses_rows_and_counts_them(accounts: Accounts) -> None:
     for number in range(MAX_WAITING + 7):
-        accounts.take(record(number))
+        accounts.take([record(number)])
 
     accounts.flush()
 
@@ -258,7 +258,7 @@ def test_a_full_batch_asks_to_be_written_and_no_transaction_is_larger(
     )
 
     for number in range(2 * MAX_BATCH + 5):
-        accounts.take(record(number))
+        accounts.take([record(number)])
     accounts.flush()
 
     assert asked == [MAX_BATCH]
@@ -271,7 +271,7 @@ def test_a_database_that_cannot_be_opened_holds_up_nobody(tmp_path: Path, monkey
     folder = tmp_path / "data"
     folder.write_text("a file in the way")
     accounts = Accounts(AccountsSettings(), f"sqlite:///{folder}/ledger.sqlite3", lambda: NOW)
-    accounts.take(record(1))
+    accounts.take([record(1)])
 
     accounts.flush()
 
@@ -353,7 +353,7 @@ def test_usage_is_summed_by_the_credential_that_was_shown_last(accounts: Account
         record(3, provider="oca", attempts=(tried[0],), terminal="error"),
         record(4, provider="plain"),
     ):
-        accounts.take(each)
+        accounts.take([each])
     accounts.flush()
 
     rows = accounts.read(lambda connection: report_usage(connection, [CREDENTIAL], NOW - 7 * 86_400, NOW + 86_400))
@@ -393,8 +393,8 @@ def test_a_batch_that_was_kept_without_a_word_is_not_counted_twice(
     assert database is not None
     database._connection._raw = DiesAfterCommit(database._connection._raw)
 
-    accounts.take(record(2))
-    accounts.take(record(3, status=502, terminal="error"))
+    accounts.take([record(2)])
+    accounts.take([record(3, status=502, terminal="error")])
     accounts.flush()
     assert accounts.problem is not None
     accounts._retry_at = 0.0

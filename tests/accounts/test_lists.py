@@ -152,7 +152,7 @@ def test_sums_stay_as_long_as_the_requests_that_are_found_by_them(tmp_path: Path
     accounts = Accounts(
         AccountsSettings(days=30, rollup_days=1), f"sqlite:///{tmp_path}/ledger.sqlite3", clock=lambda: NOW
     )
-    accounts.take(record(1, received=NOW - 20 * DAY))
+    accounts.take([record(1, received=NOW - 20 * DAY)])
     accounts.flush()
 
     rows = accounts.read(lambda connection: list_requests(connection, Query(where={"agent": "claude-cli/2.1"})))

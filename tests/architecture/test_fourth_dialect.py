@@ -46,7 +46,7 @@ from app.settings.loading import load_settings
 
 app = create_app(load_settings(Path("dragoman.toml"), {}, {}))
 records = []
-app.runtime.recorder.sinks = (SimpleNamespace(take=records.append),)
+app.runtime.recorder.sinks = (SimpleNamespace(take=records.extend),)
 client = app.test_client()
 said = {"messages": [{"role": "user", "content": "hello"}]}
 replies = {

@@ -34,19 +34,21 @@ def run(tmp_path: Path) -> Run:
         AttemptRecord("oca/gpt-4.1", 503, "overloaded", "too busy", started=1, ended=20, waited=250),
         AttemptRecord("oca/gpt-4.1", 503, "overloaded", "too busy", started=270, ended=300),
     )
-    accounts.take(record(1, received=now - 50))
-    accounts.take(record(2, received=now - 40, key="ben", tenant="t-ben", model="qwen3", cost=None))
+    accounts.take([record(1, received=now - 50)])
+    accounts.take([record(2, received=now - 40, key="ben", tenant="t-ben", model="qwen3", cost=None)])
     accounts.take(
-        record(
-            3,
-            received=now - 30,
-            terminal="error",
-            status=503,
-            error="overloaded",
-            attempts=tried,
-            usage=None,
-            cost=None,
-        )
+        [
+            record(
+                3,
+                received=now - 30,
+                terminal="error",
+                status=503,
+                error="overloaded",
+                attempts=tried,
+                usage=None,
+                cost=None,
+            ),
+        ]
     )
     accounts.close()
 

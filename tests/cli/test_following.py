@@ -104,7 +104,7 @@ def test_where_no_gateway_runs_the_accounts_are_read_and_that_is_said(run: Run, 
     (tmp_path / "dragoman.toml").write_text(f'[server]\nport = 9\n[ledger]\nurl = "{url}"\n[providers.demo]\n')
     (tmp_path / "dragoman.toml").chmod(0o600)
     accounts = Accounts(AccountsSettings(), url)
-    accounts.take(record(1, received=time.time()))
+    accounts.take([record(1, received=time.time())])
     accounts.close()
 
     shown = run("requests", "-f", "--json")

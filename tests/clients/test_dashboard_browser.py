@@ -102,7 +102,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
     data = folder / "data" / "dragoman"
     accounts = Accounts(AccountsSettings(), f"sqlite:///{data}/ledger.sqlite3")
     for record in make_records(ROWS, time.time() - 60):
-        accounts.take(record)
+        accounts.take([record])
     accounts.close()
     with GatewayProcess(folder, XDG_RUNTIME_DIR=str(folder), XDG_DATA_HOME=str(folder / "data")) as process:
         yield process

@@ -58,7 +58,7 @@ def make_app() -> Iterator[MakeApp]:
             loop.stop()
         assert app.runtime.accounts is not None
         for each in records:
-            app.runtime.accounts.accounts.take(each)
+            app.runtime.accounts.accounts.take([each])
         app.runtime.recorder.hand_out()
         app.runtime.accounts.flush()
         return app

@@ -552,8 +552,8 @@ def test_open_pages_hear_of_new_requests_that_are_theirs(make_app: MakeApp) -> N
         readers = [gevent.spawn(read, f"/_/live/requests{query}") for query in ("", "?q=model:qwen*")]
         while (live := app.extensions.get("dragoman.live")) is None or live._last is None:
             gevent.sleep(0.01)
-        app.runtime.accounts.accounts.take(record(2, model="qwen3", agent=SCRIPT))
-        app.runtime.accounts.accounts.take(record(3))
+        app.runtime.accounts.accounts.take([record(2, model="qwen3", agent=SCRIPT)])
+        app.runtime.accounts.accounts.take([record(3)])
         app.runtime.accounts.flush()
         told = [reader.get() for reader in readers]
 
@@ -567,8 +567,8 @@ def test_a_key_sees_its_own_requests_alone(make_app: MakeApp) -> None:
     access = app.runtime.services.access
     mine, theirs = (access.check_key({"x-api-key": key}).tenant for key in ("k-first", "k-second"))
     assert app.runtime.accounts is not None
-    app.runtime.accounts.accounts.take(record(7, tenant=mine, model="model-of-mine"))
-    app.runtime.accounts.accounts.take(record(8, tenant=theirs, model="model-of-theirs"))
+    app.runtime.accounts.accounts.take([record(7, tenant=mine, model="model-of-mine")])
+    app.runtime.accounts.accounts.take([record(8, tenant=theirs, model="model-of-theirs")])
     app.runtime.recorder.hand_out()
     app.runtime.accounts.flush()
 

@@ -47,7 +47,7 @@ def read_until_ready(client: Client, query: str = "", **headers: str) -> list[Ev
 def take(app: Application, *records: Any) -> None:
     assert app.runtime.accounts is not None
     for each in records:
-        app.runtime.accounts.accounts.take(each)
+        app.runtime.accounts.accounts.take([each])
     app.runtime.accounts.flush()
 
 

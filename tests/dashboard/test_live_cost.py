@@ -45,7 +45,7 @@ def work(app: Application) -> float:
     begun, end = time.process_time(), time.monotonic() + SECONDS
     while time.monotonic() < end:
         for _ in range(ROWS_A_ROUND):
-            accounts.accounts.take(record(id=new_id(), received=time.time()))
+            accounts.accounts.take([record(id=new_id(), received=time.time())])
         accounts.flush()
         gevent.sleep(0.5)
     return (time.process_time() - begun) / SECONDS
@@ -170,7 +170,7 @@ def poll(app: Application, live: Live) -> None:
     accounts = app.runtime.accounts
     assert accounts is not None
     for _ in range(MAX_NEW + 5):
-        accounts.accounts.take(record(id=new_id(), received=time.time()))
+        accounts.accounts.take([record(id=new_id(), received=time.time())])
     accounts.flush()
     live._update(live._look(with_running=True))
 
@@ -199,7 +199,7 @@ def test_a_live_list_shows_requests_in_the_order_of_their_ends(make_app: MakeApp
     live = Live(app.runtime)
     live._look(with_running=False)
 
-    accounts.accounts.take(record(id=new_id(), received=now - 600, model="began-long-ago"))
+    accounts.accounts.take([record(id=new_id(), received=now - 600, model="began-long-ago")])
     accounts.flush()
 
     assert [row["model"] for row in live._look(with_running=False).rows] == ["began-long-ago"]
@@ -212,7 +212,7 @@ def time_longest_step(app: Application) -> float:
     accounts = app.runtime.accounts
     assert accounts is not None
     for _ in range(ROWS_A_ROUND):
-        accounts.accounts.take(record(id=new_id(), received=time.time()))
+        accounts.accounts.take([record(id=new_id(), received=time.time())])
     accounts.flush()
     me, begun, longest = greenlet.getcurrent(), time.thread_time(), 0.0
 

@@ -43,7 +43,7 @@ def test_a_hook_refuses_in_the_clients_dialect(client: Client, upstream: FakeUps
 def test_who_a_hook_refused_is_accounted_for(client: Client) -> None:
     use(client, Hook("sunday", on_request=refuse))
     records: list[RequestRecord] = []
-    client.app.runtime.recorder.sinks = (type("Taker", (), {"take": lambda self, each: records.append(each)})(),)
+    client.app.runtime.recorder.sinks = (type("Taker", (), {"take": lambda self, taken: records.extend(taken)})(),)
 
     client.chat()
 
@@ -83,7 +83,7 @@ def test_records_reach_every_hook_whatever_another_does() -> None:
         ]
     )
     for number in range(3):
-        hooks.take(record(number))
+        hooks.take([record(number)])
 
     hooks.hand_out()
 
@@ -95,7 +95,7 @@ def test_a_hook_that_never_ends_loses_its_time_not_ours(monkeypatch: pytest.Monk
     gevent = pytest.importorskip("gevent")
     monkeypatch.setattr(module, "LIMIT", 0.05)
     hooks = Hooks([Hook("slow", on_record=lambda _each: gevent.sleep(60))])
-    hooks.take(record(1))
+    hooks.take([record(1)])
 
     hooks.hand_out()
 
@@ -106,7 +106,7 @@ def test_what_hooks_cannot_keep_up_with_is_lost_and_counted() -> None:
     hooks = Hooks([Hook("slow", on_record=print)])
 
     for number in range(MAX_WAITING + 5):
-        hooks.take(record(number))
+        hooks.take([record(number)])
 
     assert hooks.lost == 5
 

@@ -79,9 +79,16 @@ def test_strangers_cannot_multiply_the_metrics() -> None:
 
     for number in range(2 * MAX_MODELS):
         metrics.take(
-            RequestRecord(
-                id=str(number), received=0.0, method=f"M{number}", provider="p", target=f"p/{number}", model=str(number)
-            )
+            [
+                RequestRecord(
+                    id=str(number),
+                    received=0.0,
+                    method=f"M{number}",
+                    provider="p",
+                    target=f"p/{number}",
+                    model=str(number),
+                ),
+            ]
         )
     counts = metrics.count()
 
@@ -95,7 +102,7 @@ def test_counts_are_those_of_the_records() -> None:
     records = [record(number) for number in range(50)]
 
     for each in records:
-        metrics.take(each)
+        metrics.take([each])
     (traffic,) = metrics.count().traffic
 
     assert traffic.requests == 50
@@ -127,7 +134,7 @@ class Worker:
 
     def ask(self, count: int) -> None:
         for number in range(count):
-            self.metrics.take(record(number))
+            self.metrics.take([record(number)])
 
 
 @pytest.fixture
@@ -215,7 +222,7 @@ def test_gauges_of_workers_are_merged_as_they_say(folder: Path) -> None:
 def test_a_long_request_of_a_worker_that_dies_is_recorded_as_stopped(folder: Path) -> None:
     one, two = Worker(folder, "1"), Worker(folder, "2")
     taken: list[RequestRecord] = []
-    one.recorder.sinks = (type("Taker", (), {"take": lambda self, each: taken.append(each)})(),)
+    one.recorder.sinks = (type("Taker", (), {"take": lambda self, records: taken.extend(records)})(),)
     for started, name in ((time.monotonic() - 60, "long"), (time.monotonic(), "short")):
         running = two.recorder.begin(name, "openai_chat")
         running.started = started

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -34,8 +35,8 @@ class Collector:
     def __init__(self) -> None:
         self.records: list[RequestRecord] = []
 
-    def take(self, record: RequestRecord) -> None:
-        self.records.append(record)
+    def take(self, taken: Iterable[RequestRecord]) -> None:
+        self.records.extend(taken)
 
 
 class Sender:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -83,8 +83,8 @@ def listen(client: Client) -> list[RequestRecord]:
     records: list[RequestRecord] = []
 
     class Collector:
-        def take(self, record: RequestRecord) -> None:
-            records.append(record)
+        def take(self, taken: Iterable[RequestRecord]) -> None:
+            records.extend(taken)
 
     client.app.runtime.recorder.sinks = (Collector(),)
     return records

@@ -44,9 +44,9 @@ def test_a_line_tells_the_same_whether_or_not_one_like_it_came_before(lines: io.
         usage=Usage(fresh=7, output=3, estimated=True), times=Times(end=5), message="late", trace="00-" + "a" * 32,
     )  # fmt: skip
 
-    log.take(first)
-    log.take(other)
-    RecordLog().take(other)
+    log.take([first])
+    log.take([other])
+    RecordLog().take([other])
 
     told, after, alone = read(lines)
     assert {**after, "time": ""} == {**alone, "time": ""}
@@ -73,8 +73,8 @@ def test_a_request_that_differs_in_one_value_is_told_with_its_own(lines: io.Byte
     usual, other = record(1), record(1, **{field: CHANGES[field]})
 
     for each in (usual, other, usual):
-        log.take(each)
-    RecordLog().take(other)
+        log.take([each])
+    RecordLog().take([other])
 
     first, told, again, alone = ({**line, "time": ""} for line in read(lines))
     assert first == again != told
@@ -86,9 +86,9 @@ def test_a_secret_that_became_known_after_a_similar_line_is_masked(lines: io.Byt
     log = RecordLog()
     named = record(1, **{field: "renewed-token-51a7c0de"})
 
-    log.take(named)
+    log.take([named])
     known_secrets.add("renewed-token-51a7c0de")
-    log.take(named)
+    log.take([named])
 
     before, after = read(lines)
     assert before[field] == "renewed-token-51a7c0de"
@@ -99,14 +99,14 @@ def test_what_clients_name_cannot_fill_the_memory(lines: io.BytesIO) -> None:
     log = RecordLog()
 
     for number in range(3 * MAX_REMEMBERED):
-        log.take(record(number, model=f"m-{number}"))
+        log.take([record(number, model=f"m-{number}")])
 
     assert len(log._remembered) <= MAX_REMEMBERED
     assert [line["model"] for line in read(lines)] == [f"m-{number}" for number in range(3 * MAX_REMEMBERED)]
 
 
 def test_a_record_with_nothing_in_it_is_a_line(lines: io.BytesIO) -> None:
-    RecordLog().take(RequestRecord(id="1", received=0.0))
+    RecordLog().take([RequestRecord(id="1", received=0.0)])
 
     (line,) = read(lines)
     assert (line["id"], line["ms"], line["status"]) == ("1", 0, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,9 @@ from app.accounts.accounts import Accounts
 from app.accounts.queries import Query, find_request, list_requests
 from app.accounts.record import RequestRecord
 from app.conversation.response import Usage
+from app.gateway.record import Record
 from app.gateway.recording.agents import name_agent
+from app.gateway.recording.recorder import Recorder
 from app.settings import AccountsSettings, RouteSettings
 from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream, chunk
 from tests.support.fake_upstream import CUT, FakeUpstream, json_reply
@@ -25,8 +28,8 @@ class Collector:
     def __init__(self) -> None:
         self.records: list[RequestRecord] = []
 
-    def take(self, record: RequestRecord) -> None:
-        self.records.append(record)
+    def take(self, taken: Iterable[RequestRecord]) -> None:
+        self.records.extend(taken)
 
 
 def listen(client: Client) -> list[RequestRecord]:
@@ -209,7 +212,7 @@ def test_several_answers_are_one_record(client: Client, upstream: FakeUpstream, 
 
 def test_a_sink_that_fails_is_counted_and_harms_nobody(client: Client, upstream: FakeUpstream) -> None:
     class Broken:
-        def take(self, record: RequestRecord) -> None:
+        def take(self, taken: Iterable[RequestRecord]) -> None:
             raise RuntimeError("full")
 
     kept = Collector()
@@ -223,6 +226,51 @@ def test_a_sink_that_fails_is_counted_and_harms_nobody(client: Client, upstream:
     assert recorder.lost == {"Broken": 2}
     assert len(kept.records) == 2
     assert any("Broken" in complaint for complaint in client.app.runtime.complaints())
+
+
+def test_a_sink_that_fails_at_one_record_gets_the_others() -> None:
+    class Picky(Collector):
+        def take(self, taken: Iterable[RequestRecord]) -> None:
+            for each in taken:
+                if each.id == "2":
+                    raise ValueError("no room for twos")
+                self.records.append(each)
+
+    sink = Picky()
+    recorder = Recorder((sink,))
+    recorder.batched = True
+
+    for number in range(5):
+        recorder.begin(str(number), "openai_chat").write()
+    recorder.hand_out()
+
+    assert [each.id for each in sink.records] == ["0", "1", "3", "4"]
+    assert recorder.lost == {"Picky": 1}
+
+
+def test_every_value_of_a_record_comes_into_the_field_of_its_name() -> None:
+    record = Record("a", "b")
+    names = {"session": "session", "tenant": "tenant", "key": "key", "agent": "agent", "method": "method",
+             "peer": "peer", "path": "path", "operation": "operation", "client": "dialect_in",
+             "upstream_dialect": "dialect_out", "model": "model", "matched": "rule", "provider": "provider",
+             "upstream": "target", "upstream_request_id": "upstream_request_id", "message": "message",
+             "origin": "origin", "error": "error"}  # fmt: skip
+    numbers = {"status": "status", "bytes_in": "bytes_in", "bytes_out": "bytes_out",
+               "upstream_status": "upstream_status"}  # fmt: skip
+    for name in names:
+        setattr(record, name, f"own-{name}")
+    for position, name in enumerate(numbers):
+        setattr(record, name, 1000 + position)
+    for position, name in enumerate(("routed", "upstream_head", "first_byte", "first_token")):
+        setattr(record, name, 1.0 + position)
+
+    done = record.freeze(lambda provider, model, usage: 77)
+
+    assert {name: getattr(done, named) for name, named in names.items()} == {name: f"own-{name}" for name in names}
+    assert [getattr(done, named) for named in numbers.values()] == [1000, 1001, 1002, 1003]
+    times = done.times
+    assert (times.routed, times.upstream_head, times.first_byte, times.first_token) == (1000, 2000, 3000, 4000)
+    assert (done.id, done.received, done.billed, done.stream) == ("a", record.received, True, False)
 
 
 def test_what_runs_can_be_seen(client: Client, upstream: FakeUpstream) -> None:

@@ -95,7 +95,7 @@ def test_a_request_is_a_span_with_a_child_for_each_attempt(collector: FakeUpstre
         AttemptRecord("oca/gpt-4.1", 200, started=350, ended=900),
     )
 
-    traces.take(record(1, attempts=tried, trace=PARENT))
+    traces.take([record(1, attempts=tried, trace=PARENT)])
     traces.close()
 
     by_name = {span.name: span for span in spans(collector) if span.kind == 2}
@@ -116,7 +116,7 @@ def test_a_wrong_context_begins_a_trace_of_its_own(collector: FakeUpstream, head
     traces = open_traces({"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}, find_transport)
     assert traces is not None
 
-    traces.take(record(1, trace=header))
+    traces.take([record(1, trace=header)])
     traces.close()
 
     roots = [span for span in spans(collector) if not span.parent_span_id]
@@ -128,7 +128,7 @@ def test_what_a_request_waited_for_has_spans_of_its_own(collector: FakeUpstream)
     assert traces is not None
     steps = (StepRecord("credential", "oca", 1, 41), StepRecord("fetch", "URLs of the client", 41, 91))
 
-    traces.take(record(1, steps=steps))
+    traces.take([record(1, steps=steps)])
     traces.close()
 
     by_name = {span.name: span for span in spans(collector)}
@@ -145,7 +145,7 @@ def test_a_renewed_credential_and_a_wait_in_the_queue_are_steps_of_a_request(
     upstream.script(json_reply(chat_answer()))
     client = make_client(chat={"max_parallel": 1})
     told: list[RequestRecord] = []
-    client.app.runtime.recorder.sinks = (SimpleNamespace(take=told.append),)
+    client.app.runtime.recorder.sinks = (SimpleNamespace(take=told.extend),)
     provider = client.app.runtime.services.providers["chat"]
     usual = provider.credential
 
@@ -172,8 +172,8 @@ def test_a_trace_without_a_parent_has_the_id_of_its_request_and_so_has_its_log(c
     plain, child = record(1, id="0af7651916cd43dd8448eb211c80319c"), record(2, trace=PARENT)
 
     for each in (plain, child):
-        traces.take(each)
-        logs.take(each)
+        traces.take([each])
+        logs.take([each])
     traces.close()
     logs.close()
 
@@ -206,7 +206,7 @@ def test_logs_that_cannot_be_kept_are_counted(collector: FakeUpstream) -> None:
     assert logs is not None
 
     for number in range(2010):
-        logs.take(record(number))
+        logs.take([record(number)])
     lost = logs.lost
     logs._waiting.clear()
     logs.close()
@@ -225,7 +225,7 @@ def test_strangers_leave_no_traces(collector: FakeUpstream) -> None:
     traces = open_traces({"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}, find_transport)
     assert traces is not None
 
-    traces.take(record(1, operation=""))
+    traces.take([record(1, operation="")])
     traces.close()
 
     assert collector.seen == []

@@ -151,7 +151,7 @@ def test_a_hook_keeps_no_record_from_another(fault: Callable[[object], None], mo
     seen: list[object] = []
     hooks = Hooks([Hook("odd", on_record=fault), Hook("well", on_record=seen.append)])
     for _ in range(2):
-        hooks.take(record())
+        hooks.take([record()])
 
     hooks.hand_out()
 

@@ -351,7 +351,7 @@ def test_no_name_that_a_client_chose_carries_a_secret_to_metrics_or_traces(secre
     told = []
     for said in spellings(secret).values():
         made = record(model=f"oca/{said}", target=f"oca/{said}", session=said, agent=f"cli/{said}", path=f"/{said}")
-        metrics.take(made)
+        metrics.take([made])
         told += [str(value) for value in describe(made).values()]
 
     labels = [label for traffic in metrics.count().traffic for label in traffic.labels]

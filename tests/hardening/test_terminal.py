@@ -55,13 +55,11 @@ def test_a_name_of_a_client_does_nothing_to_the_terminal_of_an_operator(name: st
     config.write_text(f'[ledger]\nurl = "{url}"\n[providers.demo]\n')
     config.chmod(0o600)
     accounts = Accounts(AccountsSettings(), url)
-    accounts.take(
-        record(
+    accounts.take([record(
             1, received=time.time() - 9, terminal="error", status=503, error="overloaded", session=evil, agent=evil,
             path=evil, model=evil, target=f"up/{evil}", losses=(evil,), lowered=(evil,), message=evil,
             attempts=(AttemptRecord(f"up/{evil}", 503, "overloaded", evil),), upstream_request_id=evil,
-        )
-    )  # fmt: skip
+        ),])  # fmt: skip
     accounts.close()
 
     for words in COMMANDS:
@@ -103,7 +101,7 @@ def test_every_command_prints_by_the_same_way() -> None:
 @pytest.mark.parametrize("name", ATTACKS)
 def test_a_model_that_a_client_named_is_one_plain_label(name: str) -> None:
     metrics = Metrics()
-    metrics.take(record(provider="up", target=f"up/{ATTACKS[name]}"))
+    metrics.take([record(provider="up", target=f"up/{ATTACKS[name]}")])
 
     text = write_metrics(Whole(metrics.count(), [], 1, True), "1").decode()
 

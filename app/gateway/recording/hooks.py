@@ -77,11 +77,12 @@ class Hooks:
                 client_request = changed or client_request
         return client_request
 
-    def take(self, record: RequestRecord) -> None:
-        if len(self._waiting) >= MAX_WAITING:
-            self.lost += 1
-        else:
-            self._waiting.append(record)
+    def take(self, records: Iterable[RequestRecord]) -> None:
+        for record in records:
+            if len(self._waiting) >= MAX_WAITING:
+                self.lost += 1
+            else:
+                self._waiting.append(record)
 
     def hand_out(self) -> None:
         """Gives the waiting records to the hooks; called by one loop."""

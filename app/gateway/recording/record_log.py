@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -43,16 +43,17 @@ class RecordLog:
         self._sessions: dict[str, bytes] = {}
         self._version = known_secrets.version
 
-    def take(self, record: RequestRecord) -> None:
+    def take(self, records: Iterable[RequestRecord]) -> None:
         if not request_log.enabled:
             return
-        level = _level(record)
-        if level < request_log.level:
-            return
-        if request_log.for_people:
-            request_log.tell(_describe(record), level)
-        else:
-            request_log.write(self._render(record), level)
+        for record in records:
+            level = _level(record)
+            if level < request_log.level:
+                continue
+            if request_log.for_people:
+                request_log.tell(_describe(record), level)
+            else:
+                request_log.write(self._render(record), level)
 
     def _render(self, record: RequestRecord) -> bytes:
         """The line as clean JSON."""

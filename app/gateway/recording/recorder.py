@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from app.accounts.prices import Prices
@@ -83,12 +83,14 @@ class Recorder:
         self._give((done,))
 
     def _give(self, records: Sequence[RequestRecord]) -> None:
-        """Hands all records to one sink after the other, which is cheaper than switching between sinks."""
+        """Hands all records to one sink after the other. One that raises loses the record that it took last, and gets
+        those after it."""
         for sink in self.sinks:
-            take = sink.take
-            for done in records:
+            left = iter(records)
+            for first in left:
                 try:
-                    take(done)
+                    sink.take(chain((first,), left))
+                    break
                 except Exception as fault:
                     self._lose(type(sink).__name__, fault)
 

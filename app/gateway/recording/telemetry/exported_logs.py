@@ -7,7 +7,7 @@ trace, and the gateway's other messages.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from app.accounts.record import RequestRecord
@@ -29,9 +29,10 @@ class ExportedLogs(Export[RequestRecord | logging.LogRecord]):
         self._logger = provider.get_logger("dragoman")
         self.handler = _Handler(self.add)
 
-    def take(self, record: RequestRecord) -> None:
-        if record.operation:
-            self.add(record)
+    def take(self, records: Iterable[RequestRecord]) -> None:
+        for record in records:
+            if record.operation:
+                self.add(record)
 
     def close(self) -> None:
         logging.getLogger().removeHandler(self.handler)

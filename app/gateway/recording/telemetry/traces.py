@@ -8,7 +8,7 @@ line leads to its trace.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from app.accounts.record import AttemptRecord, RequestRecord
@@ -33,9 +33,10 @@ class Traces(Export[RequestRecord]):
         self._ids = ids
         self._tracer = provider.get_tracer("dragoman")
 
-    def take(self, record: RequestRecord) -> None:
-        if record.operation:  # anything but API requests is not traced
-            self.add(record)
+    def take(self, records: Iterable[RequestRecord]) -> None:
+        for record in records:
+            if record.operation:  # anything but API requests is not traced
+                self.add(record)
 
     def _trace(self, record: RequestRecord) -> None:
         from opentelemetry.trace import SpanKind, set_span_in_context
