@@ -12,7 +12,8 @@ Every dialect is a folder with the same files, all pure, and no dialect imports 
     usage.py              find_usage(body) -> Usage
     errors.py             parse_error(status, headers, body) -> Failure    render_error(failure, request_id) -> bytes
     passing_request.py    pass_request(body, capabilities) -> the bytes, if an upstream accepts them
-    passthrough.py        what a reply still needs when both sides speak the same dialect
+    passing_response.py   pass_response(body, context, capabilities) -> the client's bytes, repaired; and the usage
+    passthrough.py        what a stream still needs when both sides speak the same dialect
     traits.py             what the rest of the program must know of the dialect
 
 Code that several of these share is in a sub-folder named for it: content, messages, items.

@@ -8,7 +8,7 @@ times unix seconds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -266,4 +266,14 @@ class Dialect(ClientDialect, Protocol):
         bytes, and a longer history starts with the bytes of the shorter one, because upstreams cache prefixes. Raises
         Unsupported for what cannot be sent.
         """
+        ...
+
+    def prepare_passing(self, capabilities: Capabilities) -> Callable[[bytes], bytes | None]:
+        """`pass_request` for one upstream, for a caller that will pass many requests to it: the same answers, sooner
+        where a request is plain."""
+        ...
+
+    def pass_clean(self, body: bytes, model: str) -> tuple[bytes, Usage | None] | None:
+        """What `pass_response` gives for an answer that needs no repair, with the client's `model`; None for any other.
+        `body` is UTF-8."""
         ...

@@ -43,6 +43,7 @@ _CONTROLS = bytes(code for code in range(32) if code not in b"\t\n\r")
 _CONTROL = re.compile(b"[" + re.escape(_CONTROLS) + b"]")
 _FOREIGN_ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|(')|.)", re.DOTALL)
 
+_MODEL_KEYS = (b'"model":', b'"model": ')
 _MODEL_KEY = re.compile(rb'"model"\s*:\s*')
 _MODEL_FIRST = re.compile(rb'\s*\{\s*"model"\s*:\s*("[^"\\]*")')
 
@@ -212,12 +213,13 @@ def replace_model(body: bytes, model: str, fields: Fields | None = None, old: An
         named = _encode_name(old)
         if named == new:
             return body
-        key = body.find(b'"model":' + named)
-        if key >= 0:
-            value = key + len(b'"model":')
-            changed = _splice(body, value, value + len(named), new)
+        for key in _MODEL_KEYS:
+            before, mark, after = body.partition(key + named)
+            if not mark:
+                continue
+            changed = before + key + new + after
             # Before anything nested it is the key of the top level.
-            outer = body.find(b"{", 1, key) < 0 and body.find(b"[", 1, key) < 0
+            outer = len(before) == 1 or (before.find(b"{", 1) < 0 and before.find(b"[") < 0)
             if outer or _names_model(changed, new):
                 return changed
     if first := _MODEL_FIRST.match(body):

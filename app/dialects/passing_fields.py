@@ -1,17 +1,35 @@
-"""Judges field by field whether a request may pass, for OpenAI's dialects."""
+"""Judges whether a request may pass: field by field, or by one type if nothing in it is unusual."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from typing import Annotated, Any
 
 import msgspec
 
 from app.conversation.capabilities import Capabilities
-from app.dialects.json_bodies import Fields, decode_or_none, is_set, pass_fields, read_body
+from app.dialects.json_bodies import (
+    UNREADABLE,
+    Fields,
+    check_text,
+    decode_or_none,
+    is_set,
+    pass_fields,
+    read_body,
+    replace_model,
+)
 
 # Whether the upstream refuses a value, given the other fields of its request.
 Check = Callable[[msgspec.Raw, Fields, Capabilities], bool]
+# The values of a field that an upstream takes whatever else a plain request holds, as a type: `Any` for all values,
+# `None` for none but null.
+PlainValues = Callable[[Capabilities], Any]
+# `pass_request` for one upstream.
+PassRequest = Callable[[bytes], bytes | None]
+
+# Maximum bytes of a body that is first read as a plain one. Larger ones hold tools and their results.
+_MAX_PLAIN = 16 * 1024
 
 any_decoder = msgspec.json.Decoder(Any)
 
@@ -45,3 +63,63 @@ def is_above(value: msgspec.Raw, limit: float | None) -> bool:
         return False
     number: Any = decode_or_none(value, any_decoder)
     return isinstance(number, int | float) and not isinstance(number, bool) and number > limit
+
+
+class PlainRequest(msgspec.Struct, gc=False):
+    """What every type of plain requests begins with."""
+
+    model: str
+
+
+def with_shortcut(
+    pass_request: Callable[[bytes, Capabilities], bytes | None],
+    capabilities: Capabilities,
+    types: Mapping[str, Any] | None,
+    is_odd: Callable[[Any, bytes, Capabilities], bool],
+) -> PassRequest:
+    """`pass_request` for one upstream, with a shortcut for plain requests: those whose fields have these `types`,
+    unless one `is_odd` nevertheless. The first field is required. Without types, nothing passes unseen."""
+
+    def judge(body: bytes) -> bytes | None:
+        return pass_request(body, capabilities)
+
+    model = capabilities.model
+    if types is None or not model or capabilities.extra_body or capabilities.refused_fields:
+        return judge
+    decode = _plain_decoder(*types.items())
+
+    def pass_plain(body: bytes) -> bytes | None:
+        if len(body) > _MAX_PLAIN:
+            return judge(body)
+        try:
+            if not body.isascii():
+                check_text(body)
+            plain = decode(body)
+        except UNREADABLE:
+            return judge(body)
+        return judge(body) if is_odd(plain, body, capabilities) else replace_model(body, model, old=plain.model)
+
+    return pass_plain
+
+
+def list_types(
+    capabilities: Capabilities, checked: Iterable[str], plain: Mapping[str, PlainValues], foreign: Iterable[str]
+) -> dict[str, Any]:
+    """The types of the fields that a plain request may hold, as far as they matter: of those that are `checked`
+    otherwise, and of `foreign` ones, which it must not hold at all."""
+    values = {name: plain[name](capabilities) if name in plain else None for name in checked}
+    limited = {name: None if kind is None else kind | None for name, kind in values.items() if kind is not Any}
+    return limited | dict.fromkeys(sorted(foreign), msgspec.UnsetType)
+
+
+def up_to(kind: Any, limit: float | None) -> Any:
+    """The type of numbers up to a limit, if there is one."""
+    return Any if limit is None else Annotated[kind, msgspec.Meta(le=limit)]
+
+
+# Few upstreams differ in what they take.
+@lru_cache(maxsize=128)
+def _plain_decoder(history: tuple[str, Any], *settings: tuple[str, Any]) -> Callable[[bytes], Any]:
+    fields: list[Any] = [history, *((name, kind, None) for name, kind in settings)]
+    kind = msgspec.defstruct("Plain", fields, bases=(PlainRequest,), kw_only=True, gc=False)
+    return msgspec.json.Decoder(kind).decode

@@ -12,7 +12,7 @@ point, to the general path, which continues from what has `Begun`. Once a stream
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -21,6 +21,7 @@ from app.conversation.losses import lost_headers
 from app.conversation.response import Usage
 from app.credentials.credential import Credential
 from app.dialects.contract import ClientDialect
+from app.dialects.registry import DIALECTS
 from app.errors import DragomanError
 from app.gateway.attempt import Attempt, Sends, Target, note_head
 from app.gateway.delivery import JSON_HEADERS, begin_delivery, is_streamed, mask_reply, read_fault, receive_whole
@@ -66,8 +67,8 @@ class Begun(msgspec.Struct):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """How to get answers from one upstream, streams if `stream`; this one passes bytes. `owner` is the gateway that
-    made the plan; `version` is the version of the provider's catalogue that the `capabilities` come from."""
+    """How to get answers from one upstream, streams if `stream`. `owner` is the gateway that made the plan; `version`
+    is the version of the provider's catalogue that the `capabilities` come from."""
 
     owner: object
     version: int
@@ -182,10 +183,7 @@ class Plan(msgspec.Struct, frozen=True):
     def _prepare(self, client_request: ClientRequest, sends: Sends) -> tuple[bytes, Attempt | None] | None:
         """The body to send, and the attempt if the request is translated or asks for a stream. None if the plan is not
         for this request. Raises DragomanError or UNREADABLE for a request that cannot be sent."""
-        asked = self.dialect.pass_request(client_request.body, self.capabilities)
-        if asked is None:
-            return None
-        return asked, Passing(self._aim(client_request, sends), asked, None) if self.stream else None
+        raise NotImplementedError
 
     def _aim(self, client_request: ClientRequest, sends: Sends) -> Target:
         return Target(
@@ -197,8 +195,7 @@ class Plan(msgspec.Struct, frozen=True):
         self, client_request: ClientRequest, attempt: Attempt | None, body: bytes
     ) -> tuple[bytes, Usage | None]:
         """The client's answer, made from the upstream's, and its usage."""
-        context = echoing_context(client_request, self.model, self.limits, own=self.capabilities.first_party)
-        return self.dialect.pass_response(body, context, self.capabilities)
+        raise NotImplementedError
 
     def _receive(self, asked: bytes, begun: Begun, record: Record) -> WholeReply | None:
         """Sends the request and returns its reply. None if it is not a whole answer; `begun` then has it."""
@@ -220,6 +217,28 @@ class Plan(msgspec.Struct, frozen=True):
             return reply
         begun.exchange = begun.exchange or ReadExchange(reply)
         return None
+
+
+class PassingPlan(Plan, frozen=True, kw_only=True):
+    """How to pass bytes to one upstream, by `pass_request`, and clean answers back, by `pass_clean`."""
+
+    pass_request: Callable[[bytes], bytes | None]
+    pass_clean: Callable[[bytes, str], tuple[bytes, Usage | None] | None]
+
+    def _prepare(self, client_request: ClientRequest, sends: Sends) -> tuple[bytes, Attempt | None] | None:
+        asked = self.pass_request(client_request.body)
+        if asked is None:
+            return None
+        return asked, Passing(self._aim(client_request, sends), asked, None) if self.stream else None
+
+    def _finish(
+        self, client_request: ClientRequest, attempt: Attempt | None, body: bytes
+    ) -> tuple[bytes, Usage | None]:
+        passed = self.pass_clean(body, client_request.peek.model)
+        if passed is not None:
+            return passed
+        context = echoing_context(client_request, self.model, self.limits, own=self.capabilities.first_party)
+        return self.dialect.pass_response(body, context, self.capabilities)
 
 
 class TranslatingPlan(Plan, frozen=True, kw_only=True):
@@ -278,7 +297,9 @@ def make_plan(
     )  # fmt: skip
     if isinstance(attempt, Passing):
         recalls = attempt.has_store and may_pass_silently(client_request, capabilities)
-        return None if recalls else Plan(*common)
+        dialect = DIALECTS[capabilities.dialect]
+        pass_request, pass_clean = dialect.prepare_passing(capabilities), dialect.pass_clean
+        return None if recalls else PassingPlan(*common, pass_request=pass_request, pass_clean=pass_clean)
     if target.same_dialect:
         return None  # another body may pass
     return TranslatingPlan(*common, reasoning_store=reasoning_store, fetcher=fetcher, asked_headers=rendered.headers)

@@ -18,9 +18,18 @@ from tests.laws.test_plain_requests import PARSERS
 
 # The laws by module, and what each of them is run over. A law that is added or taken away is so here too.
 LAWS = {
+    "test_clean_replies": {
+        "test_what_passes_as_clean_needs_no_repair": "dialects",
+        "test_recorded_answers_are_mostly_clean": "dialects",
+    },
     "test_one_truth": {
         "test_what_passes_is_what_the_adaptation_leaves_alone": "spoiled",
         "test_a_plain_request_passes_to_every_upstream_that_answers_in_the_open": "dialects",
+    },
+    "test_plain_passing": {
+        "test_any_request_passes_on_both_ways_or_on_none": "dialects",
+        "test_recorded_and_spoiled_requests_pass_on_both_ways_or_on_none": "dialects",
+        "test_a_plain_question_is_judged_by_its_type": "dialects",
     },
     "test_plain_requests": {  # of the two dialects that have a short way
         "test_any_request_is_read_alike_on_both_ways": "parsers",

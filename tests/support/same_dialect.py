@@ -12,6 +12,7 @@ from app.dialects.contract import Dialect, RenderedRequest
 
 def send_on(dialect: Dialect, body: bytes, capabilities: Capabilities) -> RenderedRequest:
     passed = dialect.pass_request(body, capabilities)
+    assert dialect.prepare_passing(capabilities)(body) == passed, "both ways to pass agree"
     if passed is not None:
         return RenderedRequest(passed)
     asked = dialect.parse_request(body, {})

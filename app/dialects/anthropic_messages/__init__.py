@@ -1,8 +1,9 @@
 """Anthropic Messages, `POST /v1/messages`, whole and streamed."""
 
 from app.dialects.anthropic_messages.errors import error_status, parse_error, render_error
-from app.dialects.anthropic_messages.passing_request import pass_request
-from app.dialects.anthropic_messages.passthrough import StreamPassthrough, pass_response
+from app.dialects.anthropic_messages.passing_request import pass_request, prepare_passing
+from app.dialects.anthropic_messages.passing_response import pass_clean, pass_response
+from app.dialects.anthropic_messages.passthrough import StreamPassthrough
 from app.dialects.anthropic_messages.request_parser import parse_count_request, parse_request
 from app.dialects.anthropic_messages.request_renderer import render_request
 from app.dialects.anthropic_messages.response_parser import parse_response
@@ -23,8 +24,10 @@ __all__ = [
     "parse_error",
     "parse_request",
     "parse_response",
+    "pass_clean",
     "pass_request",
     "pass_response",
+    "prepare_passing",
     "render_error",
     "render_request",
     "render_response",

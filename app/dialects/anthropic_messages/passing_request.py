@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -23,6 +23,7 @@ from app.dialects.foreign.fields import FOREIGN_FIELDS
 from app.dialects.foreign.requests import mend_request
 from app.dialects.foreign.tools import OF_RESPONSES
 from app.dialects.json_bodies import decode_or_none, is_set, pass_fields, read_body, repair_surrogates
+from app.dialects.passing_fields import PassRequest, PlainValues, list_types, up_to, with_shortcut
 from app.dialects.refused_fields import BLOCK, NESTED
 from app.dialects.tool_schemas import SUBSETS, holds_null_keyword, is_above_limit
 
@@ -160,6 +161,28 @@ def pass_request(body: bytes, capabilities: Capabilities) -> bytes | None:
     return pass_fields(body, fields or None, capabilities)  # the upstream judges a body of an unexpected shape
 
 
+def prepare_passing(capabilities: Capabilities) -> PassRequest:
+    """`pass_request` for one upstream."""
+    types: dict[str, Any] | None = None
+    if not capabilities.whole_only and not capabilities.stream_only:
+        types = {"messages": list[_PlainTurn], **list_types(capabilities, CHECKED, PLAIN, FOREIGN_FIELDS["messages"])}
+    return with_shortcut(pass_request, capabilities, types, _is_odd_plain)
+
+
+class _PlainTurn(msgspec.Struct, gc=False):
+    """A turn that is one text."""
+
+    role: Literal["user", "assistant", "system"]
+    content: Annotated[str, msgspec.Meta(pattern=r"\S")]
+
+
+def _is_odd_plain(plain: Any, body: bytes, can: Capabilities) -> bool:
+    if not can.keep_billing and body.find(BILLING_PREFIX.encode()) >= 0:
+        return True
+    turns = plain.messages
+    return body.count(MARK) > MAX_MARKS or bool(not can.prefill and turns and turns[-1].role == "assistant")
+
+
 def find_obstacle(outline: _Outline, capabilities: Capabilities) -> str | None:
     """The first field that keeps the bytes from passing; None if they pass."""
     for name, check in CHECKS.items():
@@ -288,6 +311,31 @@ CHECKS: dict[str, _Check] = {
     "tools": _check_tools,
     "stream": lambda asked, can: can.whole_only if asked.stream is True else can.stream_only,
     "messages": _check_end,
+}
+
+
+def _if(capability: str, values: Any = Any) -> PlainValues:
+    return lambda can: values if getattr(can, capability) else None
+
+
+def _plain_stop(can: Capabilities) -> Any:
+    if can.stop_limit is None:
+        return Any if can.stop_blank else None
+    return Annotated[list[Any], msgspec.Meta(max_length=can.stop_limit)] if can.stop_blank else None
+
+
+# The fields whose values decide whether a request passes.
+CHECKED = [name for name in _Outline.__struct_fields__ if name != "messages"]
+# Of these, the values that pass `CHECKS`. Of a field that is missing here, only null passes unseen.
+PLAIN: dict[str, PlainValues] = {
+    "thread": _if("first_party"),
+    "system": lambda can: str,
+    "max_tokens": lambda can: int if can.max_output is None else up_to(int, can.max_output),
+    "temperature": lambda can: up_to(float, can.temperature_max) if can.temperature else None,
+    "top_p": lambda can: float if can.top_p and can.top_p_with_temperature else None,
+    "top_k": _if("top_k"),
+    "stop_sequences": _plain_stop,
+    "stream": lambda can: Any,
 }
 
 

@@ -16,13 +16,11 @@ from app.conversation.literals import hide_halves
 from app.conversation.response import Usage
 from app.dialects.anthropic_messages.errors import parse_stream_error, render_error
 from app.dialects.anthropic_messages.grammar import Grammar, Rewriter
-from app.dialects.anthropic_messages.response_parser import is_true_reason, parse_response
-from app.dialects.anthropic_messages.response_renderer import render_response
 from app.dialects.anthropic_messages.stream_parser import FAILED
 from app.dialects.anthropic_messages.stream_renderer import PING
-from app.dialects.anthropic_messages.usage import find_usage, merge_usage, read_usage
+from app.dialects.anthropic_messages.usage import merge_usage, read_usage
 from app.dialects.error_kinds import decode_error
-from app.dialects.json_bodies import fields_decoder, repair_text, replace_model
+from app.dialects.json_bodies import fields_decoder, replace_model
 from app.dialects.malformed import malformed
 from app.dialects.runs import RunReader, last_event
 from app.errors import Failure, UpstreamCut, UpstreamRefused
@@ -41,68 +39,6 @@ class _State(Enum):
     EXPECTING = auto()
     RUNNING = auto()
     ENDED = auto()
-
-
-def pass_response(body: bytes, context: RenderContext, capabilities: Capabilities) -> tuple[bytes, Usage | None]:
-    """An upstream's whole answer with the client's name of the model.
-
-    Raises UpstreamRefused for an error that came with status 200, UpstreamMalformed for anything but a JSON object.
-    """
-    if not body.isascii():
-        body = repair_text(body)
-    try:
-        whole = _whole_decoder.decode(hide_halves(body))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return render_response(parse_response(body), context), find_usage(body)
-    if whole.error:
-        raise UpstreamRefused(parse_stream_error(whole.error, body))
-    if whole.content is None or _is_odd(whole):
-        return render_response(parse_response(body), context), find_usage(body)
-    return replace_model(body, context.model), find_usage(body)
-
-
-class _Counts(msgspec.Struct):
-    input_tokens: int
-    output_tokens: int
-
-
-class _Whole(msgspec.Struct):
-    """What clients need of an answer; they fail on one without counts, or do not take it for a message."""
-
-    usage: _Counts
-    id: str
-    type: Literal["message"]
-    role: Literal["assistant"]
-    error: Any = None
-    content: list[msgspec.Raw] | None = None
-    stop_reason: str | None = None
-
-
-class _Part(msgspec.Struct):
-    type: str
-    text: str = ""
-    thinking: str = ""
-    id: str | int | None = None
-    name: str | None = None
-    input: msgspec.Raw = msgspec.Raw()
-
-
-def _is_odd(whole: _Whole) -> bool:
-    """Whether agents would stop at the answer, or fail at one of its calls."""
-    try:
-        parts = [_part_decoder.decode(raw) for raw in whole.content or ()]
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return True
-    calls = [part for part in parts if part.type == "tool_use"]
-    sound = all(isinstance(call.id, str) and call.id and call.name and bytes(call.input)[:1] == b"{" for call in calls)
-    sound = sound and len({call.id for call in calls}) == len(calls)
-    return whole.content is not None and not (sound and is_true_reason(whole.stop_reason, called=bool(calls)))
-
-
-_part_decoder = msgspec.json.Decoder(_Part)
-
-
-_whole_decoder = msgspec.json.Decoder(_Whole)
 
 
 # Prefixes of the vendor's own events. Others may contain anything, so secrets in them are masked.

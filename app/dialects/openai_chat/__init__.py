@@ -2,9 +2,9 @@
 vary it."""
 
 from app.dialects.openai_chat.errors import error_status, parse_error, render_error
-from app.dialects.openai_chat.passing_request import pass_request
+from app.dialects.openai_chat.passing_request import pass_request, prepare_passing
 from app.dialects.openai_chat.passthrough import StreamPassthrough
-from app.dialects.openai_chat.replies.repair import pass_response
+from app.dialects.openai_chat.replies.repair import pass_clean, pass_response
 from app.dialects.openai_chat.request_parser import parse_request
 from app.dialects.openai_chat.request_renderer import render_request
 from app.dialects.openai_chat.response_parser import parse_response
@@ -24,8 +24,10 @@ __all__ = [
     "parse_error",
     "parse_request",
     "parse_response",
+    "pass_clean",
     "pass_request",
     "pass_response",
+    "prepare_passing",
     "render_error",
     "render_request",
     "render_response",

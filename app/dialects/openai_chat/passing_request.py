@@ -7,18 +7,31 @@ translated like one from a client of another dialect. Unknown fields pass.
 from __future__ import annotations
 
 import re
-from typing import Any
+from functools import lru_cache
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from app.conversation.capabilities import Capabilities
+from app.conversation.envelope import PREFIX
 from app.conversation.literals import EMPTY, is_blank
 from app.dialects.foreign.choices import mend_choice
+from app.dialects.foreign.fields import FOREIGN_FIELDS
 from app.dialects.foreign.requests import is_mixed
 from app.dialects.json_bodies import Fields, decode_or_none, is_set, set_raw
 from app.dialects.openai_chat.messages.foreign_parts import FOREIGN_TYPES
 from app.dialects.openai_chat.vocabulary import REASONING_KEYS, ROLES
-from app.dialects.passing_fields import Check, any_decoder, is_above, pass_unless_odd
+from app.dialects.passing_fields import (
+    Check,
+    PassRequest,
+    PlainValues,
+    any_decoder,
+    is_above,
+    list_types,
+    pass_unless_odd,
+    up_to,
+    with_shortcut,
+)
 from app.dialects.tool_schemas import SUBSETS, holds_null_keyword, is_above_limit
 
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]+")
@@ -37,6 +50,7 @@ _PLAIN = (b'"', b"n", b"")
 _IMAGE_URLS = {True: ("http", "data:"), False: ("data:",)}
 _ENDS_OF_OBJECTS = (b"}", b"}\\n")
 _FREE = (b'"auto"', b'"none"')
+_SEALED = b'"' + PREFIX.encode()
 
 
 class _Function(msgspec.Struct):
@@ -89,6 +103,38 @@ _parts_decoder = msgspec.json.Decoder(list[_Part])
 def pass_request(body: bytes, capabilities: Capabilities) -> bytes | None:
     """As `pass_unless_odd`."""
     return pass_unless_odd(body, capabilities, CHECKS, _is_odd)
+
+
+def prepare_passing(capabilities: Capabilities) -> PassRequest:
+    """`pass_request` for one upstream."""
+    return with_shortcut(pass_request, capabilities, _list_plain_types(capabilities), _is_odd_plain)
+
+
+def _list_plain_types(can: Capabilities) -> dict[str, Any] | None:
+    """The types of a request of texts; None if more than types decides about each."""
+    if can.think_tags or can.text_tool_calls or can.past_tools or can.user_required or not can.empty_content:
+        return None
+    if can.whole_only or can.stream_only or can.merge_system or can.alternate or can.late_system == "reminder":
+        return None
+    roles = ["user"]
+    if can.system_text:
+        roles += ["system", "developer"] if can.system_role == "developer" else ["system"]
+    if not can.reasoning_always:
+        roles.append("assistant")
+    message: Any = _text_of(*roles)
+    messages = Annotated[list[message], msgspec.Meta(min_length=1)]
+    return {"messages": messages, **list_types(can, CHECKS, PLAIN, _OTHERS_FIELDS | FOREIGN_FIELDS["chat"])}
+
+
+@lru_cache(maxsize=16)
+def _text_of(*roles: str) -> type[msgspec.Struct]:
+    """The type of a message of these roles that is one text."""
+    never = [(name, None, None) for name in ("tool_calls", *REASONING_KEYS)]
+    return msgspec.defstruct("Text", [("role", Literal[roles]), ("content", str), *never], gc=False)
+
+
+def _is_odd_plain(plain: Any, body: bytes, can: Capabilities) -> bool:
+    return body.find(_SEALED) >= 0 or not (can.prefill or plain.messages[-1].role != "assistant")
 
 
 def _is_odd(fields: Fields, body: bytes, can: Capabilities) -> bool:
@@ -248,6 +294,57 @@ CHECKS: dict[str, Check] = {
 }
 
 
+def _if(capability: str) -> PlainValues:
+    return lambda can: Any if getattr(can, capability) else None
+
+
+def _plain_sampling(capability: str) -> PlainValues:
+    return lambda can: Any if getattr(can, capability) and not can.reasoning_excludes_sampling else None
+
+
+def _plain_temperature(can: Capabilities) -> Any:
+    takes_any = can.temperature and not can.reasoning_excludes_sampling
+    return up_to(float, can.temperature_max) if takes_any else None
+
+
+def _plain_stop(can: Capabilities) -> Any:
+    if can.stop_limit is None:
+        return Any
+    return str | Annotated[list[Any], msgspec.Meta(max_length=can.stop_limit)] if can.stop_limit else None
+
+
+def _plain_limit(name: str) -> PlainValues:
+    return lambda can: up_to(int, can.max_output) if name == can.max_tokens_field else None
+
+
+def _plain_effort(can: Capabilities) -> Any:
+    if can.reasoning_style != "effort" or can.reasoning_on_fields or can.reasoning_off_fields:
+        return None
+    efforts = [effort for effort in can.efforts if effort != "none"] + ["none"] * (can.reasoning_off == "none")
+    return Literal[tuple(efforts)] if efforts else None
+
+
+# Beside `CHECKS`: the values that pass them. A field that is checked and missing here passes only if null.
+PLAIN: dict[str, PlainValues] = {
+    "temperature": _plain_temperature,
+    "top_p": lambda can: _plain_sampling("top_p")(can) if can.top_p_with_temperature else None,
+    "logprobs": _plain_sampling("logprobs"),
+    "top_logprobs": _plain_sampling("logprobs"),
+    "top_k": _if("top_k"),
+    "frequency_penalty": _if("penalties"),
+    "presence_penalty": _if("penalties"),
+    "seed": _if("seed"),
+    "logit_bias": _if("logit_bias"),
+    "n": lambda can: Any if can.n else up_to(int, 1),
+    "stop": _plain_stop,
+    "max_tokens": _plain_limit("max_tokens"),
+    "max_completion_tokens": _plain_limit("max_completion_tokens"),
+    "max_output_tokens": _plain_limit("max_output_tokens"),
+    "reasoning_effort": _plain_effort,
+    "stream_options": _if("stream_usage"),
+}
+
+
 def _thinks(fields: Fields, can: Capabilities) -> bool:
     """Whether the model thinks at this request, because it is asked to or by default."""
     asked = set_raw(fields, "reasoning_effort")
@@ -260,7 +357,7 @@ def _is_free(fields: Fields, can: Capabilities) -> bool:
 
 
 def _has_odd_messages(messages: msgspec.Raw, body: bytes, can: Capabilities) -> bool:
-    if body.find(b'"gw1.') >= 0:  # our envelopes, which this dialect does not know
+    if body.find(_SEALED) >= 0:  # which this dialect does not know
         return True
     outline = decode_or_none(messages, _messages_decoder)
     if not outline:

@@ -6,8 +6,9 @@ server stores for its clients. Nothing here does I/O.
 """
 
 from app.dialects.openai_responses.errors import error_status, parse_error, render_error
-from app.dialects.openai_responses.passing_request import pass_request
-from app.dialects.openai_responses.passthrough import StreamPassthrough, pass_response
+from app.dialects.openai_responses.passing_request import pass_request, prepare_passing
+from app.dialects.openai_responses.passing_response import pass_clean, pass_response
+from app.dialects.openai_responses.passthrough import StreamPassthrough
 from app.dialects.openai_responses.request_parser import parse_request
 from app.dialects.openai_responses.request_renderer import render_request
 from app.dialects.openai_responses.response_parser import parse_response
@@ -27,8 +28,10 @@ __all__ = [
     "parse_error",
     "parse_request",
     "parse_response",
+    "pass_clean",
     "pass_request",
     "pass_response",
+    "prepare_passing",
     "render_error",
     "render_request",
     "render_response",

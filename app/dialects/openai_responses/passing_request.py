@@ -7,21 +7,33 @@ translated like one from a client of another dialect. Unknown fields pass.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from app.conversation.capabilities import Capabilities
 from app.conversation.envelope import PREFIX
 from app.dialects.foreign.choices import mend_choice
+from app.dialects.foreign.fields import FOREIGN_FIELDS
 from app.dialects.foreign.requests import is_mixed
 from app.dialects.foreign.tools import is_dated
 from app.dialects.foreign.turns import SIGNS
 from app.dialects.json_bodies import Fields, decode_or_none, is_set, set_raw
 from app.dialects.openai_responses.request_parser import ENCRYPTED_CONTENT
 from app.dialects.openai_responses.vocabulary import NAME, has_foreign_id
-from app.dialects.passing_fields import Check, any_decoder, is_above, pass_unless_odd
+from app.dialects.passing_fields import (
+    Check,
+    PassRequest,
+    PlainValues,
+    any_decoder,
+    is_above,
+    list_types,
+    pass_unless_odd,
+    up_to,
+    with_shortcut,
+)
 from app.dialects.tool_schemas import SUBSETS, holds_null_keyword, is_above_limit
 
 _SEALED = b'"' + PREFIX.encode()
@@ -45,7 +57,7 @@ _BLOCKS = (b'"tool_use"', b'"tool_result"', b'"toolCallId"', b'"source"')
 _PARTS = ("input_text", "input_image", "input_file", "text", "image_url")
 # How the values of calls, results and messages begin.
 _TEXT = re.compile(rb'"')
-_TEXT_OR_PARTS = re.compile(rb'"|\[\s{0,99}[{\]]')
+_TEXT_OR_PARTS = re.compile(rb'"|\[\s*+[{\]]')
 _CUSTOM = ("custom_tool_call", "custom_tool_call_output")
 # The type of call by the type of its result.
 _CALLS = {
@@ -105,14 +117,40 @@ def pass_request(body: bytes, capabilities: Capabilities) -> bytes | None:
     return pass_unless_odd(body, capabilities, CHECKS, _is_odd)
 
 
+def prepare_passing(capabilities: Capabilities) -> PassRequest:
+    """`pass_request` for one upstream."""
+    types: dict[str, Any] | None = None
+    if not (capabilities.whole_only or capabilities.stream_only or capabilities.instructions_required):
+        foreign = FOREIGN_FIELDS["items"]
+        types = {"input": str | list[_PlainItem], **list_types(capabilities, CHECKED, PLAIN, foreign)}
+    return with_shortcut(pass_request, capabilities, types, _is_odd_plain)
+
+
+class _PlainItem(msgspec.Struct, gc=False):
+    """A message that is one text."""
+
+    role: Literal["user", "assistant", "system", "developer"]
+    content: str
+    type: Literal["message"] | None = None
+    id: None = None
+    call_id: None = None
+
+
+def _is_odd_plain(plain: Any, body: bytes, can: Capabilities) -> bool:
+    return _holds_odd(body, can)
+
+
 def _is_odd(fields: Fields, body: bytes, can: Capabilities) -> bool:
     if is_mixed(fields, "items") or bytes(fields.get("previous_response_id", b"")) == b'""':
         return True
     heads = decode_or_none(fields.get("input", msgspec.Raw(b"null")), _heads_decoder)
     if can.instructions_required and _lacks_state(fields, heads):
         return True
-    if heads is not None and _has_odd_items(heads, fields, can):
-        return True
+    return (heads is not None and _has_odd_items(heads, fields, can)) or _holds_odd(body, can)
+
+
+def _holds_odd(body: bytes, can: Capabilities) -> bool:
+    """Whether a body contains, at any depth, what the upstream does not take."""
     if any(mark in body for mark in _BLOCKS) and SIGNS["items"].search(body):
         return True
     if _SEALED in body or (NAME not in can.proofs and b"encrypted_content" in body):
@@ -298,6 +336,38 @@ CHECKS: dict[str, Check] = {
     "tool_choice": _check_choice,
     "parallel_tool_calls": _check_parallel,
     "text": _check_text,
+}
+
+
+def _if(capability: str) -> PlainValues:
+    return lambda can: Any if getattr(can, capability) else None
+
+
+def _plain_limit(can: Capabilities) -> Any:
+    return Annotated[int, msgspec.Meta(ge=0, le=can.max_output)]
+
+
+def _plain_reasoning(can: Capabilities) -> Any:
+    efforts = [effort for effort in can.efforts if effort != "none"] + ["none"] * (can.reasoning_off == "none")
+    return _reasoning_with(*efforts) if can.reasoning_style == "effort" and efforts else None
+
+
+@lru_cache(maxsize=32)
+def _reasoning_with(*efforts: str) -> type[msgspec.Struct]:
+    return msgspec.defstruct("Reasoning", [("effort", Literal[efforts] | None, None)], gc=False)
+
+
+CHECKED = [*(name for name in CHECKS if name != "input"), "previous_response_id"]
+# The values that pass `CHECKS`. Of a field that is missing here, only null passes unseen.
+PLAIN: dict[str, PlainValues] = {
+    "previous_response_id": lambda can: Annotated[str, msgspec.Meta(min_length=1)],
+    "instructions": lambda can: str,
+    "temperature": lambda can: up_to(float, can.temperature_max) if can.temperature else None,
+    "top_p": _if("top_p"),
+    "top_logprobs": _if("logprobs"),
+    "max_output_tokens": _plain_limit,
+    "reasoning": _plain_reasoning,
+    "parallel_tool_calls": _if("parallel_switch"),
 }
 
 

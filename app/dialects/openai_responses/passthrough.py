@@ -19,71 +19,23 @@ from app.dialects.json_bodies import (
     change_fields,
     fields_decoder,
     list_decoder,
-    repair_surrogates,
-    repair_text,
     replace_model,
 )
 from app.dialects.malformed import decode_tolerantly, malformed
 from app.dialects.openai_responses.errors import parse_error_event, response_error
-from app.dialects.openai_responses.grammar import Grammar, StreamEvent, item_head_decoder, repeated_text
-from app.dialects.openai_responses.items.custom_calls import CallRestorer, restore_response
+from app.dialects.openai_responses.grammar import Grammar, Rewriter, StreamEvent, item_head_decoder, repeated_text
+from app.dialects.openai_responses.items.custom_calls import CallRestorer
 from app.dialects.openai_responses.items.output import Output
 from app.dialects.openai_responses.items.sparse_items import complete_item, output_of, settle_item
 from app.dialects.openai_responses.items.whole_items import write_whole_item
 from app.dialects.openai_responses.response_object import ResponseObject
-from app.dialects.openai_responses.rewriter import Rewriter
 from app.dialects.openai_responses.stream_parser import ENDS, ITEM_DONE
 from app.dialects.openai_responses.stream_renderer import StreamRenderer, write_failure
-from app.dialects.openai_responses.usage import find_usage, parse_usage
+from app.dialects.openai_responses.usage import parse_usage
 from app.dialects.openai_responses.vocabulary import NULL, WireResponse, response_decoder
 from app.errors import Failure, UpstreamCut, UpstreamRefused
 from app.known_secrets import known_secrets
 from app.sse import COMMENT_KEEPALIVE, DONE, EventBuffer, SseDecoder, encode_event
-
-
-def pass_response(body: bytes, context: RenderContext, capabilities: Capabilities) -> tuple[bytes, Usage | None]:
-    """The response with the client's name of the model; other bytes change only if an item needs repair.
-
-    Raises UpstreamRefused for an error that came with status 200, UpstreamMalformed for anything but a JSON object.
-    """
-    if not body.isascii():
-        body = repair_text(body)
-    try:
-        verdict = _verdict_decoder.decode(hide_halves(body))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        if (failure := decode_error(body)) is not None:
-            raise UpstreamRefused(failure) from error
-        raise malformed("a response", body) from error
-    if verdict.error and verdict.object is None:
-        raise UpstreamRefused(parse_error_event(verdict.error, body))
-    listed = output_of(verdict.output, verdict.output_text)
-    if listed is None and verdict.object != "response":
-        raise UpstreamRefused(failure) if (failure := decode_error(body)) else malformed("a response", body)
-    if verdict.status is None and not verdict.error and verdict.object in (None, "response"):
-        body = bytes(change_fields(msgspec.Raw(repair_surrogates(body)), status="completed"))
-    elif verdict.error and not isinstance(verdict.error, dict):
-        failed = response_error(parse_error_event(verdict.error))
-        body = bytes(change_fields(msgspec.Raw(repair_surrogates(body)), error=failed))
-    if listed is not None:
-        # The client judges unreadable items.
-        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            output = [settle_item(complete_item(raw)) for raw in listed]
-            if listed is not verdict.output or any(new is not old for new, old in zip(output, listed, strict=True)):
-                body = msgspec.json.encode({**fields_decoder.decode(body), "output": output})
-    return restore_response(replace_model(body, context.model), context.custom_tools), find_usage(body)
-
-
-class _Verdict(msgspec.Struct):
-    """The fields that distinguish a failed response, which is still a response, from a mere error."""
-
-    status: Any = None
-    object: Any = None
-    error: Any = None
-    output: list[msgspec.Raw] | None = None
-    output_text: msgspec.Raw = NULL
-
-
-_verdict_decoder = msgspec.json.Decoder(_Verdict)
 
 
 class _Ids(Enum):

@@ -11,6 +11,7 @@ from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import repair_surrogates
 from app.dialects.malformed import decode_tolerantly, malformed
 from app.dialects.openai_chat.usage import read_usage
+from app.dialects.openai_chat.vocabulary import WireUsage
 from app.dialects.openai_responses.vocabulary import WireResponse, item_decoder, response_decoder
 from app.errors import UpstreamError, UpstreamRefused
 
@@ -42,12 +43,9 @@ def decode_response(body: bytes) -> WireResponse:
 
 
 def parse_usage(response: WireResponse) -> Usage | None:
-    """Counts of a response, read as Chat's under either's names; None if it says nothing."""
-    wire = response.usage
-    if wire is None:
-        return None
-    counts = read_usage(wire, response.service_tier)
-    if not counts.input and not counts.output:
+    """Counts of a response; None if it says nothing."""
+    counts = read_counts(response.usage, response.service_tier)
+    if counts is None:
         return None
     search = response.tool_usage and response.tool_usage.web_search
     return msgspec.structs.replace(
@@ -55,6 +53,14 @@ def parse_usage(response: WireResponse) -> Usage | None:
         web_searches=(search and search.num_requests) or 0,
         images=sum(map(_is_image, response.output or ())),
     )
+
+
+def read_counts(wire: WireUsage | None, tier: str | None) -> Usage | None:
+    """The counts of tokens, read as Chat's under either's names; None if there are none."""
+    if wire is None:
+        return None
+    counts = read_usage(wire, tier)
+    return counts if counts.input or counts.output else None
 
 
 def _is_image(raw: msgspec.Raw) -> bool:

@@ -57,12 +57,16 @@ class _Whole(msgspec.Struct):
 
 class _CleanFunction(msgspec.Struct, gc=False):
     arguments: msgspec.Raw
+    name: str | None = None
 
 
 class _CleanCall(msgspec.Struct, gc=False):
     id: _Said
     type: Literal["function"]
     function: _CleanFunction
+    index: int | None = None
+    custom: None = None
+    name: None = None
 
 
 class _CleanMessage(msgspec.Struct, gc=False):
@@ -79,7 +83,10 @@ class _CleanChoice(msgspec.Struct, gc=False):
     message: _CleanMessage
     finish_reason: Literal["stop", "length", "content_filter", "tool_calls"]
     native_finish_reason: str | None = None
+    other_reason: None = msgspec.field(default=None, name="finishReason")
     error: None = None
+    delta: None = None
+    usage: None = None
 
 
 class _Clean(msgspec.Struct, gc=False):
@@ -100,29 +107,38 @@ _decode_whole = msgspec.json.Decoder(_Whole).decode
 _decode_clean = msgspec.json.Decoder(_Clean).decode
 
 
+def pass_clean(body: bytes, model: str) -> tuple[bytes, Usage | None] | None:
+    """A whole reply with another model's name, and its usage; None unless it is clean."""
+    # The first search is for a single byte and by far the fastest.
+    if body.find(b"\\") >= 0 and _HALVES.search(body) is not None and repair_surrogates(body) != body:
+        return None
+    try:
+        clean = _decode_clean(body)
+    except UNREADABLE:
+        return None
+    if not _is_clean(clean.choices[0]):
+        return None
+    usage = None if clean.usage is None else read_usage(clean.usage, clean.service_tier)
+    return replace_model(body, model, old=clean.model), usage
+
+
 def pass_response(body: bytes, context: RenderContext, capabilities: Capabilities) -> tuple[bytes, Usage | None]:
     """A whole reply for the client, and its usage: with the client's name of the model, and repaired to match the
     contract.
 
     Raises UpstreamRefused for an error inside a reply of status 200, UpstreamMalformed for anything that is no reply.
     """
-    if not body.isascii():
-        body = repair_text(body)
-    # The first search is for a single byte and by far the fastest.
-    if body.find(b"\\") >= 0 and _HALVES.search(body) is not None:
+    body = repair_text(body)
+    if _HALVES.search(body) is not None:
         body = repair_surrogates(body)
+    clean = pass_clean(body, context.model)
+    if clean is not None:
+        return clean
+    body = open_envelope(body) or body
     try:
-        clean = _decode_clean(body)
-    except UNREADABLE:
-        clean = None
-    if clean is None or not _is_clean(clean.choices[0]):
-        body = open_envelope(body) or body
-        try:
-            return _mend(body, context, capabilities), find_usage(body)
-        except UNREADABLE as error:  # for example a number out of range, in an unknown field
-            raise malformed("a chat reply", body) from error
-    usage = None if clean.usage is None else read_usage(clean.usage, clean.service_tier)
-    return replace_model(body, context.model, old=clean.model), usage
+        return _mend(body, context, capabilities), find_usage(body)
+    except UNREADABLE as error:  # for example a number out of range, in an unknown field
+        raise malformed("a chat reply", body) from error
 
 
 def _is_clean(choice: _CleanChoice) -> bool:

@@ -1,0 +1,104 @@
+"""Passes whole responses of the same dialect, and repairs them."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from app.conversation.capabilities import Capabilities, RenderContext
+from app.conversation.literals import hide_halves
+from app.conversation.response import Usage
+from app.dialects.error_kinds import decode_error
+from app.dialects.json_bodies import change_fields, fields_decoder, repair_surrogates, repair_text, replace_model
+from app.dialects.malformed import malformed
+from app.dialects.openai_responses.errors import parse_error_event, response_error
+from app.dialects.openai_responses.items.custom_calls import restore_response
+from app.dialects.openai_responses.items.sparse_items import complete_item, output_of, settle_item
+from app.dialects.openai_responses.usage import find_usage, read_counts
+from app.dialects.openai_responses.vocabulary import NULL, WireResponse
+from app.errors import UpstreamRefused
+
+
+def pass_clean(body: bytes, model: str) -> tuple[bytes, Usage | None] | None:
+    """A whole response with another model's name, and its usage; None unless it is clean."""
+    try:
+        clean = _clean_decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return replace_model(body, model, old=clean.model), read_counts(clean.usage, clean.service_tier)
+
+
+def pass_response(body: bytes, context: RenderContext, capabilities: Capabilities) -> tuple[bytes, Usage | None]:
+    """The response with the client's name of the model; other bytes change only if an item needs repair.
+
+    Raises UpstreamRefused for an error that came with status 200, UpstreamMalformed for anything but a JSON object.
+    """
+    body = repair_text(body)
+    clean = pass_clean(body, context.model)
+    if clean is not None:
+        return clean
+    try:
+        verdict = _verdict_decoder.decode(hide_halves(body))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        if (failure := decode_error(body)) is not None:
+            raise UpstreamRefused(failure) from error
+        raise malformed("a response", body) from error
+    if verdict.error and verdict.object is None:
+        raise UpstreamRefused(parse_error_event(verdict.error, body))
+    listed = output_of(verdict.output, verdict.output_text)
+    if listed is None and verdict.object != "response":
+        raise UpstreamRefused(failure) if (failure := decode_error(body)) else malformed("a response", body)
+    if verdict.status is None and not verdict.error and verdict.object in (None, "response"):
+        body = bytes(change_fields(msgspec.Raw(repair_surrogates(body)), status="completed"))
+    elif verdict.error and not isinstance(verdict.error, dict):
+        failed = response_error(parse_error_event(verdict.error))
+        body = bytes(change_fields(msgspec.Raw(repair_surrogates(body)), error=failed))
+    if listed is not None:
+        # The client judges unreadable items.
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            output = [settle_item(complete_item(raw)) for raw in listed]
+            if listed is not verdict.output or any(new is not old for new, old in zip(output, listed, strict=True)):
+                body = msgspec.json.encode({**fields_decoder.decode(body), "output": output})
+    return restore_response(replace_model(body, context.model), context.custom_tools), find_usage(body)
+
+
+class _CleanText(msgspec.Struct, tag_field="type", tag="output_text"):
+    annotations: msgspec.Raw
+
+
+class _CleanMessage(msgspec.Struct, tag_field="type", tag="message"):
+    role: str
+    content: Annotated[list[_CleanText], msgspec.Meta(min_length=1)]
+
+
+class _CleanReasoning(msgspec.Struct, tag_field="type", tag="reasoning"):
+    summary: list[msgspec.Raw]
+
+
+class _Clean(WireResponse, kw_only=True):
+    """A response without calls that every client can read."""
+
+    object: Literal["response"]
+    status: str
+    model: Annotated[str, msgspec.Meta(min_length=1)]
+    output: Annotated[list[_CleanMessage | _CleanReasoning], msgspec.Meta(min_length=1)]  # type: ignore[assignment]
+    error: None = None
+    tool_usage: None = None
+
+
+_clean_decoder = msgspec.json.Decoder(_Clean)
+
+
+class _Verdict(msgspec.Struct):
+    """The fields that distinguish a failed response, which is still a response, from a mere error."""
+
+    status: Any = None
+    object: Any = None
+    error: Any = None
+    output: list[msgspec.Raw] | None = None
+    output_text: msgspec.Raw = NULL
+
+
+_verdict_decoder = msgspec.json.Decoder(_Verdict)
