@@ -148,30 +148,38 @@ def find_in_turns(turns: Sequence[Turn]) -> Features:
             found |= BLANK
         late = False
         for block in turn.blocks:
-            kind = type(block)
-            found |= _KINDS[kind]
-            if kind is Text:
-                if not block.text or block.text.isspace():  # type: ignore[union-attr]
+            if type(block) is Text:
+                if not block.text or block.text.isspace():
                     found |= BLANK
-            elif kind is ToolResult:
-                found |= _find_in_result(block, late)  # type: ignore[arg-type]
+                if block.cache is not None:
+                    found |= CACHE
+            elif type(block) is ToolResult:
+                found |= _find_in_result(block, late)
                 continue
-            elif kind in _PROVEN and block.proof is not None:  # type: ignore[union-attr]
-                found |= PROOFS
+            else:
+                found |= _find_in_block(block)
             late = True
-            if getattr(block, "cache", None) is not None:
-                found |= CACHE
+    return found
+
+
+def _find_in_block(block: Block) -> Features:
+    found = _KINDS[type(block)]
+    if type(block) in _PROVEN and block.proof is not None:  # type: ignore[union-attr]
+        found |= PROOFS
+    if getattr(block, "cache", None) is not None:
+        found |= CACHE
     return found
 
 
 def _find_in_result(result: ToolResult, late: bool) -> Features:
-    found = LATE_RESULTS if late else NONE
+    found = CALLS | LATE_RESULTS if late else CALLS
     if result.is_error:
         found |= ERRORS
     if result.cache is not None:
         found |= CACHE
     for block in result.blocks:
-        found |= _KINDS[type(block)]
-        if getattr(block, "cache", None) is not None:
+        if type(block) is not Text:
+            found |= _find_in_block(block)
+        elif block.cache is not None:
             found |= CACHE
     return found

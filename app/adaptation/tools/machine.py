@@ -25,7 +25,7 @@ _FIELD = "container"
 def adapt_machine(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
     """Asks for the machine of the last turn that had one. Runs after the tools have become the upstream's own."""
     request, machine = _take_names(request)
-    runs = any(isinstance(tool, NativeTool) and tool.server for tool in request.tools)
+    runs = [tool for tool in request.tools if type(tool) is NativeTool and tool.server]
     if not runs or request.dialect == capabilities.dialect:
         return request
     notes.on_reply(partial(NameMachine, capabilities.dialect))
@@ -39,7 +39,8 @@ def adapt_machine(request: Request, capabilities: Capabilities, notes: Notes) ->
 
 def _take_names(request: Request) -> tuple[Request, Proof | None]:
     """The request without machine names, and the last of them."""
-    if not any(_names_machine(block) for turn in request.turns for block in turn.blocks):
+    thoughts = [block for turn in request.turns for block in turn.blocks if type(block) is Reasoning]
+    if not any(map(_names_machine, thoughts)):
         return request, None
     machine: Proof | None = None
     turns: list[Turn] = []
@@ -61,7 +62,7 @@ def _read_name(machine: Proof) -> str | None:
 
 
 def _names_machine(block: Block) -> TypeGuard[Reasoning]:
-    return isinstance(block, Reasoning) and block.proof is not None and block.proof.kind == MACHINE_PROOF
+    return type(block) is Reasoning and block.proof is not None and block.proof.kind == MACHINE_PROOF
 
 
 class NameMachine:

@@ -65,7 +65,8 @@ def _is_in_order(turns: Sequence[Turn]) -> bool:
         if awaited:
             if turn.role != "user" or len(rest) < len(awaited):
                 return False
-            for call, block in zip(awaited, rest, strict=False):
+            for number, call in enumerate(awaited):
+                block = rest[number]
                 if type(block) is not ToolResult or block.call_id != call.id or block.kind != call.kind:
                     return False
             rest = rest[len(awaited) :]

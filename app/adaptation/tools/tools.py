@@ -43,7 +43,7 @@ class _Declared(NamedTuple):
 
     tools: tuple[Tool, ...]
     own: Sequence[Tool]
-    keys: Collection[Key]
+    keys: set[Key]
     names: Mapping[Key, str]
     originals: Mapping[Key, Original]
     properties: Mapping[Key, Mapping[str, str]]
@@ -73,7 +73,7 @@ def _find_declared(request: Request, calls: Sequence[ToolCall], capabilities: Ca
     foreign = request.dialect != capabilities.dialect
     if is_repeated(tools) and (limit is None or len(tools) <= limit):
         declared = derive(tools, (_declare_all, foreign), capabilities, lambda: _declare_all(request, (), capabilities))
-        if all(_key_of_call(call, declared.keys) in declared.keys for call in calls):
+        if declared.keys >= {(call.namespace, call.name) for call in calls}:
             keep_beside(tools, declared.tools)
             return declared
     return _declare_all(request, calls, capabilities)
@@ -308,7 +308,7 @@ def _is_called(tool: NativeTool, name: str) -> bool:
 
 def _are_plain(turns: Sequence[Turn], names: Mapping[Key, str]) -> bool:
     """Whether past calls can stay unchanged, the usual case: functions with legal names."""
-    if any(key != (None, name) and key[0] != VENDORS for key, name in names.items()):
+    if [key for key, name in names.items() if key != (None, name) and key[0] != VENDORS]:
         return False
     for turn in turns:
         for block in turn.blocks:

@@ -18,17 +18,19 @@ from app.dialects.foreign.media import Medium, read_media
 from app.dialects.readable import read_unknown
 
 _BEGINS = re.compile(r'(?:\[\s*)?\{\s*"|\[\s*"|data:image/', re.IGNORECASE)
+_FIRST = ("[", "{", "d", "D")  # how any of these begins
 # Fields of a result of MCP beside its content.
 _BESIDE = {"content", "isError", "is_error", "_meta", "structuredContent"}
 
 
 def read_output(blocks: Sequence[Block]) -> tuple[Block, ...]:
     """The blocks of an output; those in its only text, if that is a list of parts."""
-    match blocks:
-        case [Text(text=text, cache=None)] if _BEGINS.match(text[:400].lstrip()):
-            return _read_listed(text.strip()) or tuple(blocks)
-        case _:
-            return tuple(blocks)
+    block = blocks[0] if len(blocks) == 1 else None
+    if type(block) is Text and block.cache is None:
+        start = block.text[:400].lstrip()
+        if start[:1] in _FIRST and _BEGINS.match(start):
+            return _read_listed(block.text.strip()) or tuple(blocks)
+    return tuple(blocks)
 
 
 def _read_listed(text: str) -> tuple[Block, ...]:

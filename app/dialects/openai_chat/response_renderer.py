@@ -123,4 +123,5 @@ def write_call(call: ToolCall) -> dict[str, Any]:
     if call.kind == "custom":
         return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": call.arguments}}
     function = {"name": call.name, "arguments": call.arguments or "{}"}
-    return {"id": call.id, "type": "function", "function": function, **reasoning.write_call_proof(call.proof)}
+    written: dict[str, Any] = {"id": call.id, "type": "function", "function": function}
+    return written if call.proof is None else written | reasoning.write_call_proof(call.proof)

@@ -81,7 +81,7 @@ def read_blocks(content: Content, path: str, note: NoteField) -> tuple[Block, ..
     """The blocks of a `content`, which is a string, a list of blocks, or empty. Raises InvalidRequest."""
     if not isinstance(content, msgspec.Raw):
         if isinstance(content, list):
-            return tuple([_take(block, _NO_RAW, f"{path}[{index}]", note) for index, block in enumerate(content)])
+            return tuple([_take_plain(block, path, index, note) for index, block in enumerate(content)])
         return (Text(content),) if content else ()
     match _first_byte(content):
         case b'"':
@@ -135,6 +135,20 @@ def read_arguments(given: bytes) -> str:
             _object.decode(text or "{}")
             return text or "{}"
     return "{}" if given in (b"null", b"[]") else given.decode() or "{}"
+
+
+def _take_plain(block: PlainBlock, path: str, index: int, note: NoteField) -> Block:
+    """One block of a list at `path`. Nearly all are complete and hold nothing rare; these need no path."""
+    kind, content = block.type, block.content
+    if block.cache_control is None:
+        if kind == "text" and block.text is not None and is_absent(block.citations):
+            return Text(block.text)
+        if kind == "tool_use" and type(block.id) is str and block.name is not None:
+            return ToolCall(block.id, block.name, read_arguments(bytes(block.input)))
+        if kind == "tool_result" and type(block.tool_use_id) is str and type(content) is str:
+            output = read_output((Text(content),)) if content else ()
+            return ToolResult(block.tool_use_id, output, bool(block.is_error))
+    return _take(block, _NO_RAW, f"{path}[{index}]", note)
 
 
 def _take(block: WireBlock, raw: msgspec.Raw, path: str, note: NoteField) -> Block:
@@ -194,7 +208,7 @@ def ignore_field(path: str, raw: msgspec.Raw) -> None:
 
 def is_absent(raw: msgspec.Raw) -> bool:
     """Whether a raw field is missing; null counts as present."""
-    return memoryview(raw).nbytes == 0
+    return len(raw) == 0
 
 
 class BlockWriter:

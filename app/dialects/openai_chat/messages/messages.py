@@ -189,7 +189,8 @@ class MessageWriter:
         message: dict[str, Any] = {"role": "tool", "tool_call_id": result.call_id}
         if result.call_id in self._called:
             message["name"] = self._called[result.call_id]
-        message["content"] = self._content(result.hinted_blocks, path, "\n") or self._nothing(NO_OUTPUT)
+        blocks = result.blocks if result.cache is None else result.hinted_blocks
+        message["content"] = self._content(blocks, path, "\n") or self._nothing(NO_OUTPUT)
         return message
 
     def _write_assistant(self, turn: Turn) -> dict[str, Any]:
@@ -198,15 +199,14 @@ class MessageWriter:
         calls: list[ToolCall] = []
         refusals: list[str] = []
         for block in turn.blocks:
-            match block:
-                case Reasoning():
-                    thoughts.append(block)
-                case ToolCall():
-                    calls.append(block)
-                case Refusal(text=text):
-                    refusals.append(text)
-                case _:
-                    spoken.append(block)
+            if type(block) is ToolCall:
+                calls.append(block)
+            elif type(block) is Reasoning:
+                thoughts.append(block)
+            elif type(block) is Refusal:
+                refusals.append(block.text)
+            else:
+                spoken.append(block)
         silent = not spoken and bool(calls or refusals)
         content = None if silent and self._can.null_content else self._content(spoken, turn.path, "\n\n")
         message = _open_message("assistant", self._nothing(NO_TEXT) if content == "" else content, turn)
@@ -263,7 +263,7 @@ class MessageWriter:
         """Content as a plain string, which every server accepts, if it is text without cache hints; else as parts."""
         if len(blocks) == 1 and type(block := blocks[0]) is Text and block.cache is None:
             return block.text  # the usual case
-        texts = [block for block in blocks if isinstance(block, Text)]
+        texts = [block for block in blocks if type(block) is Text]
         if len(texts) == len(blocks):
             return self._text_content(texts, joint)
 
