@@ -116,8 +116,8 @@ clients: $(VENV)/.tests  ## the genuine programs against this gateway
 bench: $(VENV)/.runs  ## CPU, memory and delay beside nginx and bare Node; PEERS=1: and beside compiled gateways
 	$(BIN)/python bench/bench.py $(if $(PEERS),--peers)
 
-growth: $(VENV)/.tests  ## what a request costs with all switched on, and with many routes, keys, providers and streams
-	@$(BIN)/python bench/sinks.py; sinks=$$?; $(BIN)/python bench/growth.py && exit $$sinks
+growth: $(VENV)/.tests  ## what a request costs with all switched on, beside live pages, and with many routes, keys, providers and streams
+	@failed=; for part in sinks live growth; do $(BIN)/python bench/$$part.py || failed=1; done; [ -z "$$failed" ]
 
 memory: $(VENV)/.runs  ## what a worker holds while 200,000 mixed requests go by
 	$(BIN)/python bench/memory.py

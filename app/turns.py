@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 # Seconds of work in the background after which requests get their turn.
-STEP = 0.0002
+STEP = 0.0001
 # Seconds. After sleep(0), gevent runs fifty such greenlets before it polls the sockets again. After a timer, however
 # short, it polls.
 _A_MOMENT = 1e-6

@@ -1,13 +1,14 @@
 /* This file is the load driver: it sends one request again and again and checks every answer, one thread, epoll.
  *
- *   driver PORT CONNECTIONS SECONDS REQUEST KEY CLOSING TEXT PIECES PAUSE
+ *   driver PORT CONNECTIONS SECONDS REQUEST KEY CLOSING TEXT PIECES PAUSE [PID]
  *
  * REQUEST and TEXT are files: the bytes of the request, and the text that all pieces of an answer make together, with
  * stamps where the upstream writes its clock. KEY stands before each piece of text in the answer's JSON ("content":"),
  * and CLOSING is what the answer must hold exactly once. An empty piece does not count.
  * Every connection repeats the request until SECONDS are over; answers then under way are still waited for. Between an
  * answer and the next request it waits for PAUSE microseconds. With 0 SECONDS each connection asks once, and they start
- * spread over one second.
+ * spread over one second. With PID the time of an answer is how long that process, the server's, ran meanwhile: whatever
+ * else the machine does is left out, so a busy server with a core for itself would take as long by the clock.
  *
  * Prints one line of JSON: answers, wrong ones, the first complaint, pieces, seconds, and, in microseconds as median,
  * 99th percentile and highest: the time of an answer and, where there are stamps, the delay of a piece from the
@@ -15,7 +16,11 @@
  */
 #define _GNU_SOURCE
 #include "wire.h"
+#include <dirent.h>
+#include <linux/perf_event.h>
+#include <sys/syscall.h>
 
+#define MAX_THREADS 64
 #define SILENCE_LIMIT_US 20000000
 
 /* What is read next of an answer. */
@@ -38,6 +43,7 @@ static Buffer request, text;
 static const char *key, *closing;
 static int epoll, port, pieces_expected, open_connections;
 static uint64_t deadline_us, pause_us;
+static int thread_clocks[MAX_THREADS], thread_count;
 static unsigned long answers, wrong, pieces;
 static char complaint[256];
 static Samples answer_us, delay_us;
@@ -48,6 +54,34 @@ static void add_sample(Samples *samples, uint64_t value) {
         if (!(samples->values = realloc(samples->values, samples->room * sizeof(uint32_t)))) die("memory");
     }
     samples->values[samples->count++] = value;
+}
+
+/* One clock for each thread of a process. The system's own clock of another process only moves with its timer. */
+static void open_clocks(const char *pid) {
+    struct perf_event_attr wanted = {.type = PERF_TYPE_SOFTWARE, .size = sizeof wanted, .config = PERF_COUNT_SW_TASK_CLOCK,
+                                     .exclude_kernel = 1, .exclude_hv = 1}; /* else it takes more rights */
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%s/task", pid);
+    DIR *threads = opendir(path);
+    if (!threads) die("the server's threads");
+    for (struct dirent *each; (each = readdir(threads)) && thread_count < MAX_THREADS;) {
+        if (*each->d_name == '.') continue;
+        int clock = syscall(SYS_perf_event_open, &wanted, atoi(each->d_name), -1, -1, PERF_FLAG_FD_CLOEXEC);
+        if (clock < 0) die("the clock of a thread of the server");
+        thread_clocks[thread_count++] = clock;
+    }
+    closedir(threads);
+}
+
+/* The time by which answers are measured. */
+static uint64_t answer_time_us(void) {
+    uint64_t sum = 0, one;
+    if (!thread_count) return now_us();
+    for (int i = 0; i < thread_count; i++) {
+        if (read(thread_clocks[i], &one, sizeof one) != sizeof one) die("the server's clock");
+        sum += one;
+    }
+    return sum / 1000;
 }
 
 static void complain(const char *what, const Buffer *about) {
@@ -82,7 +116,7 @@ static int write_request(Connection *connection) {
 static int ask(Connection *connection) {
     connection->pieces = connection->sent = connection->searched = connection->text_at = connection->body.length = 0;
     connection->part = HEAD;
-    connection->start_us = now_us();
+    connection->start_us = answer_time_us();
     return write_request(connection);
 }
 
@@ -137,7 +171,7 @@ static int end_answer(Connection *connection) {
     char *found = memmem(body->bytes, body->length, closing, strlen(closing));
     char *again = found ? memmem(found + 1, body->bytes + body->length - found - 1, closing, strlen(closing)) : NULL;
     answers++;
-    add_sample(&answer_us, now_us() - connection->start_us);
+    add_sample(&answer_us, answer_time_us() - connection->start_us);
     if (connection->text_at != text.length || connection->pieces != pieces_expected) complain("text incomplete", body);
     else if (!found || again) complain(found ? "closed twice" : "not closed", body);
     if (now_us() >= deadline_us) finish(connection);
@@ -237,7 +271,7 @@ static void print_samples(const char *name, Samples *samples) {
 }
 
 int main(int count, char **arguments) {
-    if (count != 10) return 2;
+    if (count < 10 || count > 11) return 2;
     port = atoi(arguments[1]);
     int connection_count = atoi(arguments[2]), started = 0;
     double seconds = atof(arguments[3]);
@@ -247,6 +281,7 @@ int main(int count, char **arguments) {
     text = read_file(arguments[7]);
     pieces_expected = atoi(arguments[8]);
     pause_us = atoi(arguments[9]);
+    if (count == 11) open_clocks(arguments[10]);
     epoll = epoll_create1(0);
     Connection *connections = calloc(connection_count, sizeof *connections);
     uint64_t start_us = now_us(), heard_us = start_us;

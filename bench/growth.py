@@ -1,8 +1,8 @@
 """Is `make growth`: what a request costs as users run the gateway, and whether that grows with what it holds.
 
 The same passed request goes to several gateways in turn: one with nothing but its providers, one with all that a team
-switches on, and one each with many routes, keys, providers, open streams and live pages. The ratio to the first one is
-what counts. The time of an answer is told too, but swings with whatever else the machine does.
+switches on, and one each with many routes, keys, providers and open streams. The ratio to the first one is what counts.
+The time of an answer is told too, but swings with whatever else the machine does.
 """
 
 from __future__ import annotations
@@ -11,13 +11,8 @@ import argparse
 import http.client
 import json
 import os
-import selectors
-import socket
 import sqlite3
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -32,31 +27,24 @@ from processes import LOAD_CORE, read_cpu_us
 from programs import Server, build_program, free_port, gateway_command, started, upstream_command, write_gateway_config
 from scenarios import FEW, IDLE, UNARY_16, Scenario
 
-ROUTES, KEYS, PROVIDERS, STREAMS, PAGES, STORED = 10_000, 10_000, 100, 2000, 10, 1_000_000
-# Seconds in which a gateway notices that its readers have left.
-LEAVING = 1.0
+ROUTES, KEYS, PROVIDERS, STREAMS, STORED = 10_000, 10_000, 100, 2000, 1_000_000
 # The key that the bench shows; a gateway that asks for none takes no notice of it.
 KEY = "bench-client-key-0000"
 BARE = "nothing but its providers"
 ONE_STORED = "from the only stored response"
-CALM = "a third of the load"
-# Microseconds that each of its connections waits before it asks again.
-CALM_PAUSE = 8000
 
 
 class Case(Struct, frozen=True):
     """A gateway: what it is called in the table, what is added to its settings, and by how much a request may cost more
-    than at the one called `base`. `streams` and `pages` of the dashboard are open meanwhile. With `stored` responses
-    each request continues one of them. A `calm` gateway is asked for a third of what it could answer."""
+    than at the one called `base`. So many `streams` are open meanwhile. With `stored` responses each request continues
+    one of them."""
 
     name: str
     settings: str = ""
     log_level: str = "warn"
     limit: float | None = None
     streams: int = 0
-    pages: int = 0
     stored: int = 0
-    calm: bool = False
     base: str = BARE
 
 
@@ -79,9 +67,6 @@ def list_cases() -> list[Case]:
         Case(f"{KEYS:,} keys", keys, limit=1.1),
         Case(f"{PROVIDERS} more providers", providers, limit=1.1),
         Case(f"{STREAMS:,} open streams", limit=1.1, streams=STREAMS),
-        Case(f"{PAGES} live pages", limit=1.02, pages=PAGES),
-        Case(CALM, calm=True),
-        Case(f"{PAGES} live pages at {CALM}", limit=1.02, pages=PAGES, calm=True, base=CALM),
         Case(ONE_STORED, stored=1),
         Case(f"from one of {STORED:,} stored", limit=1.1, stored=STORED, base=ONE_STORED),
     ]
@@ -105,12 +90,7 @@ def main() -> int:
         with started_cases(folder, cases) as servers:
             scenario = replace(UNARY_16, client=replace(CHAT, headers=f"Authorization: Bearer {KEY}\r\n"))
             measures = [
-                (
-                    case,
-                    measure(
-                        driver, server, case, store(case, folder, number, server) or scenario, folder / f"case-{number}"
-                    ),
-                )
+                (case, measure(driver, server, case, store(case, folder, number, server) or scenario))
                 for number, (case, server) in enumerate(servers)
             ]
             for _ in range(arguments.rounds):
@@ -173,12 +153,9 @@ def store(case: Case, folder: Path, number: int, server: Server) -> Scenario | N
     return Scenario(name="stored", client=RESPONSES, upstream=CHAT, answer=FEW, connections=16, previous=previous)
 
 
-def measure(
-    driver: Driver, server: Server, case: Case, scenario: Scenario, folder: Path
-) -> Callable[[float], tuple[float, int]]:
-    """Measures one case: CPU microseconds a request, and those within which 99 of 100 were answered. Streams and pages
-    are opened for each measurement."""
-    cookie = sign_in(server.port, folder) if case.pages else ""
+def measure(driver: Driver, server: Server, case: Case, scenario: Scenario) -> Callable[[float], tuple[float, int]]:
+    """Measures one case: CPU microseconds a request, and those within which 99 of 100 were answered. Streams are opened
+    for each measurement."""
 
     def ask(seconds: float) -> tuple[float, int]:
         streams = None
@@ -187,9 +164,7 @@ def measure(
                 replace(scenario, name="idle", answer=IDLE, connections=case.streams), server.port, 0
             )
             wait_until_calm(server)  # all are open then; their next event is far away
-        asked = replace(scenario, pause_us=CALM_PAUSE) if case.calm else scenario
-        with open_pages(server.port, cookie, case.pages):
-            load, cpu_us = driver.run(asked, server, seconds)
+        load, cpu_us = driver.run(scenario, server, seconds)
         if streams is not None:
             streams.kill()
             streams.wait()
@@ -199,47 +174,6 @@ def measure(
 
     ask(0.3)
     return ask
-
-
-def sign_in(port: int, folder: Path) -> str:
-    """The cookie of a visitor to the dashboard of a gateway whose data is in this folder."""
-    command = [str(Path(sys.executable).with_name("dragoman")), "dashboard", "--no-browser"]
-    environ = os.environ | {"XDG_DATA_HOME": str(folder), "UP_KEY": "sk-bench"}
-    address = subprocess.check_output([*command, "--config", "dragoman.toml"], cwd=folder, env=environ, text=True)
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    connection.request("GET", address.strip()[address.index("/_/") :])
-    cookie = connection.getresponse().headers["set-cookie"]
-    connection.close()
-    return str(cookie).partition(";")[0]
-
-
-@contextmanager
-def open_pages(port: int, cookie: str, count: int) -> Iterator[None]:
-    """Pages of the dashboard, each reading its stream of news."""
-    with ExitStack() as stack, selectors.DefaultSelector() as reading:
-        for number in range(count):
-            page = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
-            path = ("/_/live/overview", "/_/live/requests")[number % 2]
-            page.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nCookie: {cookie}\r\n\r\n".encode())
-            head = page.recv(4096)
-            if b" 200 " not in head.partition(b"\r\n")[0] or b"event-stream" not in head:
-                raise SystemExit(f"{path} does not open: {head[:200]!r}")
-            reading.register(page, selectors.EVENT_READ)
-        ended = threading.Event()
-
-        def read() -> None:
-            while not ended.is_set():
-                for key, _ in reading.select(0.1):
-                    key.fileobj.recv(1 << 16)  # type: ignore[union-attr]  # a socket
-
-        reader = threading.Thread(target=read)
-        reader.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            reader.join()
-    time.sleep(LEAVING)
 
 
 def wait_until_calm(server: Server) -> None:

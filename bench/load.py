@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 from dialects import render_request
 from msgspec import Struct
-from processes import LOAD_CORE, pinned_to, read_cpu_us
+from processes import LOAD_CORE, find_worker, pinned_to, read_cpu_us
 from programs import Server
 from scenarios import Scenario
 
@@ -38,8 +38,9 @@ class Driver:
         self._program = program
         self._folder = folder
 
-    def start(self, scenario: Scenario, port: int, seconds: float) -> subprocess.Popen[bytes]:
-        """Put the load on a port; with 0 seconds each connection asks once."""
+    def start(self, scenario: Scenario, port: int, seconds: float, clock: int | None = None) -> subprocess.Popen[bytes]:
+        """Put the load on a port; with 0 seconds each connection asks once. With a process as the `clock`, the time of
+        an answer is how long that process ran meanwhile."""
         answer, dialect = scenario.answer, scenario.client
         request = self._folder / f"{scenario.name}.request"
         text = self._folder / f"{answer.name}.text"
@@ -63,6 +64,7 @@ class Driver:
             dialect.piece_key,
         ]
         command += [closing, str(text), str(len(answer.texts)), str(scenario.pause_us)]
+        command += [] if clock is None else [str(clock)]
         with pinned_to(LOAD_CORE):
             return subprocess.Popen(command, stdout=subprocess.PIPE)
 
@@ -73,8 +75,11 @@ class Driver:
             raise SystemExit("the load driver could not connect: is the server gone?")
         return msgspec.json.decode(output, type=Load)
 
-    def run(self, scenario: Scenario, server: Server, seconds: float) -> tuple[Load, float]:
+    def run(
+        self, scenario: Scenario, server: Server, seconds: float, *, by_server_clock: bool = False
+    ) -> tuple[Load, float]:
         """The load, and the CPU time in microseconds that the server took for it."""
+        clock = find_worker(server.pid) if by_server_clock else None
         before = read_cpu_us(server.pid)
-        load = self.finish(self.start(scenario, server.port, seconds))
+        load = self.finish(self.start(scenario, server.port, seconds, clock))
         return load, read_cpu_us(server.pid) - before

@@ -18,9 +18,14 @@ def read_cpu_us(pid: int) -> float:
 
 
 def read_worker_memory(pid: int) -> int:
-    """Resident bytes of the youngest process of the tree: the worker, or the program itself where it has none."""
-    pages = (PROC / str(list_tree(pid)[-1]) / "statm").read_text().split()[1]
+    """Resident bytes of the worker."""
+    pages = (PROC / str(find_worker(pid)) / "statm").read_text().split()[1]
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def find_worker(pid: int) -> int:
+    """The youngest process of the tree: the worker, or the program itself where it has none."""
+    return list_tree(pid)[-1]
 
 
 def list_tree(pid: int) -> list[int]:

@@ -90,7 +90,7 @@ def test_requests_come_in_between_each_row_and_page(make_app: MakeApp, monkeypat
 class Work:
     """Work on a clock of its own, on which each part of a page takes PART seconds and nothing else takes any."""
 
-    PART = 0.00015
+    PART = 0.00008
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -161,6 +161,14 @@ def test_every_worker_tells_of_all(folder: Path) -> None:
     assert one.workers.look().workers == 2
 
 
+def test_a_worker_without_others_publishes_nothing_for_its_own_questions(folder: Path) -> None:
+    worker = Worker(folder, "1")
+    os.utime(folder / "1.worker", (1, 1))
+
+    assert worker.workers.look_running().complete
+    assert not worker.files.is_asked()
+
+
 def test_a_worker_that_does_not_answer_is_waited_for_and_said_to_be_missing(folder: Path) -> None:
     one, two = Worker(folder, "1"), Worker(folder, "2")
     two.ask(4)

@@ -50,8 +50,9 @@ class WorkerFiles:
         return {pid: _read(self._folder / f"{pid}.worker") for pid in self._find_published() if pid != self._own}
 
     def ask(self) -> None:
-        """Asks the other workers to publish."""
-        touch(self._folder / "asked")
+        """Asks the other workers to publish, if there are any: this one would publish, too."""
+        if any(pid != self._own for pid in self._find_published()):
+            touch(self._folder / "asked")
 
     def is_asked(self) -> bool:
         """Whether a worker has asked since this one last published."""
