@@ -490,7 +490,9 @@ class StreamPassthrough:
             return self._rewriter.close()
         out = b""
         if not self._finishes:
-            choice = {"index": 0, "delta": {}, "finish_reason": true_finish("stop", 0 in self._called, self._can)}
+            cut = any(call.is_cut() for call in self._calls.calls)
+            reason = true_finish("length" if cut else "stop", 0 in self._called, self._can)
+            choice = {"index": 0, "delta": {}, "finish_reason": reason}
             out = encode_event(encode_body({**self._head, "choices": [choice]}))
         if self._context.include_usage:
             out += self._counted

@@ -499,6 +499,8 @@ class StreamParser:
         if finish == "broken":
             self._fail(UpstreamMalformed(f"the upstream broke off with finish_reason {reason[:80]!r}").failure, events)
             return
+        if not reason and any(call.is_cut() for call in self._binder.calls):
+            finish = "length"  # nobody said so, but the arguments have no end
         cut = finish == "length"
         nameless = next((call for call in self._binder.calls if call.pieces and not call.name), None)
         if nameless is not None:

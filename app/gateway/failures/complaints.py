@@ -198,6 +198,8 @@ _PROOFS = (
     ("encrypted content", "not match"),
     ("encrypted content", "not be"),
     ("not decrypt", "encrypted"),
+    ("encrypted_content", "not issued"),
+    ("server_tool_use.id", "should match pattern"),
     ("reasoning", "without its required"),
     ("items are not persisted",),
     ("item with id", "not found"),

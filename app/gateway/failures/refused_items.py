@@ -22,6 +22,8 @@ _REFUSED_TYPE = re.compile(
     r"[:\s]{1,3}['\"`]?([a-z_]{1,60})\b"
     r"|\b(?:item|input)s?(?: of)? type[:\s]{1,3}['\"`]?([a-z_]{1,60})\b"
 )
+# The reasoning of another vendor may lack what this one requires.
+_LACKS_SUMMARY = re.compile(r"missing.{0,60}summary")
 _BASIC = {"", "message", "reasoning", "function_call", "function_call_output"}
 _MAX_NAMES = 8
 
@@ -45,4 +47,5 @@ def refuses_item(text: str, items: msgspec.Raw) -> bool:
     heads = decode_or_none(items, _heads) or []
     if place:
         heads = heads[int(place[1]) :][:1]
-    return any(head.type not in _BASIC and (place or wordless or head.type in named) for head in heads)
+    basic = _BASIC - {"reasoning"} if _LACKS_SUMMARY.search(text) else _BASIC
+    return any(head.type not in basic and (place or wordless or head.type in named) for head in heads)

@@ -54,6 +54,10 @@ class Call:
         """Whether the arguments so far are a whole JSON object."""
         return is_object(text_of(join(self.pieces))) if self.pieces else self.empty
 
+    def is_cut(self) -> bool:
+        """Whether the arguments have begun and have no end."""
+        return bool(self.pieces) and not self.custom and not self.is_complete()
+
     def rest_of(self, added: bytes) -> bytes:
         """The new part of a piece."""
         return added if self.custom else self.resent.rest_of(self.pieces, added)
