@@ -57,13 +57,14 @@ class Run(msgspec.Struct, frozen=True, gc=False):
 class Frame:
     """The bytes before and after the text in each event of a run, quotes included."""
 
-    __slots__ = ("after", "before", "between", "literal")
+    __slots__ = ("after", "before", "between", "literal", "size")
 
     def __init__(self, before: bytes, after: bytes) -> None:
         self.before = before
         self.after = after
         self.between = after + before
         self.literal = slice(len(before) - 1, 1 - len(after))  # where it is in an event
+        self.size = len(before) + len(after)
 
     def write(self, texts: Sequence[bytes]) -> bytes:
         """The events of these texts."""
@@ -100,8 +101,8 @@ class RunReader:
             data = _drop(self._noise, data)
         texts: list[bytes] = []
         rest = b""
-        # Nearly all events of a slow stream come alone and need no closer look.
-        if data.find(b"\n\n") == len(data) - 2 and data.startswith(frame.before) and data.endswith(frame.after):
+        # Nearly all events of a slow stream come alone. What is too short for two of them needs no closer look.
+        if len(data) < 2 * frame.size and data.startswith(frame.before) and data.endswith(frame.after):
             literal = data[frame.literal]
             if len(literal) > 2 and _is_string(literal):
                 texts = [literal[1:-1]]

@@ -153,10 +153,11 @@ def read_stop_detail(details: Mapping[str, Any] | None) -> StopDetail | None:
 
 def read_extensions(message: Mapping[str, Any], usage: Mapping[str, Any]) -> dict[str, Any]:
     """Fields that only clients of this dialect can use, by their wire names."""
-    found = {name: message.get(name) for name in RESPONSE_EXTENSIONS} | {
-        name: usage.get(name) for name in USAGE_EXTENSIONS
-    }
-    return {name: value for name, value in found.items() if value is not None}
+    found: dict[str, Any] = {}
+    for fields, names in ((message, RESPONSE_EXTENSIONS), (usage, USAGE_EXTENSIONS)):
+        if not fields.keys().isdisjoint(names):
+            found |= {name: value for name in names if (value := fields.get(name)) is not None}
+    return found
 
 
 def _with_id(raw: msgspec.Raw, identifier: str, taken: set[str]) -> msgspec.Raw:
