@@ -228,8 +228,10 @@ def sum_usage(
     since: float,
     until: float | None = None,
     where: Mapping[str, str] = {},
+    limit: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Sums over whole hours, or over whole UTC days beyond MAX_HOURS. One row per group, by falling cost.
+    """Sums over whole hours, or over whole UTC days beyond MAX_HOURS. One row per group, by falling cost; at most
+    `limit`.
 
     `by` holds names from GROUPS, "hour" or "day". Hours and days are given as their first second in unix time.
     """
@@ -238,7 +240,7 @@ def sum_usage(
     sums, seconds = (hour, HOUR) if by_hour else (day, DAY)
     starts = {"hour": f"period * {seconds}", "day": f"(period - period % {DAY // seconds}) * {seconds}"}
     groups = {column: starts.get(column) or f'"{_check(column, GROUPS)}"' for column in by}
-    rows = _sum(connection, sums, groups, (int(since) // seconds, int(end) // seconds), where)
+    rows = _sum(connection, sums, groups, (int(since) // seconds, int(end) // seconds), where, limit)
     _name(connection, rows, [column for column in by if column in GROUPS])
     return [row for row in rows if row["requests"]]
 
@@ -279,7 +281,12 @@ def find_texts(connection: Connection, numbers: set[int]) -> dict[int, str]:
 
 
 def _sum(
-    connection: Connection, sums: Table, groups: Mapping[str, str], periods: tuple[int, int], where: Mapping[str, str]
+    connection: Connection,
+    sums: Table,
+    groups: Mapping[str, str],
+    periods: tuple[int, int],
+    where: Mapping[str, str],
+    limit: int | None = None,
 ) -> list[dict[str, Any]]:
     """A sum table's counts from one period to another, both inclusive. `groups` maps names to SQL expressions."""
     wanted = narrow(connection, sums, where)
@@ -289,6 +296,7 @@ def _sum(
     columns = "".join(f'{expression} AS "{label}", ' for label, expression in groups.items())
     grouped = f" GROUP BY {', '.join(groups.values())}" if groups else ""
     statement = f"SELECT {columns}{_TOTALS} FROM {sums.name} WHERE {wanted}{grouped} ORDER BY {_DEAREST}"
+    statement += "" if limit is None else f" LIMIT {limit:d}"
     rows = connection.rows(statement, wanted.values)
     for row in rows:
         row.update({column: int(row[column] or 0) for column in COUNTS})

@@ -58,9 +58,11 @@ def report_usage(
     since: float,
     until: float | None = None,
     where: Mapping[str, str] = {},
+    limit: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Sums by `groups`, which are names from GROUPS, or just one from ALONE. Costs are in billionths of a dollar. Sums
-    by CREDENTIAL are over whole days, for providers with several, and allow only the provider in `where`."""
+    """Sums by `groups`, names from GROUPS or just one from ALONE; of GROUPS the dearest `limit`. Costs are in
+    billionths of a dollar. Sums by CREDENTIAL are over whole days, for providers with several, and allow only the
+    provider in `where`."""
     if SESSION in groups:
         rows = list_sessions(connection, since=since, where=where, limit=MAX_ROWS)
         names = {"session": "session", "key": "key", "client": "agent"}
@@ -69,7 +71,7 @@ def report_usage(
         names = {"provider": "provider", "credential": "credential"}
     else:
         names = {group: GROUPS[group] for group in groups}
-        rows = sum_usage(connection, list(dict.fromkeys(names.values())), since, until, where)
+        rows = sum_usage(connection, list(dict.fromkeys(names.values())), since, until, where, limit)
     return [
         {**{name: row[column] for name, column in names.items()}, **{column: row[column] for column in COUNTS}}
         for row in rows

@@ -22,7 +22,13 @@ PAGES = (
     *("/_/", "/_/requests", "/_/requests?since=30d&failed=1", "/_/requests?since=30d&model=model-5&key=user-3"),
     *("/_/requests?since=30d&before=100000", f"/_/requests/{100:024x}", "/_/requests?since=30d&model=%2Anone%2A"),
     *(f"/_/usage?since=30d&by={group}" for group in ("key", "model", "target", "provider", "client", "day", "hour")),
-    *("/_/usage?since=30d&by=key&also=day", "/_/sessions?since=30d", f"/_/sessions/show?session={SESSION}"),
+    *("/_/usage?since=30d&by=key&also=day", "/_/usage?since=60d&by=hour&also=model"),
+    *(
+        "/_/requests?since=60d&before=61",
+        "/_/requests?q=status:5xx+client:claude*+key:user-1*&since=60d",
+        "/_/sessions?since=30d",
+        f"/_/sessions/show?session={SESSION}",
+    ),
     *("/_/models", "/_/providers", "/_/keys", "/_/permissions", "/_/recording", "/_/logs", "/_/settings"),
     *("/_/settings/edit", "/_/api/requests?since=30d", "/_/api/usage?since=30d&by=key&by=day", "/_/api/sessions"),
 )

@@ -21,7 +21,7 @@ from app.errors import InvalidRequest
 from app.gateway.use_limits.in_force import format_use, read_use
 
 USUAL = "7d"
-MAX_SHOWN = 500
+MAX_SHOWN = 200
 # Maximum lines of the chart.
 MAX_LINES = 6
 MAX_POINTS = 500
@@ -47,26 +47,26 @@ def usage() -> Response:
     if metric not in METRICS:
         raise InvalidRequest(f"metric: {metric[:LONGEST_VALUE]!r} is not one of {', '.join(METRICS)}", param="metric")
     where = {**read_filters(("session",)), **visitor.own}
-    rows = find_usage(groups, wanted.begin, wanted.end, where)
+    rows = find_usage(groups, wanted.begin, wanted.end, where, MAX_SHOWN + 1)
+    total = find_usage([], wanted.begin, wanted.end, where)
     period = "hour" if wanted.seconds <= HOURS_A_CHART * 3600 else "day"
     # Sums cover whole hours or days, and none may count on both sides.
     begin = wanted.begin // SECONDS[period] * SECONDS[period]
     before = find_usage([], begin - wanted.seconds, begin - 1, where)
     lines = [by] if by not in ("day", "hour") else []
     course = find_usage([period, *lines], wanted.begin, wanted.end, where)
-    shown = rows[:MAX_SHOWN]
     return show(
         "usage.html",
         visitor,
-        rows=shown,
-        left_out=len(rows) - len(shown),
+        rows=rows[:MAX_SHOWN],
+        more=len(rows) > MAX_SHOWN,
         by=by,
         also=also,
         groups=list(GROUPS),
         grouped=groups,
         metric=metric,
         metrics=METRICS,
-        total=_add(rows),
+        total=_add(total),
         before=_add(before),
         course=_draw(course, period, by if lines else "", metric, wanted),
         heat=_week_of_hours(
@@ -78,8 +78,10 @@ def usage() -> Response:
     )
 
 
-def find_usage(groups: Sequence[str], since: float, until: float, where: Mapping[str, str]) -> list[dict[str, Any]]:
-    rows = ask(lambda connection: report_usage(connection, groups, since, until, where))
+def find_usage(
+    groups: Sequence[str], since: float, until: float, where: Mapping[str, str], limit: int | None = None
+) -> list[dict[str, Any]]:
+    rows = ask(lambda connection: report_usage(connection, groups, since, until, where, limit))
     for row in rows:
         row["input"] = row["fresh"] + row["cache_read"] + row["cache_written"]
     return rows
