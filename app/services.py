@@ -111,7 +111,8 @@ def build_services(
 
 def find_upstreams(services: Services) -> Upstreams:
     """What this worker knows of the upstreams, to share with other workers and hosts."""
-    return Upstreams(services.gateway.health, services.gateway.facts, _find_pools(services.providers))
+    outcomes = {provider.mark: provider.health for provider in services.providers.values()}
+    return Upstreams(services.gateway.health, services.gateway.facts, _find_pools(services.providers), outcomes)
 
 
 def _find_pools(providers: Mapping[str, Provider]) -> dict[str, CredentialPool]:

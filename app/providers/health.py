@@ -37,6 +37,8 @@ _PASSING: frozenset[FailureKind] = frozenset({"not_found", "rate_limit", "permis
 CUT_SHARE = 0.6
 LEAST_CUT = 1000
 MAX_CUTS = 32
+# Seconds between two successes that the other workers are told of.
+NEWS_PERIOD = 10.0
 # Maximum characters of a message.
 _LONGEST = 500
 
@@ -49,8 +51,31 @@ class Trouble(msgspec.Struct, frozen=True):
     message: str
 
 
+class OutcomeNote(msgspec.Struct, frozen=True):
+    """What one worker tells the others of a provider with the settings that `provider` marks."""
+
+    provider: str
+    last_success: float | None = None
+    failing_since: float | None = None
+    last_failure: Trouble | None = None
+    quotas: dict[str, tuple[QuotaWindow, ...]] = {}
+
+    def join(self, other: OutcomeNote) -> OutcomeNote:
+        """What both know together."""
+        fresh, stale = (self, other) if (self.last_success or 0.0) >= (other.last_success or 0.0) else (other, self)
+        failures = [note.last_failure for note in (self, other) if note.last_failure is not None]
+        failure = max(failures, key=lambda trouble: trouble.at, default=None)
+        success = fresh.last_success or 0.0
+        failing_since = None
+        if failure is not None and failure.at >= success:
+            begun = (note.failing_since for note in (self, other))
+            failing_since = min((at for at in begun if at is not None and at >= success), default=failure.at)
+        quotas = {**stale.quotas, **fresh.quotas}
+        return OutcomeNote(self.provider, fresh.last_success, failing_since, failure, quotas)
+
+
 class ProviderHealth:
-    """The last success and the last failure of one provider, as seen by this process.
+    """The last success and the last failure of one provider, as seen by this process and told by the others.
 
     `failing_since` is when the first failure after the last success was seen. `listed_at` is when its list of models
     last arrived, `listing` why the last request for it failed; None if it succeeded. `quotas` are the used shares
@@ -59,11 +84,13 @@ class ProviderHealth:
     """
 
     __slots__ = (
-        "_clock", "context_cuts", "failing_since", "last_failure", "last_success", "listed_at", "listing", "quotas",
+        "_clock", "_noted", "context_cuts", "failing_since", "last_failure", "last_success", "listed_at", "listing",
+        "quotas",
     )  # fmt: skip
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
+        self._noted: float | None = None
         self.last_success: float | None = None
         self.failing_since: float | None = None
         self.last_failure: Trouble | None = None
@@ -83,6 +110,23 @@ class ProviderHealth:
         if trouble is not None:
             self.last_failure = trouble
             self.failing_since = self.failing_since or trouble.at
+
+    def take_note(self, provider: str) -> OutcomeNote | None:
+        """What the other workers should know; None while there is nothing. Of successes in a row, one in a while."""
+        success, failure = self.last_success, self.last_failure
+        if success is None and failure is None:
+            return None
+        before, failed_at = self._noted, failure.at if failure is not None else 0.0
+        if success is not None and (before is None or success - before >= NEWS_PERIOD or before <= failed_at):
+            self._noted = success
+        return OutcomeNote(provider, self._noted, self.failing_since, failure, dict(self.quotas))
+
+    def adopt(self, note: OutcomeNote) -> None:
+        """Takes over what is newer in another worker."""
+        own = OutcomeNote(note.provider, self.last_success, self.failing_since, self.last_failure, dict(self.quotas))
+        known = own.join(note)
+        self.last_success, self.last_failure = known.last_success, known.last_failure
+        self.failing_since, self.quotas = known.failing_since, known.quotas
 
     def compare(self, upstream: str, estimate: int, usage: Usage) -> None:
         """Notes, and logs once, that an upstream has read far less of a request than it was sent."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 import time
@@ -167,6 +168,8 @@ class Provider:
         if login is not None:
             self._headers.setdefault("authorization", login)
         self.health = ProviderHealth()
+        # The same in all workers that have these settings.
+        self.mark = f"{name}/{hashlib.sha256(msgspec.json.encode(settings, enc_hook=str)).hexdigest()[:16]}"
         self._capabilities: dict[str, Capabilities] = {}
         self._heads: dict[tuple[object, ...], _PreparedHead] = {}
         self._forbidden: dict[str, Cooldowns] = {}  # by credential: how long a 403 causes no renewal

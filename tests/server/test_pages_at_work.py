@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from tests.server.hosts import ADMIN, await_that, get
-from tests.support.fake_upstream import STALL, FakeUpstream, sse
+from tests.support.fake_upstream import STALL, FakeUpstream, json_reply, sse
 from tests.support.gateway_process import GatewayProcess
 
 STREAMS = 8
@@ -117,3 +117,25 @@ def test_a_reload_is_told_of_all_workers_whichever_answers(tmp_path: Path) -> No
 
     assert seen == [[(2, False), (2, True)]] * 10
     assert page[page.index("Last reloads") :].count('<td class="narrow">all</td>') == 2
+
+
+def test_a_provider_is_told_of_alike_whichever_worker_answers(tmp_path: Path) -> None:
+    with FakeUpstream(json_reply({"error": {"message": "no such key"}}, 401)) as upstream:
+        (tmp_path / "dragoman.toml").write_text(
+            f'[server]\nworkers = 2\n[keys.admin]\nkey = "{ADMIN}"\nrole = "admin"\n'
+            f'[providers.up]\nkind = "openai"\nbase_url = "{upstream.url}/v1"\napi_key = "sk-up"\nmodels = ["m"]\n'
+        )
+        (tmp_path / "run").mkdir(mode=0o700)
+        with GatewayProcess(tmp_path, XDG_RUNTIME_DIR=str(tmp_path / "run")) as gateway:
+            body = {"model": "up/m", "messages": [{"role": "user", "content": "hi"}]}
+            headers = {"authorization": f"Bearer {ADMIN}", "connection": "close"}
+            requests.post(f"{gateway.url}/v1/chat/completions", json=body, headers=headers, timeout=10)
+
+            def look() -> set[str | None]:
+                seen = (get(gateway, "/health")["providers"]["up"].get("last_failure") for _ in range(10))
+                return {None if each is None else each["kind"] for each in seen}
+
+            await_that(lambda: look() == {"upstream_auth"})
+            statuses = {get(gateway, "/health")["status"] for _ in range(10)}
+
+    assert statuses == {"unauthenticated"}

@@ -1,4 +1,5 @@
-"""Shares upstream health between the workers of a host: breakers, learned facts, resting credentials, retries.
+"""Shares upstream health between the workers of a host: breakers, learned facts, resting credentials, retries,
+last outcomes.
 
 The workers of one host share a small file that all read and write; its times are those of the machine's monotonic
 clock, which all processes share. Hosts share what is in the file through Redis (shared_redis.py).
@@ -17,6 +18,7 @@ from app.credentials.pool import Cooldown, CredentialPool
 from app.gateway.failures.learned_facts import FactNote, LearnedFacts
 from app.gateway.recording.worker_files import hold, replace_file
 from app.gateway.upstream_health.health import BreakerNote, RetryNote, UpstreamHealth
+from app.providers.health import OutcomeNote, ProviderHealth
 
 # Maximum bytes read of the file, and maximum entries kept of each kind; ours are far fewer.
 MAX_BYTES = 4 << 20
@@ -42,14 +44,17 @@ class SharedNotes(msgspec.Struct):
     facts: list[FactNote] = []
     cooldowns: list[CooldownNote] = []
     retries: list[RetryNote] = []
+    outcomes: list[OutcomeNote] = []
 
 
 class Upstreams(msgspec.Struct, frozen=True):
-    """One worker's state. `pools` are the credential pools, by provider."""
+    """One worker's state. `pools` are the credential pools, by provider, and `outcomes` the last
+    outcomes, by provider and settings."""
 
     health: UpstreamHealth
     facts: LearnedFacts
     pools: Mapping[str, CredentialPool]
+    outcomes: Mapping[str, ProviderHealth] = {}
 
     def take_notes(self, worker: str) -> SharedNotes:
         cooldowns = [
@@ -57,7 +62,9 @@ class Upstreams(msgspec.Struct, frozen=True):
             for name, pool in self.pools.items()
             for cooldown in pool.cooldowns()
         ]
-        return SharedNotes(self.health.notes(), self.facts.notes(), cooldowns, self.health.retry_notes(worker))
+        outcomes = [note for name, each in self.outcomes.items() if (note := each.take_note(name)) is not None]
+        retries = self.health.retry_notes(worker)
+        return SharedNotes(self.health.notes(), self.facts.notes(), cooldowns, retries, outcomes)
 
     def adopt(self, notes: SharedNotes, worker: str) -> None:
         self.health.adopt(notes.breakers)
@@ -66,6 +73,9 @@ class Upstreams(msgspec.Struct, frozen=True):
         for name, pool in self.pools.items():
             cooldowns = (note for note in notes.cooldowns if note.provider == name)
             pool.adopt_cooldowns(Cooldown(note.credential, note.until, note.tenant) for note in cooldowns)
+        for outcome in notes.outcomes:
+            if outcome.provider in self.outcomes:
+                self.outcomes[outcome.provider].adopt(outcome)
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -150,6 +160,7 @@ def join(known: SharedNotes, own: SharedNotes) -> SharedNotes:
             lambda note: note.until,
         ),
         _join(known.retries, own.retries, lambda note: (note.provider, note.worker), lambda note: note.at),
+        _join_outcomes(known.outcomes, own.outcomes),
     )
 
 
@@ -160,3 +171,11 @@ def _join(known: Sequence[T], own: Sequence[T], place: Callable[[T], Any], age: 
         if before is None or age(before) < age(note):
             newest[place(note)] = note
     return sorted(newest.values(), key=lambda note: -age(note))[:MAX_ENTRIES]
+
+
+def _join_outcomes(known: Sequence[OutcomeNote], own: Sequence[OutcomeNote]) -> list[OutcomeNote]:
+    joined = {note.provider: note for note in known}
+    for note in own:
+        before = joined.get(note.provider)
+        joined[note.provider] = note if before is None else before.join(note)
+    return list(joined.values())[-MAX_ENTRIES:]

@@ -15,6 +15,8 @@ from app.gateway.failures.learned_facts import COOL_DOWN, LearnedFacts
 from app.gateway.upstream_health.health import OPEN, UpstreamHealth
 from app.gateway.upstream_health.retry_budget import FLOOR
 from app.gateway.upstream_health.shared_state import SharedState, Upstreams
+from app.providers.health import NEWS_PERIOD, ProviderHealth
+from app.providers.quotas import QuotaWindow
 
 
 class Worker:
@@ -28,7 +30,8 @@ class Worker:
             [PoolMember(name, StaticSource("openai", source=name, api_key=f"sk-{name}")) for name in "ab"],
             lambda: self.now,
         )
-        self.upstreams = Upstreams(self.health, self.facts, {"chat": self.pool})
+        self.outcome = ProviderHealth(lambda: self.now)
+        self.upstreams = Upstreams(self.health, self.facts, {"chat": self.pool}, {"chat/1": self.outcome})
         self.shared = SharedState(folder)
 
     def share(self) -> None:
@@ -183,3 +186,65 @@ def test_workers_spend_one_budget_of_retries_together(workers: tuple[Worker, Wor
     one.share()
     other.share()
     assert other.health.budget("chat").spend(other.now)
+
+
+def test_what_one_worker_has_met_the_other_tells_too(workers: tuple[Worker, Worker]) -> None:
+    one, other = workers
+    one.outcome.succeed()
+    one.outcome.quotas = {"": (QuotaWindow("5h", 0.4, None),)}
+    other.now = 1001.0
+    other.outcome.fail(UpstreamUnreachable("no"))
+
+    for worker in (one, other, one, other):
+        worker.share()
+
+    for worker in workers:
+        assert worker.outcome.last_success == 1000.0
+        assert worker.outcome.failing_since == 1001.0
+        assert worker.outcome.problem is not None
+        assert worker.outcome.quotas[""][0].used == 0.4
+
+
+def test_a_success_at_one_worker_ends_the_trouble_at_the_other(workers: tuple[Worker, Worker]) -> None:
+    one, other = workers
+    one.outcome.succeed()
+    one.outcome.fail(UpstreamUnreachable("no"))
+    for worker in workers:
+        worker.share()
+    assert other.outcome.problem is not None
+
+    other.now = 1002.0
+    other.outcome.succeed()
+    other.share()
+    one.share()
+
+    assert one.outcome.problem is None
+    assert one.outcome.last_success == 1002.0
+    assert one.outcome.last_failure is not None
+
+
+def test_of_many_successes_the_other_workers_are_told_now_and_then(
+    workers: tuple[Worker, Worker], tmp_path: Path
+) -> None:
+    one, other = workers
+    written = set()
+    for second in range(int(2 * NEWS_PERIOD)):
+        one.now = 1000.0 + second
+        one.outcome.succeed()
+        one.share()
+        written.add((tmp_path / "upstreams").stat().st_mtime_ns)
+    other.share()
+
+    assert len(written) == 2
+    assert other.outcome.last_success == 1000.0 + NEWS_PERIOD
+
+
+def test_a_provider_with_another_key_has_no_outcome_yet(workers: tuple[Worker, Worker]) -> None:
+    one, other = workers
+    one.outcome.fail(UpstreamUnreachable("no"))
+    other.upstreams = Upstreams(other.health, other.facts, {}, {"chat/2": other.outcome})
+
+    one.share()
+    other.share()
+
+    assert other.outcome.problem is None
