@@ -1,13 +1,15 @@
-"""Counts the values in a JSON text without parsing it.
+"""Reads JSON texts of others: the object in one, and whether one holds too many values.
 
 A decoder creates an object for each value, and no other request runs meanwhile: ten thousand bytes that unpack to
-millions of `1,` would block all others for seconds. Pure.
+millions of `1,` would block all others for seconds. So values are counted without parsing them. Pure.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from typing import Any
 
 # More values than a model's whole context holds, and still decoded in a moment.
 MAX_VALUES = 500_000
@@ -16,6 +18,15 @@ SMALL = 2 * 1024 * 1024
 # Bytes that are counted in one uninterrupted step.
 _STEP = 1024 * 1024
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+
+
+def decode_object(text: str | bytes) -> dict[str, Any]:
+    """The object in a text; empty for anything else."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def has_too_many_values(text: bytes) -> bool:

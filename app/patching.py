@@ -33,4 +33,4 @@ def _load_without(library: str, *options: str) -> None:
             importlib.import_module(library)
     finally:
         for name in missing:
-            del sys.modules[name]
+            sys.modules.pop(name, None)  # another thread may have loaded it at the same time

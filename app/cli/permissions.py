@@ -13,7 +13,6 @@ import requests
 from app.cli.options import config_option, read_settings
 from app.cli.running_gateway import (
     CONNECT,
-    decode_event,
     explain_refusal,
     find_address,
     follow_events,
@@ -23,6 +22,7 @@ from app.cli.running_gateway import (
     until_interrupted,
 )
 from app.cli.terminal import echo
+from app.json_values import decode_object
 from app.logs import clean_line
 
 PATH = "/permissions/stream"
@@ -47,7 +47,7 @@ def permissions(url: str | None, key: str | None, no_reconnect: bool, path: Path
     with open_gateway_session(key or own_key(settings)) as session, until_interrupted():
         read = read_events if no_reconnect else follow_events
         for event in read(session, address, PATH):
-            _handle_event(session, address, event.event, decode_event(event))
+            _handle_event(session, address, event.event, decode_object(event.data))
         raise click.ClickException(f"the connection to {address} ended")
 
 

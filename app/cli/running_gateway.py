@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
-import msgspec
 import requests
 import sseclient
 
 from app.cli.serving.start_screen import base_url
 from app.cli.terminal import echo
 from app.gateway.endpoints.tool_trial import PATH, Answer, read_answer
+from app.json_values import decode_object
 from app.settings import ServerSettings, Settings
 from app.settings.key_checks import HASH_MARK
 
@@ -96,15 +95,6 @@ def follow_events(
         time.sleep(PAUSE)
 
 
-def decode_event(event: sseclient.Event) -> dict[str, Any]:
-    """The object in an event; empty for anything else."""
-    try:
-        data = msgspec.json.decode(event.data)
-    except msgspec.DecodeError:
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
 @contextlib.contextmanager
 def until_interrupted() -> Iterator[None]:
     """Ctrl-C ends what only a person ends, without a word."""
@@ -168,11 +158,7 @@ def explain_refusal(reply: requests.Response) -> str:
 
 def find_message(text: str) -> str | None:
     """The message of an error, in any dialect's shape; None for anything else."""
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    match document:
+    match decode_object(text):
         case {"error": {"message": str(message)}} | {"response": {"error": {"message": str(message)}}}:
             return message
         case {"type": "error", "message": str(message)}:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
@@ -10,6 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from app.json_values import decode_object
 from app.logs.console import sum_up
 from app.logs.log import LEVELS, hide_secrets
 
@@ -43,18 +43,10 @@ def read_line(line: bytes) -> LogLine:
     raw = _COLOURS.sub("", hide_secrets(line[:_LONGEST_LINE].decode("utf-8", "replace").rstrip("\r\n")))
     head = _HEAD.match(raw)
     when, level, rest = (head[1], head[2] or "", raw[head.end() :]) if head else ("", "", raw)
-    fields = _read_fields(rest) if rest.startswith("{") else {}
+    fields = decode_object(rest) if rest.startswith("{") else {}
     when, level = str(fields.get("time", when)), str(fields.get("level", level)).lower()
     level = _NAMES.get(level, level)
     return LogLine(when, level if level in LEVELS else "info", _describe(fields) or rest, raw, fields)
-
-
-def _read_fields(text: str) -> dict[str, Any]:
-    try:
-        fields = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return fields if isinstance(fields, dict) else {}
 
 
 def _describe(fields: Mapping[str, Any]) -> str:

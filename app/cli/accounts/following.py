@@ -16,13 +16,13 @@ from app.cli.options import read_settings
 from app.cli.running_gateway import (
     LIVE,
     GatewayUnreachable,
-    decode_event,
     find_address,
     follow_events,
     open_gateway_session,
     own_key,
 )
 from app.cli.terminal import echo
+from app.json_values import decode_object
 
 # Seconds between two looks into the accounts.
 PERIOD = 1.0
@@ -40,7 +40,7 @@ def follow_requests(path: Path | None, url: str | None, query: Query) -> Iterato
             is_ready = False
             for event in events:
                 if event.event == "request":
-                    latest.append(decode_event(event))
+                    latest.append(decode_object(event.data))
                 if is_ready or event.event == "ready":
                     is_ready = True
                     yield latest

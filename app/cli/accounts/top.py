@@ -15,7 +15,6 @@ from app.cli.accounts.requests import NUMBERS, format_row
 from app.cli.options import config_option, json_option, print_json, read_settings
 from app.cli.running_gateway import (
     LIVE,
-    decode_event,
     find_address,
     follow_events,
     open_gateway_session,
@@ -24,6 +23,7 @@ from app.cli.running_gateway import (
     until_interrupted,
 )
 from app.cli.terminal import echo
+from app.json_values import decode_object
 
 HEADINGS = ("id", "key", "client", "model", "target", "age s", "first s", "bytes out", "silent s", "attempts")
 PROVIDERS = ("name", "credential", "last success", "last failure")
@@ -52,7 +52,7 @@ def top(url: str | None, key: str | None, once: bool, as_json: bool, path: Path 
         read = read_events if once or as_json else follow_events
         shown = Shown()
         for event in read(session, address, LIVE, {"running": "yes", "limit": str(LATEST)}):
-            if not shown.take(event.event, decode_event(event)):
+            if not shown.take(event.event, decode_object(event.data)):
                 continue
             if as_json:
                 print_json(shown.running)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from app.json_values import decode_object
 from app.settings.lines import find_line
 from app.settings.loading import HANDED_ON, PLAIN_VARIABLES, PREFIX
 from app.settings.network import CA_VARIABLES, PROXY_VARIABLES
@@ -36,7 +36,7 @@ def find_origins(settings: Settings, environ: Mapping[str, str]) -> dict[str, st
     for variable in environ:
         if variable.startswith(PREFIX):
             origins[".".join(variable.removeprefix(PREFIX).lower().split("__"))] = f"${variable}"
-    return origins | dict.fromkeys(_flatten(_read_options(environ)), OPTION)
+    return origins | dict.fromkeys(_flatten(decode_object(environ.get(HANDED_ON, "{}"))), OPTION)
 
 
 def _find_common(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -75,14 +75,6 @@ def _read(source: Path) -> tuple[str, dict[str, Any]]:
         return text, tomllib.loads(text)
     except (OSError, ValueError, RecursionError):
         return "", {}  # the file is broken; the settings in force are older
-
-
-def _read_options(environ: Mapping[str, str]) -> dict[str, Any]:
-    try:
-        document = json.loads(environ.get(HANDED_ON, "{}"))
-    except (ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 def _flatten(tables: Mapping[str, Any], before: str = "") -> Iterator[str]:

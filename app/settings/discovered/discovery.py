@@ -5,7 +5,6 @@ It only finds them; `app/credentials` reads and renews them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from os.path import isfile
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from msgspec import Struct, structs
 
+from app.json_values import decode_object
 from app.settings.defaults import fill_models
 from app.settings.discovered.login_files import find_claude_files, find_codex_files, find_oca_files
 from app.settings.tables import Finding, ModelsSettings, ProviderSettings
@@ -117,7 +117,7 @@ def _holds_oca_token(path: Path) -> bool:
     text = _read_text(path).strip()
     if not text.startswith("{"):
         return bool(text)  # a bare token
-    content = _decode_object(text)
+    content = decode_object(text)
     login = content.get("providers", {})
     nested = login.get("oca", {}) if isinstance(login, dict) else {}
     return bool(nested) or any(content.get(key) for key in OCA_TOKEN_KEYS)
@@ -190,7 +190,7 @@ def _name_oca(model: str) -> str:
 
 def _read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file, or an empty one if it cannot be read."""
-    return _decode_object(_read_text(path))
+    return decode_object(_read_text(path))
 
 
 def _read_text(path: Path) -> str:
@@ -199,11 +199,3 @@ def _read_text(path: Path) -> str:
             return file.read(_LARGEST)
     except (OSError, ValueError):
         return ""
-
-
-def _decode_object(text: str) -> dict[str, Any]:
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
