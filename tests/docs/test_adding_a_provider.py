@@ -12,17 +12,11 @@ from flask.testing import FlaskClient
 from app import create_app
 from app.settings import load_settings
 from tests.docs.blocks import ROOT, blocks
-from tests.support.fake_upstream import FakeUpstream, json_reply
+from tests.support.fake_upstream import FakeUpstream, chat_answer, json_reply
 
 DOCUMENT = ROOT / "docs" / "adding-a-provider.md"
 SAMPLE = Path(__file__).parent / "sample"
-ANSWER = {
-    "id": "c1",
-    "object": "chat.completion",
-    "created": 1,
-    "model": "roadrunner-1",
-    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Beep."}, "finish_reason": "stop"}],
-}
+ANSWER = chat_answer("Beep.", model="roadrunner-1")
 
 
 class Acme(NamedTuple):

@@ -14,17 +14,11 @@ from app.gateway.recording.hooks import load_hooks
 from app.settings import load_settings
 from tests.accounts.records import record
 from tests.docs.blocks import ROOT, blocks
-from tests.support.fake_upstream import FakeUpstream, Reply, json_reply
+from tests.support.fake_upstream import FakeUpstream, Reply, chat_answer, json_reply
 
 DOCUMENT = ROOT / "docs" / "hooks.md"
 MODULES = ("mail_masking", "exporting")
-ANSWER = {
-    "id": "c1",
-    "object": "chat.completion",
-    "created": 1,
-    "model": "m",
-    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi."}, "finish_reason": "stop"}],
-}
+ANSWER = chat_answer("Hi.")
 
 
 @pytest.fixture
@@ -71,7 +65,7 @@ def test_the_exporting_hook_exports(installed: None, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(exporting.Export, "url", server.url)
         whole: RequestRecord = record(1)
 
-        hooks.take(whole)
+        hooks.take([whole])
         hooks.hand_out()
 
     sent = server.seen[0].json()

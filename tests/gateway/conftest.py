@@ -16,6 +16,7 @@ from app.application import Application
 from app.logs import request_log
 from app.settings import LedgerSettings, ModelsSettings, ProviderSettings, ServerSettings, Settings
 from tests.support.fake_upstream import FakeUpstream, Piece, Reply, sse
+from tests.support.fake_upstream import chat_answer as chat_answer
 
 CHAT_CHUNK: dict[str, Any] = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
 
@@ -120,19 +121,6 @@ def chat_stream(*words: str, tail: tuple[Piece, ...] | None = None) -> Reply:
     """A Chat stream that says some words; `tail` replaces its end."""
     end: tuple[Piece, ...] = (chunk({}, "stop"), b"data: [DONE]\n\n") if tail is None else tail
     return sse(chunk({"role": "assistant", "content": ""}), *(chunk({"content": word}) for word in words), *end)
-
-
-def chat_answer(text: str = "hello", **more: Any) -> dict[str, Any]:
-    message = {"role": "assistant", "content": text, "refusal": None}
-    return {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 1,
-        "model": "m",
-        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18},
-        **more,
-    }
 
 
 def events_of(response: TestResponse) -> list[Any]:

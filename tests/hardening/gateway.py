@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.support.fake_upstream import chat_answer
 from tests.support.gateway_process import GatewayProcess
 
 KEY = "sk-client-0123456789"
@@ -142,11 +143,4 @@ def error_of(body: bytes, dialect: str) -> dict[str, Any]:
     return error
 
 
-ANSWER = {
-    "id": "c1",
-    "object": "chat.completion",
-    "created": 1,
-    "model": "m",
-    "choices": [{"index": 0, "message": {"role": "assistant", "content": "ok"}, "finish_reason": "stop"}],
-    "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
-}
+ANSWER = chat_answer("ok", usage={"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2})

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.support.fake_upstream import FakeUpstream, Reply, Seen, json_reply
+from tests.support.fake_upstream import FakeUpstream, Reply, Seen, chat_answer, json_reply
 from tests.support.gateway_process import GatewayProcess
 
 ADMIN = "dm-admin-0123456789"
@@ -51,18 +51,8 @@ class CountingUpstream(FakeUpstream):
 
 
 def answer(model: str, prompt: int, completion: int) -> dict[str, Any]:
-    return {
-        "id": "c1",
-        "object": "chat.completion",
-        "created": 1,
-        "model": model,
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": "ok"}, "finish_reason": "stop"}],
-        "usage": {
-            "prompt_tokens": prompt,
-            "completion_tokens": completion,
-            "total_tokens": prompt + completion,
-        },
-    }
+    usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    return chat_answer("ok", model=model, usage=usage)
 
 
 def configure(folder: Path, upstream: FakeUpstream, *tables: str, provider: str = "") -> Path:

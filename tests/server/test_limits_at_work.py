@@ -19,19 +19,12 @@ from typing import Any
 
 import pytest
 
-from tests.support.fake_upstream import STALL, FakeUpstream, json_reply, sse
+from tests.support.fake_upstream import STALL, FakeUpstream, chat_answer, json_reply, sse
 from tests.support.gateway_process import BIN, GatewayProcess, bare_environ
 
 KEY = "dm-limited-0123456789"
 CLIENTS = 200
-ANSWER = {
-    "id": "c1",
-    "object": "chat.completion",
-    "created": 1,
-    "model": "m",
-    "choices": [{"index": 0, "message": {"role": "assistant", "content": "ok"}, "finish_reason": "stop"}],
-    "usage": {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18},
-}
+ANSWER = chat_answer("ok")
 
 
 @pytest.fixture

@@ -15,18 +15,11 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.fake_upstream import FakeUpstream, json_reply
+from tests.support.fake_upstream import FakeUpstream, chat_answer, json_reply
 from tests.support.gateway_process import GatewayProcess
 
 REQUESTS = 40
-ANSWER = {
-    "id": "c1",
-    "object": "chat.completion",
-    "created": 1,
-    "model": "gpt-4.1",
-    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi."}, "finish_reason": "stop"}],
-    "usage": {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18},
-}
+ANSWER = chat_answer("Hi.")
 
 
 @pytest.fixture
