@@ -9,13 +9,14 @@ import msgspec
 
 from app.conversation.blocks import Block, ToolCall
 from app.conversation.response import FinishReason, Response, StopDetail
-from app.dialects.anthropic_messages.content.blocks import ignore_field, read_block
+from app.dialects.anthropic_messages.content.blocks import ignore_field, read_block, read_blocks
 from app.dialects.anthropic_messages.errors import parse_stream_error
 from app.dialects.anthropic_messages.usage import read_tier, read_usage
 from app.dialects.anthropic_messages.vocabulary import (
     FINISH_REASONS,
     RESPONSE_EXTENSIONS,
     USAGE_EXTENSIONS,
+    PlainBlock,
     WireMessage,
 )
 from app.dialects.error_kinds import decode_error
@@ -37,6 +38,24 @@ def parse_response(body: bytes) -> Response:
     Raises UpstreamRefused for an error that came with status 200, UpstreamMalformed for anything else but a message.
     """
     body = repair_text(body)
+    return parse_plain(body) or parse_any(body)
+
+
+def parse_plain(body: bytes) -> Response | None:
+    """The answer in a message of texts and calls with nothing unusual in it; None for any other."""
+    try:
+        message = _decode_plain(body)
+        blocks = read_blocks(message.content, "content", ignore_field)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidRequest):
+        return None
+    calls = [block.id for block in blocks if type(block) is ToolCall]
+    if message.stop_reason not in FINISH_REASONS or not all(calls) or len(set(calls)) < len(calls):
+        return None
+    return _make_response(message, blocks, {})
+
+
+def parse_any(body: bytes) -> Response:
+    """The same answer, read with a look at all that servers of this dialect do otherwise."""
     try:
         fields = _object_decoder.decode(body)
         if fields.get("error") is not None:
@@ -55,8 +74,14 @@ def parse_response(body: bytes) -> Response:
         raise malformed("a message", body)
     if is_broken(message.stop_reason):
         raise UpstreamMalformed(f"the upstream broke off with stop_reason {str(message.stop_reason)[:80]!r}")
+    return _make_response(message, blocks, fields)
+
+
+def _make_response(
+    message: WireMessage | _PlainMessage, blocks: tuple[Block, ...], fields: Mapping[str, Any]
+) -> Response:
     usage = message.usage or {}
-    called = any(isinstance(block, ToolCall) for block in blocks)
+    called = any(type(block) is ToolCall for block in blocks)
     return Response(
         id=message.id,
         model=message.model,
@@ -69,6 +94,26 @@ def parse_response(body: bytes) -> Response:
         service_tier=read_tier(usage),
         extensions=read_extensions(fields, usage),
     )
+
+
+class _PlainMessage(msgspec.Struct, gc=False):
+    """The fields of WireMessage, and those that a plain answer lacks."""
+
+    content: list[PlainBlock]
+    stop_reason: str
+    id: str = ""
+    model: str = ""
+    stop_sequence: str | None = None
+    usage: dict[str, Any] | None = None
+    stop_details: None = None
+    error: None = None
+    container: None = None
+    diagnostics: None = None
+    context_management: None = None
+    input_transformations: None = None
+
+
+_decode_plain = msgspec.json.Decoder(_PlainMessage).decode
 
 
 def _read_message(body: bytes) -> tuple[WireMessage, tuple[Block, ...]]:

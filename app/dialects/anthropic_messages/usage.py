@@ -102,7 +102,11 @@ def is_foreign_search(block: ServerTool) -> bool:
 
 def _count(fields: Any, name: str) -> int:
     value = fields.get(name) if isinstance(fields, dict) else None
-    return read_count(value) if value is not None and isinstance(value, int | float | str) else 0
+    if value is None:
+        return 0
+    if type(value) is int:
+        return max(value, 0)
+    return read_count(value) if isinstance(value, (int, float, str)) else 0
 
 
 def _sum(fields: Any) -> int:

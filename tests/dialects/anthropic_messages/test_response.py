@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +11,18 @@ from app.conversation.blocks import Compaction, Opaque, Proof, Reasoning, Refusa
 from app.conversation.capabilities import RenderContext
 from app.conversation.envelope import seal, unseal
 from app.conversation.response import FinishReason, Response, StopDetail, Usage
-from app.dialects.anthropic_messages import parse_response, pass_response, render_response
+from app.dialects.anthropic_messages import (
+    parse_response,
+    pass_response,
+    render_response,
+    response_parser,
+    vocabulary,
+)
 from app.dialects.anthropic_messages.content.blocks import as_object
+from app.dialects.anthropic_messages.response_parser import parse_any, parse_plain
 from app.errors import UpstreamMalformed, UpstreamRefused
 from tests.dialects.anthropic_messages.sdk import read_message
+from tests.laws.cases import WIRE
 
 CONTEXT = RenderContext(model="asked-for", id="abc", created=1, input_tokens=42)
 
@@ -242,3 +251,55 @@ def test_an_escaped_half_of_a_surrogate_pair_in_arguments_stays_as_it_is() -> No
     raw, sensible = as_object(arguments)
 
     assert (bytes(raw).decode(), sensible) == (arguments, True)
+
+
+CALL = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"x": 1}}
+HI = {"type": "text", "text": "Hi"}
+USED = {"input_tokens": 3, "output_tokens": 2, "service_tier": "standard", "cache_creation": {}}
+PLAIN: list[dict[str, Any]] = [
+    {},
+    {"content": [HI]},
+    {"content": [HI, CALL], "stop_reason": "tool_use", "usage": USED},
+    {"content": [CALL], "stop_reason": "end_turn"},
+    {"content": [HI], "stop_reason": "stop_sequence", "stop_sequence": "END", "usage": None},
+    {"content": [{**HI, "citations": None}, {**CALL, "input": "{}"}], "stop_reason": "max_tokens"},
+]
+UNUSUAL: list[dict[str, Any]] = [
+    {"content": [{"type": "thinking", "thinking": "Hm", "signature": "s"}, HI]},
+    {"content": [CALL, CALL], "stop_reason": "tool_use"},
+    {"content": [{**CALL, "id": ""}], "stop_reason": "tool_use"},
+    {"content": [{**CALL, "caller": {"type": "direct"}}], "stop_reason": "tool_use"},
+    {"content": "Hi"},
+    {"content": [HI], "stop_reason": None},
+    {"content": [HI], "stop_reason": "stop"},
+    {"content": [HI], "stop_reason": "refusal", "stop_details": {"category": "c"}},
+    {"content": [HI], "container": {"id": "c"}},
+    {"error": {"type": "overloaded_error", "message": "later"}},
+]
+
+
+@pytest.mark.parametrize("fields", PLAIN)
+def test_a_plain_message_is_read_at_once_as_any_other_is(fields: dict[str, Any]) -> None:
+    body = message(**fields)
+
+    assert parse_plain(body) == parse_any(body)
+
+
+@pytest.mark.parametrize("fields", UNUSUAL)
+def test_an_unusual_message_is_not_read_at_once(fields: dict[str, Any]) -> None:
+    assert parse_plain(message(**fields)) is None
+
+
+@pytest.mark.parametrize(
+    "path", sorted((WIRE / "anthropic_messages/responses").glob("*.json")), ids=lambda path: path.stem
+)
+def test_a_recorded_message_is_read_alike(path: Path) -> None:
+    read = parse_plain(path.read_bytes())
+
+    assert read is None or read == parse_any(path.read_bytes())
+
+
+def test_the_short_look_at_a_message_knows_every_field_that_the_long_one_reads() -> None:
+    read = {*vocabulary.WireMessage.__struct_fields__, *vocabulary.RESPONSE_EXTENSIONS, "error"}
+
+    assert set(response_parser._PlainMessage.__struct_fields__) == read
