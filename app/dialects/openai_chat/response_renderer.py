@@ -51,26 +51,22 @@ def render_response(response: Response, context: RenderContext) -> bytes:
 
 
 def _write_message(response: Response, context: RenderContext) -> dict[str, Any]:
-    texts = [block for block in response.blocks if isinstance(block, Text)]
-    calls = [block for block in response.blocks if isinstance(block, ToolCall)]
-    thoughts = find_thoughts(response.blocks)
+    blocks = response.blocks
+    texts = [block for block in blocks if type(block) is Text]
+    calls = [block for block in blocks if type(block) is ToolCall]
     content, refusal = "".join(_join_texts(texts)), _write_refusal(response)
     message: dict[str, Any] = {
         "role": "assistant",
         "content": content if content or not (calls or refusal) else None,
         "refusal": refusal,
     }
-    steps = [block for block in response.blocks if isinstance(block, ServerTool)]
-    if thought := _join_thoughts(response.blocks):
-        message["reasoning_content"] = thought
-    proven = [(thought.place, proof) for thought in thoughts if (proof := thought.block.proof) is not None]
-    proofs = [(place, proof) for place, proof in proven if not reasoning.belongs_to_call(proof)]
-    for nth, (place, proof) in enumerate(proofs):
-        for name, entries in reasoning.write_proof(proof, nth, place).items():
-            message.setdefault(name, []).extend(entries)
+    others = len(texts) + len(calls) < len(blocks)
+    if others:
+        _write_thoughts(blocks, message)
     if annotations := _place_citations(texts):
         message["annotations"] = annotations
-    if images := [write_image(image) for block in steps if block.step is not None for image in block.step.images]:
+    steps = [block.step for block in blocks if type(block) is ServerTool and block.step is not None] if others else ()
+    if images := [write_image(image) for step in steps for image in step.images]:
         message["images"] = images
     if calls and is_legacy(context):
         message["function_call"] = {"name": calls[0].name, "arguments": calls[0].arguments or "{}"}
@@ -79,8 +75,21 @@ def _write_message(response: Response, context: RenderContext) -> dict[str, Any]
     return message
 
 
+def _write_thoughts(blocks: Sequence[Block], message: dict[str, Any]) -> None:
+    """Adds what the model thought, and the proofs of it."""
+    if thought := _join_thoughts(blocks):
+        message["reasoning_content"] = thought
+    proven = [(thought.place, proof) for thought in find_thoughts(blocks) if (proof := thought.block.proof) is not None]
+    proofs = [(place, proof) for place, proof in proven if not reasoning.belongs_to_call(proof)]
+    for nth, (place, proof) in enumerate(proofs):
+        for name, entries in reasoning.write_proof(proof, nth, place).items():
+            message.setdefault(name, []).extend(entries)
+
+
 def _join_texts(texts: Sequence[Text]) -> list[str]:
     """The visible texts, with a paragraph break between a commentary and the answer."""
+    if len(texts) == 1:
+        return [texts[0].text]
     joined: list[str] = []
     for before, text in zip((None, *texts), texts, strict=False):
         breaks = before is not None and before.phase is not None and text.phase != before.phase
@@ -90,6 +99,8 @@ def _join_texts(texts: Sequence[Text]) -> list[str]:
 
 def _place_citations(texts: Sequence[Text]) -> list[dict[str, Any]]:
     """The annotations of all texts, with positions in the whole text."""
+    if not [text for text in texts if text.citations]:
+        return []
     annotations: list[dict[str, Any]] = []
     end = 0
     for text, joined in zip(texts, _join_texts(texts), strict=True):

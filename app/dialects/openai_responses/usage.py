@@ -48,11 +48,9 @@ def parse_usage(response: WireResponse) -> Usage | None:
     if counts is None:
         return None
     search = response.tool_usage and response.tool_usage.web_search
-    return msgspec.structs.replace(
-        counts,
-        web_searches=(search and search.num_requests) or 0,
-        images=sum(map(_is_image, response.output or ())),
-    )
+    searches = (search and search.num_requests) or 0
+    images = sum(map(_is_image, response.output or ()))
+    return msgspec.structs.replace(counts, web_searches=searches, images=images) if searches or images else counts
 
 
 def read_counts(wire: WireUsage | None, tier: str | None) -> Usage | None:
