@@ -101,8 +101,9 @@ def unfold(response: Response) -> list[Event]:
         events.append(BlockOpened(index, head))
         if text:
             events.append(BlockDelta(index, literal(text)))
-        if isinstance(block, Text):
-            events.extend(BlockNoted(index, citation=citation) for citation in block.citations)
+        if type(block) is Text:
+            if block.citations:
+                events.extend(BlockNoted(index, citation=citation) for citation in block.citations)
             if logprobs:
                 events.append(BlockNoted(index, logprobs=logprobs))
                 logprobs = ()

@@ -178,8 +178,8 @@ class StreamRenderer:
 
     def _open(self, block: Block) -> None:
         self._start()
-        self._spoken = self._spoken or not isinstance(block, Reasoning)
-        self._refused = self._refused or isinstance(block, Refusal)
+        self._spoken = self._spoken or type(block) is not Reasoning
+        self._refused = self._refused or type(block) is Refusal
         if self._item is not None and self._item.takes(block):
             self._item.open(block)
             return

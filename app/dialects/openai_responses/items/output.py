@@ -108,7 +108,7 @@ def open_item(block: Block, output: Output) -> OpenItem:
     item: OpenItem
     match block:
         case Text() | Refusal():
-            item = _MessageItem(output, block.phase if isinstance(block, Text) else None)
+            item = _MessageItem(output, block.phase if type(block) is Text else None)
         case Reasoning():
             item = _ReasoningItem(output)
         case ToolCall(kind="function" | "custom"):
@@ -176,10 +176,10 @@ class _MessageItem(_Item):
         output.add_item(self._item("in_progress"))
 
     def takes(self, block: Block) -> bool:
-        return isinstance(block, Refusal) or (isinstance(block, Text) and block.phase == self._phase)
+        return type(block) is Refusal or (type(block) is Text and block.phase == self._phase)
 
     def open(self, block: Block) -> None:
-        self._refusal = isinstance(block, Refusal)
+        self._refusal = type(block) is Refusal
         self.pieces, self._annotations, self._logprobs = [], [], []
         if self.output.whole:
             return
@@ -252,13 +252,13 @@ class _ReasoningItem(_Item):
         self._proofs: list[Proof] = []
 
     def takes(self, block: Block) -> bool:
-        if not isinstance(block, Reasoning) or (block.proof is not None and block.proof.kind in _ALONE):
+        if type(block) is not Reasoning or (block.proof is not None and block.proof.kind in _ALONE):
             return False
         return not any(proof.dialect == NAME for proof in self._proofs)
 
     def open(self, block: Block) -> None:
         self.pieces = []
-        if isinstance(block, Reasoning) and block.proof is not None:
+        if type(block) is Reasoning and block.proof is not None:
             self._proofs.append(block.proof)
 
     def say(self, text: bytes) -> None:
@@ -354,11 +354,11 @@ class _WholeItems(_Item):
         self._steps: list[ServerTool] = []
 
     def takes(self, block: Block) -> bool:
-        return isinstance(block, ServerTool) and bool(self._steps) and block.dialect == self._steps[0].dialect
+        return type(block) is ServerTool and bool(self._steps) and block.dialect == self._steps[0].dialect
 
     def open(self, block: Block) -> None:
         self._block = block
-        if isinstance(block, ServerTool) and block.dialect != NAME:
+        if type(block) is ServerTool and block.dialect != NAME:
             self._steps.append(block)
 
     def close(self, event: BlockClosed) -> None:
