@@ -24,31 +24,74 @@ OWN = (
     "CLAUDE_CODE_AUTO_COMPACT_WINDOW",
     "CLAUDE_CODE_MAX_CONTEXT_TOKENS",
 )
+_SPACE = re.compile(r"[ \t\r\n]*")
+_DECODER = json.JSONDecoder()
 _INDENT = re.compile(r"\n([ \t]{1,16})\"")
 
 
 def set_variables(text: str, variables: Mapping[str, str]) -> str:
-    settings = _parse(text)
-    env = settings.get("env")
-    kept = {name: value for name, value in env.items() if name not in OWN} if isinstance(env, dict) else {}
-    order = {name: "" for name in (env if isinstance(env, dict) else ()) if name in kept or name in variables}
+    """The settings with our variables. Nothing but the `env` block changes."""
+    env = _find_env(text)
+    kept = {name: value for name, value in env.items() if name not in OWN}
+    order = {name: "" for name in env if name in kept or name in variables}
     merged = {**order, **kept, **variables}
-    if env == merged:
-        return text
-    return _render({**settings, "env": merged}, text)
+    return text if env == merged else _replace_env(text, merged)
 
 
-def unset_variables(text: str, original: str) -> str:
-    """The settings without our variables; those that they replaced are restored from the `original` settings."""
-    settings = _parse(text)
-    env = settings.get("env")
-    if not isinstance(env, dict) or not env.keys() & set(OWN):
-        return text
-    before = _parse(original).get("env")
-    replaced = {name: value for name, value in before.items() if name in OWN} if isinstance(before, dict) else {}
-    kept = {name: value for name, value in env.items() if name not in OWN} | replaced
-    rest = {**settings, "env": kept} if kept else {name: each for name, each in settings.items() if name != "env"}
-    return _render(rest, text)
+def unset_variables(text: str, original: str, written: str) -> str:
+    """The settings with the variables that `original` had in place of ours. What was changed since we wrote `written`
+    is the user's own, and stays."""
+    env, before, ours = _find_env(text), _find_env(original), _find_env(written)
+    restored = dict(env)
+    for name in OWN:
+        if before.get(name) != ours.get(name) and env.get(name) == ours.get(name):
+            restored.pop(name, None)
+            restored |= {name: before[name]} if name in before else {}
+    return text if restored == env else _replace_env(text, restored)
+
+
+def _find_env(text: str) -> dict[str, Any]:
+    env = _parse(text).get("env")
+    return env if isinstance(env, dict) else {}
+
+
+def _replace_env(text: str, env: Mapping[str, Any]) -> str:
+    """The text with another `env` block, or without one if it is empty; all around it stays as it is written."""
+    found = _INDENT.search(text[:4096])
+    indent = found[1] if found else "  "
+    block = json.dumps(env, indent=indent, ensure_ascii=False).replace("\n", f"\n{indent}")
+    spans = _find_members(text)
+    if not spans:
+        return f'{{\n{indent}"env": {block}\n}}\n' if env else "{}\n"
+    if "env" not in spans:
+        _, _, end = list(spans.values())[-1]
+        return f'{text[:end]},\n{indent}"env": {block}{text[end:]}'
+    begin, value, end = spans["env"]
+    if env:
+        return text[:value] + block + text[end:]
+    # A comma goes with it: the one behind the member, or before the last one.
+    rest = text[end:]
+    if rest.lstrip().startswith(","):
+        return text[:begin] + rest.lstrip()[1:].lstrip()
+    return text[:begin].rstrip().removesuffix(",") + rest
+
+
+def _find_members(text: str) -> dict[str, tuple[int, int, int]]:
+    """Where each member of an object begins, where its value does, and where it ends."""
+    spans: dict[str, tuple[int, int, int]] = {}
+    place = _skip(text, text.find("{") + 1)
+    while place > 0 and text[place : place + 1] == '"':
+        name, end = _DECODER.raw_decode(text, place)
+        value = _skip(text, text.index(":", end) + 1)
+        _, end = _DECODER.raw_decode(text, value)
+        spans[name] = (place, value, end)
+        place = _skip(text, _skip(text, end) + 1)
+    return spans
+
+
+def _skip(text: str, place: int) -> int:
+    found = _SPACE.match(text, place)
+    return found.end() if found else place
 
 
 def _parse(text: str) -> dict[str, Any]:
@@ -63,9 +106,3 @@ def _parse(text: str) -> dict[str, Any]:
             "Claude Code's settings are not a JSON object, so nothing was changed; fix the file first"
         )
     return settings
-
-
-def _render(settings: dict[str, Any], before: str) -> str:
-    """The settings as JSON, indented as the file was."""
-    found = _INDENT.search(before[:4096])
-    return json.dumps(settings, indent=found[1] if found else 2, ensure_ascii=False) + "\n"

@@ -41,24 +41,26 @@ def set_provider(text: str, settings: Mapping[str, Any]) -> str:
     return tomlkit.dumps(document)
 
 
-def unset_provider(text: str, original: str) -> str:
-    """The configuration without our settings; those that they replaced are restored from the `original`
-    configuration."""
-    document = _parse(text)
+def unset_provider(text: str, original: str, written: str) -> str:
+    """The configuration with what `original` had in place of our settings. What was changed since we wrote `written` is
+    the user's own, and stays."""
+    document, before, ours = _parse(text), _parse(original), _parse(written)
+    changed = False
+    for name in TOP:
+        if before.get(name) == ours.get(name) or document.get(name) != ours.get(name):
+            continue
+        changed = True
+        if name in before:
+            document[name] = before[name]
+        else:
+            del document[name]
     providers = document.get("model_providers")
-    if providers is None or PROVIDER not in providers:
-        return text
-    replaced = _parse(original)
-    del providers[PROVIDER]
-    if not providers:
-        del document["model_providers"]
-    if document.get("model_provider") == PROVIDER:
-        for name in TOP:
-            if name in replaced:
-                document[name] = replaced[name]
-            elif name in document:
-                del document[name]
-    return tomlkit.dumps(document)
+    if document.get("model_provider") != PROVIDER and providers is not None and PROVIDER in providers:
+        changed = True
+        del providers[PROVIDER]
+        if not providers:
+            del document["model_providers"]
+    return tomlkit.dumps(document) if changed else text
 
 
 def _parse(text: str) -> tomlkit.TOMLDocument:

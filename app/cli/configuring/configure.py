@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from app.cli.configuring import claude_file, codex_file
-from app.cli.configuring.change import apply_change, find_backup, read_file
+from app.cli.configuring.change import apply_change, read_file, undo_change
 from app.cli.launcher.agents import AGENTS
 from app.cli.launcher.claude import list_variables
 from app.cli.launcher.codex import KEY_VARIABLE, list_settings
@@ -57,14 +57,9 @@ def configure(path: Path | None, dry_run: bool, model: str | None, name: str) ->
 @dry_run_option
 @client_argument
 def unconfigure(dry_run: bool, name: str) -> None:
-    """Undo what `dragoman configure` changed for CLIENT. Its other settings are kept."""
-    file = find_file(name)
-    before = read_file(file)
-    original = read_file(find_backup(file))
+    """Undo what `dragoman configure` changed for CLIENT. Keeps all other settings and later changes."""
     unset = claude_file.unset_variables if name == "claude" else codex_file.unset_provider
-    apply_change(file, before, unset(before, original), dry_run=dry_run)
-    if not dry_run:
-        find_backup(file).unlink(missing_ok=True)
+    undo_change(find_file(name), unset, dry_run=dry_run)
 
 
 def find_file(name: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,13 @@ base_url = "http://router.example/v1"
 [mcp_servers.marker]
 command = "python3"
 """
+
+
+def write(machine: Machine, name: str, text: str) -> Path:
+    file = machine.home / f".{name}" / ("settings.json" if name == "claude" else "config.toml")
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text)
+    return file
 
 
 def test_claude_gets_our_variables_and_keeps_everything_else(machine: Machine) -> None:
@@ -78,28 +86,88 @@ def test_a_second_time_changes_nothing(name: str, text: str, machine: Machine) -
     assert file.read_text() == first
 
 
-def test_codex_gets_back_what_it_used_before(machine: Machine) -> None:
-    file = machine.home / ".codex" / "config.toml"
-    file.parent.mkdir()
-    file.write_text(CODEX)
-    machine.run("configure", "codex", "--model", "demo/demo")
-
-    machine.run("unconfigure", "codex")
-
-    assert tomllib.loads(file.read_text()) == tomllib.loads(CODEX)
-    assert "# my settings" in file.read_text()
+TERSE = """{"permissions": {"allow": ["Bash(ls:*)"]}, "env": {"MINE": "1"},
+  "hooks": {"a": [1,2]}}"""
+BARE = """{ "theme":"dark" }
+"""
+EMPTY = "{}\n"
 
 
-def test_claude_gets_back_what_it_used_before(machine: Machine) -> None:
-    file = machine.home / ".claude" / "settings.json"
-    file.parent.mkdir()
-    file.write_text(CLAUDE)
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("claude", CLAUDE), ("claude", TERSE), ("claude", BARE), ("claude", EMPTY), ("codex", CODEX), ("codex", "")],
+)
+def test_a_client_gets_back_its_file_to_the_byte_and_once(name: str, text: str, machine: Machine) -> None:
+    file = write(machine, name, text)
+    machine.run("configure", name, "--model", "demo/demo")
+    machine.run("configure", name)
+
+    results = [machine.run("unconfigure", name) for _ in range(3)]
+
+    assert file.read_text() == text
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+    assert ["nothing to change" in result.output for result in results] == [False, True, True]
+
+
+@pytest.mark.parametrize("name", ["claude", "codex"])
+def test_a_file_that_was_not_there_is_gone_again(name: str, machine: Machine) -> None:
+    machine.run("configure", name)
+
+    machine.run("unconfigure", name)
+
+    assert list((machine.home / f".{name}").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "begin", "end"),
+    [
+        (
+            CLAUDE,
+            '{\n    "permissions": {"allow": ["Bash"]},\n    "env": {\n        "MINE"',
+            '    },\n    "model": "opus"\n}\n',
+        ),
+        (TERSE, '{"permissions": {"allow": ["Bash(ls:*)"]}, "env": {', '},\n  "hooks": {"a": [1,2]}}'),
+        (BARE, '{ "theme":"dark",\n  "env": {', "} }\n"),
+    ],
+)
+def test_all_around_the_variables_stays_as_it_is_written(text: str, begin: str, end: str, machine: Machine) -> None:
+    file = write(machine, "claude", text)
+
     machine.run("configure", "claude")
 
-    machine.run("unconfigure", "claude")
+    assert file.read_text().startswith(begin)
+    assert file.read_text().endswith(end)
+    assert json.loads(file.read_text())["env"]["ANTHROPIC_AUTH_TOKEN"] == "any-text"
 
-    assert json.loads(file.read_text()) == json.loads(CLAUDE)
-    assert [path.name for path in file.parent.iterdir()] == ["settings.json"]
+
+def test_what_was_changed_since_stays(machine: Machine) -> None:
+    claude, codex = write(machine, "claude", CLAUDE), write(machine, "codex", CODEX)
+    for name in ("claude", "codex"):
+        machine.run("configure", name, "--model", "demo/demo")
+    settings = json.loads(claude.read_text())
+    settings["env"] |= {"ANTHROPIC_AUTH_TOKEN": "of-another-tool", "NEW": "2"}
+    claude.write_text(json.dumps(settings))
+    codex.write_text(codex.read_text().replace('model = "demo/demo"', 'model = "newer"'))
+
+    for name in ("claude", "codex"):
+        machine.run("unconfigure", name)
+
+    assert json.loads(claude.read_text())["env"] == {
+        "MINE": "1",
+        "ANTHROPIC_BASE_URL": "http://router.example",
+        "ANTHROPIC_AUTH_TOKEN": "of-another-tool",
+        "NEW": "2",
+    }
+    assert tomllib.loads(codex.read_text()) == tomllib.loads(CODEX.replace("gpt-5.5", "newer"))
+
+
+def test_variables_that_were_never_ours_are_not_removed(machine: Machine) -> None:
+    file = write(machine, "claude", CLAUDE)
+
+    result = machine.run("unconfigure", "claude")
+
+    assert "has not changed it" in result.output
+    assert file.read_text() == CLAUDE
 
 
 def test_claude_keeps_what_was_not_ours(machine: Machine) -> None:
