@@ -29,7 +29,7 @@ A_FIFTIETH = 0.02
 # Seconds of the processor that a request may wait for the pages' work at once.
 LONGEST_STEP = 0.0012
 # Calls of functions in a round that updates ten pages with as many rows and running requests as they show: about
-# three milliseconds, after which the share demands a pause of more than half a second.
+# four milliseconds, after which the share demands a pause of more than a second.
 MAX_CALLS = 30_000
 
 
