@@ -76,6 +76,15 @@ def test_a_budget_is_at_least_1024_and_below_the_limit(max_tokens: int, level: s
     assert 1024 <= budget < max_tokens
 
 
+@pytest.mark.parametrize("max_tokens", [2000, 16000, 32000, 64000, 200000])
+def test_a_higher_effort_has_no_smaller_budget(max_tokens: int) -> None:
+    levels = ("minimal", "low", "medium", "high", "xhigh", "max")
+    asked = [by_chat(reasoning=effort(level), max_tokens=max_tokens) for level in levels]
+    budgets = [settings(request, BUDGET_MODEL).budget or 0 for request in asked]
+
+    assert budgets == sorted(budgets)
+
+
 @pytest.mark.parametrize("max_tokens", [1, 500, 1024])
 def test_there_is_no_thinking_where_the_limit_leaves_no_room(max_tokens: int) -> None:
     request = by_chat(reasoning=effort("high"), max_tokens=max_tokens)

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tests.field.grammar import check, read_events
-from tests.field.pairs import CLIENTS, body_of, chat_events, delta
+from tests.field.pairs import CLIENTS, ask, body_of, chat_events, chat_reply, delta
 from tests.gateway.conftest import Client
-from tests.support.fake_upstream import FakeUpstream
+from tests.support.fake_upstream import FakeUpstream, json_reply
 
 CALL = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"x": '}}
 
@@ -45,6 +45,18 @@ def test_an_end_without_a_reason_within_a_call_is_no_call(
 
     check(dialect, events)
     assert ending_of(dialect, [event for _, event in events if event != "[DONE]"]) == CUT[dialect]
+
+
+@pytest.mark.parametrize("dialect", CLIENTS)
+@pytest.mark.parametrize("reasons", [{"finish_reason": "error"}, {"native_finish_reason": "network_error"}])
+def test_a_whole_answer_that_broke_off_is_asked_for_again(
+    every: Client, upstream: FakeUpstream, dialect: str, reasons: dict[str, str]
+) -> None:
+    """maximhq/bifrost#5425, earendil-works/pi#9002, OleksandrChekhovskyi/hax#15."""
+    broken = chat_reply({"content": "half"}, **reasons) | {"usage": {"prompt_tokens": None, "total_tokens": 0}}
+    upstream.script(json_reply(broken), json_reply(chat_reply({"content": "fine"})))
+
+    assert (ask(every, dialect, "chat/m").text, len(upstream.seen)) == ("fine", 2)
 
 
 @pytest.mark.parametrize("dialect", CLIENTS)

@@ -163,13 +163,13 @@ def _fit_budget(asked: int | None, effort: Effort | None, max_tokens: int | None
     """A budget of at least 1024 tokens and below max_tokens; None if max_tokens leaves no room.
 
     A budget set by the client may use all but one token; one derived from an effort leaves a fifth of max_tokens for
-    the answer.
+    the answer. The highest effort has never less than the one below it.
     """
     limit = max_tokens if max_tokens is not None else 2 * BUDGETS["xhigh"]
     if asked is not None:
         budget = min(asked, limit - 1)
     elif effort == "max":
-        budget = int(limit * MAX_SHARE)
+        budget = max(int(limit * MAX_SHARE), min(BUDGETS["xhigh"], limit * 4 // 5))
     else:
         budget = min(BUDGETS[effort if effort in BUDGETS else "high"], limit * 4 // 5)
     budget = max(budget, LEAST_BUDGET)

@@ -33,7 +33,7 @@ from app.dialects.openai_chat.vocabulary import (
     read_finish,
     read_reason,
 )
-from app.errors import UpstreamMalformed, UpstreamRefused
+from app.errors import MALFORMED, UpstreamMalformed, UpstreamRefused
 
 _any = msgspec.json.Decoder().decode
 _HALVES = re.compile(rb"\\u[dD]")
@@ -137,6 +137,10 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
     body = open_envelope(body) or body
     try:
         return _mend(body, context, capabilities), find_usage(body)
+    except UpstreamMalformed as broken:
+        if broken.failure.code == MALFORMED:
+            raise
+        raise UpstreamRefused(broken.failure) from broken  # it may answer another time, as a broken stream
     except UNREADABLE as error:  # for example a number out of range, in an unknown field
         raise malformed("a chat reply", body) from error
 
