@@ -6,14 +6,14 @@ Labels are bounded: clients choose the names of models, so only MAX_MODELS of th
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from typing import Literal, TypeVar
 
 import msgspec
 
-from app.accounts.record import RequestRecord
+from app.accounts.record import AttemptRecord, RequestRecord, Times
+from app.conversation.response import Usage
 from app.logs import clean_line
 
 MAX_MODELS = 200
@@ -44,11 +44,9 @@ class Histogram(msgspec.Struct, array_like=True):
     def empty(cls, bounds: Sequence[float]) -> Histogram:
         return cls([0] * (len(bounds) + 1))
 
-    def note(self, bounds: Sequence[float], values: Sequence[float]) -> None:
-        counts = self.counts
-        for value in values:
-            counts[bisect_left(bounds, value)] += 1
-        self.sum += sum(values)
+    def note(self, bounds: Sequence[float], value: float) -> None:
+        self.counts[bisect_left(bounds, value)] += 1
+        self.sum += value
 
     def add(self, other: Histogram) -> None:
         self.counts = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
@@ -72,22 +70,27 @@ class Traffic(msgspec.Struct, array_like=True):
     bytes_in: int = 0
     bytes_out: int = 0
 
-    def note(self, records: Sequence[RequestRecord]) -> None:
-        """Counts requests."""
-        self.requests += len(records)
-        self.bytes_in += sum([record.bytes_in for record in records])
-        self.bytes_out += sum([record.bytes_out for record in records])
-        self.lossy += sum([bool(record.losses) for record in records])
-        self.lowered += sum([bool(record.lowered) for record in records])
-        used = [(usage, record.cost) for record in records if (usage := record.usage) is not None]
-        self.fresh += sum([usage.fresh for usage, _ in used])
-        self.cache_read += sum([usage.cache_read for usage, _ in used])
-        self.cache_written += sum([usage.cache_written for usage, _ in used])
-        self.output += sum([usage.output for usage, _ in used])
-        self.reasoning += sum([usage.reasoning for usage, _ in used])
-        costs = [cost for _, cost in used if cost is not None]
-        self.cost += sum(costs)
-        self.unpriced += len(used) - len(costs)
+    def note(self, record: RequestRecord) -> None:
+        """Counts one request."""
+        usage = record.usage
+        self.requests += 1
+        self.bytes_in += record.bytes_in
+        self.bytes_out += record.bytes_out
+        if usage is not None:
+            self.fresh += usage.fresh
+            self.output += usage.output
+            if usage.cache_read or usage.cache_written or usage.reasoning:
+                self.cache_read += usage.cache_read
+                self.cache_written += usage.cache_written
+                self.reasoning += usage.reasoning
+            if record.cost is None:
+                self.unpriced += 1
+            else:
+                self.cost += record.cost
+        if record.losses:
+            self.lossy += 1
+        if record.lowered:
+            self.lowered += 1
 
     def add(self, other: Traffic) -> None:
         for field in _SUMMED:
@@ -111,21 +114,23 @@ class Timing(msgspec.Struct, array_like=True):
     def empty(cls, labels: tuple[str, ...]) -> Timing:
         return cls(labels, *(Histogram.empty(bounds) for bounds in (DURATION, FIRST_TOKEN, PER_TOKEN, TOKENS, TOKENS)))
 
-    def note(self, records: Sequence[RequestRecord]) -> None:
-        """Counts answers; their times are in milliseconds."""
-        self.duration.note(DURATION, [record.times.end / 1000 for record in records])
-        usages = [usage for record in records if (usage := record.usage) is not None]
-        self.input.note(TOKENS, [usage.fresh + usage.cache_read + usage.cache_written for usage in usages])
-        self.output.note(TOKENS, [usage.output for usage in usages])
-        firsts = [(record, first) for record in records if (first := record.times.first_token) is not None]
-        if firsts:
-            self.first_token.note(FIRST_TOKEN, [first / 1000 for _, first in firsts])
-            paced = [
-                (record.times.end - first) / 1000 / (usage.output - 1)
-                for record, first in firsts
-                if (usage := record.usage) is not None and usage.output > 1
-            ]
-            self.per_token.note(PER_TOKEN, paced)
+    def note(self, times: Times, usage: Usage | None) -> None:
+        """Counts one answer; its times are in milliseconds."""
+        end, first = times.end / 1000, times.first_token
+        duration = self.duration
+        duration.counts[bisect_left(DURATION, end)] += 1
+        duration.sum += end
+        if first is not None:
+            self.first_token.note(FIRST_TOKEN, first / 1000)
+        if usage is not None:
+            input_tokens, output_tokens = usage.fresh + usage.cache_read + usage.cache_written, usage.output
+            asked, output = self.input, self.output
+            asked.counts[bisect_left(TOKENS, input_tokens)] += 1
+            asked.sum += input_tokens
+            output.counts[bisect_left(TOKENS, output_tokens)] += 1
+            output.sum += output_tokens
+            if first is not None and output_tokens > 1:
+                self.per_token.note(PER_TOKEN, (times.end - first) / 1000 / (output_tokens - 1))
 
     def add(self, other: Timing) -> None:
         for field in Timing.__struct_fields__[1:]:
@@ -177,43 +182,35 @@ class Metrics:
         return Counts([*self._traffic.values()], [*self._timing.values()], [*self._attempts.values()])
 
     def take(self, records: Iterable[RequestRecord]) -> None:
-        """Counts records, those with the same labels together."""
-        groups: dict[tuple[str | int, ...], list[RequestRecord]] = {}
+        places = self._places
         for record in records:
-            alike: tuple[str | int, ...] = (
+            alike = (
                 record.method, record.operation, record.dialect_in, record.dialect_out, record.provider, record.target,
                 record.status, record.error,
             )  # fmt: skip
-            group = groups.get(alike)
-            if group is None:
-                groups[alike] = [record]
-            else:
-                group.append(record)
-        for alike, group in groups.items():
-            places = self._places.get(alike)
-            if places is None:
-                if len(self._places) >= MAX_GROUPS:
-                    self._places.clear()
-                places = self._places[alike] = self._find_places(group[0])
-            traffic, timing = places
-            traffic.note(group)
+            place = places.get(alike)
+            if place is None:
+                if len(places) >= MAX_GROUPS:
+                    places.clear()
+                place = places[alike] = self._find_place(record)
+            traffic, timing = place
+            traffic.note(record)
+            for attempt in record.attempts:
+                self._count_attempt(attempt)
             if timing is not None:
-                timing.note(group)
-            self._count_attempts(group)
+                timing.note(record.times, record.usage)
 
-    def _count_attempts(self, records: Iterable[RequestRecord]) -> None:
-        tried = Counter([(each.target, each.status, each.error) for record in records for each in record.attempts])
-        for place, count in tried.items():
-            attempts = self._tried.get(place)
-            if attempts is None:
-                if len(self._tried) >= MAX_GROUPS:
-                    self._tried.clear()
-                target, status, error = place
-                labels = (target.partition("/")[0], str(status), error)
-                attempts = self._tried[place] = self._attempts.setdefault(labels, Attempts(labels))
-            attempts.attempts += count
+    def _count_attempt(self, attempt: AttemptRecord) -> None:
+        place = (attempt.target, attempt.status, attempt.error)
+        tried = self._tried.get(place)
+        if tried is None:
+            if len(self._tried) >= MAX_GROUPS:
+                self._tried.clear()
+            labels = (attempt.target.partition("/")[0], str(attempt.status), attempt.error)
+            tried = self._tried[place] = self._attempts.setdefault(labels, Attempts(labels))
+        tried.attempts += 1
 
-    def _find_places(self, record: RequestRecord) -> tuple[Traffic, Timing | None]:
+    def _find_place(self, record: RequestRecord) -> tuple[Traffic, Timing | None]:
         """Where to count records with the labels of this one."""
         provider = record.provider
         model = self._bound(record.target[len(provider) + 1 :]) if provider else ""
