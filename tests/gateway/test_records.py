@@ -14,6 +14,7 @@ from app.accounts.accounts import Accounts
 from app.accounts.queries import Query, find_request, list_requests
 from app.accounts.record import RequestRecord
 from app.conversation.response import Usage
+from app.gateway.messages import new_id
 from app.gateway.record import Record
 from app.gateway.recording.agents import name_agent
 from app.gateway.recording.recorder import Recorder
@@ -271,6 +272,13 @@ def test_every_value_of_a_record_comes_into_the_field_of_its_name() -> None:
     times = done.times
     assert (times.routed, times.upstream_head, times.first_byte, times.first_token) == (1000, 2000, 3000, 4000)
     assert (done.id, done.received, done.billed, done.stream) == ("a", record.received, True, False)
+
+
+def test_ids_of_one_time_begin_alike_so_that_their_rows_stand_together() -> None:
+    made = [new_id() for _ in range(10)]
+
+    assert len({each[:8] for each in made}) <= 2  # of one drawing, or the rest of one and the next
+    assert len(set(made)) == 10
 
 
 def test_what_runs_can_be_seen(client: Client, upstream: FakeUpstream) -> None:
