@@ -31,6 +31,7 @@ _ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 # How COPY reads values of these types.
 _COPIED: dict[type, Callable[[Any], str]] = {
     type(None): lambda _: r"\N",
+    bytearray: lambda value: r"\\x" + value.hex(),
     bytes: lambda value: r"\\x" + value.hex(),
     str: lambda value: value.translate(_ESCAPES),
 }

@@ -23,7 +23,7 @@ Number = Callable[[str], int]
 # Counts by the key of a table of sums.
 Sums = dict[tuple[int, ...], list[int]]
 
-_encode = msgspec.msgpack.Encoder().encode
+_encode_into = msgspec.msgpack.Encoder().encode_into
 
 NAMED = ("tenant", "key", "agent", "session", "path", "operation", "model", "rule", "provider", "target")
 REQUEST_COLUMNS = (
@@ -88,7 +88,7 @@ class Group:
 
 def request_values(records: Iterable[RequestRecord], number: Number) -> tuple[list[Any], list[Group]]:
     """The values of REQUEST_COLUMNS of one record after the other, and the records' groups. `number` returns a name's
-    number."""
+    number. Bytes are in bytearrays, since SQLite's driver seeks an adapter for each value of any other type."""
     values: list[Any] = []
     groups: dict[tuple[Any, ...], Group] = {}
     for record in records:
@@ -107,7 +107,7 @@ def request_values(records: Iterable[RequestRecord], number: Number) -> tuple[li
         elif received < group.began:
             group.began = received
         _count(group.counts, record)
-        values += (pack_id(record.id), received)
+        values += (bytearray(pack_id(record.id)), received)
         values += group.names
         values += (record.status, group.failed, times.end, times.first_byte, len(tried))
         if usage is None:
@@ -230,12 +230,13 @@ def _add(sums: Sums, place: tuple[int, ...], counts: list[int]) -> None:
     sums[place] = counts if known is None else [a + b for a, b in zip(known, counts, strict=True)]
 
 
-def _pack_more(record: RequestRecord) -> bytes:
+def _pack_more(record: RequestRecord) -> bytearray:
     """The values that are only shown, as MessagePack of the fields that have one."""
-    times, usage = record.times, record.usage
-    return _encode(_More(
+    times, usage, packed = record.times, record.usage, bytearray()
+    _encode_into(_More(
         (times.routed, times.upstream_head, times.first_token),
         record.upstream_status, record.upstream_request_id, record.message, record.origin, record.bytes_in,
         record.bytes_out, record.losses, record.lowered, record.rate_limits,
         usage is not None and usage.estimated, record.billed, record.skipped, record.steps,
-    ))  # fmt: skip
+    ), packed)  # fmt: skip
+    return packed
