@@ -141,6 +141,19 @@ def test_a_secret_in_the_place_of_numbers_is_hidden_and_the_request_still_shown(
     assert asking.wait()["behavior"] == "deny"
 
 
+def test_the_log_says_who_answered_and_from_where(open_gateway: Open, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    asking = Asking(open_gateway(KEYS), question(), ANA)
+    other = open_gateway(KEYS)
+    asked = only_open(other, ADMIN)
+
+    other.post(f"/permissions/{asked['request_id']}/respond", json={"allowed": True}, headers=ADMIN)
+    asking.wait()
+
+    (line,) = [message for message in caplog.messages if asked["request_id"] in message]
+    assert line.endswith("Bash was allowed by admin at 127.0.0.1")
+
+
 def test_the_second_answer_is_refused(open_gateway: Open) -> None:
     worker = open_gateway()
     asking = Asking(worker, question())

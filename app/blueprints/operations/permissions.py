@@ -66,8 +66,8 @@ def respond(permission_id: str) -> Response:
             given = msgspec.json.decode(_read(), type=_Answer)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidRequest('the body must be {"allowed": true} or {"allowed": false}', param="allowed") from error
-        by = request.environ.get("REMOTE_ADDR") or "a local socket"
-        resolved = pending.answer(own, permission_id[:64], allowed=given.allowed, message=given.message[:1000], by=by)
+        message = given.message[:1000]
+        resolved = pending.answer(own, permission_id[:64], allowed=given.allowed, message=message, by=_name_caller())
         return {"status": "success", "permission_id": resolved.id, "allowed": given.allowed}
 
     return _answer(answer)
@@ -184,6 +184,13 @@ def _find_tenant() -> str:
     if not services().access.demands_key:
         return own_rows().get("tenant", "")
     return services().access.check_key(headers).tenant
+
+
+def _name_caller() -> str:
+    """Who asks, and from where, for the log."""
+    access = services().access
+    who = access.check_key(read_headers(request.environ)).name if access.demands_key else "the user of this machine"
+    return f"{who} at {request.environ.get('REMOTE_ADDR') or 'a local socket'}"
 
 
 def _answer(answer: Callable[[Permissions, Mapping[str, str]], Any]) -> Response:

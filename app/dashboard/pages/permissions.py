@@ -12,7 +12,7 @@ from app.blueprints.forms import read_form
 from app.blueprints.turnstile import Turnstile, until_client_leaves
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
-from app.dashboard.changes import check_change, form_mark, log_change
+from app.dashboard.changes import check_change, form_mark, name_visitor
 from app.dashboard.live import encode_html, send_events, watch
 from app.dashboard.page import show
 from app.dashboard.rendering import redirect_to, render_part
@@ -43,8 +43,8 @@ def answer_permission() -> Response:
     if not _may_answer(visitor):
         raise Forbidden("only an admin may answer these; sign in with an admin's key")
     allowed = form.get("answer") == "allow"
-    resolved = pending.answer(visitor.own, form.get("id", "")[:64], allowed=allowed, by=request.remote_addr or "-")
-    log_change(visitor, f"{'allows' if allowed else 'denies'} {resolved.tool_name} ({resolved.id})")
+    by = f"{name_visitor(visitor)} at {request.remote_addr or '-'}, in the dashboard"
+    pending.answer(visitor.own, form.get("id", "")[:64], allowed=allowed, by=by)
     return redirect_to("/_/permissions")
 
 
