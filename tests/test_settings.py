@@ -614,6 +614,21 @@ def test_all_variables_that_are_not_set_are_told_at_once(home: Path) -> None:
     assert [fault.key for fault in error.faults] == ["providers.openai.api_key", "providers.openai.base_url"]
 
 
+def test_a_variable_that_is_not_set_hides_no_other_fault_and_is_told_once(home: Path) -> None:
+    error = refused(
+        home,
+        '[server]\nprot = 1\nport = "${ONE}"\napi_keys = ["${TWO}"]\n'
+        '[providers.local]\nkind = "openai"\nbase_url = "${THREE}"\nconnect_timeout = -1\n'
+        '[keys.ana]\nkey = "dm-ana-0123456789"\nrole = "king"\nexpires = "tomorrow"\n',
+    )
+
+    assert {fault.key for fault in error.faults} == {
+        *("server.port", "server.api_keys", "providers.local.base_url", "server.prot"),
+        *("providers.local.connect_timeout", "keys.ana.role", "keys.ana.expires"),
+    }
+    assert len(error.faults) == 7
+
+
 def test_a_file_with_the_mark_of_a_windows_editor_is_read(home: Path) -> None:
     assert load(home, "\ufeff[server]\r\nport = 7\r\n").server.port == 7
 

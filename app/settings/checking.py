@@ -218,7 +218,15 @@ def _build_price(name: str, row: Any) -> PriceSettings:
 
 
 def _build_key(name: str, row: Any) -> KeySettings:
-    return check_key(name, _convert(parse_expiry(row, name), KeySettings, f"keys.{name}"))
+    faults = _Faults()
+    with faults.collect():
+        row = parse_expiry(row, name)
+    if faults.found:
+        row = {field: value for field, value in row.items() if field != "expires"}
+    with faults.collect():
+        built = check_key(name, _convert(row, KeySettings, f"keys.{name}"))
+    faults.tell()
+    return built
 
 
 # Renamed settings of [server], by old name. The old names are still accepted.

@@ -20,13 +20,12 @@ MAX_BYTES = 65_536
 _VARIABLE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\}")
 
 
-def expand_variables(tables: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
-    """The same tables with every variable replaced. Raises ConfigError with the keys of all that cannot be replaced."""
+def expand_variables(tables: dict[str, Any], environ: Mapping[str, str]) -> tuple[dict[str, Any], list[ConfigError]]:
+    """The same tables with every variable replaced, and a fault with its key for each that cannot be: its text is
+    empty."""
     faults: list[ConfigError] = []
     expanded: dict[str, Any] = _expand(tables, environ, "", faults)
-    if faults:
-        raise ConfigError.join(faults)
-    return expanded
+    return expanded, faults
 
 
 def _expand(value: Any, environ: Mapping[str, str], key: str, faults: list[ConfigError]) -> Any:
@@ -40,7 +39,7 @@ def _expand(value: Any, environ: Mapping[str, str], key: str, faults: list[Confi
         return _VARIABLE.sub(lambda match: _replace(match, environ, key), value)
     except ConfigError as error:
         faults.append(error)
-        return value
+        return ""
 
 
 def _replace(match: re.Match[str], environ: Mapping[str, str], key: str) -> str:

@@ -104,7 +104,7 @@ def check_text(text: str, source: Path, environ: Mapping[str, str]) -> Settings:
 def _build(
     source: Path | None, text: str, environ: Mapping[str, str], home: Path, overrides: Mapping[str, Any]
 ) -> Settings:
-    from_file, key_variable = _read_file(source, text, environ, home) if source else ({}, None)
+    from_file, key_variable, unset = _read_file(source, text, environ, home) if source else ({}, None, [])
     from_prefix = _read_prefixed(environ)
     here = Path.cwd()
     given: Tables = {}
@@ -126,13 +126,20 @@ def _build(
     providers = tables.get("providers")
     if isinstance(providers, dict):
         tables["providers"] = {name: _fill(name, table, environ) for name, table in providers.items()}
-    settings = build_settings(
-        tables,
-        client_key=clean_key(environ.get("PROXY_API_KEY", "")),
-        source=source,
-        found=discovery.found,
-        key_variable=key_variable,
-    )
+    try:
+        settings = build_settings(
+            tables,
+            client_key=clean_key(environ.get("PROXY_API_KEY", "")),
+            source=source,
+            found=discovery.found,
+            key_variable=key_variable,
+        )
+    except ConfigError as error:
+        # What is wrong with the empty text in place of a variable is no news.
+        named = tuple(fault.key for fault in unset)
+        raise ConfigError.join([*unset, *(each for each in error.faults if not each.key.startswith(named))]) from error
+    if unset:
+        raise ConfigError.join(unset)
     known_secrets.configure(find_secrets(settings))
     return settings
 
@@ -279,8 +286,11 @@ def is_blank_file(source: Path) -> bool:
     return all(not line.strip() or line.lstrip().startswith(b"#") for line in lines)
 
 
-def _read_file(source: Path, text: str, environ: Mapping[str, str], home: Path) -> tuple[Tables, str | None]:
-    """The file's tables, and the variable that its first client key comes from, if it comes from one."""
+def _read_file(
+    source: Path, text: str, environ: Mapping[str, str], home: Path
+) -> tuple[Tables, str | None, list[ConfigError]]:
+    """The file's tables, the variable that its first client key comes from, if it comes from one, and a fault for each
+    variable that is not set."""
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -297,8 +307,8 @@ def _read_file(source: Path, text: str, environ: Mapping[str, str], home: Path) 
     keys = server.get("api_keys") if isinstance(server, dict) else None
     first = keys[0] if isinstance(keys, list) and keys else None
     named = _ONE_VARIABLE.fullmatch(first) if isinstance(first, str) else None
-    expanded = _locate_paths(expand_variables(tables, environ), source.parent, home)
-    return expanded, named[1] if named else None
+    expanded, unset = expand_variables(tables, environ)
+    return _locate_paths(expanded, source.parent, home), named[1] if named else None, unset
 
 
 def _recognize(text: str) -> str:
