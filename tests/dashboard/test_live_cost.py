@@ -15,9 +15,10 @@ import pytest
 from werkzeug.test import Client
 
 from app.application import Application
-from app.dashboard.live import MAX_NEW, MAX_SHARE, PERIOD, POLL, SEND, Live
+from app.dashboard.live import FOUND, MAX_NEW, MAX_SHARE, PERIOD, POLL, SEND, Live
 from app.dashboard.pages.overview import MAX_RUNNING
 from app.gateway.messages import new_id
+from app.gateway.recording.workers import MAX_RUNNING as MAX_PUBLISHED
 from app.turns import STEP, Budget
 from tests.dashboard.conftest import MakeApp, enter
 from tests.dashboard.test_dashboard import record
@@ -145,7 +146,7 @@ def test_pages_take_their_share_and_no_more_in_steps_that_keep_no_request_waitin
 
     # Each part is rendered once for all pages, and each poll renders a bounded number of them.
     assert work.parts == {"request_row": MAX_NEW, "running_rows": min(max(running, 1), MAX_RUNNING)}
-    spent = work.parts.total() * work.PART + POLL + pages * SEND
+    spent = work.parts.total() * work.PART + POLL + min(running, MAX_PUBLISHED) * FOUND + pages * SEND
     assert spent / pause <= MAX_SHARE * 1.000001
     assert work.longest <= STEP + work.PART
     assert [follower.queue.qsize() for follower in live._followers] == [1] * len(answers)
