@@ -28,8 +28,8 @@ log = logging.getLogger("dragoman.dashboard")
 PERIOD = 0.5
 RUNNING_EVERY = 2
 # The share of a worker's time that may go to its pages; polls that find much to show come less often. And what is
-# reckoned for work that waits, so that it cannot be measured: seconds for a poll, for each running request that it finds,
-# and for sending to one page.
+# reckoned for work that waits, so that it cannot be measured: seconds for a poll, for each running request that it
+# finds, and for sending to one page.
 MAX_SHARE = 0.003
 POLL, FOUND, SEND = 0.0005, 0.00002, 0.0001
 # Maximum new rows sent per poll; nobody can read more.
