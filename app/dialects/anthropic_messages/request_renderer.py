@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 from app.conversation.capabilities import Capabilities
@@ -29,6 +30,13 @@ from app.dialects.anthropic_messages.vocabulary import (
 from app.dialects.contract import RenderedRequest
 from app.dialects.json_bodies import encode_body, put_back
 
+# What a request may set besides its limit; most leave all of it alone.
+_settings_of = attrgetter(
+    "reasoning", "output_format", "sampling", "state", "verbosity", "logprobs", "n", "cache_key", "metadata",
+    "service_tier", "stop", "user", "stream", "cache",
+)  # fmt: skip
+_NO_SETTINGS = _settings_of(Request(dialect=NAME, model="", turns=()))
+
 
 def render_request(request: Request, capabilities: Capabilities) -> RenderedRequest:
     """The body for an upstream of this dialect, the headers that it requires, and the losses.
@@ -46,12 +54,13 @@ def render_request(request: Request, capabilities: Capabilities) -> RenderedRequ
         writer = BlockWriter(_loser(losses, "system"), cached=cached)
         body["system"] = writer.blocks(request.instructions)
     body["messages"] = _write_turns(request, capabilities, losses, betas)
-    if tools := write_tools(request.tools, losses, cached=cached, own=request.dialect == NAME):
+    if request.tools and (tools := write_tools(request.tools, losses, cached=cached, own=request.dialect == NAME)):
         body["tools"] = tools
         if choice := write_tool_choice(request, losses):
             body["tool_choice"] = choice
-    body |= write_reasoning(request, capabilities, losses)
-    body |= _write_settings(request, capabilities, losses)
+    if _settings_of(request) != _NO_SETTINGS:
+        body |= write_reasoning(request, capabilities, losses)
+        body |= _write_settings(request, capabilities, losses)
     _restore_extensions(body, request, losses, first_party=capabilities.first_party)
     body |= capabilities.extra_body
     for name in capabilities.refused_fields:
@@ -153,7 +162,7 @@ def _restore_extensions(body: dict[str, Any], request: Request, losses: list[Los
 
 def _version(body: Mapping[str, Any], capabilities: Capabilities) -> str:
     """The newest version for the vendor's own service, unless sampling parameters are set, which it refuses."""
-    sampled = any(name in body for name in ("temperature", "top_p", "top_k"))
+    sampled = "temperature" in body or "top_p" in body or "top_k" in body
     return VERSION if capabilities.first_party and not sampled else TOLERANT_VERSION
 
 

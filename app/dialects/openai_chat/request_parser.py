@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import msgspec
@@ -58,6 +59,12 @@ _biases = msgspec.json.Decoder(dict[str, float])
 _plain_request = msgspec.json.Decoder(PlainRequest)
 # Fields of a plain request that are still raw.
 _RAW_FIELDS = ("tools", "tool_choice", "response_format")
+# Fields that most requests lack.
+_rare_fields_of = attrgetter(
+    "response_format", "verbosity", "n", "logprobs", "top_logprobs", "user", "prompt_cache_key", "service_tier",
+    "metadata", "store",
+)  # fmt: skip
+_NOTHING_RARE = _rare_fields_of(PlainRequest(model="", messages=[]))
 _UNSAID, _STATELESS = ReasoningSettings(), State()
 _UNSAMPLED, _SAMPLED_BY_DEFAULT = Sampling(), (None,) * 6
 
@@ -92,8 +99,8 @@ def _read_plain(plain: PlainRequest) -> Request | None:
     sampled = (
         plain.temperature, plain.top_p, plain.top_k, plain.frequency_penalty, plain.presence_penalty, plain.seed
     )  # fmt: skip
-    counted, stop = plain.top_logprobs or 0, plain.stop
-    return Request(
+    stop = plain.stop
+    request = Request(
         dialect=NAME,
         model=plain.model,
         turns=tuple(reader.turns),
@@ -105,6 +112,16 @@ def _read_plain(plain: PlainRequest) -> Request | None:
         sampling=_UNSAMPLED if sampled == _SAMPLED_BY_DEFAULT else Sampling(*sampled),
         max_tokens=plain.max_completion_tokens or plain.max_tokens,
         stop=() if not stop else (stop,) if isinstance(stop, str) else tuple(stop),
+        stream=bool(plain.stream),
+        include_usage=plain.stream_options is not None and plain.stream_options.include_usage,
+    )
+    return request if _rare_fields_of(plain) == _NOTHING_RARE else _add_rare_fields(request, plain, taker)
+
+
+def _add_rare_fields(request: Request, plain: PlainRequest, taker: _Taker) -> Request:
+    counted = plain.top_logprobs or 0
+    return msgspec.structs.replace(
+        request,
         output_format=_read_format(taker) if len(plain.response_format) else None,
         verbosity=plain.verbosity,
         n=plain.n or 1,
@@ -114,8 +131,6 @@ def _read_plain(plain: PlainRequest) -> Request | None:
         service_tier=plain.service_tier,
         metadata=plain.metadata,
         state=_STATELESS if plain.store is None else State(store=plain.store),
-        stream=bool(plain.stream),
-        include_usage=plain.stream_options is not None and plain.stream_options.include_usage,
     )
 
 

@@ -57,19 +57,14 @@ def _parse(body: bytes) -> Request:
     check_fields(fields, "items")
     settings = _parse_settings(fields)
     given = Input(fields.get("input", NULL))
-    declared = fields.get("tools")
-    tools: Sequence[Tool] = ()
-    if declared is not None:
-        tools = read_repeated(declared, NAME, lambda: mend_schemas(parse_tools(declared, "tools"), declared))
-    if given.tools:
-        tools = _join_tools(tools, given.tools)
+    tools = _parse_tools(fields.get("tools"), given.tools)
     instructions = ([Text(settings.instructions)] if settings.instructions else []) + given.instructions
     state = _parse_state(settings)
     turns = given.turns
     if not turns and not instructions and not state.previous_id and not state.conversation and "prompt" not in fields:
         raise InvalidRequest("input is required: a text, or a list with at least one item", param="input")
     text_format = given.format or (settings.text.format if settings.text else None)
-    return Request(
+    request = Request(
         dialect=NAME,
         model=cast(str, settings.model),
         turns=turns,
@@ -86,6 +81,13 @@ def _parse(body: bytes) -> Request:
         ),
         max_tokens=settings.max_output_tokens,
         stop=_parse_stop(settings),
+        state=state,
+        compact=given.compact,
+        stream=bool(settings.stream),
+        extensions=(*_parse_extensions(fields, settings), *given.extensions),
+    )
+    return msgspec.structs.replace(  # a call with more than fifteen keywords builds a dict
+        request,
         output_format=None if text_format is None else _parse_format(text_format),
         verbosity=settings.text.verbosity if settings.text else None,
         logprobs=_parse_logprobs(settings),
@@ -93,10 +95,6 @@ def _parse(body: bytes) -> Request:
         cache_key=settings.prompt_cache_key,
         service_tier=settings.service_tier,
         metadata=settings.metadata,
-        state=state,
-        compact=given.compact,
-        stream=bool(settings.stream),
-        extensions=(*_parse_extensions(fields, settings), *given.extensions),
     )
 
 
@@ -113,8 +111,13 @@ def _parse_settings(fields: Fields) -> Settings:
     return settings
 
 
-def _join_tools(tools: Sequence[Tool], found: Sequence[Tool]) -> list[Tool]:
+def _parse_tools(declared: msgspec.Raw | None, found: Sequence[Tool]) -> Sequence[Tool]:
     """The tools, with those that came in items added. Codex resends the results of its tool searches with each turn."""
+    tools: Sequence[Tool] = ()
+    if declared is not None:
+        tools = read_repeated(declared, NAME, lambda: mend_schemas(parse_tools(declared, "tools"), declared))
+    if not found:
+        return tools
     joined = list(tools)
     known = {(namespace_of(tool), tool.name) for tool in tools}
     for tool in found:

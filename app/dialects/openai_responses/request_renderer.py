@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 from app.conversation.blocks import Text
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss
-from app.conversation.request import NativeTool, ReasoningSettings, Request, Tool
+from app.conversation.request import NativeTool, ReasoningSettings, Request, Sampling, Tool
 from app.dialects.contract import RenderedRequest
 from app.dialects.json_bodies import encode_body, put_back
 from app.dialects.openai_responses.items.content import render_parts
@@ -22,6 +23,9 @@ from app.dialects.openai_responses.vocabulary import NAME, REFUSED_FIELDS, SERVI
 SOURCES = "web_search_call.action.sources"
 # The minimum that the vendor's own service accepts.
 MIN_OUTPUT_TOKENS = 16
+
+_hints_of, _NO_HINTS = attrgetter("user", "cache_key", "service_tier", "metadata"), (None,) * 4
+_UNSAMPLED = Sampling()
 
 
 def render_request(request: Request, capabilities: Capabilities) -> RenderedRequest:
@@ -46,11 +50,12 @@ def render_request(request: Request, capabilities: Capabilities) -> RenderedRequ
     if request.compact:
         items.append({"type": COMPACTION_TRIGGER})
     body["input"] = items
-    if tools := write_tools(request, losses):
+    tools = write_tools(request, losses) if request.tools else None
+    if tools is not None:
         body["tools"] = tools
         if request.tool_choice is not None:
             body["tool_choice"] = render_tool_choice(request.tool_choice, request.tools)
-    if request.parallel_tool_calls is not None and (tools or own):
+    if request.parallel_tool_calls is not None and (tools is not None or own):
         body["parallel_tool_calls"] = request.parallel_tool_calls
     if reasoning := _render_reasoning(request.reasoning, effort, capabilities):
         body["reasoning"] = reasoning
@@ -58,7 +63,8 @@ def render_request(request: Request, capabilities: Capabilities) -> RenderedRequ
         body["text"] = text
     body.update(_render_limits(request, losses))
     body.update(_render_state(request, capabilities))
-    body.update(_render_hints(request, capabilities))
+    if _hints_of(request) != _NO_HINTS:
+        body.update(_render_hints(request, capabilities))
     if include := _render_include(request, body.get("store"), capabilities):
         body["include"] = include
     if request.stream or capabilities.stream_only:
@@ -121,10 +127,11 @@ def _render_reasoning(settings: ReasoningSettings, effort: str | None, capabilit
 
 def _render_limits(request: Request, losses: list[Loss]) -> dict[str, Any]:
     """Sampling and limits. The adaptation has fitted them to the upstream; the dialect itself lacks some."""
-    sampling = request.sampling
-    body: dict[str, Any] = {"temperature": sampling.temperature, "top_p": sampling.top_p}
-    if request.max_tokens is not None:
-        body["max_output_tokens"] = max(request.max_tokens, MIN_OUTPUT_TOKENS)
+    sampling, limit = request.sampling, request.max_tokens
+    limits = {} if limit is None else {"max_output_tokens": max(limit, MIN_OUTPUT_TOKENS)}
+    if sampling == _UNSAMPLED and not request.stop and request.n == 1:
+        return limits
+    body: dict[str, Any] = {"temperature": sampling.temperature, "top_p": sampling.top_p, **limits}
     penalties = {"frequency_penalty": sampling.frequency_penalty, "presence_penalty": sampling.presence_penalty}
     if request.dialect == NAME:  # Open Responses supports them, OpenAI does not
         body.update(penalties)
