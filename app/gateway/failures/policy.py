@@ -61,12 +61,12 @@ ABSENT_STATUSES = (404, 405, 501)
 # Kinds and statuses of refusals of a request that might pass with a change.
 REPAIRABLE_KINDS = frozenset({"invalid_request", "unsupported", "internal"})
 REFUSAL_STATUSES = frozenset({400, 415, 422, 501})
-# Gateways pass on their upstream's refusal as their own server error; then only unambiguous words count.
-WRAPPING_STATUSES = frozenset({500, 502})
+# Gateways pass on their upstream's refusal as their own error, even as a rate limit; then only unambiguous words count.
+WRAPPING_STATUSES = frozenset({429, 500, 502, 503})
 _SURELY = re.compile(
     r"extra inputs are not permitted|extra_forbidden|unexpected keyword argument|invalid_request_error"
     r"|invalid `?signature"
-    r"|system messages? must be|roles must alternate"
+    r"|system messages? must be|roles must alternate|expected an array with maximum length"
     r"|un(?:supported|known|recogni[sz]ed|expected) (?:request )?(?:parameter|argument|field|value)"
 )
 # How servers say "not found" about something in the request: OpenRouter of a feature, others of an item of the input.
@@ -95,13 +95,11 @@ def find_repair(
     lacking = failure.status == 404 and _LACKS.search(failure.message[:LONGEST_COMPLAINT].lower()) is not None
     if is_unaffordable(failure):
         return find_affordable(failure.message, capabilities, sent)
-    if failure.kind not in REPAIRABLE_KINDS and not lacking:
-        return None
     untold = not failure.status and failure.origin == "upstream"  # an error inside a reply that began with 200
     if failure.status in WRAPPING_STATUSES or (untold and failure.kind == "internal"):
         if not _SURELY.search(failure.message[:LONGEST_COMPLAINT].lower()):
             return None
-    elif failure.status not in REFUSAL_STATUSES and not (lacking or untold):
+    elif not lacking and (failure.kind not in REPAIRABLE_KINDS or not (failure.status in REFUSAL_STATUSES or untold)):
         return None
     return find_named(failure, failure.message, capabilities, sent)
 

@@ -29,7 +29,7 @@ _LISTED_CONTENT = re.compile(rb'"content"\s*:\s*\[')
 _RESULT = re.compile(rb'"output"\s*:\s*\[|"tool_result"')
 _TYPE_OF_RESULT = re.compile(
     r"(?:\boutput\b|tool[_ ]result|tool messages?\b).{0,80}(?:\bstr(?:ing)?\b|\bimages?\b|\barray\b)"
-    r"|\bimages?\b.{0,60}tool (?:result|message)|unmarshal array.{0,60}\boutput\b"
+    r"|\bimages?\b.{0,60}tool (?:result|message)|unmarshal array.{0,60}\boutput\b|unsupported image"
 )
 # How validators say that a message's content has the wrong type.
 _TYPE_OF_CONTENT = re.compile(
