@@ -72,7 +72,7 @@ class Driver:
         """Wait for a started load and read what it saw."""
         output, _ = process.communicate()
         if process.returncode:
-            raise SystemExit("the load driver could not connect: is the server gone?")
+            raise SystemExit("the load driver failed, as it says above; if it could not connect, is the server gone?")
         return msgspec.json.decode(output, type=Load)
 
     def run(
