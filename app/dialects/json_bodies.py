@@ -44,6 +44,8 @@ _CONTROL = re.compile(b"[" + re.escape(_CONTROLS) + b"]")
 _FOREIGN_ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|(')|.)", re.DOTALL)
 
 _MODEL_KEYS = (b'"model":', b'"model": ')
+# Maximum characters of a model's name that is remembered.
+_MAX_KNOWN = 256
 _MODEL_KEY = re.compile(rb'"model"\s*:\s*')
 _MODEL_FIRST = re.compile(rb'\s*\{\s*"model"\s*:\s*("[^"\\]*")')
 
@@ -208,20 +210,16 @@ def replace_model(body: bytes, model: str, fields: Fields | None = None, old: An
     wanted. `body` must be a valid object; one without a model is returned unchanged. `old` is the current model, if
     known.
     """
+    if isinstance(old, str) and len(old) <= _MAX_KNOWN:
+        for old_member, new_member in _rename(old, model):
+            before, member, after = body.partition(old_member)
+            if member:
+                changed = before + new_member + after
+                # Before anything nested it is the member of the top level.
+                outer = len(before) == 1 or (before.find(b"{", 1) < 0 and before.find(b"[") < 0)
+                if outer or _names_model(changed, _encode_name(model)):
+                    return changed
     new = _encode_name(model)
-    if isinstance(old, str):
-        named = _encode_name(old)
-        if named == new:
-            return body
-        for key in _MODEL_KEYS:
-            before, mark, after = body.partition(key + named)
-            if not mark:
-                continue
-            changed = before + key + new + after
-            # Before anything nested it is the key of the top level.
-            outer = len(before) == 1 or (before.find(b"{", 1) < 0 and before.find(b"[") < 0)
-            if outer or _names_model(changed, new):
-                return changed
     if first := _MODEL_FIRST.match(body):
         return body if first[1] == new else _splice(body, first.start(1), first.end(1), new)
     if fields is not None and (start := _find_value(body, fields, "model")) is not None:
@@ -245,6 +243,12 @@ def replace_model(body: bytes, model: str, fields: Fields | None = None, old: An
 @lru_cache(maxsize=1024)
 def _encode_name(model: str) -> bytes:
     return msgspec.json.encode(model)
+
+
+@lru_cache(maxsize=1024)
+def _rename(old: str, new: str) -> tuple[tuple[bytes, bytes], ...]:
+    """The member that names a model, as most write it, before and after it is renamed."""
+    return tuple((key + _encode_name(old), key + _encode_name(new)) for key in _MODEL_KEYS)
 
 
 def _names_model(body: bytes, model: bytes) -> bool:

@@ -80,6 +80,11 @@ class ClientRequest:
     dropped once it is parsed, because a large one would otherwise be held twice during translation.
     """
 
+    keeps_body = True
+    operation: Operation = "generate"
+    plans: dict[tuple[str, bool], Any] | None = None
+    continuation: Continuation | None = None
+
     def __init__(
         self,
         dialect: ClientDialect,
@@ -107,10 +112,6 @@ class ClientRequest:
         self.parts = parts
         self.tenant = key.tenant
         self.parse = dialect.parse_request
-        self.keeps_body = True
-        self.operation: Operation = "generate"
-        self.plans: dict[tuple[str, bool], Any] | None = None
-        self.continuation: Continuation | None = None
 
     @ReadOnce
     def conversation(self) -> str:

@@ -7,10 +7,7 @@ from typing import Any
 import msgspec
 
 from app.conversation.response import Usage, read_count, read_price_tier
-from app.dialects.openai_chat.vocabulary import CompletionDetails, PromptDetails, WireUsage
-
-_NO_PROMPT = PromptDetails()
-_NO_COMPLETION = CompletionDetails()
+from app.dialects.openai_chat.vocabulary import WireUsage
 
 
 def read_usage(wire: WireUsage, tier: object = None) -> Usage:
@@ -20,34 +17,34 @@ def read_usage(wire: WireUsage, tier: object = None) -> Usage:
     it. A server that reports more cached than prompt tokens counts them separately: then nothing is fresh. xAI and
     Gemini's proxies count thinking separately from the answer, as the total shows.
     """
-    prompt_details = wire.prompt_tokens_details or wire.input_tokens_details or _NO_PROMPT
-    completion_details = wire.completion_tokens_details or wire.output_tokens_details or _NO_COMPLETION
+    cached = saved = created = thought = images = sound = None
+    if (prompt_details := wire.prompt_tokens_details or wire.input_tokens_details) is not None:
+        cached, saved = prompt_details.cached_tokens, prompt_details.cache_write_tokens
+        created = prompt_details.cache_creation_input_tokens
+    if (completion_details := wire.completion_tokens_details or wire.output_tokens_details) is not None:
+        thought, images = completion_details.reasoning_tokens, completion_details.image_tokens
+        sound = completion_details.audio_tokens
     output, prompt = wire.completion_tokens, wire.prompt_tokens
     if type(output) is not int or output <= 0:
         output = read_count(output, wire.output_tokens)
     if type(prompt) is not int or prompt <= 0:
         prompt = read_count(prompt, wire.input_tokens) or max(0, read_count(wire.total_tokens) - output)
-    cached, hit, by_vendor = prompt_details.cached_tokens, wire.prompt_cache_hit_tokens, wire.cache_read_input_tokens
-    thought, saved = completion_details.reasoning_tokens, prompt_details.cache_write_tokens
     # Most servers say nothing of these, or zero.
-    cache_read = cached or hit or by_vendor or wire.cached_tokens
-    read = read_count(cached, hit, by_vendor, wire.cached_tokens) if cache_read else 0
-    reasoning = read_count(thought, wire.reasoning_tokens) if thought or wire.reasoning_tokens else 0
-    if reasoning and read_count(wire.total_tokens) >= prompt + output + reasoning:
-        output += reasoning
-    images, sound = completion_details.image_tokens, completion_details.audio_tokens
-    creation = wire.cache_creation_input_tokens or prompt_details.cache_creation_input_tokens
-    stored = wire.prompt_cache_write_tokens
-    written = read_count(saved, creation, stored) if saved or creation or stored else 0
+    read = written = reasoning = 0
+    if cached or wire.prompt_cache_hit_tokens or wire.cache_read_input_tokens or wire.cached_tokens:
+        read = read_count(cached, wire.prompt_cache_hit_tokens, wire.cache_read_input_tokens, wire.cached_tokens)
+    if saved or created or wire.cache_creation_input_tokens or wire.prompt_cache_write_tokens:
+        creation = wire.cache_creation_input_tokens or created
+        written = read_count(saved, creation, wire.prompt_cache_write_tokens)
+    if thought or wire.reasoning_tokens:
+        reasoning = read_count(thought, wire.reasoning_tokens)
+        if reasoning and read_count(wire.total_tokens) >= prompt + output + reasoning:
+            output += reasoning
     return Usage(
-        fresh=max(0, prompt - read - written),
-        cache_read=read,
-        cache_written=written,
-        output=output,
-        reasoning=reasoning,
+        max(0, prompt - read - written), read, written, output, reasoning,
         tier=read_price_tier(tier) if tier is not None else "",
         media=read_count(images) + read_count(sound) if images or sound else 0,
-    )
+    )  # fmt: skip
 
 
 def write_usage(usage: Usage) -> dict[str, Any]:

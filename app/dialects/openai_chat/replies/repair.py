@@ -109,8 +109,7 @@ _decode_clean = msgspec.json.Decoder(_Clean).decode
 
 def pass_clean(body: bytes, model: str) -> tuple[bytes, Usage | None] | None:
     """A whole reply with another model's name, and its usage; None unless it is clean."""
-    # The first search is for a single byte and by far the fastest.
-    if body.find(b"\\") >= 0 and _HALVES.search(body) is not None and repair_surrogates(body) != body:
+    if _mend_halves(body) is not body:
         return None
     try:
         clean = _decode_clean(body)
@@ -128,9 +127,7 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
 
     Raises UpstreamRefused for an error inside a reply of status 200, UpstreamMalformed for anything that is no reply.
     """
-    body = repair_text(body)
-    if _HALVES.search(body) is not None:
-        body = repair_surrogates(body)
+    body = _mend_halves(repair_text(body))
     clean = pass_clean(body, context.model)
     if clean is not None:
         return clean
@@ -143,6 +140,15 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
         raise UpstreamRefused(broken.failure) from broken  # it may answer another time, as a broken stream
     except UNREADABLE as error:  # for example a number out of range, in an unknown field
         raise malformed("a chat reply", body) from error
+
+
+def _mend_halves(body: bytes) -> bytes:
+    """A reply without halves of surrogate pairs; the same object if it has none."""
+    # The first search is for a single byte and by far the fastest.
+    if body.find(b"\\") < 0 or _HALVES.search(body) is None:
+        return body
+    mended = repair_surrogates(body)
+    return body if mended == body else mended
 
 
 def _is_clean(choice: _CleanChoice) -> bool:
