@@ -133,6 +133,8 @@ def test_a_hook_that_cannot_be_loaded_is_left_out_unless_it_is_required(
 
     with caplog.at_level(logging.ERROR, "dragoman"):
         assert load_hooks().names == ("good",)
+    assert "cannot load the hook bad, so it does not run: ImportError: no module" in caplog.messages
+    assert "Traceback" not in caplog.text
     for required in ("bad", "empty", "absent"):
         with pytest.raises(ConfigError) as refused:
             load_hooks(required=[required])

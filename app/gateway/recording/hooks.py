@@ -22,6 +22,7 @@ import msgspec
 from app.accounts.record import RequestRecord
 from app.errors import ConfigError, DragomanError
 from app.gateway.messages import ClientRequest
+from app.logs import clean_line
 
 log = logging.getLogger("dragoman")
 
@@ -119,7 +120,9 @@ def load_hooks(off: Iterable[str] = (), required: Iterable[str] = ()) -> Hooks:
         except (Exception, SystemExit) as fault:
             if entry.name in required:
                 raise ConfigError(f"the hook {entry.name!r} cannot be loaded: {fault}", key="hooks.required") from fault
-            log.error("cannot load the hook %s, so it does not run", entry.name, exc_info=fault)
+            reason = f"{type(fault).__name__}: {fault}"
+            log.error("cannot load the hook %s, so it does not run: %s", entry.name, clean_line(reason))
+            log.debug("where the hook %s fails", entry.name, exc_info=fault)
     missing = required - {hook.name for hook in hooks}
     if missing:
         raise ConfigError(f"no installed package has a hook {min(missing)!r}", key="hooks.required")
