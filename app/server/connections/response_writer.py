@@ -45,22 +45,25 @@ class ResponseWriter:
         self._omits_body = status[:3] in _BODILESS
         self._left = None
         self._chunked = False
-        names, values = zip(*headers, strict=True) if headers else ((), ())
-        shape = _find_shape(names) if len("".join(names)) <= _MAX_NAMES else None
+        names: list[str] = []
+        values: list[str] = []
+        for name, value in headers:  # `zip(*headers)` takes twice as long
+            names.append(name)
+            values.append(value)
+        all_names, all_values = "".join(names), "".join(values)
+        if "\n" in all_values or "\r" in all_values or "\n" in all_names or "\r" in all_names:
+            raise ValueError("a response header contains a line break")
+        shape = _find_shape(tuple(names)) if len(all_names) <= _MAX_NAMES else None
         if shape is None or self._omits_body:
             fields = "".join([f"{name}: {value}\r\n" for name, value in self._pick(headers)])
-            ends = fields.count("\r\n")
         else:
-            template, place, ends = shape
-            fields = template % values
+            template, place = shape
+            fields = template % tuple(values)
             if place >= 0:
                 self._left = int(values[place])
         if self._left is None and not self._omits_body:
             self._chunked = True
             fields += "Transfer-Encoding: chunked\r\n"
-            ends += 1
-        if fields.count("\n") != ends or fields.count("\r") != ends:
-            raise ValueError("a response header contains a line break")
         kept = "keep-alive" if self.keep_alive else "close"
         self._head = (
             f"HTTP/1.1 {status}\r\nServer: {SERVER}\r\nDate: {self._date}\r\nConnection: {kept}\r\n{fields}\r\n"
@@ -76,8 +79,6 @@ class ResponseWriter:
                     continue
                 self._left = int(value)
             if lowered not in hop_headers:
-                if "\r\n" in name or "\r\n" in value:
-                    raise ValueError("a response header contains a line break")
                 yield name, value
 
     def write_all(self, pieces: Iterable[bytes]) -> None:
@@ -152,9 +153,9 @@ _MAX_NAMES = 1024
 
 # Applications repeat the same names.
 @lru_cache(maxsize=256)
-def _find_shape(names: tuple[str, ...]) -> tuple[str, int, int] | None:
-    """A template of the header lines, the index of Content-Length among them (-1 without one), and the number of lines.
-    None if a header may only be set by the server, or anything is odd."""
+def _find_shape(names: tuple[str, ...]) -> tuple[str, int] | None:
+    """A template of the header lines, and the index of Content-Length among them (-1 without one). None if a header may
+    only be set by the server, or anything is odd."""
     lowered = [name.lower() for name in names]
     text = "".join(names)
     if not hop_headers.isdisjoint(lowered) or lowered.count("content-length") > 1:
@@ -162,4 +163,4 @@ def _find_shape(names: tuple[str, ...]) -> tuple[str, int, int] | None:
     if "%" in text or not text.isprintable():
         return None
     place = lowered.index("content-length") if "content-length" in lowered else -1
-    return "".join(f"{name}: %s\r\n" for name in names), place, len(names)
+    return "".join(f"{name}: %s\r\n" for name in names), place
