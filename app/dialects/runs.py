@@ -112,7 +112,7 @@ class RunReader:
             self._misses_left -= 1
             return [], part
         if rest and data is not came:  # the rest as it came
-            rest = came.split(b"\n", frame.between.count(b"\n") * len(texts))[-1]
+            rest = came[len(came.rsplit(b"\n", rest.count(b"\n") + 1)[0]) + 1 :]
         if kept:
             kept.clear()
         if self._misses_left < _MAX_MISSES:

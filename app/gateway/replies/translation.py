@@ -54,18 +54,18 @@ class StreamTranslation:
         texts, rest = self._runs.take(part, self._decoder.unfinished)
         if not texts:
             return b"", part
+        whole = b'"%b"' % b"".join(texts)
         growing, snapshots = self._parser.growing, self._parser.snapshots
         if growing is not None:
-            repeats = any(text.startswith(b"{") for text in texts)
+            repeats = b"{" in whole and any(text.startswith(b"{") for text in texts)
         else:
             repeats = snapshots is not None and not (snapshots.settled or snapshots.begins_anew(texts[0]))
         if repeats and (frame := self._runs.frame) is not None:
             return self.feed(frame.write(texts)), rest  # they may be all of the arguments, or of the text, once more
-        run = Run(self._block, texts, b'"%b"' % b"".join(texts))
-        self._said += len(run.whole) - 2
+        self._said += len(whole) - 2
         if growing is not None:
-            growing.append(run.whole)
-        return self._renderer.feed_run(run), rest
+            growing.append(whole)
+        return self._renderer.feed_run(Run(self._block, texts, whole)), rest
 
     def feed(self, part: bytes) -> bytes:
         whole = self._decoder.take(part)
