@@ -169,7 +169,12 @@ class Permissions:
         time.sleep(PERIOD)
         own = {"tenant": asked.tenant}
         found = next((each for each in self.look(own) if each.id == asked.id), None) or self.get(own, asked.id)
-        return None if found.status(self._clock()) == "pending" else found
+        match found.status(self._clock()):
+            case "pending":
+                return None
+            case "expired":
+                audit.info("permission %s: %s was denied, since nobody answered in time", found.id, found.tool_name)
+        return found
 
     def status(self, permission: Permission) -> Status:
         return permission.status(self._clock())

@@ -114,8 +114,9 @@ def test_another_worker_shows_and_answers_what_a_program_asks(open_gateway: Open
 
 
 def test_what_nobody_answers_is_denied_when_its_time_is_over(
-    open_gateway: Open, monkeypatch: pytest.MonkeyPatch
+    open_gateway: Open, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     worker = open_gateway(timeout_seconds=5)
     asking = Asking(worker, question())
     asked = only_open(worker)
@@ -125,6 +126,8 @@ def test_what_nobody_answers_is_denied_when_its_time_is_over(
     assert asking.wait() == {"behavior": "deny", "message": "Nobody gave permission in time."}
     late = worker.post(f"/permissions/{asked['request_id']}/respond", json={"allowed": True})
     assert (late.status_code, "expired" in late.get_data(as_text=True)) == (409, True)
+    (line,) = [message for message in caplog.messages if asked["request_id"] in message]
+    assert line.endswith("Bash was denied, since nobody answered in time")
 
 
 def test_a_secret_in_the_place_of_numbers_is_hidden_and_the_request_still_shown(open_gateway: Open) -> None:
