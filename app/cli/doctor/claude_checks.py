@@ -28,6 +28,8 @@ MODELS = (
     *("ANTHROPIC_MODEL", "ANTHROPIC_SMALL_FAST_MODEL", "CLAUDE_CODE_SUBAGENT_MODEL"),
     *(f"ANTHROPIC_DEFAULT_{tier}_MODEL" for tier in ("OPUS", "SONNET", "HAIKU")),
 )
+# Claude Code's own words for several models, which it never sends.
+ALIASES = frozenset({"", "best", "default", "inherit", "opusplan"})
 WINDOW = "CLAUDE_CODE_AUTO_COMPACT_WINDOW"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 # Maximum characters read of a settings file.
@@ -162,11 +164,12 @@ def _check_models(subject: Subject, sources: list[Source]) -> Iterator[Finding]:
     """Checks that the models that Claude Code is told to use lead somewhere."""
     for name in MODELS:
         winner = _find_winner(sources, name)
-        if winner is None or not winner[1] or subject.routing is None:
+        # The mark is Claude Code's own, for a window of a million tokens.
+        model = winner[1].removesuffix("[1m]") if winner is not None else ""
+        if winner is None or model in ALIASES or subject.routing is None:
             continue
         try:
-            # Claude Code's own mark for a window of a million tokens.
-            subject.routing.router.resolve(winner[1].removesuffix("[1m]"))
+            subject.routing.router.resolve(model)
         except DragomanError as error:
             message = f"{name} in {winner[0]}: {str(error)[:300]}"
             yield Finding("error", NAME, message, f"set it to a name from: dragoman models, or use: {RUN}")

@@ -468,6 +468,14 @@ def test_what_a_provider_answers_is_judged(
     assert remedy in (found.remedy or "")
 
 
+def test_words_of_claude_code_for_several_models_are_no_fault(machine: Machine) -> None:
+    machine.write("dragoman.toml", '[models]\nunknown = "refuse"\n[providers.demo]\n').chmod(0o600)
+
+    result = machine.run("doctor", "--offline", **HERE_TOKEN, ANTHROPIC_MODEL="opusplan[1m]")
+
+    assert "ANTHROPIC_MODEL" not in result.stdout
+
+
 def test_a_model_that_takes_no_tools_is_well_if_it_answers(machine: Machine) -> None:
     machine.write("dragoman.toml", "[providers.demo]\n")
     with open_subject(None, 2e9) as subject:
