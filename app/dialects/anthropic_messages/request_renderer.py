@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from operator import attrgetter
 from typing import Any
 
 from app.conversation.capabilities import Capabilities
@@ -29,13 +28,6 @@ from app.dialects.anthropic_messages.vocabulary import (
 )
 from app.dialects.contract import RenderedRequest
 from app.dialects.json_bodies import encode_body, put_back
-
-# What a request may set besides its limit; most leave all of it alone.
-_settings_of = attrgetter(
-    "reasoning", "output_format", "sampling", "state", "verbosity", "logprobs", "n", "cache_key", "metadata",
-    "service_tier", "stop", "user", "stream", "cache",
-)  # fmt: skip
-_NO_SETTINGS = _settings_of(Request(dialect=NAME, model="", turns=()))
 
 
 def render_request(request: Request, capabilities: Capabilities) -> RenderedRequest:
@@ -184,3 +176,26 @@ def _needed_betas(body: Mapping[str, Any], tools: Sequence[Tool]) -> list[str]:
             elif tool.type == "mcp_toolset":
                 betas.append(MCP_TOOLSET_BETA)
     return betas
+
+
+def _settings_of(request: Request) -> tuple[object, ...]:
+    """What a request may set besides its limit; most leave all of it alone."""
+    return (
+        request.reasoning,
+        request.output_format,
+        request.sampling,
+        request.state,
+        request.verbosity,
+        request.logprobs,
+        request.n,
+        request.cache_key,
+        request.metadata,
+        request.service_tier,
+        request.stop,
+        request.user,
+        request.stream,
+        request.cache,
+    )
+
+
+_NO_SETTINGS = _settings_of(Request(dialect=NAME, model="", turns=()))

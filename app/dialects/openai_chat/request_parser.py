@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from operator import attrgetter
 from typing import Any, TypeVar
 
 import msgspec
@@ -59,12 +58,6 @@ _biases = msgspec.json.Decoder(dict[str, float])
 _plain_request = msgspec.json.Decoder(PlainRequest)
 # Fields of a plain request that are still raw.
 _RAW_FIELDS = ("tools", "tool_choice", "response_format")
-# Fields that most requests lack.
-_rare_fields_of = attrgetter(
-    "response_format", "verbosity", "n", "logprobs", "top_logprobs", "user", "prompt_cache_key", "service_tier",
-    "metadata", "store",
-)  # fmt: skip
-_NOTHING_RARE = _rare_fields_of(PlainRequest(model="", messages=[]))
 _UNSAID, _STATELESS = ReasoningSettings(), State()
 _UNSAMPLED, _SAMPLED_BY_DEFAULT = Sampling(), (None,) * 6
 
@@ -405,3 +398,22 @@ def _read_user(taker: _Taker) -> str | None:
     if new is not None and old is not None:
         taker.keep("user", old)
     return new if new is not None else old
+
+
+def _rare_fields_of(plain: PlainRequest) -> tuple[object, ...]:
+    """Fields that most requests lack."""
+    return (
+        plain.response_format,
+        plain.verbosity,
+        plain.n,
+        plain.logprobs,
+        plain.top_logprobs,
+        plain.user,
+        plain.prompt_cache_key,
+        plain.service_tier,
+        plain.metadata,
+        plain.store,
+    )
+
+
+_NOTHING_RARE = _rare_fields_of(PlainRequest(model="", messages=[]))

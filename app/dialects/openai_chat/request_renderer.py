@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -18,12 +17,6 @@ from app.dialects.openai_chat.messages.tools import control_only, write_tools
 from app.dialects.openai_chat.vocabulary import NAME
 
 _UNSAMPLED = Sampling()  # its fields are called as on the wire
-# The settings that most requests leave alone.
-_rare_settings_of = attrgetter(
-    "reasoning", "sampling", "stop", "output_format", "verbosity", "n", "logprobs", "cache_key", "service_tier",
-    "metadata", "state", "cache", "user",
-)  # fmt: skip
-_NOTHING_RARE = _rare_settings_of(Request(dialect=NAME, model="", turns=()))
 
 
 def render_request(request: Request, capabilities: Capabilities) -> RenderedRequest:
@@ -99,3 +92,25 @@ def _write_extensions(request: Request, body: dict[str, Any]) -> None:
         inside = extension.name.startswith(("messages[", "input["))
         if extension.dialect == NAME and not inside and extension.name != "functions":
             body.setdefault(extension.name, extension.value)
+
+
+def _rare_settings_of(request: Request) -> tuple[object, ...]:
+    """The settings that most requests leave alone."""
+    return (
+        request.reasoning,
+        request.sampling,
+        request.stop,
+        request.output_format,
+        request.verbosity,
+        request.n,
+        request.logprobs,
+        request.cache_key,
+        request.service_tier,
+        request.metadata,
+        request.state,
+        request.cache,
+        request.user,
+    )
+
+
+_NOTHING_RARE = _rare_settings_of(Request(dialect=NAME, model="", turns=()))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from operator import attrgetter
 from typing import Any
 
 from app.conversation.blocks import Text
@@ -24,7 +23,7 @@ SOURCES = "web_search_call.action.sources"
 # The minimum that the vendor's own service accepts.
 MIN_OUTPUT_TOKENS = 16
 
-_hints_of, _NO_HINTS = attrgetter("user", "cache_key", "service_tier", "metadata"), (None,) * 4
+_NO_HINTS = (None,) * 4
 _UNSAMPLED = Sampling()
 
 
@@ -63,7 +62,7 @@ def render_request(request: Request, capabilities: Capabilities) -> RenderedRequ
         body["text"] = text
     body.update(_render_limits(request, losses))
     body.update(_render_state(request, capabilities))
-    if _hints_of(request) != _NO_HINTS:
+    if (request.user, request.cache_key, request.service_tier, request.metadata) != _NO_HINTS:
         body.update(_render_hints(request, capabilities))
     if include := _render_include(request, body.get("store"), capabilities):
         body["include"] = include
