@@ -59,7 +59,8 @@ def to_responses(request: Request, extension: Extension, capabilities: Capabilit
 
 def to_messages(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
     """The servers that may be called without approval, each with a toolset; Anthropic has no approvals."""
-    if "mcp_toolset" not in capabilities.native_tools:
+    declared = {tool.name for tool in request.tools if type(tool) is NativeTool and tool.type == "mcp"}
+    if not declared or "mcp_toolset" not in capabilities.native_tools:
         return request
     servers: list[dict[str, Any]] = []
     tools: list[Tool] = []
@@ -86,8 +87,7 @@ def to_messages(request: Request, capabilities: Capabilities, notes: Notes) -> R
             toolset["configs"] = {one: {"enabled": True} for one in sorted(allowed)}
         tools.append(NativeTool(capabilities.dialect, "mcp_toolset", str(name), toolset, server=True))
     if choice is not None and choice.names:
-        labels = {tool.name for tool in request.tools if isinstance(tool, NativeTool) and tool.type == "mcp"}
-        names = tuple((None, key[0]) if key[0] in labels else key for key in choice.names)
+        names = tuple((None, key[0]) if key[0] in declared else key for key in choice.names)
         request = replace(request, tool_choice=replace(choice, names=tuple(dict.fromkeys(names))))
     request = replace(request, tools=tuple(tools))
     if not servers:
