@@ -24,8 +24,10 @@ MANAGED = (
     Path("/Library/Application Support/ClaudeCode/managed-settings.json"),
 )
 BASE, TOKEN, KEY = "ANTHROPIC_BASE_URL", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY"
+# The model in a settings file, beside its variables. It counts only if the variable does not say another.
+MODEL, MODEL_SETTING = "ANTHROPIC_MODEL", '"model"'
 MODELS = (
-    *("ANTHROPIC_MODEL", "ANTHROPIC_SMALL_FAST_MODEL", "CLAUDE_CODE_SUBAGENT_MODEL"),
+    *(MODEL, "ANTHROPIC_SMALL_FAST_MODEL", "CLAUDE_CODE_SUBAGENT_MODEL"),
     *(f"ANTHROPIC_DEFAULT_{tier}_MODEL" for tier in ("OPUS", "SONNET", "HAIKU")),
 )
 # Claude Code's own words for several models, which it never sends.
@@ -80,6 +82,8 @@ def read_sources(subject: Subject) -> tuple[list[Source], list[Finding]]:
         table = document if isinstance(document, dict) else {}
         env = table.get("env")
         variables = {str(name): str(value) for name, value in env.items()} if isinstance(env, dict) else {}
+        if isinstance(table.get("model"), str):
+            variables[MODEL_SETTING] = table["model"]
         helper = table.get("apiKeyHelper")
         sources.append(Source(subject.show(file), variables, helper if isinstance(helper, str) else None))
     sources.append(Source("the environment", subject.environ))
@@ -162,7 +166,8 @@ def _check_key(
 
 def _check_models(subject: Subject, sources: list[Source]) -> Iterator[Finding]:
     """Checks that the models that Claude Code is told to use lead somewhere."""
-    for name in MODELS:
+    chosen = _find_winner(sources, MODEL)
+    for name in MODELS if chosen is not None and chosen[1] else (*MODELS, MODEL_SETTING):
         winner = _find_winner(sources, name)
         # The mark is Claude Code's own, for a window of a million tokens.
         model = winner[1].removesuffix("[1m]") if winner is not None else ""

@@ -345,6 +345,16 @@ FAULTS = [
         environ=HERE_TOKEN,
     ),
     Planted(
+        "model of the settings that leads nowhere",
+        "error",
+        "Claude Code",
+        '"model" in ~/.claude/settings.json',
+        "dragoman models",
+        '[models]\nunknown = "refuse"\n[providers.demo]\n',
+        files={".claude/settings.json": json.dumps({"model": "claude-sonet-9"})},
+        environ=HERE_TOKEN,
+    ),
+    Planted(
         "hook that nobody has installed",
         "error",
         "settings",
@@ -474,6 +484,16 @@ def test_words_of_claude_code_for_several_models_are_no_fault(machine: Machine) 
     result = machine.run("doctor", "--offline", **HERE_TOKEN, ANTHROPIC_MODEL="opusplan[1m]")
 
     assert "ANTHROPIC_MODEL" not in result.stdout
+
+
+def test_a_model_of_the_settings_that_a_variable_overrides_is_no_fault(machine: Machine) -> None:
+    machine.write("dragoman.toml", '[models]\nunknown = "refuse"\n[providers.demo]\n').chmod(0o600)
+    (machine.home / ".claude").mkdir()
+    (machine.home / ".claude/settings.json").write_text(json.dumps({"model": "claude-sonet-9"}))
+
+    result = machine.run("doctor", "--offline", **HERE_TOKEN, ANTHROPIC_MODEL="demo/demo")
+
+    assert '"model"' not in result.stdout
 
 
 def test_a_model_that_takes_no_tools_is_well_if_it_answers(machine: Machine) -> None:
