@@ -98,6 +98,8 @@ for shape in SHAPES:
     READERS[f"mixed body, {shape}"] = (lambda t, s=shape: mend_request(t, s), make_mixed)
 READERS["mount"] = (lambda t: strip_mount(t, {"up": "openai"}), lambda n: "/v1" * (n // 3))
 READERS["input of a custom tool"] = (fresh(lambda: InputReader().feed, 64), lambda n: '{"input": "' + "a\n" * (n // 2))
+for begun in ("", "{", ' {"patch": "'):
+    READERS[f"input of a custom tool, {begun}"] = (fresh(lambda: InputReader().feed, 1), lambda n, b=begun: b + " " * n)
 for piece in (b"x", b": ping\n", b"data: \n", b"\r", b"data: {}\n\n", b"event: ping\n", b"\n"):
     READERS[f"events, {piece!r}"] = (fresh(lambda: SseDecoder().feed), lambda n, p=piece: p * (n // len(p)))
     for dialect in DIALECTS:

@@ -14,6 +14,8 @@ INPUT_SCHEMA: dict[str, Any] = {
     "required": ["input"],
 }
 
+# Maximum characters before the string `input` begins; more blanks wait for the end.
+LONGEST_HEAD = 256
 _HEAD = re.compile(r'\s*\{\s*"input"\s*:\s*"')
 # Characters of a JSON string, up to its end or to an incomplete escape.
 _RUN = re.compile(
@@ -43,8 +45,10 @@ class InputReader:
     """
 
     def __init__(self) -> None:
-        self._text = ""  # not yet interpreted
-        self._inside = False  # within the string `input`
+        self._waiting: list[str] = []  # before it is known which of these it is
+        self._late = False  # only the end shows what was meant
+        self._text = ""  # of the string `input`, not yet passed on
+        self._inside = False  # within that string
         self._over = False  # after its end, or known to be free text that ended there
         self._free = False
 
@@ -54,30 +58,33 @@ class InputReader:
             return None
         if self._free:
             return literal(arguments)
-        self._text += arguments
-        if not self._inside:
-            head = _HEAD.match(self._text)
-            if head is None:
-                return self._read_start()
-            self._inside = True
-            self._text = self._text[head.end() :]
-        return self._read_string()
+        if self._inside:
+            self._text += arguments
+            return self._read_string()
+        self._waiting.append(arguments)
+        return None if self._late or not arguments or arguments.isspace() else self._read_start()
 
     def close(self) -> bytes | None:
         """The literal of the input that only the end reveals, if any."""
-        if self._over or self._free or not self._text:
+        text = self._text if self._inside else "".join(self._waiting)
+        if self._over or self._free or not text:
             return None
-        text = self._text
         self._over = True
         return _literal_of_run(text) if self._inside else literal(_meant_by(text))
 
     def _read_start(self) -> bytes | None:
-        start = self._text.lstrip()
-        if not start or start[0] == "{":
+        text = "".join(self._waiting)
+        start = text.lstrip()
+        if start[0] != "{":
+            self._free = True
+            return literal(text)
+        self._waiting = [start]
+        head = _HEAD.match(start)
+        if head is None:
+            self._late = len(start) > LONGEST_HEAD
             return None
-        self._free = True
-        text, self._text = self._text, ""
-        return literal(text)
+        self._inside, self._text = True, start[head.end() :]
+        return self._read_string()
 
     def _read_string(self) -> bytes | None:
         run = _RUN.match(self._text)
