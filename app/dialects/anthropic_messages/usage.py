@@ -23,14 +23,16 @@ def find_usage(body: bytes) -> Usage | None:
 
 def read_usage(usage: Mapping[str, Any]) -> Usage | None:
     """Counts, disjoint both on the wire and here; None if nothing was counted. Source: API reference, Usage."""
+    written, created = _count(usage, "cache_creation_input_tokens"), usage.get("cache_creation")
+    thought, used = usage.get("output_tokens_details"), usage.get("server_tool_use")
     counts = Usage(
         fresh=_count(usage, "input_tokens"),
         cache_read=_count(usage, "cache_read_input_tokens"),
-        cache_written=_count(usage, "cache_creation_input_tokens") or _sum(usage.get("cache_creation")),
+        cache_written=written or (_sum(created) if created else 0),
         output=_count(usage, "output_tokens"),
-        reasoning=_count(usage.get("output_tokens_details"), "thinking_tokens"),
-        web_searches=_count(usage.get("server_tool_use"), "web_search_requests"),
-        cache_written_1h=_count(usage.get("cache_creation"), "ephemeral_1h_input_tokens"),
+        reasoning=_count(thought, "thinking_tokens") if thought else 0,
+        web_searches=_count(used, "web_search_requests") if used else 0,
+        cache_written_1h=_count(created, "ephemeral_1h_input_tokens") if created else 0,
         tier=_read_price_tier(usage),
         region="us" if usage.get("inference_geo") == "us" else "",
     )
