@@ -16,7 +16,7 @@ import pytest
 from app.transport.call import Origin
 from app.transport.connections import waiting
 from app.transport.connections.connection import Connection
-from app.transport.connections.waiting import Alarm
+from app.transport.connections.waiting import Alarm, Readable
 
 Pair = tuple[Connection, socket.socket]
 
@@ -153,3 +153,58 @@ def test_all_of_this_room_holds_in_a_patched_process() -> None:
     )
 
     assert finished.returncode == 0, finished.stdout[-4000:] + finished.stderr[-1000:]
+
+
+@pytest.fixture
+def watched() -> Iterator[tuple[socket.socket, socket.socket, Readable]]:
+    ours, theirs = gevent.socket.socketpair()
+    readable = Readable(ours.fileno())
+    yield ours, theirs, readable
+    readable.close()
+    ours.close()
+    theirs.close()
+
+
+def test_what_nobody_waits_for_wakes_the_process_once(
+    watched: tuple[socket.socket, socket.socket, Readable], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, peer, readable = watched
+    wakes = []
+    wake = Readable._wake
+    monkeypatch.setattr(Readable, "_wake", lambda self: (wakes.append(1), wake(self)))
+    gevent.spawn_later(0.01, peer.send, b"x")
+
+    readable.wait()
+    for _ in range(5):  # the byte stays unread
+        gevent.sleep(0.01)
+
+    assert len(wakes) == 2  # the one that ended the wait, and the one that stopped the watcher
+
+
+def test_a_wait_after_an_event_that_nobody_waited_for_sees_what_is_there(
+    watched: tuple[socket.socket, socket.socket, Readable],
+) -> None:
+    ours, peer, readable = watched
+    peer.send(b"x")
+    readable.wait()
+    gevent.sleep(0.01)
+
+    readable.wait()
+
+    assert ours.recv(9) == b"x"
+
+
+def test_a_wait_that_was_broken_off_leaves_nothing_that_is_woken(
+    watched: tuple[socket.socket, socket.socket, Readable],
+) -> None:
+    ours, peer, readable = watched
+    waiting_one = gevent.spawn(readable.wait)
+    gevent.sleep(0.01)
+    waiting_one.kill()
+    peer.send(b"x")
+    gevent.sleep(0.01)
+
+    readable.wait()
+
+    assert waiting_one.dead
+    assert ours.recv(9) == b"x"

@@ -6,8 +6,6 @@ import io
 import socket
 from typing import TYPE_CHECKING, Any
 
-import gevent
-
 from app.errors import InvalidRequest
 from app.headers import FIELDS
 from app.server.connections.refusals import refuse
@@ -15,14 +13,13 @@ from app.server.connections.request_body import RequestBody
 from app.server.connections.request_parser import HEAD_END, Site, parse_head
 from app.server.connections.response_writer import ResponseWriter
 from app.server.gunicorn_settings import MAX_HEAD
+from app.transport.connections.waiting import Readable
 from app.turns import give_way
 
 if TYPE_CHECKING:
     from app.server.gateway_worker import GatewayWorker
 
 _READ_SIZE = 64 * 1024
-# libev's EV_READ.
-_READABLE = 1
 
 
 class ClientConnection:
@@ -44,7 +41,7 @@ class ClientConnection:
     def serve(self) -> bytes:
         """Answers requests until the connection ends. An unusual request is not answered: the bytes read of it are
         returned, for gunicorn's own loop. Raises GreenletExit if the client is gone."""
-        watcher = gevent.get_hub().loop.io(self._client.fileno(), _READABLE)
+        watcher = Readable(self._client.fileno())
         try:
             while self._receive_head(watcher) and self._answer_next():
                 pass
@@ -52,7 +49,7 @@ class ClientConnection:
             watcher.close()
         return self._unusual
 
-    def _receive_head(self, watcher: Any) -> bool:
+    def _receive_head(self, watcher: Readable) -> bool:
         """Waits until there is a head to parse. Returns False at the end of the connection.
 
         Always waits before it reads: a client that sends request after request must not block others, and a read that
@@ -65,7 +62,7 @@ class ClientConnection:
                 give_way()
             # Faster than `in`, which first tries the operand as a number and discards the exception.
             while not (self._ahead.find(HEAD_END) >= 0 or (self._ahead and _is_parseable(self._ahead))):
-                gevent.get_hub().wait(watcher)
+                watcher.wait()
                 try:
                     received = self._bare.recv(_READ_SIZE)
                 except BlockingIOError:

@@ -12,8 +12,8 @@ import ssl
 from time import monotonic
 from typing import Any
 
-import gevent.socket
-from gevent import get_hub, getcurrent
+import gevent
+from gevent import getcurrent
 from gevent.monkey import get_original
 
 from app.transport.call import Origin
@@ -68,11 +68,12 @@ class Connection:
                 waiter = getcurrent()
                 alarm.deadlines[waiter] = monotonic() + wait
                 try:
-                    get_hub().wait(self._watcher)
+                    self._watcher.wait()
                 finally:
                     del alarm.deadlines[waiter]
             elif wait:
-                gevent.socket.wait(self._watcher, wait)
+                with gevent.Timeout(wait, TimeoutError("timed out")):
+                    self._watcher.wait()
             try:
                 return self._bare.recv(READ_SIZE)  # type: ignore[no-any-return]
             except BlockingIOError:

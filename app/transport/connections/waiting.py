@@ -11,13 +11,50 @@ from time import monotonic
 from typing import Any
 
 import gevent.socket
-from gevent import get_hub
+from gevent import get_hub, getcurrent
 
 # libev's EV_READ.
 _READABLE = 1
 _TICK = 0.1
 # Below this many seconds a tick matters, and an exact timer is worth its cost.
 _EXACT_BELOW = 1.0
+
+
+class Readable:
+    """Waits until a file descriptor can be read. One greenlet at a time may wait.
+
+    The watcher stays started from one wait to the next, since each start costs a system call. It is stopped by an event
+    that nobody waits for. Must be closed before the descriptor.
+    """
+
+    __slots__ = ("_is_started", "_waiter", "_watcher")
+
+    def __init__(self, descriptor: int) -> None:
+        self._watcher = get_hub().loop.io(descriptor, _READABLE)
+        self._is_started = False
+        self._waiter: Any = None
+
+    def wait(self) -> None:
+        if not self._is_started:
+            self._is_started = True
+            self._watcher.start(self._wake)
+        self._waiter = getcurrent()
+        try:
+            get_hub().switch()
+        finally:
+            self._waiter = None
+
+    def close(self) -> None:
+        self._watcher.close()
+
+    def _wake(self) -> None:
+        """Runs in the hub."""
+        waiter = self._waiter
+        if waiter is None:
+            self._is_started = False
+            self._watcher.stop()
+        else:
+            waiter.switch()
 
 
 class Alarm:
@@ -34,11 +71,9 @@ class Alarm:
         self.exact_below = _EXACT_BELOW
         self._timer: Any = None
 
-    def watch(self, sock: socket.socket) -> Any:
-        """A watcher to wait for, which must be closed with the socket. None if the socket is not gevent's."""
-        if isinstance(sock, gevent.socket.socket):
-            return get_hub().loop.io(sock.fileno(), _READABLE)
-        return None
+    def watch(self, sock: socket.socket) -> Readable | None:
+        """What waits for the socket, to be closed with it. None if the socket is not gevent's."""
+        return Readable(sock.fileno()) if isinstance(sock, gevent.socket.socket) else None
 
     def start(self) -> None:
         """Starts the timer. Must be called before the first wait."""
