@@ -46,10 +46,10 @@ _FOREIGN_ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|(')|.)", re.DOTALL)
 _MODEL_KEYS = (b'"model":', b'"model": ')
 # Maximum characters of a model's name that is remembered.
 _MAX_KNOWN = 256
-_MODEL_KEY = re.compile(rb'"model"\s*:\s*')
 _MODEL_FIRST = re.compile(rb'\s*\{\s*"model"\s*:\s*("[^"\\]*")')
 
 _KEY = re.compile(rb'\s*[{,]\s*"([^"\\]*)"\s*:\s*')
+_END = re.compile(rb"\s*\}\s*")
 
 
 class _Model(msgspec.Struct):
@@ -203,40 +203,60 @@ def change_fields(raw: msgspec.Raw, **values: Any) -> msgspec.Raw:
 
 
 def replace_model(body: bytes, model: str, fields: Fields | None = None, old: Any = None) -> bytes:
-    """A JSON object with another top-level `model`, and no other byte changed.
+    """A JSON object with another top-level `model`, and no other byte changed unless the key occurs twice or contains
+    escapes: readers differ in whether the first or the last of two models counts, so neither may be the client's.
 
-    Most clients put the model first. Otherwise the key may also occur below the top level: if the `fields` of the body
-    have been read, its position follows from their lengths, else each occurrence is tried until the result reads as
-    wanted. `body` must be a valid object; one without a model is returned unchanged. `old` is the current model, if
-    known.
+    Most clients put the model first. `body` must be a valid object; one without a model is returned unchanged. `fields`
+    are those of the body and `old` is the current model, if known.
     """
+    new = _encode_name(model)
+    changed = _replace_first_model(body, model, old)
+    # Before anything nested it is the key of the top level, but the same key may come again.
+    if changed is not None and _names_model(changed, new):
+        return changed
+    return _replace_outer_model(body, new, fields)
+
+
+def _replace_first_model(body: bytes, model: str, old: Any) -> bytes | None:
+    """The body with the first of its models replaced; None if that is not sure to be one of the top level."""
     if isinstance(old, str) and len(old) <= _MAX_KNOWN:
         for old_member, new_member in _rename(old, model):
             before, member, after = body.partition(old_member)
-            if member:
-                changed = before + new_member + after
-                # Before anything nested it is the member of the top level.
-                outer = len(before) == 1 or (before.find(b"{", 1) < 0 and before.find(b"[") < 0)
-                if outer or _names_model(changed, _encode_name(model)):
-                    return changed
-    new = _encode_name(model)
+            if member and (len(before) == 1 or not _may_name_model(before)):
+                return before + new_member + after
     if first := _MODEL_FIRST.match(body):
+        new = _encode_name(model)
         return body if first[1] == new else _splice(body, first.start(1), first.end(1), new)
-    if fields is not None and (start := _find_value(body, fields, "model")) is not None:
-        return _splice(body, start, start + len(fields["model"]), new)
+    return None
+
+
+def _may_name_model(start: bytes) -> bool:
+    """Whether the start of a body may have a key for a model, or one with escapes, or any below the top level."""
+    return start.find(b"{", 1) >= 0 or any(start.find(mark) >= 0 for mark in (b"[", b"\\", b'"model"'))
+
+
+def _names_model(body: bytes, model: bytes) -> bool:
     try:
-        raw = bytes(_model_decoder.decode(body).model)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return bytes(_model_decoder.decode(body).model) == model
+    except UNREADABLE:
+        return False
+
+
+def _replace_outer_model(body: bytes, new: bytes, fields: Fields | None) -> bytes:
+    """As `replace_model`, wherever the key is."""
+    if fields is None:
+        body = repair_text(body)
+        try:
+            fields = fields_decoder.decode(body)
+        except UNREADABLE:
+            return body
+    if "model" not in fields:
         return body
-    if raw == new:
-        return body
-    for found in _MODEL_KEY.finditer(body):
-        if body.startswith(raw, found.end()):
-            changed = _splice(body, found.end(), found.end() + len(raw), new)
-            if _names_model(changed, new):
-                return changed
-    fields = fields_decoder.decode(body)  # the key itself contains escapes
-    return msgspec.json.encode({**fields, "model": msgspec.Raw(new)})
+    start = _find_value(body, fields, "model")
+    if start is None:
+        return msgspec.json.encode({**fields, "model": msgspec.Raw(new)})
+    end = start + len(fields["model"])
+    return body if body[start:end] == new else _splice(body, start, end, new)
 
 
 # Cached, since the same few models are asked for again and again.
@@ -251,10 +271,6 @@ def _rename(old: str, new: str) -> tuple[tuple[bytes, bytes], ...]:
     return tuple((key + _encode_name(old), key + _encode_name(new)) for key in _MODEL_KEYS)
 
 
-def _names_model(body: bytes, model: bytes) -> bool:
-    return bytes(_model_decoder.decode(body).model) == model
-
-
 def _splice(body: bytes, start: int, end: int, new: bytes) -> bytes:
     if len(body) < _SHORT:
         return body[:start] + new + body[end:]
@@ -263,16 +279,16 @@ def _splice(body: bytes, start: int, end: int, new: bytes) -> bytes:
 
 
 def _find_value(body: bytes, fields: Fields, name: str) -> int | None:
-    """Where the value of a top-level field begins; None if a key occurs twice or contains escapes."""
-    position = 0
+    """Where the value of a top-level field begins; None if any key occurs twice or contains escapes."""
+    position, start = 0, None
     for key, raw in fields.items():
         found = _KEY.match(body, position)
-        if found is None or found[1] != key.encode():
+        if found is None or found[1] != key.encode() or not body.startswith(bytes(raw), found.end()):
             return None
         if key == name:
-            return found.end() if body.startswith(bytes(raw), found.end()) else None
+            start = found.end()
         position = found.end() + len(raw)
-    return None
+    return start if _END.fullmatch(body, position) else None
 
 
 def _join_halves(value: Any) -> Any:

@@ -114,7 +114,6 @@ BRANCHING = {
     "app/dialects/error_kinds.py judge_error": "the surest sign first",
     "app/dialects/foreign/fields.py mend_fields": "field by field",
     "app/dialects/foreign/turns.py _read_step": KINDS,
-    "app/dialects/json_bodies.py replace_model": CHEAPEST,
     "app/dialects/openai_chat/messages/parts.py read_part": KINDS,
     "app/dialects/openai_chat/passing_request.py _has_odd_messages": CHEAPEST,
     "app/dialects/openai_chat/passthrough.py _look_into": CHEAPEST,

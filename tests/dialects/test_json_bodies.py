@@ -28,6 +28,25 @@ def test_only_the_name_of_the_model_is_replaced(body: bytes, renamed: bytes) -> 
     assert replace_model(body, "new") == renamed
 
 
+@pytest.mark.parametrize("old", [None, "m"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"other","x":1,"model":"m"}',
+        b'{"model":"m","x":1,"model":"m"}',
+        b'{"model":"new","x":1,"model":"m"}',
+        b'{"model":"other","x":1,"mod\\u0065l":"m"}',
+        b'{"mod\\u0065l":"other","x":1,"model" : "m"}',
+        b'{"x":{"a":1,"model":"m"},"model":"m","x":1}',
+        b'{"x":{"a":2,"model":"m"},"model":"m","x":1      }',
+    ],
+)
+def test_of_several_models_only_the_new_one_is_left(body: bytes, old: str | None) -> None:
+    pairs = json.loads(replace_model(body, "new", old=old), object_pairs_hook=list)
+
+    assert [value for key, value in pairs if key == "model"] == ["new"]
+
+
 @given(
     fields=st.dictionaries(
         st.text(max_size=5), st.recursive(st.text(max_size=5), lambda inner: st.lists(inner, max_size=3))

@@ -118,6 +118,19 @@ def test_recorded_and_spoiled_requests_pass_on_both_ways_or_on_none(dialect: Dia
             check(dialect, body, upstream)
 
 
+@pytest.mark.parametrize("dialect", every_dialect())
+def test_no_second_model_reaches_an_upstream(dialect: Dialect) -> None:
+    history = HISTORIES[form_of(dialect.NAME)]
+    text = '{"%s":"other","%s":[{"role":"user","content":"q"}],"odd":5,"%s":"m"}'
+    upstream = capabilities_for(dialect.NAME, "https://llm.example/v1", "some-model")
+
+    for first, last in (("model", "model"), ("model", "mod\\u0065l"), ("mod\\u0065l", "model")):
+        body = (text % (first, history, last)).encode()
+        for sent in (dialect.pass_request(body, upstream), dialect.prepare_passing(upstream)(body)):
+            pairs = json.loads(sent or b"{}", object_pairs_hook=list)
+            assert [value for key, value in pairs if key == "model"] == ["some-model"]
+
+
 ASKED: dict[str, dict[str, Any]] = {
     "chat": {"temperature": 0.5, "max_tokens": 5, "user": "u", "stream": False, "stop": ["a"]},
     "messages": {"temperature": 0.5, "max_tokens": 5, "system": "s", "metadata": {"user_id": "u"}, "stream": True},
