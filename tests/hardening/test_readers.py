@@ -11,11 +11,16 @@ from typing import Any
 import pytest
 
 from app.adaptation.adapt import adapt
+from app.adaptation.reasoning.think_tags import ThinkTags
+from app.conversation.blocks import Text
 from app.conversation.capabilities import Capabilities
+from app.conversation.events import BlockDelta, BlockOpened
+from app.conversation.literals import literal
 from app.conversation.streams.custom_input import InputReader
 from app.dialects import openai_chat, openai_responses
 from app.dialects.error_bodies import read_error_body
 from app.dialects.foreign.requests import mend_request
+from app.dialects.json_bodies import replace_model
 from app.dialects.overflow import find_overflow
 from app.errors import DragomanError, Failure
 from app.gateway.failures.own_words import own_words
@@ -59,6 +64,12 @@ def fresh(make: Callable[[], Callable[[Any], object]], size: int = 512) -> Calla
     return lambda text: in_pieces(make(), size)(text)
 
 
+def feed_thoughts() -> Callable[[str], object]:
+    stage = ThinkTags()
+    stage.feed([BlockOpened(0, Text(""))])
+    return lambda text: stage.feed([BlockDelta(0, literal(text))])
+
+
 def failure_of(text: str) -> Failure:
     return Failure(kind="invalid_request", message=text, status=400)
 
@@ -100,6 +111,11 @@ READERS["mount"] = (lambda t: strip_mount(t, {"up": "openai"}), lambda n: "/v1" 
 READERS["input of a custom tool"] = (fresh(lambda: InputReader().feed, 64), lambda n: '{"input": "' + "a\n" * (n // 2))
 for begun in ("", "{", ' {"patch": "'):
     READERS[f"input of a custom tool, {begun}"] = (fresh(lambda: InputReader().feed, 1), lambda n, b=begun: b + " " * n)
+READERS["models in a body"] = (
+    lambda t: replace_model(t, "new", old="m"),
+    lambda n: b'{"messages":[' + b'{"model":"m"},' * (n // 14) + b'1],"model":"m"}',
+)
+READERS["blanks before a thought"] = (fresh(feed_thoughts, 8), lambda n: " " * n)
 for piece in (b"x", b": ping\n", b"data: \n", b"\r", b"data: {}\n\n", b"event: ping\n", b"\n"):
     READERS[f"events, {piece!r}"] = (fresh(lambda: SseDecoder().feed), lambda n, p=piece: p * (n // len(p)))
     for dialect in DIALECTS:

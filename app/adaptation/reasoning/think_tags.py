@@ -55,6 +55,7 @@ class ThinkTags:
         self._state = _State.BEFORE
         self._source: BlockOpened | None = None  # the upstream's text block
         self._waiting = ""
+        self._blanks: list[str] = []  # before it
         self._reasoning: int | None = None  # the open block of thoughts
         self._tags = TAGS[0]
         self._between: tuple[str, ...] = ()  # of these, what may still come
@@ -103,6 +104,10 @@ class ThinkTags:
 
     def _look_for_start(self, out: list[Event]) -> None:
         text = self._waiting.lstrip()
+        if not text:
+            self._blanks.append(self._waiting)
+            self._waiting = ""
+            return
         for tags in TAGS:
             if text.startswith(tags.opening):
                 self._waiting = text[len(tags.opening) :]
@@ -162,6 +167,8 @@ class ThinkTags:
             self._reasoning = None
 
     def _answer(self, out: list[Event]) -> None:
+        if self._state is _State.BEFORE:
+            self._waiting = "".join(self._blanks) + self._waiting
         if self._source is not None:
             out.append(self._numbering.move(self._source))
             if self._waiting:

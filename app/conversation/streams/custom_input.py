@@ -106,7 +106,7 @@ def _meant_by(arguments: str) -> str:
     """The input in complete arguments that do not begin with the string `input`."""
     try:
         value = json.loads(arguments)
-    except ValueError:
+    except (ValueError, RecursionError):
         return arguments
     match value:
         case {"input": str(text)}:

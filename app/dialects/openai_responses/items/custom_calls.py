@@ -13,12 +13,12 @@ import msgspec
 
 from app.conversation.literals import EMPTY, text_of
 from app.conversation.streams.custom_input import InputReader
-from app.dialects.json_bodies import decode_or_none
+from app.dialects.json_bodies import UNREADABLE, decode_or_none
 from app.sse import encode_event
 
 _MARK = b'"function_call"'
 _ARGUMENTS = b"response.function_call_arguments."
-_NUMBER = re.compile(rb'(?<!\\)"sequence_number"\s*+:\s*+(\d+)')
+_NUMBER = re.compile(rb'(?<!\\)"sequence_number"\s*+:\s*+(\d{1,15}+)(?!\d)')
 
 
 class _Tool(msgspec.Struct):
@@ -32,7 +32,7 @@ class _Tools(msgspec.Struct):
 
 
 _tools_decoder = msgspec.json.Decoder(_Tools)
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
+_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
 def find_custom_names(body: bytes) -> frozenset[str]:
@@ -49,8 +49,8 @@ def restore_response(body: bytes, names: frozenset[str]) -> bytes:
     """A whole response whose calls of these tools are custom calls."""
     if not names or _MARK not in body:
         return body
-    response = _decode(body)
-    return msgspec.json.encode(response) if _restore_output(response, names) else body
+    response = decode_or_none(msgspec.Raw(body), _decoder)
+    return msgspec.json.encode(response) if response is not None and _restore_output(response, names) else body
 
 
 class CallRestorer:
@@ -72,8 +72,8 @@ class CallRestorer:
         if _MARK not in block and not (self._readers and _ARGUMENTS in block):
             return block
         try:
-            event = _decode(block.partition(b"\ndata:")[2])
-        except msgspec.MsgspecError:
+            event = _decoder.decode(block.partition(b"\ndata:")[2])
+        except UNREADABLE:
             return block
         return self._restore_event(event) or block
 
