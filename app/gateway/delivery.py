@@ -310,7 +310,7 @@ def _begin_stream(attempt: Attempt, exchange: Exchange, early: bytes, wait: floa
     as the comments of a server that is waiting itself, is silence too. Raises UpstreamRefused if it fails before."""
     stream = attempt.open_stream()
     traits = attempt.client_request.dialect.TRAITS
-    first = b"".join(pass_on(stream, b"", early)) if early else b""
+    first = bytearray().join(pass_on(stream, b"", early)) if early else bytearray()
     heard = time.monotonic()
     silent = _only_opens(first, traits)
     while silent and len(first) <= MAX_OPENING:
@@ -323,7 +323,8 @@ def _begin_stream(attempt: Attempt, exchange: Exchange, early: bytes, wait: floa
             first += clean_events(stream.close())
             break
         if part is None or (wait is not None and time.monotonic() - heard >= wait):
-            first = first or (stream.open() if isinstance(stream, StreamTranslation) else b"")
+            if not first and isinstance(stream, StreamTranslation):
+                first += stream.open()
             if first:
                 break
             yield
@@ -332,15 +333,15 @@ def _begin_stream(attempt: Attempt, exchange: Exchange, early: bytes, wait: floa
         refused = UpstreamRefused(stream.failed)
         # Clients try again by themselves after a 5xx, but read the event for anything else.
         lasts = attempt.client_request.dialect.error_status(stream.failed) < 500
-        refused.events = first if traits.fails_by_events and lasts else None
+        refused.events = bytes(first) if traits.fails_by_events and lasts else None
         raise refused
     return StartedResponse(
-        exchange, attempt.target.upstream, stream, first, _reply_headers(attempt, exchange.headers) | STREAM_HEADERS,
-        traits.token_mark,
+        exchange, attempt.target.upstream, stream, bytes(first),
+        _reply_headers(attempt, exchange.headers) | STREAM_HEADERS, traits.token_mark,
     )  # fmt: skip
 
 
-def _only_opens(events: bytes, traits: DialectTraits) -> bool:
+def _only_opens(events: bytes | bytearray, traits: DialectTraits) -> bool:
     """Whether events say nothing of the answer, so that it can still be given up for another."""
     return not events or (traits.opening is not None and traits.opening.fullmatch(events) is not None)
 
