@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from app.conversation import repeated_tools
 from app.conversation.losses import Loss, lost_headers
 from app.conversation.tokens.estimate import estimate_tokens
 from app.dialects.registry import DIALECTS
@@ -126,6 +127,7 @@ def prepare(services: Services, client: str, body: bytes) -> str:
 
 def spend(services: Services, client: str, body: bytes) -> float:
     gc.disable()  # its rounds come when they come
+    repeated_tools.forget_all()  # what is sent the first time costs most
     try:
         began = time.thread_time()
         prepare(services, client, body)
