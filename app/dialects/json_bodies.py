@@ -212,7 +212,7 @@ def replace_model(body: bytes, model: str, fields: Fields | None = None, old: An
     new = _encode_name(model)
     changed = _replace_first_model(body, model, old)
     # Before anything nested it is the key of the top level, but the same key may come again.
-    if changed is not None and _names_model(changed, new):
+    if changed is not None and (_has_one_model(changed) or _names_model(changed, new)):
         return changed
     return _replace_outer_model(body, new, fields)
 
@@ -233,6 +233,11 @@ def _replace_first_model(body: bytes, model: str, old: Any) -> bytes | None:
 def _may_name_model(start: bytes) -> bool:
     """Whether the start of a body may have a key for a model, or one with escapes, or any below the top level."""
     return start.find(b"{", 1) >= 0 or any(start.find(mark) >= 0 for mark in (b"[", b"\\", b'"model"'))
+
+
+def _has_one_model(body: bytes) -> bool:
+    """Whether the key occurs only once, at whatever level. Saves decoding."""
+    return body.count(b'"model"') == 1 and body.find(b"\\u") < 0
 
 
 def _names_model(body: bytes, model: bytes) -> bool:
