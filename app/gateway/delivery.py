@@ -209,6 +209,7 @@ def deliver_stream(
                 record.note_token()
                 sought = None
             yield started.first
+            started.first = b""  # not kept for as long as the stream lasts
         heard = record.heard = clock()
         left = limit
         grace = Grace(clock)
