@@ -4,7 +4,7 @@ import importlib
 import sys
 import warnings
 
-from gevent import events, monkey
+from gevent import events, hub, monkey
 
 
 def prepare_process() -> None:
@@ -13,6 +13,8 @@ def prepare_process() -> None:
     # the start-up time.
     events.notify_and_call_entry_points = events.notify
     monkey.patch_all()
+    # Ctrl-C ends a server by an exception, which the hub would print if it came while nothing else runs.
+    hub.Hub.NOT_ERROR += (KeyboardInterrupt,)
     # msgspec reads annotations by it where it is installed, as Python itself does since 3.11.
     _load_without("msgspec", "typing_extensions")
 

@@ -451,6 +451,19 @@ def test_ctrl_c_while_the_program_is_still_imported_shows_no_traceback(tmp_path:
     assert [text for text in said if b"Traceback" in text or b"KeyboardInterrupt" in text] == []
 
 
+def test_ctrl_c_while_nothing_runs_is_not_printed_by_the_hub() -> None:
+    program = (
+        "from app.patching import prepare_process\nprepare_process()\nimport gevent\n"
+        "def stop(): raise KeyboardInterrupt\n"
+        "gevent.get_hub().loop.run_callback(stop)\n"
+        "try: gevent.sleep(5)\nexcept KeyboardInterrupt: print('ended')\n"
+    )
+
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False)
+
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "ended\n", "")
+
+
 def test_the_master_hears_signals_while_old_workers_drain(upstream: FakeUpstream, tmp_path: Path) -> None:
     upstream.script(sse(chunk("one"), 6.0, chunk("two"), b"data: [DONE]\n\n"))
     with Attacked(tmp_path, upstream.url) as gateway:
