@@ -68,6 +68,10 @@ MAX_LINES = 1500
 TURN = 2 * 1024
 # Maximum bytes of a stream's opening events, which may repeat the request.
 MAX_OPENING = 4 << 20
+# If a part follows within AT_ONCE seconds of the one before, others are right behind it: they gather for a moment that
+# nobody notices, and share a read and a write. Not if reads already bring LARGE_READ bytes.
+AT_ONCE, GATHERING = 0.0003, 0.001
+LARGE_READ = 16 * 1024
 # Bytes after which to see whether the events have become a run: a text or two, and what comes before it.
 STEP = 512
 # How a body begins that cannot be an event stream.
@@ -219,6 +223,7 @@ def deliver_stream(
             if finished and grace.is_over():
                 break
             if part:
+                is_burst = clock() - heard < AT_ONCE and len(part) < LARGE_READ
                 left -= len(part)
                 if left < 0:
                     raise UpstreamMalformed(f"the upstream's stream is larger than {in_units(limit)}")
@@ -234,6 +239,8 @@ def deliver_stream(
                     elif clock() - heard >= interval:
                         yield stream.ping()
                         heard = clock()
+                if is_burst:
+                    time.sleep(GATHERING)
             elif part is None and not finished:
                 yield stream.ping()
                 heard = clock()
