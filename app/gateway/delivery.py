@@ -239,7 +239,7 @@ def deliver_stream(
                     elif clock() - heard >= interval:
                         yield stream.ping()
                         heard = clock()
-                if is_burst:
+                if is_burst and not stream.finished:
                     time.sleep(GATHERING)
             elif part is None and not finished:
                 yield stream.ping()

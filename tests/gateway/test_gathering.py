@@ -10,6 +10,9 @@ import pytest
 
 from app.gateway.delivery import AT_ONCE, GATHERING, LARGE_READ, StartedResponse, deliver_stream
 
+# The part that completes the answer.
+LAST = b"the end"
+
 
 class Upstream:
     """A stream whose parts come after these seconds, and the clock that they pass on."""
@@ -24,7 +27,7 @@ class Upstream:
     def read_part(self, _wait: float) -> bytes:
         pause, part = next(self._parts, (1.0, b""))
         self.now += pause
-        self.finished = not part
+        self.finished = not part or part == LAST
         return part
 
     def run(self, part: bytes) -> tuple[bytes, bytes]:
@@ -59,4 +62,11 @@ def test_a_stream_at_the_pace_of_a_model_never_waits(monkeypatch: pytest.MonkeyP
 def test_reads_that_bring_much_never_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     _, paused = deliver(monkeypatch, *((0.0, b"x" * LARGE_READ) for _ in range(20)))
 
+    assert paused == []
+
+
+def test_the_end_of_a_burst_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    delivered, paused = deliver(monkeypatch, (0.1, b"one"), (AT_ONCE / 2, LAST))
+
+    assert delivered == [b"one", LAST]
     assert paused == []
