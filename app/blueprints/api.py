@@ -78,18 +78,12 @@ def read_client_request(
         session = admission.session
     if session is not None and len(session) > MAX_NAME:
         raise InvalidRequest(f"a session's name may have at most {MAX_NAME} characters", param="session_id")
+    # By position: names would be put into a dict first.
     client_request = ClientRequest(
-        endpoint.dialect,
-        body,
-        admission.client_headers,
-        provider=environ.get("dragoman.provider"),
-        session=session,
-        session_mounted="dragoman.session" in environ or "session" in path_parts,
-        key=admission.key,
-        request_id=request_id,
-        read_peek=endpoint.read_peek,
-        parts=path_parts,
-    )
+        endpoint.dialect, body, admission.client_headers, environ.get("dragoman.provider"), session,
+        "dragoman.session" in environ or "session" in path_parts, admission.key, request_id, endpoint.read_peek,
+        path_parts,
+    )  # fmt: skip
     client_request.plans = admission.plans
     return client_request
 

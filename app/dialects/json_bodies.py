@@ -43,7 +43,8 @@ _CONTROLS = bytes(code for code in range(32) if code not in b"\t\n\r")
 _CONTROL = re.compile(b"[" + re.escape(_CONTROLS) + b"]")
 _FOREIGN_ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|(')|.)", re.DOTALL)
 
-_MODEL_KEYS = (b'"model":', b'"model": ')
+# In every key for a model that is spelled with escapes: they are those of its letters.
+_ESCAPED_LETTER = b"\\u006"
 # Maximum characters of a model's name that is remembered.
 _MAX_KNOWN = 256
 _MODEL_FIRST = re.compile(rb'\s*\{\s*"model"\s*:\s*("[^"\\]*")')
@@ -209,35 +210,31 @@ def replace_model(body: bytes, model: str, fields: Fields | None = None, old: An
     Most clients put the model first. `body` must be a valid object; one without a model is returned unchanged. `fields`
     are those of the body and `old` is the current model, if known.
     """
+    if isinstance(old, str) and (renamed := _rename_only_model(body, old, model)) is not None:
+        return renamed
     new = _encode_name(model)
-    changed = _replace_first_model(body, model, old)
-    # Before anything nested it is the key of the top level, but the same key may come again.
-    if changed is not None and (_has_one_model(changed) or _names_model(changed, new)):
-        return changed
+    if first := _MODEL_FIRST.match(body):
+        changed = body if first[1] == new else _splice(body, first.start(1), first.end(1), new)
+        # Before anything nested it is the key of the top level, but the same key may come again.
+        if _has_one_model(changed) or _names_model(changed, new):
+            return changed
     return _replace_outer_model(body, new, fields)
 
 
-def _replace_first_model(body: bytes, model: str, old: Any) -> bytes | None:
-    """The body with the first of its models replaced; None if that is not sure to be one of the top level."""
-    if isinstance(old, str) and len(old) <= _MAX_KNOWN:
-        for old_member, new_member in _rename(old, model):
-            before, member, after = body.partition(old_member)
-            if member and (len(before) == 1 or not _may_name_model(before)):
-                return before + new_member + after
-    if first := _MODEL_FIRST.match(body):
-        new = _encode_name(model)
-        return body if first[1] == new else _splice(body, first.start(1), first.end(1), new)
+def _rename_only_model(body: bytes, old: str, model: str) -> bytes | None:
+    """The body with another model, if it certainly has the key only once, which then is that of the top level."""
+    parts = body.split(b'"model"', 2)
+    if len(parts) == 2 and len(old) <= _MAX_KNOWN and body.find(_ESCAPED_LETTER) < 0:
+        start, rest = parts
+        for old_value, new_member in _rename(old, model):
+            if rest[: len(old_value)] == old_value:
+                return b"".join((start, new_member, rest[len(old_value) :]))
     return None
-
-
-def _may_name_model(start: bytes) -> bool:
-    """Whether the start of a body may have a key for a model, or one with escapes, or any below the top level."""
-    return start.find(b"{", 1) >= 0 or any(start.find(mark) >= 0 for mark in (b"[", b"\\", b'"model"'))
 
 
 def _has_one_model(body: bytes) -> bool:
     """Whether the key occurs only once, at whatever level. Saves decoding."""
-    return body.count(b'"model"') == 1 and body.find(b"\\u") < 0
+    return body.count(b'"model"') == 1 and body.find(_ESCAPED_LETTER) < 0
 
 
 def _names_model(body: bytes, model: bytes) -> bool:
@@ -272,8 +269,8 @@ def _encode_name(model: str) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _rename(old: str, new: str) -> tuple[tuple[bytes, bytes], ...]:
-    """The member that names a model, as most write it, before and after it is renamed."""
-    return tuple((key + _encode_name(old), key + _encode_name(new)) for key in _MODEL_KEYS)
+    """What follows the key of a model, as most write it, and the member with another model."""
+    return tuple((colon + _encode_name(old), b'"model"' + colon + _encode_name(new)) for colon in (b":", b": "))
 
 
 def _splice(body: bytes, start: int, end: int, new: bytes) -> bytes:

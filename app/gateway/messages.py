@@ -90,7 +90,6 @@ class ClientRequest:
         dialect: ClientDialect,
         body: bytes,
         headers: Mapping[str, str],
-        *,
         provider: str | None = None,
         session: str | None = None,
         session_mounted: bool = False,
@@ -162,17 +161,9 @@ class ClientRequest:
     def with_body(self, body: bytes) -> ClientRequest:
         """The same request with another body."""
         other = ClientRequest(
-            self.dialect,
-            body,
-            self.headers,
-            provider=self.provider,
-            session=self.session,
-            session_mounted=self.session_mounted,
-            key=self.key,
-            request_id=self.id,
-            read_peek=self.read_peek,
-            parts=self.parts,
-        )
+            self.dialect, body, self.headers, self.provider, self.session, self.session_mounted, self.key, self.id,
+            self.read_peek, self.parts,
+        )  # fmt: skip
         other.operation, other.parse, other.continuation = self.operation, self.parse, self.continuation
         return other
 

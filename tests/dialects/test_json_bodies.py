@@ -22,10 +22,14 @@ from app.errors import InvalidRequest
         (b'{"m\\u006fdel":"m","x":1.0}', b'{"model":"new","x":1.0}'),
         (b'{"x":1}', b'{"x":1}'),
         (b'{"model":"new"}', b'{"model":"new"}'),
+        (b'{"x":"\\u00e9 \\u2019","model": "m","y":[]}', b'{"x":"\\u00e9 \\u2019","model": "new","y":[]}'),
+        (b'{"x":"model","mod\\u0065l":"m"}', b'{"x":"model","model":"new"}'),
+        (b'{"x":[{"model":"m"}],"mo\\u0064el":"m"}', b'{"x":[{"model":"m"}],"model":"new"}'),
     ],
 )
 def test_only_the_name_of_the_model_is_replaced(body: bytes, renamed: bytes) -> None:
-    assert replace_model(body, "new") == renamed
+    for old in (None, json.loads(body).get("model")):
+        assert replace_model(body, "new", old=old) == renamed
 
 
 @pytest.mark.parametrize("old", [None, "m"])
@@ -59,9 +63,8 @@ def test_any_object_keeps_its_other_fields(fields: dict[str, object], model: str
     items.insert(position, ("model", {"model": "m"} if position == 3 else "m"))
     body = json.dumps(dict(items)).encode()
 
-    renamed = replace_model(body, model)
-
-    assert json.loads(renamed) == {**dict(items), "model": model}
+    for old in (None, json.loads(body)["model"]):
+        assert json.loads(replace_model(body, model, old=old)) == {**dict(items), "model": model}
 
 
 def test_halves_of_surrogate_pairs_are_replaced_and_pairs_are_not() -> None:

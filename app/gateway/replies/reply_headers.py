@@ -125,15 +125,16 @@ def clean_events(out: bytes) -> bytes:
 
 def mask_errors(out: bytes) -> bytes:
     """Masks secrets in bytes for a client if they contain an error. All other bytes are the model's and pass."""
-    if _MENTION.search(out) is None or not _mentions_error(out):
+    start = out.find(b"error")  # takes half the time of a pattern
+    if start < 0 or not _mentions_error(out, start):
         return out
     return known_secrets.mask_bytes(out)
 
 
-def _mentions_error(out: bytes) -> bool:
-    """Whether `_ERROR` matches. Searching for the plain word takes half the time of `in`, and a twentieth of the whole
-    pattern's. So the first few places of the word are checked one by one before the rest."""
-    for count, found in enumerate(_MENTION.finditer(out)):
+def _mentions_error(out: bytes, start: int) -> bool:
+    """Whether `_ERROR` matches, whose search takes ten times as long as that for the word at `start`. So the first few
+    places of the word are checked one by one before the rest."""
+    for count, found in enumerate(_MENTION.finditer(out, start)):
         start, end = found.span()
         if count >= _MAX_PLACES:
             return _ERROR.search(out, max(0, start - _AROUND)) is not None
