@@ -12,7 +12,7 @@ import gevent
 from gevent import monkey
 
 from app.blueprints.api import generate, refuse_page
-from app.blueprints.api_families import anthropic, openai_chat, openai_legacy, openai_responses
+from app.blueprints.api_families import anthropic, openai
 from app.blueprints.endpoints import Endpoints
 from app.blueprints.operations.gauges import describe_state
 from app.blueprints.operations.versions import own_version
@@ -113,7 +113,7 @@ class Application:
 
 def build_application(settings: Settings) -> Application:
     """Builds the WSGI application for our own worker. Raises ConfigError."""
-    families = (anthropic, openai_chat, openai_legacy, openai_responses)
+    families = (anthropic, openai)
     endpoints = Endpoints({path: endpoint for family in families for path, endpoint in family.ENDPOINTS.items()})
     runtime = Runtime(settings, os.environ, endpoints.roots)
     runtime.observers.find_version = own_version

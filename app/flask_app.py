@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from flask import Flask
 
 from app.blueprints import models
-from app.blueprints.api_families import anthropic_counting, openai_conversations, stored_responses
+from app.blueprints.api_families import anthropic_counting, openai_stored
 from app.blueprints.operations import monitoring, permissions, plugins, reports, system
 from app.blueprints.views import add_endpoints
 from app.credentials.oauth.web_logins import WebLogins
@@ -37,8 +37,7 @@ class FlaskApp(Flask):
         load_pages()
         for module in (
             anthropic_counting,
-            stored_responses,
-            openai_conversations,
+            openai_stored,
             models,
             login,
             reports,

@@ -22,7 +22,6 @@ from app.gateway.responses_api.conversations import Conversations
 from app.gateway.responses_api.response_store import ResponseStore
 from app.gateway.responses_api.stored_responses import StoredResponses
 from app.gateway.upstream_health.health import UpstreamHealth
-from app.gateway.upstream_health.places import CountedPlaces
 from app.gateway.upstream_health.shared_state import Upstreams
 from app.gateway.use_limits.limiter import Limiter
 from app.gateway.use_limits.refusal import Owner
@@ -31,6 +30,7 @@ from app.permissions.pending import Permissions
 from app.permissions.prompt import PermissionPrompt
 from app.providers.provider import Provider
 from app.rate_limits.counts import Limit, read_limits
+from app.rate_limits.shared_counts import CountedPlaces
 from app.routing.build import build_routing
 from app.routing.router import Router
 from app.settings import ServerSettings, Settings

@@ -29,7 +29,8 @@ COMMANDS = {
             *("record", "version"),
         )
     },
-    **{name: f"app.cli.logins.{name}" for name in ("auth", "login", "logout", "status")},
+    **{name: f"app.cli.logins.{name}" for name in ("auth", "login", "status")},
+    "logout": "app.cli.logins.login",
     "serve": "app.cli.serving.serve",
     "usage": "app.cli.accounts.usage",
     "prices": "app.cli.accounts.prices",

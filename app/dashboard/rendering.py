@@ -1,11 +1,17 @@
-"""Renders templates: every inserted value is masked, escaped and cut."""
+"""Renders templates: every inserted value is masked, escaped and cut.
+
+URLs of static files have a content hash that lets browsers cache them forever.
+"""
 
 from __future__ import annotations
 
 import datetime
+import functools
+import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -14,7 +20,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from app.blueprints.operations.versions import own_version
-from app.dashboard.assets import asset_url
 from app.known_secrets import SHORTEST, known_secrets
 
 # Maximum characters of one value that are processed, and that are shown.
@@ -44,6 +49,8 @@ _TERMINALS = {
 }
 _DOLLAR = 1e9
 _KILO = 1000
+FOLDER = Path(__file__).parent / "static"
+_SHOWN = 12
 
 
 def _finalize(value: Any) -> Any:
@@ -134,6 +141,26 @@ def draw_line(values: Sequence[float]) -> str:
 def _format_long(text: str) -> Markup:
     """A long text that was masked when it was recorded; secrets known by now are masked again."""
     return Markup(escape(known_secrets.mask(text).translate(_UNSHOWN)))  # it is escaped right here
+
+
+def find_version(name: str) -> str | None:
+    """The hash of a file's content; None for a file that does not exist. Anybody may ask, for any name."""
+    return _read_versions().get(name)
+
+
+@functools.cache
+def _read_versions() -> dict[str, str]:
+    return {
+        path.relative_to(FOLDER).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()[:_SHOWN]
+        for path in FOLDER.rglob("*")
+        if path.is_file()
+    }
+
+
+def asset_url(name: str) -> str:
+    version = find_version(name)
+    assert version is not None, name
+    return f"/_/static/{name}?v={version}"
 
 
 _environment = Environment(

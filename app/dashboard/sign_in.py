@@ -12,8 +12,7 @@ from app.blueprints.forms import read_form
 from app.blueprints.operations.rights import is_local
 from app.blueprints.operations.system import not_found
 from app.blueprints.views import services
-from app.dashboard.assets import find_version
-from app.dashboard.rendering import PAGE_HEADERS, redirect_to, render
+from app.dashboard.rendering import PAGE_HEADERS, find_version, redirect_to, render
 from app.dashboard.tickets import redeem_ticket
 from app.dashboard.visitors import COOKIE_PATH, admit, dismiss, is_signed, sign
 from app.errors import DragomanError, Forbidden, NotFound, TooMany, Unauthorized

@@ -1,26 +1,30 @@
-"""Identifies a dashboard visitor by cookie, and what they may see."""
+"""Identifies a dashboard visitor by cookie, what they may see, and the changes that they send by our forms."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from flask import Response, request
 
+from app.blueprints.forms import read_form
 from app.blueprints.operations.rights import is_local
 from app.blueprints.views import services
 from app.dashboard.tickets import read_cookie_secret
 from app.errors import Forbidden, Unauthorized
 from app.gateway.client_access.client_keys import ANYBODY, ClientKey
+from app.logs import clean_line
 
 COOKIE = "dragoman_dashboard"
 # Browsers send the cookie to the pages but never to an API.
 COOKIE_PATH = "/_/"
 COOKIE_LIFE = 12 * 3600
 _LONGEST = 300
+log = logging.getLogger("dragoman.dashboard")
 
 
 class Visitor(NamedTuple):
@@ -108,3 +112,36 @@ def _secret() -> bytes:
         if not keys:
             raise Forbidden("the dashboard needs a data folder for the secret of its cookies") from error
         return hashlib.sha256("\0".join(("dashboard", *keys)).encode()).digest()
+
+
+def form_mark() -> str:
+    """The token in each of our forms, which nobody without the visitor's cookie can make."""
+    return sign(_form_mark())
+
+
+def check_change(*, by_anybody: bool = False) -> Visitor:
+    """The visitor who sent this form. Raises Forbidden for a form that is not ours, and for a visitor who is no admin,
+    unless the change is open to everybody."""
+    visitor = find_visitor()
+    origin = request.headers.get("origin")
+    # An origin in server.cors_origins may use the API, but not these pages.
+    if origin is not None and origin.partition("://")[2] != request.host:
+        raise Forbidden("another site's page sent this; open the dashboard itself and try again")
+    if not is_signed(_form_mark(), read_form().get("csrf", "")):
+        raise Forbidden("this form has expired; reload the page and try again")
+    if not (by_anybody or visitor.is_admin):
+        raise Forbidden("only an admin may change this; sign in with an admin's key")
+    return visitor
+
+
+def log_change(visitor: Visitor, what: str) -> None:
+    """Logs who did what, and from where."""
+    log.info("dashboard: %s at %s %s", name_visitor(visitor), request.remote_addr or "-", clean_line(what[:_LONGEST]))
+
+
+def name_visitor(visitor: Visitor) -> str:
+    return visitor.key or "the user of this machine"
+
+
+def _form_mark() -> str:
+    return "form " + request.cookies.get(COOKIE, "")[:_LONGEST]

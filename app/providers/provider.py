@@ -15,10 +15,9 @@ import msgspec
 
 from app.conversation.blocks import DialectName
 from app.conversation.capabilities import Capabilities
-from app.credentials.cooldowns import Cooldowns
 from app.credentials.credential import Credential, CredentialSource
 from app.credentials.login_source import LoginSource
-from app.credentials.pool import CredentialPool
+from app.credentials.pool import Cooldowns, CredentialPool
 from app.credentials.static import StaticSource
 from app.errors import (
     CredentialUnavailable,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from app.errors import DragomanError
 from app.rate_limits.count_file import CountFile
 from app.rate_limits.count_redis import CountRedis
-from app.rate_limits.counts import Counts, Demand, Full, Taken
+from app.rate_limits.counts import Counts, Demand, Full, Limit, Taken
 from app.settings import SharedSettings
 
 log = logging.getLogger("dragoman")
@@ -118,3 +118,33 @@ class SharedCounts:
             log.warning("%s", message)
         self._problems[name] = message
         self._retry_at[name] = time.monotonic() + RETRY_PERIOD
+
+
+class CountedPlaces:
+    """Counts a queue's places across workers or hosts, in the same counts as limits. `find_counts` returns the current
+    counts; `owner` is the name that the places are counted under."""
+
+    def __init__(self, find_counts: Callable[[], SharedCounts], owner: str) -> None:
+        self._find_counts = find_counts
+        self._owner = owner
+        self._can_count = True
+
+    @property
+    def is_shared(self) -> bool:
+        return self._can_count and self._find_counts().is_shared
+
+    def take(self, maximum: int) -> tuple[SharedCounts, Taken | None] | None:
+        counts = self._find_counts()
+        try:
+            taken = counts.take([Demand(self._owner, Limit("parallel", maximum), 1)])
+        except LimitsUnavailable:
+            # Limits refuse if they cannot count; a queue falls back to the worker's own share.
+            self._can_count = False
+            return counts, None
+        self._can_count = True
+        return None if isinstance(taken, Full) else (counts, taken)
+
+    def give_back(self, place: tuple[SharedCounts, Taken | None]) -> None:
+        counts, taken = place
+        if taken is not None:
+            counts.settle(taken, [0])

@@ -11,16 +11,17 @@ from app.log_target import flush_standard_streams, guard_standard_streams
 from app.logs import request_log, start_logs
 from app.loops import Loop
 from app.server.connections.slots import raise_descriptor_limit
-from app.server.sweeper import PERIOD, start_sweeper
+from app.transport.active import ActiveRequests
 
 log = logging.getLogger("dragoman")
-
 
 _READY: dict[str | None, str] = {
     None: "ready",
     "changed": "ready: the configuration was reloaded and is in force",
     "broken": "ready: the configuration is broken, so the last good one stays in force",
 }
+# Seconds. Half of the time within which an upstream's connection must be closed after the client left.
+PERIOD = 0.25
 
 
 def start(wsgi_app: Any, *, reloaded: str | None = None) -> None:
@@ -55,3 +56,19 @@ def _log_fault(context: Any, kind: Any, fault: Any, trace: Any) -> None:
 def _flush_logs() -> None:
     request_log.flush()
     flush_standard_streams()
+
+
+def start_sweeper(*watched: ActiveRequests) -> Loop:
+    """Starts a loop that ends abandoned requests every quarter of a second, as long as the process lives.
+
+    Must be called once in each gevent worker, from gunicorn's `post_worker_init`. Without it, a client that left is
+    only noticed at the next write to it.
+    """
+
+    def sweep() -> None:
+        for active in watched:
+            active.end_abandoned()
+
+    loop = Loop("sweeper", sweep, PERIOD)
+    loop.start()
+    return loop

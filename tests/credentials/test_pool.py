@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from app.credentials.cooldowns import MAX_TENANTS, Cooldowns
-from app.credentials.pool import LONGEST_COOLDOWN, Cooldown, CredentialPool, PoolMember
+from app.credentials.pool import LONGEST_COOLDOWN, MAX_TENANTS, Cooldown, Cooldowns, CredentialPool, PoolMember
 from app.credentials.sources import open_source
 from app.credentials.static import StaticSource
 from app.errors import CredentialUnavailable

@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import json
 
-from app.dashboard.assets import FOLDER
+from app.dashboard.rendering import FOLDER
 
 VENDOR = FOLDER / "vendor"
 MAX_BYTES = 60 * 1024

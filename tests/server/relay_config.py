@@ -4,7 +4,7 @@ from typing import Any
 
 
 def post_worker_init(worker: Any) -> None:
-    from app.server.sweeper import start_sweeper
+    from app.server.worker import start_sweeper
     from tests.server.relay import active
 
     start_sweeper(active)

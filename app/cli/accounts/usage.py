@@ -8,6 +8,8 @@ from typing import Any
 import click
 import msgspec
 
+from app.accounts.accounts import Accounts
+from app.accounts.keys import list_keys
 from app.accounts.reports import ALONE, COUNTS, GROUPS, report_usage
 from app.cli.accounts.reading import (
     ask,
@@ -20,10 +22,12 @@ from app.cli.accounts.reading import (
     print_table,
     since_option,
 )
-from app.cli.accounts.uses import read_uses
-from app.cli.options import config_option, json_option, print_json
+from app.cli.options import config_option, json_option, print_json, read_settings
 from app.cli.terminal import echo
-from app.gateway.use_limits.in_force import LimitUse, format_use
+from app.gateway.client_access.client_keys import read_key
+from app.gateway.use_limits.in_force import LimitUse, find_limited, format_use, read_use
+from app.rate_limits.shared_counts import SharedCounts
+from app.settings import data_folder
 
 
 @click.command()
@@ -113,3 +117,18 @@ def _print_usage(rows: list[dict[str, Any]], names: list[str]) -> None:
 def _format_period(name: str, first: float) -> str:
     """The day or hour that begins at this unix time."""
     return format_time(first)[: 10 if name == "day" else 16]
+
+
+def read_uses(path: Path | None) -> list[LimitUse]:
+    """The limits of all keys, including those made by commands, and of all providers."""
+    settings = read_settings(path)
+    tables = dict(settings.keys)
+    if settings.accounts.enabled:
+        made = ask(Accounts(settings.accounts, settings.ledger.url), list_keys)
+        tables = {key.name: key.settings for key in made if not key.disabled} | tables
+    limited = find_limited([read_key(name, "", table) for name, table in tables.items()], settings.providers)
+    counts = SharedCounts(data_folder(), settings.shared)
+    try:
+        return read_use(limited, counts)
+    finally:
+        counts.close()

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from app.cli.importing.carried import write_file
-from app.cli.importing.readers import READERS
+from app.cli.importing.carried import Carried, write_file
+from app.cli.importing.claude_code_router import read_router
+from app.cli.importing.cliproxyapi import read_cliproxyapi
+from app.cli.importing.litellm import read_litellm
+from app.cli.importing.opencode import read_opencode
 from app.cli.options import write_private
 from app.cli.terminal import echo
 
@@ -20,6 +24,14 @@ LARGEST = 4 << 20
 _TEXT = r'("(?:[^"\\\n]|\\.)*+"?)'
 _COMMENT = re.compile(_TEXT + r"|//[^\n]*+|/\*(?:[^*]|\*(?!/))*+(?:\*/)?")
 _LAST_COMMA = re.compile(_TEXT + r"|,(?=\s{0,1000}[}\]])")
+
+
+READERS: dict[str, Callable[[dict[str, Any]], Carried]] = {
+    "litellm": read_litellm,
+    "ccr": read_router,
+    "cliproxyapi": read_cliproxyapi,
+    "opencode": read_opencode,
+}
 
 
 @click.command("import")

@@ -11,16 +11,20 @@ from pathlib import Path
 
 import click
 
+from app.cli.launcher.agent import Connection
 from app.cli.launcher.agents import AGENTS
 from app.cli.launcher.gateway import open_gateway
 from app.cli.launcher.plan import plan_connection
 from app.cli.launcher.process import run_agent
-from app.cli.launcher.trial import try_model
 from app.cli.options import complete_models, config_option, read_settings, waiting_for
+from app.cli.running_gateway import ask_model
 from app.cli.terminal import echo
 
 # Requests to this machine bypass proxies.
 _NO_PROXY = ("127.0.0.1", "localhost", "::1")
+_PROMPT = "Answer with the word: ready"
+# Enough for one word of any model, and the minimum that some upstreams accept.
+_MAX_TOKENS = 64
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -88,3 +92,16 @@ def _take_own_options(arguments: Sequence[str]) -> tuple[str | None, bool, list[
         else:
             kept.append(word)
     return model, unchecked, [*kept, *arguments[end + 1 :]]
+
+
+def try_model(connection: Connection) -> str:
+    """Asks the model for one word and returns the upstream that answered. A refusal ends the command with the gateway's
+    message."""
+    messages = [{"role": "user", "content": _PROMPT}]
+    body = {"model": connection.main, "max_tokens": _MAX_TOKENS, "stream": True, "messages": messages}
+    answer = ask_model(connection.url, connection.key, body, until_speaks=True)
+    if answer.problem is not None:
+        raise click.ClickException(
+            f"{connection.main} does not work: {answer.problem}\nto find out why, run: dragoman doctor"
+        )
+    return answer.upstream

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from app.cli.logins.login import log_in
-from app.cli.logins.logout import log_out
+from app.cli.logins.login import log_in, log_out
 from app.cli.logins.status import status
 from app.cli.options import config_option, json_option, print_json, read_settings
 from app.cli.terminal import echo

@@ -33,7 +33,7 @@ def status(path: Path | None, as_json: bool) -> None:
 
     Sends nothing to a provider and renews nothing. Asks a gateway running here about its recent requests.
     """
-    from app.cli.accounts.uses import read_uses
+    from app.cli.accounts.usage import read_uses
 
     all_settings = read_settings(path)
     outcomes = ask_providers(all_settings)

@@ -18,10 +18,12 @@ from gevent import monkey
 
 from app.cli.options import WholeNumber, config_option, open_routing, read_settings
 from app.cli.serving.start_screen import base_url, describe_start
-from app.cli.serving.token_file import check_token_file
 from app.cli.terminal import echo
 from app.credentials.credential import SourceStatus
+from app.credentials.formats.login_format import check_tokens
+from app.credentials.formats.oca_file import parse_login
 from app.credentials.oauth.login_choice import list_logins
+from app.credentials.stores.login_store import FileStore
 from app.log_target import guard_standard_streams
 from app.server import ports
 from app.settings import Settings
@@ -191,3 +193,20 @@ def _check_temporary_folder() -> None:
     except FileNotFoundError as error:
         message = "no folder for temporary files is writable; mount one at /tmp, or set TMPDIR"
         raise click.ClickException(message) from error
+
+
+def check_token_file(path: Path) -> None:
+    """Ends the command with exit code 1 and the cause if the file named by `--token` is unusable."""
+    try:
+        content = FileStore((path.expanduser(),)).read()
+        if not content.strip():
+            raise ValueError("the file is empty")
+        check_tokens(parse_login(content))
+    except OSError as error:
+        raise _fatal(path, error.strerror or "not readable") from error
+    except ValueError as error:
+        raise _fatal(path, str(error)) from error
+
+
+def _fatal(path: Path, cause: str) -> click.ClickException:
+    return click.ClickException(f"FATAL: Could not perform initial load of token file {path}: {cause}")

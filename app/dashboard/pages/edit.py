@@ -14,11 +14,10 @@ from app.blueprints.bodies import read_body
 from app.blueprints.forms import read_form
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
-from app.dashboard.changes import check_change, log_change
 from app.dashboard.configuration.edits import Edit, Proposal, apply, propose
 from app.dashboard.page import need_admin, show
 from app.dashboard.pages.keys import read_limit
-from app.dashboard.visitors import Visitor, find_visitor
+from app.dashboard.visitors import Visitor, check_change, find_visitor, log_change
 from app.errors import ConfigError, Forbidden, InvalidRequest
 from app.headers import read_headers
 from app.known_secrets import known_secrets

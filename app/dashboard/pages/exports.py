@@ -17,9 +17,9 @@ from app.accounts.reports import COUNTS, guard_cell
 from app.blueprints.operations.reports import read_filters
 from app.blueprints.views import runtime
 from app.dashboard.blueprint import blueprint
+from app.dashboard.page import read_range
 from app.dashboard.pages.requests import read_asked
 from app.dashboard.pages.usage import find_usage, read_groups
-from app.dashboard.ranges import read_range
 from app.dashboard.reading import READ_LIMIT, list_requests
 from app.dashboard.rendering import PAGE_HEADERS
 from app.dashboard.visitors import find_visitor

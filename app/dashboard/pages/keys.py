@@ -20,10 +20,9 @@ from app.accounts.views import find_last_uses
 from app.blueprints.forms import read_form
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
-from app.dashboard.changes import check_change, log_change, name_visitor
 from app.dashboard.page import need_admin, show
 from app.dashboard.reading import ask
-from app.dashboard.visitors import Visitor, find_visitor
+from app.dashboard.visitors import Visitor, check_change, find_visitor, log_change, name_visitor
 from app.errors import ConfigError, InvalidRequest
 from app.settings import KeySettings
 from app.settings.key_checks import LIMITS, NO_KEY, check_key

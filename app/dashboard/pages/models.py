@@ -14,11 +14,10 @@ from app.blueprints.forms import read_form
 from app.blueprints.operations.reports import LONGEST_VALUE
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
-from app.dashboard.changes import check_change, log_change
 from app.dashboard.page import show
 from app.dashboard.reading import ask
 from app.dashboard.trial import settle, test_model
-from app.dashboard.visitors import Visitor, find_visitor
+from app.dashboard.visitors import Visitor, check_change, find_visitor, log_change
 from app.errors import DragomanError, InvalidRequest
 from app.gateway.endpoints.explanation import describe_upstream, list_quirks
 from app.gateway.endpoints.tool_trial import Answer

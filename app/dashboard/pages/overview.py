@@ -16,9 +16,8 @@ from app.blueprints.operations.rights import is_own
 from app.blueprints.operations.system import describe_providers
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
-from app.dashboard.page import Trouble, find_troubles, show
+from app.dashboard.page import Range, Trouble, find_troubles, read_range, show
 from app.dashboard.pages.requests import fold
-from app.dashboard.ranges import Range, read_range
 from app.dashboard.reading import ask, list_requests
 from app.dashboard.visitors import Visitor, find_visitor
 

@@ -12,11 +12,10 @@ from app.blueprints.forms import read_form
 from app.blueprints.turnstile import Turnstile, until_client_leaves
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
-from app.dashboard.changes import check_change, form_mark, name_visitor
 from app.dashboard.live import encode_html, send_events, watch
 from app.dashboard.page import show
 from app.dashboard.rendering import redirect_to, render_part
-from app.dashboard.visitors import Visitor, find_visitor
+from app.dashboard.visitors import Visitor, check_change, find_visitor, form_mark, name_visitor
 from app.errors import DragomanError, Forbidden
 from app.permissions.pending import Permission, Permissions
 from app.runtime import Runtime

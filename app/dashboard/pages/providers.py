@@ -12,10 +12,9 @@ from app.blueprints.operations.system import add_learned, add_pressure, describe
 from app.blueprints.views import services
 from app.credentials.oauth.login_choice import list_logins, offer_logins
 from app.dashboard.blueprint import blueprint
-from app.dashboard.changes import check_change, log_change
 from app.dashboard.page import need_admin, show
 from app.dashboard.rendering import redirect_to
-from app.dashboard.visitors import find_visitor
+from app.dashboard.visitors import check_change, find_visitor, log_change
 from app.errors import NotFound
 from app.settings import ProviderSettings, masked
 

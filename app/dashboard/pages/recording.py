@@ -19,14 +19,13 @@ from app.accounts.reports import read_span
 from app.blueprints.forms import read_form
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
-from app.dashboard.changes import check_change, log_change
 from app.dashboard.inspection import render_panes
 from app.dashboard.page import show
 from app.dashboard.pages.one_request import find_own, find_recorded
 from app.dashboard.reading import ask
 from app.dashboard.rendering import PAGE_HEADERS, redirect_to
 from app.dashboard.trial import send, settle
-from app.dashboard.visitors import find_visitor
+from app.dashboard.visitors import check_change, find_visitor, log_change
 from app.dialects.registry import DIALECTS
 from app.errors import DragomanError, InvalidRequest, NotFound
 from app.gateway.inspection.orders import (

@@ -14,8 +14,7 @@ from app.accounts.views import count_along
 from app.blueprints.operations.reports import FILTERS, LONGEST_VALUE, read_filters, read_number, read_status
 from app.blueprints.operations.rights import is_own
 from app.dashboard.blueprint import blueprint
-from app.dashboard.page import show
-from app.dashboard.ranges import read_range
+from app.dashboard.page import read_range, show
 from app.dashboard.reading import ask, list_requests
 from app.dashboard.rendering import redirect_to
 from app.dashboard.visitors import Visitor, find_visitor

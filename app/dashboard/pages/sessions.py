@@ -12,9 +12,8 @@ from app.accounts.views import read_last_turns
 from app.blueprints.operations.reports import LONGEST_VALUE, read_filters, read_time
 from app.blueprints.views import services
 from app.dashboard.blueprint import blueprint
-from app.dashboard.page import show
+from app.dashboard.page import read_range, show
 from app.dashboard.pages.requests import fold
-from app.dashboard.ranges import read_range
 from app.dashboard.reading import ask, list_requests
 from app.dashboard.visitors import find_visitor
 from app.errors import DragomanError, NotFound

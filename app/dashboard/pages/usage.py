@@ -13,8 +13,7 @@ from app.blueprints.operations.reports import LONGEST_VALUE, read_filters
 from app.blueprints.operations.system import describe_provider
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
-from app.dashboard.page import show
-from app.dashboard.ranges import Range, read_range
+from app.dashboard.page import Range, read_range, show
 from app.dashboard.reading import ask
 from app.dashboard.visitors import Visitor, find_visitor
 from app.errors import InvalidRequest

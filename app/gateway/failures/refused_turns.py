@@ -10,8 +10,7 @@ import msgspec
 from app.dialects.refused_fields import BLOCK
 from app.gateway.failures.change import Change, Repair
 from app.gateway.failures.demands import contains_any
-from app.gateway.failures.refused_blocks import BLOCKS, find_blocks
-from app.gateway.failures.refused_items import refuses_item
+from app.gateway.failures.refused_parts import BLOCKS, find_blocks, refuses_item
 
 # Maximum bytes of a part of a request that is read in search of what a server refuses.
 LONGEST_WALK = 2 * 1024 * 1024

@@ -42,8 +42,8 @@ from app.gateway.responses_api.response_store import (
     ResponseStore,
     as_lost,
     keeps_responses,
+    peek_of,
 )
-from app.gateway.responses_api.responses_peek import peek_of
 from app.ledger import Collection
 from app.sse import COMMENT_KEEPALIVE, DONE
 

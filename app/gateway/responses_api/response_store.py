@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -28,10 +29,10 @@ from app.dialects.openai_responses.state.history import (
 from app.dialects.openai_responses.vocabulary import NAME
 from app.errors import Failure, InvalidRequest, LedgerUnavailable, NotFound
 from app.gateway.messages import ClientRequest, StartedResponse
+from app.gateway.peek import Peek, peek_body
 from app.gateway.replies.observed_stream import ObservedStream
 from app.gateway.responses_api.conversations import Conversation, Conversations
 from app.gateway.responses_api.conversations import not_found as conversation_not_found
-from app.gateway.responses_api.responses_peek import peek_of
 from app.ledger import Ledger, read_record
 from app.routing.router import Upstream
 
@@ -253,3 +254,28 @@ def not_found(response_id: object) -> InvalidRequest:
         param="previous_response_id",
         code="previous_response_not_found",
     )
+
+
+class ResponsesPeek(Peek):
+    """The fields hold whatever the client sent; they are validated where they are used."""
+
+    names: ClassVar[tuple[str, ...]] = ("previous_response_id", "conversation")
+
+    store: Any = None
+    previous_response_id: Any = None
+    conversation: Any = None
+    background: Any = None
+
+    @property
+    def stored(self) -> bool:
+        return self.store is not False
+
+
+PEEK_RESPONSES = peek_body(ResponsesPeek)
+
+
+def peek_of(client_request: ClientRequest) -> ResponsesPeek:
+    """The request's peek, as a ResponsesPeek. Raises InvalidRequest as `ClientRequest.peek` does."""
+    peek = client_request.peek
+    assert isinstance(peek, ResponsesPeek), "an endpoint of the Responses API reads its requests with PEEK_RESPONSES"
+    return peek

@@ -1,7 +1,15 @@
-"""Creates a response, in the foreground or background."""
+"""Creates a response, in the foreground or background, and compacts a history, natively if the upstream can."""
 
 from __future__ import annotations
 
+import time
+
+import msgspec
+
+from app.dialects.openai_responses.state.compaction import ask_summary, render_compaction
+from app.dialects.openai_responses.vocabulary import NAME
+from app.errors import InvalidRequest, UpstreamRefused
+from app.gateway.failures.policy import ABSENT_STATUSES
 from app.gateway.gateway import Gateway
 from app.gateway.messages import ClientRequest, ClientResponse
 from app.gateway.record import Record
@@ -26,3 +34,25 @@ def answer_continued(
     if client_request.continuation is None:
         client_request.continuation = store.begin(client_request)
     return gateway.answer(client_request, record)
+
+
+def compact(gateway: Gateway, store: ResponseStore, client_request: ClientRequest, record: Record) -> ClientResponse:
+    """Answers a compaction request. Raises DragomanError."""
+    if client_request.peek.stream:
+        raise InvalidRequest("stream: a compaction cannot be streamed", param="stream")
+    upstreams = gateway.resolve(client_request)
+    if all(up.provider.dialect == NAME and gateway.offers(up, client_request, "compact") for up in upstreams):
+        native = client_request.with_body(client_request.body)
+        native.operation = "compact"
+        try:
+            return answer_continued(gateway, store, native, record)
+        except UpstreamRefused as error:
+            if error.failure.status not in ABSENT_STATUSES:
+                raise
+    continuation = store.begin(client_request)
+    whole = client_request if continuation is None else continuation.prepare(upstreams[0])
+    asked = ask_summary(whole.body, name_previous=whole is client_request)
+    answered = answer_continued(gateway, store, client_request.with_body(asked), record)
+    assert isinstance(answered.body, bytes)
+    body = render_compaction(whole.body, answered.body, f"resp_{client_request.id}", int(time.time()))
+    return msgspec.structs.replace(answered, body=body)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.service.units import write_plist, write_unit
+from app.cli.service.service import write_plist, write_unit
 from tests.cli.machine import Machine
 
 UNIT = Path(".config/systemd/user/dragoman.service")

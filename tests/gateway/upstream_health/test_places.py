@@ -7,8 +7,7 @@ import threading
 import time
 from pathlib import Path
 
-from app.gateway.upstream_health.places import CountedPlaces
-from app.rate_limits.shared_counts import SharedCounts
+from app.rate_limits.shared_counts import CountedPlaces, SharedCounts
 from app.settings import SharedSettings
 from app.transport.provider_queue import LOOK_AGAIN, ProviderQueue
 
