@@ -22,7 +22,14 @@ FUNCTIONS: dict[str, dict[str, Any]] = {
     "of Chat": {"type": "function", "function": {"name": "edit", "description": "d", "parameters": SCHEMA}},
     "of Responses": {"type": "function", "name": "edit", "description": "d", "parameters": SCHEMA},
     "without a type": {"name": "edit", "description": "d", "parameters": SCHEMA},
-}
+    "of MCP": {"name": "edit", "description": "d", "inputSchema": SCHEMA},
+    "of MCP, with a type": {"type": "function", "name": "edit", "description": "d", "inputSchema": SCHEMA},
+    "of MCP within Chat's": {"type": "function", "function": {"name": "edit", "description": "d",
+                                                              "inputSchema": SCHEMA}},
+    "of Messages within Chat's": {"type": "function", "function": {"name": "edit", "description": "d",
+                                                                   "input_schema": SCHEMA}},
+    "of Gemini": {"name": "edit", "description": "d", "parametersJsonSchema": SCHEMA},
+}  # fmt: skip
 
 
 def input_of(every: Client, upstream: FakeUpstream, dialect: str, to: str, **more: Any) -> Any:
@@ -46,10 +53,24 @@ def functions_in(to: str, body: dict[str, Any]) -> list[tuple[str, str, list[str
 def test_a_function_is_read_whatever_its_shape(
     every: Client, upstream: FakeUpstream, dialect: str, to: str, shape: str
 ) -> None:
-    """cursor/cursor#1289, danny-avila/LibreChat#13925, open-mercato/open-mercato#6241."""
+    """cursor/cursor#1289, danny-avila/LibreChat#13925, open-mercato/open-mercato#6241, architectds/modeldock#30."""
     body = input_of(every, upstream, dialect, to, tools=[FUNCTIONS[shape]])
 
     assert functions_in(to, body) == [("edit", "d", ["p"])]
+
+
+@pytest.mark.parametrize("to", ["A", "C"])
+@pytest.mark.parametrize("name", ["parameters", "input_schema", "inputSchema", "parametersJsonSchema"])
+def test_a_function_in_a_namespace_has_its_schema_under_any_name(
+    every: Client, upstream: FakeUpstream, to: str, name: str
+) -> None:
+    """architectds/modeldock#30: servers of MCP under Codex."""
+    member = {"type": "function", "name": "edit", "description": "d", name: SCHEMA}
+    group = {"type": "namespace", "name": "files", "description": "files", "tools": [member]}
+
+    body = input_of(every, upstream, "R", to, tools=[group])
+
+    assert [properties for _, _, properties in functions_in(to, body)] == [["p"]]
 
 
 @every_upstream

@@ -271,7 +271,7 @@ def _check_tools(asked: _Outline, can: Capabilities) -> bool:
 
 def _is_odd_tool(tool: _Tool, can: Capabilities) -> bool:
     native = tool.type not in (None, "custom")
-    if native and (not isinstance(tool.type, str) or tool.type in OF_RESPONSES):
+    if native and (not isinstance(tool.type, str) or tool.type == "function" or tool.type in OF_RESPONSES):
         return True
     if not can.tools or (native and not can.native_tools) or is_set(tool.parameters) or is_set(tool.function):
         return True

@@ -34,6 +34,8 @@ OF_RESPONSES = frozenset(
         "image_generation",
     )
 )
+# Names of a function's schema: of the dialects, of MCP, and of Gemini.
+SCHEMAS = ("parameters", "input_schema", "inputSchema", "parametersJsonSchema")
 _RUN_BY_CLIENTS = ("bash_", "text_editor_", "memory_", "computer_")
 
 
@@ -78,10 +80,15 @@ def nested_tool(definition: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"type": kind, **inner} if isinstance(inner, dict) else None
 
 
-def messages_tool(definition: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A function tool of Messages in flat form; None for any other tool."""
-    schema = definition.get("input_schema")
-    if not isinstance(schema, dict) or "parameters" in definition:
+def untyped_tool(definition: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A function tool of Messages or MCP in flat form; None for a definition without a name and a schema."""
+    schema = schema_in(definition)
+    if not isinstance(schema, dict) or not definition.get("name"):
         return None
     flat = {name: definition[name] for name in ("name", "description", "strict", "defer_loading") if name in definition}
     return {"type": "function", **flat, "parameters": schema}
+
+
+def schema_in(function: Mapping[str, Any]) -> Any:
+    """A function's schema, under whatever name."""
+    return next((function[name] for name in SCHEMAS if function.get(name) is not None), None)

@@ -56,6 +56,8 @@ _SEALED = b'"' + PREFIX.encode()
 class _Function(msgspec.Struct):
     name: Any = None
     strict: Any = False
+    input_schema: msgspec.Raw = msgspec.Raw()
+    inputSchema: msgspec.Raw = msgspec.Raw()  # noqa: N815 - MCP's name
 
 
 class _Tool(msgspec.Struct):
@@ -214,6 +216,8 @@ def _is_odd_tool(tool: _Tool, can: Capabilities) -> bool:
         return True  # the flat form that Cursor sends
     name = tool.function.name
     if not isinstance(name, str) or len(name) > can.tool_name_limit or _TOOL_NAME.fullmatch(name) is None:
+        return True
+    if is_set(tool.function.input_schema) or is_set(tool.function.inputSchema):
         return True
     return tool.function.strict is None or (bool(tool.function.strict) and not can.strict_tools)
 

@@ -78,6 +78,7 @@ class _Tool(msgspec.Struct):
     type: Any = None
     name: Any = None
     input_schema: msgspec.Raw = msgspec.Raw()
+    inputSchema: msgspec.Raw = msgspec.Raw()  # noqa: N815 - MCP's name
 
 
 class _Format(msgspec.Struct):
@@ -285,7 +286,8 @@ def _check_tools(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
 def _is_odd_tool(tool: _Tool, can: Capabilities) -> bool:
     match tool.type:
         case "function":
-            return not isinstance(tool.name, str) or len(tool.name) > can.tool_name_limit
+            renamed = is_set(tool.input_schema) or is_set(tool.inputSchema)
+            return not isinstance(tool.name, str) or len(tool.name) > can.tool_name_limit or renamed
         case "custom":
             return not can.custom_tools or not isinstance(tool.name, str) or is_set(tool.input_schema)
         case "namespace":

@@ -89,6 +89,9 @@ class WireTool(msgspec.Struct):
     name: str | None = None
     description: str | None = None
     parameters: dict[str, Any] | None = None
+    input_schema: Any = None
+    inputSchema: Any = None  # noqa: N815 - MCP's name
+    parametersJsonSchema: Any = None  # noqa: N815 - Gemini's name
     strict: bool | None = None
     format: Grammar | None = None
     tools: list[WireTool] | None = None
@@ -96,6 +99,12 @@ class WireTool(msgspec.Struct):
     output_schema: Any = None
     allowed_callers: Any = None
     is_async: Any = msgspec.field(name="async", default=None)
+
+    @property
+    def schema(self) -> dict[str, Any] | None:
+        """The schema of a function, under whatever name."""
+        named = (self.parameters, self.input_schema, self.inputSchema, self.parametersJsonSchema)
+        return next((schema for schema in named if isinstance(schema, dict)), None)
 
 
 class WireChoice(msgspec.Struct):

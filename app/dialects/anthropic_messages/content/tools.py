@@ -13,7 +13,7 @@ from app.conversation.repeated_tools import derive
 from app.conversation.request import CustomTool, FunctionTool, NativeTool, Request, Tool, ToolChoice
 from app.dialects.anthropic_messages.content.blocks import write_cache
 from app.dialects.anthropic_messages.vocabulary import CLIENT_TOOLS, NAME, NO_SCHEMA, SERVER_TOOLS
-from app.dialects.foreign.tools import nested_tool, responses_tool
+from app.dialects.foreign.tools import SCHEMAS, nested_tool, responses_tool, schema_in
 from app.dialects.json_bodies import encode_body
 from app.dialects.type_faults import describe_fault
 from app.errors import InvalidRequest
@@ -125,11 +125,11 @@ def _read_tool(wire: dict[str, Any], path: str) -> Tool:
 
 
 def _own_shape(wire: dict[str, Any]) -> dict[str, Any]:
-    """A function in the shape of OpenAI's dialects, converted to this dialect's shape."""
-    if "input_schema" in wire or "parameters" not in wire:
+    """A function in the shape of OpenAI's dialects or of MCP, converted to this dialect's shape."""
+    if "input_schema" in wire or (schema := schema_in(wire)) is None:
         return wire
-    own = {name: value for name, value in wire.items() if name not in ("parameters", "type")}
-    return {**own, "input_schema": wire["parameters"]}
+    own = {name: value for name, value in wire.items() if name not in (*SCHEMAS, "type")}
+    return {**own, "input_schema": schema}
 
 
 def _read_function(wire: dict[str, Any], path: str) -> FunctionTool:

@@ -16,7 +16,7 @@ from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss
 from app.conversation.repeated_tools import derive
 from app.conversation.request import CustomTool, FunctionTool, NativeTool, Request, Tool, ToolChoice
-from app.dialects.foreign.tools import dated_tool, responses_tool
+from app.dialects.foreign.tools import SCHEMAS, dated_tool, responses_tool, schema_in
 from app.dialects.json_bodies import encode_body, list_decoder, read_value
 from app.dialects.openai_chat.messages.parts import write_cache
 from app.dialects.openai_chat.vocabulary import NAME
@@ -29,7 +29,7 @@ _object = msgspec.json.Decoder(dict[str, Any])
 _any = msgspec.json.Decoder()
 
 # Keys of a function that the neutral model covers; others are kept for servers of this dialect.
-_FUNCTION_KEYS = {"name", "description", "parameters", "input_schema", "strict", "type", "function", "cache_control"}
+_FUNCTION_KEYS = {"name", "description", *SCHEMAS, "strict", "type", "function", "cache_control"}
 
 
 def read_tools(raw: msgspec.Raw, path: str = "tools") -> tuple[Tool, ...]:
@@ -129,7 +129,7 @@ def _read_function(tool: dict[str, Any], path: str) -> FunctionTool:
     function = tool.get("function", tool)
     if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"]:
         raise InvalidRequest(f"{path}.function.name is required", param=f"{path}.function.name")
-    schema = function.get("parameters", function.get("input_schema"))
+    schema = schema_in(function)
     if schema is not None and not isinstance(schema, dict):
         raise InvalidRequest(f"{path}.function.parameters must be a JSON schema", param=f"{path}.function.parameters")
     description, strict = function.get("description"), function.get("strict", tool.get("strict"))

@@ -11,7 +11,7 @@ import msgspec
 from app.conversation.losses import Loss
 from app.conversation.repeated_tools import derive
 from app.conversation.request import CustomTool, FunctionTool, NativeTool, Request, Tool, ToolChoice
-from app.dialects.foreign.tools import dated_tool, is_dated, is_hosted, messages_tool, nested_tool
+from app.dialects.foreign.tools import dated_tool, is_dated, is_hosted, nested_tool, untyped_tool
 from app.dialects.json_bodies import encode_body, list_decoder, read_value
 from app.dialects.openai_responses.vocabulary import NAME, WireChoice, WireTool
 from app.errors import InvalidRequest
@@ -70,9 +70,7 @@ def parse_tools(raw: msgspec.Raw, path: str) -> list[Tool]:
 
 def _read_foreign(tool: WireTool, definition: dict[str, Any]) -> WireTool:
     """A tool in another dialect's shape, converted to this one; otherwise the tool itself."""
-    flat = nested_tool(definition) or messages_tool(definition)
-    if flat is None and tool.type is None and tool.name and tool.parameters is not None:
-        flat = {**definition, "type": "function"}
+    flat = nested_tool(definition) or untyped_tool(definition)
     if flat is None:
         return tool
     try:
@@ -154,9 +152,7 @@ def _parse_member(tool: WireTool, path: str, namespace: str | None = None) -> Fu
         return CustomTool(name, tool.description, rules, namespace, deferred)
     more = {"output_schema": tool.output_schema, "allowed_callers": tool.allowed_callers, "async": tool.is_async}
     extensions = {name: value for name, value in more.items() if value is not None}
-    return FunctionTool(
-        name, tool.description, tool.parameters, tool.strict, namespace, deferred, extensions=extensions
-    )
+    return FunctionTool(name, tool.description, tool.schema, tool.strict, namespace, deferred, extensions=extensions)
 
 
 def _parse_native(tool: WireTool, definition: dict[str, Any]) -> NativeTool:
