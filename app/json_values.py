@@ -1,4 +1,4 @@
-"""Reads JSON texts of others: the object in one, and whether one holds too many values.
+"""Reads JSON texts of others: the value in one, if it is readable, and whether one holds too many values.
 
 A decoder creates an object for each value, and no other request runs meanwhile: ten thousand bytes that unpack to
 millions of `1,` would block all others for seconds. So values are counted without parsing them. Pure.
@@ -9,7 +9,23 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+# The exceptions that decoding raises for invalid JSON and for a wrong type.
+UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
+
+# The values of an object, still raw.
+Fields = dict[str, msgspec.Raw]
+
+any_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
+text_decoder = msgspec.json.Decoder(str)
+object_decoder = msgspec.json.Decoder(dict[str, Any])
+fields_decoder = msgspec.json.Decoder(Fields)
+list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 # More values than a model's whole context holds, and still decoded in a moment.
 MAX_VALUES = 500_000
@@ -27,6 +43,14 @@ def decode_object(text: str | bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def decode_or_none(text: bytes | msgspec.Raw | str, decoder: msgspec.json.Decoder[T]) -> T | None:
+    """The value in a text, which nobody judges here: None if it is unreadable or has another shape."""
+    try:
+        return decoder.decode(text)
+    except UNREADABLE:
+        return None
 
 
 def has_too_many_values(text: bytes) -> bool:

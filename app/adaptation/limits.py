@@ -20,6 +20,7 @@ from app.conversation.losses import Severity
 from app.conversation.request import FunctionTool, Request, Sampling, State
 from app.dialects.registry import have_one_owner, traits_of
 from app.errors import InvalidRequest
+from app.json_values import decode_or_none, object_decoder
 
 # Characters of all stop sequences that we watch for ourselves: each of their beginnings is kept.
 MAX_WATCHED = 2048
@@ -214,10 +215,7 @@ def _digest(text: str) -> str:
 def _split_user(user: str) -> tuple[str, str]:
     """Person and session of a user id. Claude Code puts both into it, as JSON or around `_session_`."""
     if user.startswith("{"):
-        try:
-            known = msgspec.json.decode(user, type=dict[str, Any])
-        except msgspec.MsgspecError:
-            known = {}
+        known = decode_or_none(user, object_decoder) or {}
         session = str(known.pop("session_id", ""))
         if session:
             return msgspec.json.encode(known, order="sorted").decode(), session

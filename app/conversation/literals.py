@@ -13,8 +13,9 @@ from collections.abc import Hashable, Iterable, Sequence
 
 import msgspec
 
+from app.json_values import UNREADABLE, fields_decoder, text_decoder
+
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(str).decode
 
 EMPTY = b'""'
 
@@ -38,7 +39,7 @@ def literal(text: str) -> bytes:
 def text_of(value: bytes) -> str:
     """The characters of a literal; lone surrogate escapes survive as lone surrogates."""
     try:
-        return _decode(value)
+        return text_decoder.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return str(json.loads(value.decode("utf-8", "replace"), strict=False))
 
@@ -101,7 +102,6 @@ _BEFORE_VALUES = (":", ",", "[")
 # Maximum pieces that are checked for repeating the whole object.
 _MAX_DOUBTS = 64
 NOTHING = b'"{}"'
-_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _one = json.JSONDecoder(strict=False)
 
 
@@ -225,7 +225,7 @@ def one_object(text: str) -> str:
 def is_object(text: str) -> bool:
     """Whether a text is exactly one JSON object."""
     try:
-        _object.decode(text)
-    except (msgspec.DecodeError, UnicodeError, ValueError, RecursionError):
+        fields_decoder.decode(text)
+    except UNREADABLE:
         return False
     return True

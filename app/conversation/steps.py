@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from app.conversation.blocks import Page, Proof, ServerTool, Step
+from app.json_values import UNREADABLE, any_decoder
 
 # The kind of a proof that holds such steps. The client is shown a description beside it.
 SERVER_TOOL = "server_tool"
@@ -15,8 +16,6 @@ SERVER_TOOL = "server_tool"
 CITATION = "citation"
 # Maximum bytes of vendor items carried through the client, because every later turn resends them.
 MAX_CARRIED = 200_000
-
-_decode = msgspec.json.Decoder().decode
 
 
 def describe_step(step: Step) -> str:
@@ -83,6 +82,6 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _decode_or_none(text: str) -> Any:
     try:
-        return _decode(text)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return any_decoder.decode(text)
+    except UNREADABLE:
         return text

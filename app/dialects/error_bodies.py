@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from app.json_values import UNREADABLE, any_decoder, decode_or_none
+
 MESSAGE_LIMIT = 4000  # characters; cuts error pages and dumps of the prompt
 QUOTE_LIMIT = 300  # characters quoted of a reply that is no answer
 _WORD_LIMIT = 256  # characters of a type, a code or a field name
@@ -86,7 +88,7 @@ def _read_body(body: bytes) -> ErrorBody:
     if len(body) <= BODY_LIMIT:
         try:
             return _read_value(msgspec.json.decode(body))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             text = body.decode("utf-8", "replace").strip()
             text = text.partition("data:")[2].strip() if text.startswith(("event:", "data:")) else text
     if text.startswith(("{", "[{")):
@@ -134,13 +136,9 @@ def _cut(found: ErrorBody, otherwise: str) -> ErrorBody:
 def replace_message(body: bytes, message: str, new_message: str) -> bytes | None:
     """The same error with its message replaced by `new_message` and all other fields kept; None if `message` is not at
     the usual place."""
-    try:
-        value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    match value:
-        case {"error": {"message": str(said)} as error} if said == message:
-            return msgspec.json.encode({**value, "error": {**error, "message": new_message}})
+    match decode_or_none(body, any_decoder):
+        case {"error": {"message": str(said)} as error, **rest} if said == message:
+            return msgspec.json.encode({"error": {**error, "message": new_message}, **rest})
         case _:
             return None
 
@@ -324,12 +322,8 @@ def _read_details(details: list[Any]) -> ErrorBody:
 
 def _read_string(text: str, depth: int) -> ErrorBody:
     """The error in a text, which may be JSON itself."""
-    if depth < _DEEPEST and text.startswith("{"):
-        try:
-            return _read_value(msgspec.json.decode(text), None, depth + 1)
-        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-            pass
-    return ErrorBody(_read_text(text))
+    value = decode_or_none(text, any_decoder) if depth < _DEEPEST and text.startswith("{") else None
+    return ErrorBody(_read_text(text)) if value is None else _read_value(value, None, depth + 1)
 
 
 def _read_text(text: str) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-import msgspec
-
 from app.dialects.error_bodies import BODY_LIMIT, ErrorBody, find_error, read_error_body, read_error_value
 from app.dialects.overflow import CODES as OVERFLOW_CODES
 from app.dialects.overflow import Tokens, find_overflow, is_paced, is_said
 from app.errors import STATUS, Failure, FailureKind
+from app.json_values import any_decoder, decode_or_none
 
 # Kinds by `code` or `type`, which overrule the status; in lower case, without separators. Numbers of three digits are
 # statuses (LiteLLM, OpenRouter) and are left out; longer ones are codes of Z.ai and SiliconFlow.
@@ -268,7 +267,6 @@ STATUS_KINDS: dict[int, FailureKind] = {
 _OWN_STATUS = ("rate_limit", "quota", "billing", "overloaded", "content_filter", "permission", "not_found")
 _VAGUE_STATUSES = (400, 401, 403, 413, 422, 500, 503)  # 413: Groq's for tokens per minute
 _ODD_STATUSES = (424, 498, 499)  # no client can interpret these
-_decode = msgspec.json.Decoder().decode
 _HEAD = re.compile(r"\w{1,64}")
 _PARTS = re.compile(r"[^a-z0-9]")
 
@@ -342,12 +340,7 @@ def judge_reported(error: object, body: bytes) -> Failure:
 
 def decode_error(body: bytes) -> Failure | None:
     """The failure that a body or an event reports without marking it as one; None if it reports none."""
-    if len(body) > BODY_LIMIT:
-        return None
-    try:
-        found = find_error(_decode(body))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+    found = find_error(decode_or_none(body, any_decoder)) if len(body) <= BODY_LIMIT else None
     return judge_error(0, found) if found is not None else None
 
 

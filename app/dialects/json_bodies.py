@@ -18,21 +18,15 @@ import msgspec
 from app.conversation.capabilities import Capabilities
 from app.dialects.type_faults import describe_fault
 from app.errors import InvalidRequest
+from app.json_values import UNREADABLE, Fields, fields_decoder
 
 T = TypeVar("T")
 
-Fields = dict[str, msgspec.Raw]
-
-# The exceptions that decoding raises for invalid JSON and for a wrong type.
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _PIECE = 1024 * 1024
 # Up to this size two copies are cheaper than views.
 _SHORT = 16 * 1024
 
 _NULL, _ABSENT = msgspec.Raw(b"null"), msgspec.Raw()
-
-fields_decoder = msgspec.json.Decoder(Fields)
-list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 _SURROGATES = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
@@ -68,7 +62,7 @@ def read_body(body: bytes) -> Fields:
         return fields_decoder.decode(body)
     except msgspec.ValidationError as error:
         raise InvalidRequest("Request body must be a JSON object") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise InvalidRequest(f"the request body is not valid JSON: {error}") from error
 
 
@@ -97,14 +91,6 @@ def set_raw(fields: Fields, name: str) -> msgspec.Raw | None:
     return raw if raw is not None and is_set(raw) else None
 
 
-def decode_or_none(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T | None:
-    """The value of a field for inspection only: None if it has another shape, which the caller does not judge."""
-    try:
-        return decoder.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-
-
 def pass_fields(body: bytes, fields: Fields | None, capabilities: Capabilities) -> bytes:
     """A body that passes, with the upstream's model name and the fields that every request to this upstream carries."""
     if capabilities.extra_body:
@@ -121,7 +107,7 @@ def read_value(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T], path: str) ->
         what, inner = describe_fault(error)
         where = (path + inner).removeprefix(".")  # of a whole body there is no path
         raise InvalidRequest(f"{where}: {what}" if where else what, param=where or None) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         if not len(raw):
             raise InvalidRequest(f"{path}: field required", param=path) from error
         raise InvalidRequest(f"{path}: {error}", param=path) from error

@@ -9,8 +9,8 @@ import msgspec
 
 from app.dialects.error_bodies import quote
 from app.errors import MALFORMED, UpstreamMalformed
+from app.json_values import any_decoder
 
-_any = msgspec.json.Decoder().decode
 _STEP = re.compile(r"\.(\w+)")
 _MAX_ODD_FIELDS = 8
 
@@ -41,7 +41,7 @@ def without_odd_field(payload: bytes, complaint: msgspec.ValidationError) -> byt
     steps = _STEP.findall(str(complaint).partition(" - at `$")[2])
     if not steps or not (steps[-1] in HARMLESS or HARMLESS.intersection(steps[:1])):
         return None
-    value = _any(payload)
+    value = any_decoder.decode(payload)
     places = [value]
     for step in steps[:-1]:
         places = [inner for place in places for inner in _list_of(place.get(step)) if isinstance(inner, dict)]

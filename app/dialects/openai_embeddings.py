@@ -24,6 +24,7 @@ from app.dialects.json_bodies import read_body, read_value, replace_model
 from app.dialects.openai_chat.errors import write_error
 from app.dialects.openai_chat.usage import find_usage
 from app.errors import Failure, InvalidRequest, NotFound, UpstreamMalformed, UpstreamRefused
+from app.json_values import UNREADABLE
 
 NAME = "openai_embeddings"
 TRAITS = DialectTraits(name=NAME)
@@ -80,7 +81,7 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
         entries = _whole_decoder.decode(body).data
     except msgspec.ValidationError as error:
         raise UpstreamRefused(judge_error(0, read_error_body(200, {}, body))) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise UpstreamMalformed("the upstream's reply is not a list of embeddings") from error
     if not entries or any(entry.embedding is None for entry in entries):
         raise UpstreamMalformed(f"the upstream sent no embedding: {quote(body)}")

@@ -9,16 +9,8 @@ from typing import Annotated, Any
 import msgspec
 
 from app.conversation.capabilities import Capabilities
-from app.dialects.json_bodies import (
-    UNREADABLE,
-    Fields,
-    check_text,
-    decode_or_none,
-    is_set,
-    pass_fields,
-    read_body,
-    replace_model,
-)
+from app.dialects.json_bodies import check_text, is_set, pass_fields, read_body, replace_model
+from app.json_values import UNREADABLE, Fields, any_decoder, decode_or_none
 
 # Whether the upstream refuses a value, given the other fields of its request.
 Check = Callable[[msgspec.Raw, Fields, Capabilities], bool]
@@ -30,8 +22,6 @@ PassRequest = Callable[[bytes], bytes | None]
 
 # Maximum bytes of a body that is first read as a plain one. Larger ones hold tools and their results.
 _MAX_PLAIN = 16 * 1024
-
-any_decoder = msgspec.json.Decoder(Any)
 
 
 def pass_unless_odd(

@@ -10,9 +10,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import msgspec
-
 from app.conversation.blocks import Block, Image, Inline, Text, Url
+from app.json_values import any_decoder, decode_or_none
 
 # Keys whose values are not words for a model, and the endings of similar keys.
 _STRUCTURE = frozenset(
@@ -33,8 +32,6 @@ CIPHERTEXT = ("gAAAAA", "gw1.")
 
 MAX_CHARACTERS = 200_000
 _DEEPEST = 12
-
-_decode = msgspec.json.Decoder().decode
 
 
 def read_unknown(raw: bytes, kind: str) -> tuple[Block, ...]:
@@ -72,11 +69,7 @@ def inline_image(data: str) -> Inline | None:
 
 
 def _pieces_of(raw: bytes) -> Iterator[str | Image]:
-    try:
-        value = _decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return
-    yield from _walk(value, "", 0)
+    return _walk(decode_or_none(raw, any_decoder), "", 0)
 
 
 def _join_words(pieces: Iterable[str | Image]) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import assert_never
 
-import msgspec
 from msgspec.structs import replace
 
 from app.adaptation.media.attachments import decode_text, is_textual, normalise
@@ -39,6 +38,7 @@ from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Severity
 from app.conversation.request import Request, Turn
 from app.dialects.registry import have_one_owner, traits_of
+from app.json_values import decode_or_none, text_decoder
 
 TOOL_ERROR = "[tool error] "
 
@@ -288,9 +288,5 @@ def _search_result_as_text(block: SearchResult) -> list[Block]:
 
 def _sealed_summary(block: Compaction) -> str | None:
     """The summary in a proof that this gateway sealed; a vendor's own is unreadable."""
-    if block.proof is None:
-        return None
-    try:
-        return msgspec.json.decode(block.proof.originals[0], type=str)
-    except (msgspec.DecodeError, IndexError):
-        return None
+    sealed = block.proof.originals[:1] if block.proof is not None else ()
+    return decode_or_none(b"".join(sealed), text_decoder)

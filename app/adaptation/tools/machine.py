@@ -17,6 +17,7 @@ from app.conversation.blocks import MACHINE_PROOF, Block, DialectName, Proof, Re
 from app.conversation.capabilities import Capabilities
 from app.conversation.events import BlockClosed, BlockOpened, Event, Finished
 from app.conversation.request import Extension, NativeTool, Request, Turn
+from app.json_values import decode_or_none, text_decoder
 
 # The field in which a reply names the machine and a request asks for it.
 _FIELD = "container"
@@ -29,7 +30,9 @@ def adapt_machine(request: Request, capabilities: Capabilities, notes: Notes) ->
     if not runs or request.dialect == capabilities.dialect:
         return request
     notes.on_reply(partial(NameMachine, capabilities.dialect))
-    name = _read_name(machine) if machine is not None and capabilities.understands(machine) else None
+    known = machine.originals if machine is not None and capabilities.understands(machine) else ()
+    # Anybody can seal a proof, so it may contain anything.
+    name = decode_or_none(b"".join(known), text_decoder)
     if name is None:
         return request
     return replace(
@@ -51,14 +54,6 @@ def _take_names(request: Request) -> tuple[Request, Proof | None]:
             turn = replace(turn, blocks=tuple(kept))
         turns.append(turn)
     return replace(request, turns=tuple(turns)), machine
-
-
-def _read_name(machine: Proof) -> str | None:
-    """The name in a proof, or None; anybody can seal one, so it may contain anything."""
-    try:
-        return msgspec.json.decode(b"".join(machine.originals), type=str)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
 
 
 def _names_machine(block: Block) -> TypeGuard[Reasoning]:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from app.conversation.schemas import has_odd_properties, is_plain_property
+from app.json_values import decode_or_none, fields_decoder
 
 _MOST = 64
 _ILLEGAL = re.compile(r"[^a-zA-Z0-9_.-]")
@@ -44,10 +45,7 @@ def legalize(schema: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
 
 def rename_properties(arguments: str, names: Mapping[str, str]) -> str:
     """Arguments with their properties renamed; the same text if none of the names occurs."""
-    try:
-        fields = msgspec.json.decode(arguments, type=dict[str, msgspec.Raw])
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return arguments
+    fields = decode_or_none(arguments, fields_decoder) or {}
     if names.keys().isdisjoint(fields):
         return arguments
     return msgspec.json.encode({names.get(name, name): value for name, value in fields.items()}).decode()

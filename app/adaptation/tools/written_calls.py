@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from app.conversation.schemas import Schema
+from app.json_values import UNREADABLE, any_decoder, decode_or_none
 
 
 class WrittenCall(NamedTuple):
@@ -39,13 +40,11 @@ class _Json(msgspec.Struct):
 
 _decode_call = msgspec.json.Decoder(_Json).decode
 _decode_calls = msgspec.json.Decoder(list[_Json]).decode
-_decode_any = msgspec.json.Decoder().decode
 # DeepSeek's marks contain a full-width bar and a low line, which no other text has.
 _BAR, _RULE = "\uff5c", "\u2581"
 _DSML = f"{_BAR}DSML{_BAR}"
 _HARMONY_CALL = "<|channel|>commentary to=functions."
 _HARMONY_NAME = re.compile(r"[\w.-]{1,128}")
-_UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
 def _deepseek(words: str) -> str:
@@ -57,7 +56,7 @@ def encode_arguments(call: WrittenCall, schema: Schema | None) -> str | None:
     its JSON."""
     if isinstance(call.arguments, str):
         text = call.arguments.strip() or "{}"
-        return text if isinstance(_decode_or_none(text), dict) else None
+        return text if isinstance(decode_or_none(text, any_decoder), dict) else None
     properties = (schema or {}).get("properties")
     kinds = properties if isinstance(properties, dict) else {}
     values = {name: _value_of(text, kinds.get(name)) for name, text in call.arguments.items()}
@@ -68,7 +67,7 @@ def _value_of(text: str, schema: Any) -> Any:
     kind = schema.get("type") if isinstance(schema, Mapping) else None
     if kind == "string":
         return text
-    value = _decode_or_none(text)
+    value = decode_or_none(text, any_decoder)
     return text if value is None and text.strip() != "null" else value
 
 
@@ -77,7 +76,7 @@ def _read_json(text: str) -> list[WrittenCall]:
     text = text.strip()
     try:
         calls = _decode_calls(text) if text.startswith("[") else [_decode_call(text)]
-    except _UNREADABLE:
+    except UNREADABLE:
         return []
     return [WrittenCall(call.name, _json_text(call.arguments or call.parameters)) for call in calls]
 
@@ -85,7 +84,7 @@ def _read_json(text: str) -> list[WrittenCall]:
 def _json_text(raw: msgspec.Raw) -> str:
     """Arguments given as an object, or as a JSON string of one."""
     text = bytes(raw).decode()
-    return str(_decode_any(text)) if text.startswith('"') else text
+    return str(any_decoder.decode(text)) if text.startswith('"') else text
 
 
 def _read_tags(text: str) -> list[WrittenCall]:
@@ -207,10 +206,3 @@ def _between(text: str, opening: str, closing: str) -> Iterator[str]:
 def _unframe(value: str) -> str:
     """A value without the line ends that separate it from its tags."""
     return value.removeprefix("\n").removesuffix("\n")
-
-
-def _decode_or_none(text: str) -> Any:
-    try:
-        return _decode_any(text)
-    except _UNREADABLE:
-        return None

@@ -10,6 +10,7 @@ import msgspec
 from app.dialects.error_kinds import judge_reported, read_failure, replace_login_words
 from app.dialects.json_bodies import encode_body
 from app.errors import Failure, FailureKind
+from app.json_values import decode_or_none, object_decoder
 
 # Status and type that a client of this dialect expects. Credentials refused by an upstream are the operator's problem:
 # a 401 would make the client tell its user to log in again.
@@ -38,20 +39,10 @@ ERRORS: dict[FailureKind, tuple[int, str]] = {
 RESENT_WITHOUT = {"thread": "thread_unsupported_request"}
 
 
-class _Error(msgspec.Struct):
-    error: Any = None
-
-
-_error_decoder = msgspec.json.Decoder(_Error)
-
-
 def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     """The failure in an upstream's reply of `status` (400 or more)."""
     failure = read_failure(status, headers, body)
-    try:
-        code = _error_code(_error_decoder.decode(body).error)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        code = None
+    code = _error_code((decode_or_none(body, object_decoder) or {}).get("error"))
     return msgspec.structs.replace(failure, code=code) if code else failure
 
 

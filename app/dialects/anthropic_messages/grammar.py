@@ -17,8 +17,7 @@ from app.dialects.anthropic_messages.response_parser import is_true_reason
 from app.dialects.anthropic_messages.stream_parser import StreamParser
 from app.dialects.anthropic_messages.stream_renderer import StreamRenderer
 from app.dialects.json_bodies import encode_body
-
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
+from app.json_values import UNREADABLE, decode_or_none, object_decoder
 
 # Counts that `message_start` must contain, because clients add to them.
 _COUNTS = ("input_tokens", "output_tokens")
@@ -64,8 +63,8 @@ class Grammar:
     def allows(self, payload: bytes) -> bool:
         """Whether an event is in order at this point; if so, it is noted as passed."""
         try:
-            event = _decode(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            event = object_decoder.decode(payload)
+        except UNREADABLE:
             return True  # the client may know better
         match event.get("type"):
             case "message_start":
@@ -134,7 +133,7 @@ class Grammar:
         first."""
         try:
             piece = bytes(_decode_arguments(payload).delta.partial_json)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             return False
         so_far = self._arguments
         if piece[:1] != b'"' or (not so_far and piece == NOTHING) or self._resent.rest_of(so_far, piece) != piece:
@@ -148,7 +147,7 @@ class Grammar:
         rewriter = Rewriter(context)
         for payload in self._passed:
             rewriter.feed([payload])
-            event = _decode(payload)
+            event = object_decoder.decode(payload)
             if event["type"] == "content_block_start" and (delta := self._deltas_of(event)):
                 rewriter.feed([encode_body({"type": "content_block_delta", "index": event["index"], "delta": delta})])
         return rewriter
@@ -189,10 +188,7 @@ def _is_whole(message: dict[str, Any]) -> bool:
 
 def _is_new(payload: bytes) -> bool:
     """Whether a delta is of a type that nobody here knows."""
-    try:
-        kind = _object(_decode(payload), "delta").get("type")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
+    kind = _object(decode_or_none(payload, object_decoder) or {}, "delta").get("type")
     return isinstance(kind, str) and not any(b'"%b"' % kind.encode() in own for own in _OWN.values())
 
 

@@ -22,10 +22,11 @@ from app.dialects.anthropic_messages.vocabulary import NAME, SERVER_CALLS, SERVE
 from app.dialects.foreign.fields import FOREIGN_FIELDS
 from app.dialects.foreign.requests import mend_request
 from app.dialects.foreign.tools import OF_RESPONSES
-from app.dialects.json_bodies import decode_or_none, is_set, pass_fields, read_body, repair_surrogates
+from app.dialects.json_bodies import is_set, pass_fields, read_body, repair_surrogates
 from app.dialects.passing_fields import PassRequest, PlainValues, list_types, up_to, with_shortcut
 from app.dialects.refused_fields import BLOCK, NESTED
 from app.dialects.tool_schemas import SUBSETS, holds_null_keyword, is_above_limit
+from app.json_values import any_decoder, decode_or_none
 
 BILLING_PREFIX = "x-anthropic-billing-header"
 
@@ -140,7 +141,6 @@ class _Outline(msgspec.Struct):
     messages: list[_Turn] = []
 
 
-_any_decoder = msgspec.json.Decoder(Any)
 _outline_decoder = msgspec.json.Decoder(_Outline)
 _Check = Callable[[_Outline, Capabilities], bool]
 
@@ -275,7 +275,7 @@ def _is_odd_tool(tool: _Tool, can: Capabilities) -> bool:
         return True
     if not can.tools or (native and not can.native_tools) or is_set(tool.parameters) or is_set(tool.function):
         return True
-    if can.plain_properties and has_odd_properties(decode_or_none(tool.input_schema, _any_decoder)):
+    if can.plain_properties and has_odd_properties(decode_or_none(tool.input_schema, any_decoder)):
         return True
     if not native and len(tool.input_schema) < _SHORT and b'"type"' not in bytes(tool.input_schema):
         return True  # the vendor requires a type

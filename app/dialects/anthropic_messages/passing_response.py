@@ -15,13 +15,14 @@ from app.dialects.anthropic_messages.response_renderer import render_response
 from app.dialects.anthropic_messages.usage import find_usage, read_usage
 from app.dialects.json_bodies import repair_text, replace_model
 from app.errors import UpstreamRefused
+from app.json_values import UNREADABLE
 
 
 def pass_clean(body: bytes, model: str) -> tuple[bytes, Usage | None] | None:
     """A whole answer with another model's name, and its usage; None unless it is clean."""
     try:
         clean = _clean_decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
     counts = clean.usage
     if type(counts.get("input_tokens")) is not int or type(counts.get("output_tokens")) is not int:
@@ -42,7 +43,7 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
         return clean
     try:
         whole = _whole_decoder.decode(hide_halves(body))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return render_response(parse_response(body), context), find_usage(body)
     if whole.error:
         raise UpstreamRefused(parse_stream_error(whole.error, body))
@@ -101,7 +102,7 @@ def _is_odd(whole: _Whole) -> bool:
     """Whether agents would stop at the answer, or fail at one of its calls."""
     try:
         parts = [_part_decoder.decode(raw) for raw in whole.content or ()]
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return True
     return not _are_sound(parts, whole.stop_reason)
 

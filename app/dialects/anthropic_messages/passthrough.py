@@ -20,10 +20,11 @@ from app.dialects.anthropic_messages.stream_parser import FAILED
 from app.dialects.anthropic_messages.stream_renderer import PING
 from app.dialects.anthropic_messages.usage import merge_usage, read_usage
 from app.dialects.error_kinds import decode_error
-from app.dialects.json_bodies import fields_decoder, replace_model
+from app.dialects.json_bodies import replace_model
 from app.dialects.malformed import malformed
 from app.dialects.runs import RunReader, last_event
 from app.errors import Failure, UpstreamCut, UpstreamRefused
+from app.json_values import UNREADABLE, fields_decoder, object_decoder
 from app.known_secrets import known_secrets
 from app.sse import COMMENT_KEEPALIVE, EventBuffer, SseDecoder, encode_event
 
@@ -31,8 +32,6 @@ _DELTA = b"event: content_block_delta"
 
 _END = b"event: message_delta"
 _MAX_HELD = 4096
-
-_event_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
 class _State(Enum):
@@ -296,7 +295,7 @@ def _text_of(event: bytes) -> bytes | None:
     """The literal that an event adds to its block, if it does nothing else."""
     try:
         delta = _decode_delta(event.partition(b"\ndata: ")[2]).delta
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
     texts = [raw for raw in (delta.text, delta.thinking, delta.partial_json) if len(raw)]
     return bytes(texts[0]) if len(texts) == 1 and bytes(texts[0]).startswith(b'"') else None
@@ -344,6 +343,6 @@ def _fault_of(data: bytes) -> Failure | None:
 
 def _decode_event(data: bytes) -> dict[str, Any]:
     try:
-        return _event_decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return object_decoder.decode(data)
+    except UNREADABLE:
         return {}

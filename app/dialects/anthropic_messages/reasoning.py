@@ -11,8 +11,9 @@ from app.conversation.losses import Loss
 from app.conversation.request import EFFORT_NAMES, Effort, OutputFormat, ReasoningSettings, Request
 from app.dialects.anthropic_messages.content.blocks import NoteField
 from app.dialects.anthropic_messages.vocabulary import DISPLAYS
-from app.dialects.json_bodies import Fields, read_value
+from app.dialects.json_bodies import read_value
 from app.errors import InvalidRequest
+from app.json_values import Fields
 
 T = TypeVar("T")
 

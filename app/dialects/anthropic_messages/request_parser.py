@@ -38,25 +38,15 @@ from app.dialects.anthropic_messages.vocabulary import (
     WireTurn,
 )
 from app.dialects.foreign.requests import check_fields, read_mended
-from app.dialects.json_bodies import (
-    UNREADABLE,
-    Fields,
-    check_text,
-    decode_or_none,
-    fields_decoder,
-    list_decoder,
-    read_body,
-    read_value,
-    repair_surrogates,
-)
+from app.dialects.json_bodies import check_text, read_body, read_value, repair_surrogates
 from app.dialects.tool_schemas import mend_schemas
 from app.errors import InvalidRequest
+from app.json_values import UNREADABLE, Fields, any_decoder, decode_or_none, fields_decoder, list_decoder, text_decoder
 
 T = TypeVar("T")
 
 _ROLES: tuple[Role, ...] = ("user", "assistant", "system")
 
-_text = msgspec.json.Decoder(str)
 _flag = msgspec.json.Decoder(bool | None)
 _number = msgspec.json.Decoder(float | None)
 _integer = msgspec.json.Decoder(int | None)
@@ -64,7 +54,6 @@ _texts = msgspec.json.Decoder(list[str] | None)
 _object = msgspec.json.Decoder(dict[str, Any] | None)
 _objects = msgspec.json.Decoder(list[dict[str, Any]] | None)
 _cache = msgspec.json.Decoder(WireCache | None)
-_any = msgspec.json.Decoder(Any)
 _plain_request = msgspec.json.Decoder(PlainRequest)
 _usual_request = msgspec.json.Decoder(UsualRequest)
 _USUAL_FIELDS = [name for name in UsualRequest.__struct_fields__ if name != "messages"]
@@ -144,7 +133,7 @@ class _Reader:
         self._extensions: list[Extension] = []
 
     def request(self) -> Request:
-        model = self._need("model", _text, "model string is required")
+        model = self._need("model", text_decoder, "model string is required")
         tools, turns = self._tools_and_turns()
         sampling = self._sampling()
         choice, parallel = self._tool_choice()
@@ -235,7 +224,7 @@ class _Reader:
     def _note(self, name: str, raw: msgspec.Raw) -> None:
         """Keeps a field that has no place in the neutral model; its last name, or its full name at the top level,
         decides its loss."""
-        value = read_value(raw, _any, name)
+        value = read_value(raw, any_decoder, name)
         loss, why = FIELD_LOSSES.get(name) or FIELD_LOSSES.get(name.rpartition("]")[2][1:]) or UNLISTED_LOSS
         if name == "context_management" and not _edits_matter(value):
             loss, why = "ignorable", "the model never sees old thinking, so clearing it makes no difference"
@@ -290,7 +279,7 @@ class _Reader:
         return value
 
     def _tool_choice(self) -> tuple[ToolChoice | None, bool | None]:
-        choice = self._take("tool_choice", _any)
+        choice = self._take("tool_choice", any_decoder)
         if choice is None:
             return None, None
         serial = choice.get("disable_parallel_tool_use") if isinstance(choice, dict) else None
@@ -347,7 +336,7 @@ def _split_betas(header: str) -> tuple[str, ...]:
 
 def _wants_summary(raw: msgspec.Raw | None) -> bool:
     """Whether a request is for a compaction, which nothing else can answer."""
-    match decode_or_none(raw, _any) if raw is not None else None:
+    match decode_or_none(raw, any_decoder) if raw is not None else None:
         case {"type": "summarize"}:
             return True
         case _:

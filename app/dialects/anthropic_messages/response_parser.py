@@ -24,9 +24,9 @@ from app.dialects.finish_words import judge_word
 from app.dialects.json_bodies import encode_body, repair_text
 from app.dialects.malformed import decode_tolerantly, malformed
 from app.errors import InvalidRequest, UpstreamMalformed, UpstreamRefused
+from app.json_values import UNREADABLE, object_decoder
 
 _message_decoder = msgspec.json.Decoder(WireMessage)
-_object_decoder = msgspec.json.Decoder(dict[str, Any])
 
 # Reasons of servers that were made out of those of Chat; any other unknown word may be a new one of the vendor.
 _WORDS_OF_CHAT = ("stop", "length", "tool_calls", "function_call", "content_filter")
@@ -46,7 +46,7 @@ def parse_plain(body: bytes) -> Response | None:
     try:
         message = _decode_plain(body)
         blocks = read_blocks(message.content, "content", ignore_field)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidRequest):
+    except (*UNREADABLE, InvalidRequest):
         return None
     calls = [block.id for block in blocks if type(block) is ToolCall]
     if message.stop_reason not in FINISH_REASONS or not all(calls) or len(set(calls)) < len(calls):
@@ -57,7 +57,7 @@ def parse_plain(body: bytes) -> Response | None:
 def parse_any(body: bytes) -> Response:
     """The same answer, read with a look at all that servers of this dialect do otherwise."""
     try:
-        fields = _object_decoder.decode(body)
+        fields = object_decoder.decode(body)
         if fields.get("error") is not None:
             raise UpstreamRefused(parse_stream_error(fields["error"], body))
         try:
@@ -66,7 +66,7 @@ def parse_any(body: bytes) -> Response:
             if not isinstance(fields.get("content"), str | list | dict):
                 raise
             message, blocks = _read_message(encode_body(_repair(fields)))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidRequest) as error:
+    except (*UNREADABLE, InvalidRequest) as error:
         refuse_error(body)
         raise malformed("a message", body) from error
     if "content" not in fields:
@@ -210,7 +210,7 @@ def _with_id(raw: msgspec.Raw, identifier: str, taken: set[str]) -> msgspec.Raw:
     are those of the blocks before."""
     if b'"tool_use"' not in bytes(raw):
         return raw
-    block = _object_decoder.decode(raw)
+    block = object_decoder.decode(raw)
     if block.get("type") != "tool_use":
         return raw
     own = str(block.get("id") or "")

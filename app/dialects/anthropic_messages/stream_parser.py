@@ -34,9 +34,10 @@ from app.dialects.anthropic_messages.response_parser import (
 from app.dialects.anthropic_messages.usage import merge_usage, read_tier, read_usage
 from app.dialects.anthropic_messages.vocabulary import NAME
 from app.dialects.error_kinds import decode_error
-from app.dialects.json_bodies import Fields, fields_decoder, repair_surrogates
+from app.dialects.json_bodies import repair_surrogates
 from app.dialects.malformed import malformed
 from app.errors import InvalidRequest, UpstreamCut, UpstreamMalformed
+from app.json_values import UNREADABLE, Fields, decode_or_none, fields_decoder, object_decoder
 
 _QUOTE = ord('"')
 # How the types of other dialects' events about failures end.
@@ -83,8 +84,6 @@ class _End(msgspec.Struct):
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 _typed = msgspec.json.Decoder(_Typed)
 _end = msgspec.json.Decoder(_End)
-_object = msgspec.json.Decoder(dict[str, Any])
-_citation = msgspec.json.Decoder(dict[str, Any])
 
 _KNOWN_TYPES = {
     "message_start",
@@ -168,7 +167,7 @@ class StreamParser:
                 else:
                     self.steady = False
                     self._take(chunk, payload, events)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidRequest) as error:
+            except (*UNREADABLE, InvalidRequest) as error:
                 self.steady = False
                 self._handle_unreadable(payload, error, events)
         return events
@@ -186,7 +185,7 @@ class StreamParser:
     def _take(self, chunk: _Chunk, payload: bytes, events: list[Event]) -> None:
         match chunk.type:
             case "message_start":
-                self._start(_object.decode(payload).get("message"), events)
+                self._start(object_decoder.decode(payload).get("message"), events)
             case "content_block_start":
                 self._open(chunk.index, fields_decoder.decode(chunk.content_block), events)
             case "content_block_stop":
@@ -194,14 +193,14 @@ class StreamParser:
             case "message_delta":
                 self._end = _merge_ends(self._end, _end.decode(payload).delta)
                 self.ending = bool(self._end.stop_reason)
-                self._note_end(_object.decode(payload))
+                self._note_end(object_decoder.decode(payload))
             case "message_stop":
                 self._finish(events)
             case "error":
                 if self.ending:  # the answer is complete
                     return
                 self._state = _State.ENDED
-                events.append(Failed(parse_stream_error(_object.decode(payload).get("error"), payload)))
+                events.append(Failed(parse_stream_error(object_decoder.decode(payload).get("error"), payload)))
             case "" if payload.strip() != b"{}":  # no event: an error in another shape, or another dialect
                 self._state = _State.ENDED
                 events.append(Failed(decode_error(payload) or malformed("an event", payload).failure))
@@ -291,7 +290,7 @@ class StreamParser:
             case "text":
                 self._add_text(block, text, events)
                 if citation := bytes(delta.citation):
-                    events.append(BlockNoted(block.index, citation=_citation.decode(citation)))
+                    events.append(BlockNoted(block.index, citation=object_decoder.decode(citation)))
             case "thinking":
                 self._add_text(block, thinking, events)
                 block.signature = bytes(delta.signature) or block.signature
@@ -408,10 +407,8 @@ def _merge_ends(first: _EndDelta, then: _EndDelta) -> _EndDelta:
 
 
 def _is_unknown(payload: bytes) -> bool:
-    try:
-        return _typed.decode(payload).type not in _KNOWN_TYPES
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
+    typed = decode_or_none(payload, _typed)
+    return typed is not None and typed.type not in _KNOWN_TYPES
 
 
 def _read_halves(payload: bytes, halves: HalfPairs) -> _Chunk | None:

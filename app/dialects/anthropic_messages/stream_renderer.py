@@ -31,8 +31,9 @@ from app.dialects.anthropic_messages.errors import render_error
 from app.dialects.anthropic_messages.response_renderer import own_sequence, write_head, write_stop
 from app.dialects.anthropic_messages.usage import count_searches, write_usage
 from app.dialects.anthropic_messages.vocabulary import NAME, RESPONSE_EXTENSIONS, WireBlock
-from app.dialects.json_bodies import encode_body, fields_decoder
+from app.dialects.json_bodies import encode_body
 from app.dialects.runs import Frame, Run
+from app.json_values import fields_decoder
 from app.sse import COMMENT_KEEPALIVE
 
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'

@@ -11,14 +11,12 @@ from app.conversation.blocks import Block, ServerTool
 from app.conversation.capabilities import RenderContext
 from app.conversation.response import PriceTier, Usage, read_count, read_price_tier
 from app.dialects.anthropic_messages.vocabulary import NAME, REPORTED_TIERS, TIERS_TO_REPORT, USAGE_EXTENSIONS
+from app.json_values import decode_or_none
 
 
 def find_usage(body: bytes) -> Usage | None:
     """Usage of a whole response that only passes; nothing else is decoded."""
-    try:
-        return read_usage(_counted.decode(body).usage or {})
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
+    return read_usage((decode_or_none(body, _counted) or _Counted()).usage or {})
 
 
 def read_usage(usage: Mapping[str, Any]) -> Usage | None:

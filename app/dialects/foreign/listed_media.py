@@ -16,6 +16,7 @@ import msgspec
 from app.conversation.blocks import Block, File, Image, Inline, Text, Url
 from app.dialects.foreign.media import Medium, read_media
 from app.dialects.readable import read_unknown
+from app.json_values import any_decoder, decode_or_none
 
 _BEGINS = re.compile(r'(?:\[\s*)?\{\s*"|\[\s*"|data:image/', re.IGNORECASE)
 _FIRST = ("[", "{", "d", "D")  # how any of these begins
@@ -38,10 +39,7 @@ def _read_listed(text: str) -> tuple[Block, ...]:
     if text[:5].lower() == "data:":
         image = read_media({"type": "image_url", "image_url": text})
         return (_block_of(*image),) if image is not None and image[1]["type"] == "base64" and " " not in text else ()
-    try:
-        value = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return ()
+    value = decode_or_none(text, any_decoder)
     if isinstance(value, dict):
         value = value["content"] if value.keys() <= _BESIDE and "content" in value else [value]
     if not isinstance(value, list):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from app.dialects.foreign.fields import FOREIGN_FIELDS, mend_fields
 from app.dialects.foreign.shapes import Shape
 from app.dialects.foreign.turns import SIGNS, mend_turns
-from app.dialects.json_bodies import Fields, encode_body, repair_surrogates
+from app.dialects.json_bodies import encode_body, repair_surrogates
 from app.errors import InvalidRequest
+from app.json_values import Fields, any_decoder
 
 T = TypeVar("T")
 
@@ -20,7 +21,6 @@ _HISTORIES: dict[Shape, str] = {
     "chat": "messages",
     "items": "input",
 }
-_any = msgspec.json.Decoder(Any)
 
 
 def read_mended(body: bytes, shape: Shape, read: Callable[[bytes], T]) -> T:
@@ -55,7 +55,7 @@ def mend_request(body: bytes, shape: Shape) -> bytes | None:
     """The body in the shape of its path's dialect; None if it needs no change or is unreadable. Raises InvalidRequest
     for a call that no dialect has."""
     try:
-        given = _any.decode(repair_surrogates(body))
+        given = any_decoder.decode(repair_surrogates(body))
         if not isinstance(given, dict):
             return None
         mended = mend_fields(given, shape)

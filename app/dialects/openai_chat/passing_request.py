@@ -18,14 +18,13 @@ from app.conversation.literals import EMPTY, is_blank
 from app.dialects.foreign.choices import mend_choice
 from app.dialects.foreign.fields import FOREIGN_FIELDS
 from app.dialects.foreign.requests import is_mixed
-from app.dialects.json_bodies import Fields, decode_or_none, is_set, set_raw
+from app.dialects.json_bodies import is_set, set_raw
 from app.dialects.openai_chat.messages.foreign_parts import FOREIGN_TYPES
 from app.dialects.openai_chat.vocabulary import REASONING_KEYS, ROLES
 from app.dialects.passing_fields import (
     Check,
     PassRequest,
     PlainValues,
-    any_decoder,
     is_above,
     list_types,
     pass_unless_odd,
@@ -33,6 +32,7 @@ from app.dialects.passing_fields import (
     with_shortcut,
 )
 from app.dialects.tool_schemas import SUBSETS, holds_null_keyword, is_above_limit
+from app.json_values import Fields, any_decoder, decode_or_none
 
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]+")
 # The ids of calls that some servers accept; the others accept any.

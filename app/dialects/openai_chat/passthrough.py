@@ -23,7 +23,7 @@ from app.dialects.json_bodies import encode_body, repair_text
 from app.dialects.malformed import decode_tolerantly, malformed, no_answer
 from app.dialects.openai_chat.errors import error_event
 from app.dialects.openai_chat.replies.envelope import open_envelope
-from app.dialects.openai_chat.replies.repair import UNREADABLE, missing_head, true_finish
+from app.dialects.openai_chat.replies.repair import missing_head, true_finish
 from app.dialects.openai_chat.replies.reply_parts import is_odd_content
 from app.dialects.openai_chat.replies.rewriting import Rewriter
 from app.dialects.openai_chat.replies.shapes import (
@@ -49,10 +49,10 @@ from app.dialects.openai_chat.vocabulary import (
 )
 from app.dialects.runs import Frame, RunReader, last_event
 from app.errors import Failure, UpstreamCut, UpstreamMalformed, UpstreamRefused
+from app.json_values import UNREADABLE, any_decoder
 from app.known_secrets import known_secrets
 from app.sse import COMMENT_KEEPALIVE, DONE, EventBuffer, SseDecoder, encode_event
 
-_any = msgspec.json.Decoder().decode
 _decode_chunk = msgspec.json.Decoder(WireChunk).decode
 
 # The mark of a chunk that only adds to the answer, in its two spellings.
@@ -311,12 +311,14 @@ class StreamPassthrough:
                 return event if self._context.several else self._turn(event)
             return self._break(decode_error(payload) or malformed("a chat chunk", payload).failure)
         for error in errors_in(chunk.error, chunk.choices):
-            if value := _any(error):
+            if value := any_decoder.decode(error):
                 return self._break(judge_reported(value, payload))
         if chunk.choices is None and open_envelope(payload) is not None:
             return self._turn(event)
         nothing = not chunk.choices and (chunk.choices is None or chunk.usage is None)
-        if (nothing or len(chunk.base_resp)) and (found := find_error(_any(payload), answered=not nothing)) is not None:
+        if (nothing or len(chunk.base_resp)) and (
+            found := find_error(any_decoder.decode(payload), answered=not nothing)
+        ) is not None:
             return self._break(judge_error(0, found))
         if not chunk.choices:
             self._came = payload
@@ -324,7 +326,7 @@ class StreamPassthrough:
                 return known_secrets.mask_bytes(event) if b'"moderation"' in payload else b""
             self.usage, self._counts, self._counted = read_usage(chunk.usage, find_tier(payload)), chunk.usage, event
             if chunk.choices is None and self._head:  # clients require `choices` in every chunk
-                counts = encode_body(_any(payload)["usage"])
+                counts = encode_body(any_decoder.decode(payload)["usage"])
                 self._counted = encode_event(encode_body(self._head)[:-1] + b',"choices":[],"usage":' + counts + b"}")
             self._late = self.usage, self._counts, self._counted
             return b""
@@ -397,7 +399,7 @@ class StreamPassthrough:
         choices = chunk.choices or []
         edited: dict[str, Any] | None = None
         if self._state is _State.WAITING:
-            first = _any(payload)
+            first = any_decoder.decode(payload)
             headless = missing_head(first, self._context, "chat.completion.chunk") or choices[0].index is None
             if headless and not self._context.several:
                 return self._turn(event)
@@ -414,7 +416,7 @@ class StreamPassthrough:
         for position, choice in enumerate(choices):
             index = choice.index or 0
             if choice.delta is None:
-                edited = edited or _any(payload)
+                edited = edited or any_decoder.decode(payload)
                 edited["choices"][position]["delta"] = edited["choices"][position].get("delta") or {}
             elif choice.delta.tool_calls:
                 self._called.add(index)
@@ -424,12 +426,12 @@ class StreamPassthrough:
                 repeated += index in self._finishes
                 true = true_finish(reason, index in self._called, self._can)
                 if true != reason:
-                    edited = edited or _any(payload)
+                    edited = edited or any_decoder.decode(payload)
                     edited["choices"][position]["finish_reason"] = true
                 self._finishes.add(index)
                 self.finished = True
             elif reason is not None:  # some servers end every chunk with an empty reason
-                edited = edited or _any(payload)
+                edited = edited or any_decoder.decode(payload)
                 edited["choices"][position]["finish_reason"] = None
         if repeated == len(choices):
             return b""  # some servers send the end twice
@@ -456,7 +458,7 @@ class StreamPassthrough:
         """The event and its payload without the counts, which are sent once at the end, because clients add them up."""
         found = _USAGE.search(payload)
         if found is None:
-            value = _any(payload)
+            value = any_decoder.decode(payload)
             usage = value.pop("usage", None) or (value.get("x_groq") or value["choices"][0]).get("usage")
             counts, payload = encode_body(usage), encode_body(value)
         else:

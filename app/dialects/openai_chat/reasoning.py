@@ -16,14 +16,13 @@ from app.conversation.blocks import CALL_PROOF, Block, Proof, Reasoning
 from app.conversation.envelope import is_sealed, seal, unseal
 from app.conversation.thoughts import Thought
 from app.dialects.openai_chat.vocabulary import NAME, SEALED_FORMAT, WireDetail
+from app.json_values import any_decoder, decode_or_none, list_decoder, object_decoder
 
 # For proofs of this dialect, the kind names the field of the originals.
 DETAILS, BLOCKS = "reasoning", "thinking"
 FIELDS = {DETAILS: "reasoning_details", BLOCKS: "thinking_blocks"}
 
 _detail = msgspec.json.Decoder(WireDetail)
-_raws = msgspec.json.Decoder(list[msgspec.Raw])
-_object = msgspec.json.Decoder(dict[str, Any])
 
 
 def read_reasoning(text: str, details: Sequence[msgspec.Raw] = (), blocks: Sequence[msgspec.Raw] = ()) -> list[Thought]:
@@ -70,10 +69,7 @@ def text_of_entries(entries: Iterable[msgspec.Raw]) -> str:
 
 def entries_of(raw: msgspec.Raw) -> list[msgspec.Raw]:
     """The entries of a field that should be a list of objects; empty for anything else."""
-    try:
-        return _raws.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return []
+    return decode_or_none(raw, list_decoder) or []
 
 
 def merge_entries(pieces: Sequence[bytes]) -> tuple[bytes, ...]:
@@ -84,9 +80,8 @@ def merge_entries(pieces: Sequence[bytes]) -> tuple[bytes, ...]:
     """
     merged: list[tuple[dict[str, Any], bytes]] = []
     for piece in pieces:
-        try:
-            entry = _object.decode(piece)
-        except msgspec.DecodeError:
+        entry = decode_or_none(piece, object_decoder)
+        if entry is None:
             continue
         if merged and _continues(merged[-1][0], entry):
             whole = _append(merged[-1][0], entry)
@@ -120,10 +115,7 @@ def _read_index(raw: msgspec.Raw) -> int:
 
 
 def _read_detail(entry: msgspec.Raw) -> WireDetail:
-    try:
-        return _detail.decode(entry)
-    except msgspec.DecodeError:
-        return WireDetail()
+    return decode_or_none(entry, _detail) or WireDetail()
 
 
 _TEXTS = ("text", "summary", "thinking")
@@ -148,7 +140,7 @@ def read_signed(proof: Proof) -> list[Block]:
     """A block per entry, as Claude made it; empty unless all are signed."""
     blocks: list[Block] = []
     for original in proof.originals:
-        match _decode_or_none(original):
+        match decode_or_none(original, any_decoder):  # it may come from an envelope, which anybody can seal
             case {"type": "redacted_thinking", "data": str(data)}:
                 wire, kind, text = {"type": "redacted_thinking", "data": data}, "redacted", ""
             case {"type": "thinking", "thinking": str(text), "signature": str(signature)} if signature:
@@ -161,11 +153,3 @@ def read_signed(proof: Proof) -> list[Block]:
                 return []
         blocks.append(Reasoning(text, Proof("anthropic_messages", kind, (msgspec.json.encode(wire),))))
     return blocks
-
-
-def _decode_or_none(original: bytes) -> Any:
-    """The decoded entry, or None: it may come from an envelope, which anybody can seal."""
-    try:
-        return msgspec.json.decode(original)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None

@@ -21,15 +21,7 @@ from app.conversation.request import (
     ToolChoice,
 )
 from app.dialects.foreign.requests import check_fields, read_mended
-from app.dialects.json_bodies import (
-    UNREADABLE,
-    Fields,
-    check_text,
-    encode_body,
-    read_body,
-    read_value,
-    repair_surrogates,
-)
+from app.dialects.json_bodies import check_text, encode_body, read_body, read_value, repair_surrogates
 from app.dialects.openai_chat.messages.items import read_items
 from app.dialects.openai_chat.messages.messages import MessageReader
 from app.dialects.openai_chat.messages.tools import read_hint, read_tool_choice, read_tools
@@ -43,16 +35,14 @@ from app.dialects.openai_chat.vocabulary import (
 )
 from app.dialects.tool_schemas import mend_schemas
 from app.errors import InvalidRequest
+from app.json_values import UNREADABLE, Fields, any_decoder, object_decoder, text_decoder
 
 T = TypeVar("T")
 
-_any = msgspec.json.Decoder()
 _bool = msgspec.json.Decoder(bool)
 _number = msgspec.json.Decoder(int | float)
 _integer = msgspec.json.Decoder(int)
-_string = msgspec.json.Decoder(str)
 _strings = msgspec.json.Decoder(str | list[str])
-_object = msgspec.json.Decoder(dict[str, Any])
 _biases = msgspec.json.Decoder(dict[str, float])
 
 _plain_request = msgspec.json.Decoder(PlainRequest)
@@ -138,7 +128,7 @@ def _parse(body: bytes) -> Request:
     taker = _Taker(fields)
     reader = MessageReader(taker.note)
     _read_conversation(taker, reader)
-    stream_options = taker.take("stream_options", _object) or {}
+    stream_options = taker.take("stream_options", object_decoder) or {}
     legacy = taker.raw("functions")
     tools = taker.raw("tools")
     request = Request(
@@ -154,14 +144,14 @@ def _parse(body: bytes) -> Request:
         max_tokens=_read_max_tokens(taker),
         stop=_read_stop(taker),
         output_format=_read_format(taker),
-        verbosity=taker.take("verbosity", _string),
+        verbosity=taker.take("verbosity", text_decoder),
         n=_read_n(taker),
         logprobs=_read_logprobs(taker),
         user=_read_user(taker),
-        cache=read_hint(taker.take("cache_control", _any)),
-        cache_key=taker.take("prompt_cache_key", _string),
-        service_tier=taker.take("service_tier", _string),
-        metadata=taker.take("metadata", _object),
+        cache=read_hint(taker.take("cache_control", any_decoder)),
+        cache_key=taker.take("prompt_cache_key", text_decoder),
+        service_tier=taker.take("service_tier", text_decoder),
+        metadata=taker.take("metadata", object_decoder),
         state=State(store=taker.take("store", _bool)),
         stream=taker.take("stream", _bool) or False,
         include_usage=stream_options.pop("include_usage", False) is True,
@@ -210,7 +200,7 @@ class _Taker:
 
     def note(self, path: str, value: msgspec.Raw) -> None:
         """Keeps a field from inside a message."""
-        self.keep(path, read_value(value, _any, path))
+        self.keep(path, read_value(value, any_decoder, path))
 
     def keep(self, name: str, value: Any) -> None:
         lost = EXTENSION_LOSSES.get(name, UNKNOWN_FIELD)
@@ -222,7 +212,7 @@ class _Taker:
     def rest(self) -> tuple[Extension, ...]:
         for name in list(self._fields):
             if (value := self.raw(name)) is not None:
-                self.keep(name, read_value(value, _any, name))
+                self.keep(name, read_value(value, any_decoder, name))
         return tuple(self._extensions)
 
 
@@ -247,7 +237,7 @@ def _read_conversation(taker: _Taker, reader: MessageReader) -> None:
             raise InvalidRequest("messages must be an array", param="messages")
         reader.read(messages)
     elif items is not None:
-        read_items(items, reader, taker.take("instructions", _string))
+        read_items(items, reader, taker.take("instructions", text_decoder))
     else:
         raise InvalidRequest("messages array is required", param="messages")
     if not reader.turns and not reader.instructions:
@@ -256,7 +246,7 @@ def _read_conversation(taker: _Taker, reader: MessageReader) -> None:
 
 def _read_model(taker: _Taker) -> str:
     raw = taker.raw("model")
-    if raw is None or not bytes(raw).startswith(b'"') or not (model := read_value(raw, _string, "model")):
+    if raw is None or not bytes(raw).startswith(b'"') or not (model := read_value(raw, text_decoder, "model")):
         raise InvalidRequest("model string is required", param="model")
     return model
 
@@ -270,7 +260,7 @@ def _read_choice(taker: _Taker) -> ToolChoice | None:
 
 def _read_reasoning(taker: _Taker) -> ReasoningSettings:
     """The vendor's `reasoning_effort`, or other servers' fields for it, the most common first."""
-    asked: Any = taker.take("reasoning_effort", _string)
+    asked: Any = taker.take("reasoning_effort", text_decoder)
     budget: int | None = taker.take("thinking_budget", _integer)
     mode: Any = None
     visibility = None
@@ -279,14 +269,14 @@ def _read_reasoning(taker: _Taker) -> ReasoningSettings:
             mode = "on"
         case False:
             mode = "off"
-    match taker.take("thinking", _any):
+    match taker.take("thinking", any_decoder):
         case {"type": "disabled"} | False:
             mode = "off"
         case {"type": "enabled" | "adaptive", **rest}:
             mode, budget = "on", _whole(rest.get("budget_tokens"), budget)
         case True:
             mode = "on"
-    match taker.take("reasoning", _any):
+    match taker.take("reasoning", any_decoder):
         case {**settings}:
             asked = asked or settings.get("effort")
             budget = _whole(settings.get("max_tokens"), budget)
@@ -351,7 +341,7 @@ def _read_stop(taker: _Taker) -> tuple[str, ...]:
 
 
 def _read_format(taker: _Taker) -> OutputFormat | None:
-    wanted = taker.take("response_format", _any)
+    wanted = taker.take("response_format", any_decoder)
     match wanted:
         case None:
             return None
@@ -394,7 +384,7 @@ def _read_logprobs(taker: _Taker) -> int | None:
 
 def _read_user(taker: _Taker) -> str | None:
     """`safety_identifier`, which replaces `user`; if a client sends both, the old one is kept as an extension."""
-    new, old = taker.take("safety_identifier", _string), taker.take("user", _string)
+    new, old = taker.take("safety_identifier", text_decoder), taker.take("user", text_decoder)
     if new is not None and old is not None:
         taker.keep("user", old)
     return new if new is not None else old

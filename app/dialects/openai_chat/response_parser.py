@@ -14,6 +14,7 @@ from app.dialects.malformed import malformed
 from app.dialects.openai_chat.stream_parser import StreamParser
 from app.dialects.openai_chat.usage import read_usage
 from app.dialects.openai_chat.vocabulary import FINISH_REASONS, WireUsage
+from app.json_values import UNREADABLE, any_decoder, decode_or_none
 
 
 def parse_response(body: bytes) -> Response:
@@ -36,7 +37,7 @@ def parse_plain(body: bytes) -> Response | None:
     any other."""
     try:
         reply = _decode_plain(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
     (choice,) = reply.choices
     finish = FINISH_REASONS.get(choice.finish_reason)
@@ -119,13 +120,9 @@ _decode_plain = msgspec.json.Decoder(_Plain).decode
 
 def _is_void(body: bytes) -> bool:
     """Whether no choice has a field for an answer; an existing one may be empty."""
-    try:
-        whole = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False  # it was parsed before, so it contains something
-    match whole:
+    match decode_or_none(body, any_decoder):
         case {"choices": [*choices]}:
             answers = [choice.get(name) for choice in choices for name in ("message", "delta", "text")]
             return all(answer is None for answer in answers)
         case _:
-            return False
+            return False  # it was parsed before, so it contains something

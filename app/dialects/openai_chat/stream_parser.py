@@ -65,12 +65,11 @@ from app.dialects.openai_chat.vocabulary import (
     read_reason,
 )
 from app.errors import Failure, UpstreamCut, UpstreamMalformed
+from app.json_values import UNREADABLE, any_decoder
 
 _decode_chunk = msgspec.json.Decoder(WireChunk).decode
 _decode_first = msgspec.json.Decoder(FirstChunk).decode
-_decode_any = msgspec.json.Decoder().decode
 
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NOTHING = len(b"null")  # raw values up to this length are empty: absent, "" or null
 _NO_DELTA = WireDelta()
 _LEGACY_INDEX = -1
@@ -156,7 +155,7 @@ class StreamParser:
             if self._shape is not None:
                 try:
                     text = self._shape(payload)
-                except _UNREADABLE:
+                except UNREADABLE:
                     missed += 1
                 else:
                     if text[0] == _QUOTE:
@@ -189,12 +188,12 @@ class StreamParser:
             payload = payload.decode("utf-8", "replace").encode()  # the decoder does not check raw values
         try:
             chunk = self._decode(payload)
-        except _UNREADABLE:
+        except UNREADABLE:
             self._read_oddity(payload, events)
             return
         try:
             self._read_chunk(chunk, payload, events)
-        except _UNREADABLE:  # deep inside a field that is decoded only now
+        except UNREADABLE:  # deep inside a field that is decoded only now
             self._fail(malformed("a chat chunk", payload).failure, events)
 
     def _matches(self, payload: bytes) -> bool:
@@ -204,7 +203,7 @@ class StreamParser:
             return False
         try:
             text = shape(payload)
-        except _UNREADABLE:
+        except UNREADABLE:
             return False
         return text[0] == _QUOTE and len(text) > 2
 
@@ -224,7 +223,7 @@ class StreamParser:
         hidden = hide_halves(payload)
         try:
             chunk = decode_tolerantly(self._decode, hidden)
-        except _UNREADABLE:
+        except UNREADABLE:
             failure = decode_error(payload)
             self._fail(failure or malformed("a chat chunk", payload).failure, events)
             return
@@ -299,7 +298,7 @@ class StreamParser:
         if chunk.system_fingerprint:
             self._extensions["system_fingerprint"] = chunk.system_fingerprint
         if len(chunk.moderation) > _NOTHING:
-            self._extensions["moderation"] = _decode_any(chunk.moderation)
+            self._extensions["moderation"] = any_decoder.decode(chunk.moderation)
         events.append(
             Started(chunk.id or "", chunk.model or "", _seconds(chunk.created), service_tier=chunk.service_tier)
         )
@@ -340,7 +339,7 @@ class StreamParser:
                 self._add_delta(Reasoning, bytes(raw), shape, events)
                 self._said = True
                 break
-            if len(raw) > _NOTHING and (text := text_of_part(_decode_any(raw), THOUGHTS)):
+            if len(raw) > _NOTHING and (text := text_of_part(any_decoder.decode(raw), THOUGHTS)):
                 self._add_text(Reasoning, literal(text), events)
                 self._said = True
                 break
@@ -358,7 +357,7 @@ class StreamParser:
         if len(text) > 2 and text[0] == _QUOTE:
             self._add_delta(Text, text, read_text, events)
         elif is_odd_content(content):
-            self._read_parts(_decode_any(content), events)
+            self._read_parts(any_decoder.decode(content), events)
 
     def _read_parts(self, content: Any, events: list[Event]) -> None:
         for content_part in read_parts(content):
@@ -388,14 +387,16 @@ class StreamParser:
     def _note(self, delta: WireDelta, choice: WireChoice, events: list[Event]) -> None:
         """Reads citations and log probabilities, which belong to the open text."""
         if len(delta.annotations) > _NOTHING:
-            self._citations += _objects_of([_decode_any(entry) for entry in reasoning.entries_of(delta.annotations)])
+            self._citations += _objects_of(
+                [any_decoder.decode(entry) for entry in reasoning.entries_of(delta.annotations)]
+            )
         if self._kind is not Text:
             return
         if self._citations:
             events += (BlockNoted(self._block, citation=citation) for citation in self._citations)
             self._citations, self._cited = [], True
         if len(choice.logprobs) > _NOTHING:
-            match _decode_any(choice.logprobs):
+            match any_decoder.decode(choice.logprobs):
                 case {"content": [*entries]} if known := _objects_of(entries):
                     events.append(BlockNoted(self._block, logprobs=tuple(known)))
 
@@ -559,11 +560,11 @@ def _is_text(raw: msgspec.Raw) -> bool:
 def _failure_of(chunk: WireChunk, payload: bytes) -> Failure | None:
     """The failure that a chunk reports, in any vendor's shape."""
     for error in errors_in(chunk.error, chunk.choices):
-        if value := _decode_any(error):
+        if value := any_decoder.decode(error):
             return judge_reported(value, payload)
     nothing = not chunk.choices and (chunk.choices is None or chunk.usage is None)
     if nothing or len(chunk.base_resp) > _NOTHING:
-        found = find_error(_decode_any(payload), answered=not nothing)
+        found = find_error(any_decoder.decode(payload), answered=not nothing)
         return judge_error(0, found) if found is not None else None
     return None
 

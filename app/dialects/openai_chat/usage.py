@@ -8,6 +8,7 @@ import msgspec
 
 from app.conversation.response import Usage, read_count, read_price_tier
 from app.dialects.openai_chat.vocabulary import WireUsage
+from app.json_values import decode_or_none
 
 
 def read_usage(wire: WireUsage, tier: object = None) -> Usage:
@@ -60,21 +61,14 @@ def write_usage(usage: Usage) -> dict[str, Any]:
 
 def find_usage(body: bytes) -> Usage | None:
     """Usage of a whole reply that only passes; nothing else is decoded."""
-    try:
-        reply = _counted.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
+    reply = decode_or_none(body, _counted) or _Counted()
     return read_usage(reply.usage, reply.service_tier) if reply.usage is not None else None
 
 
 def find_tier(payload: bytes) -> object:
     """The `service_tier` of a reply or chunk; None if it has none."""
-    if b'"service_tier"' not in payload:
-        return None
-    try:
-        return _tiered.decode(payload).service_tier
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
+    tiered = decode_or_none(payload, _tiered) if b'"service_tier"' in payload else None
+    return tiered.service_tier if tiered is not None else None
 
 
 class _Tiered(msgspec.Struct):

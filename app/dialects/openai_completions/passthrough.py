@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.losses import Loss
 from app.conversation.response import Usage
 from app.dialects.error_kinds import decode_error
-from app.dialects.json_bodies import decode_or_none, encode_body, fields_decoder, read_body, replace_model
+from app.dialects.json_bodies import encode_body, read_body, replace_model
 from app.dialects.openai_chat.errors import error_event
 from app.dialects.openai_chat.replies.repair import missing_head
 from app.dialects.openai_chat.usage import find_usage, read_usage
 from app.dialects.openai_completions.response_parser import parse_response
 from app.dialects.openai_completions.vocabulary import completion_decoder
 from app.errors import Failure, UpstreamCut
+from app.json_values import decode_or_none, fields_decoder, object_decoder
 from app.sse import COMMENT_KEEPALIVE, DONE, SseDecoder, encode_event
 
 
@@ -32,8 +31,7 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
     """A whole reply and its usage, with the client's name of the model and missing fields added. Raises UpstreamRefused
     for an error inside a reply of status 200, UpstreamMalformed for anything that is no reply."""
     parse_response(body)
-    head: dict[str, Any] = {**_head_decoder.decode(body)}
-    if missing := missing_head(head, context, "text_completion"):
+    if missing := missing_head(object_decoder.decode(body), context, "text_completion"):
         body = encode_body({**fields_decoder.decode(body), **missing})
     return replace_model(body, context.model), find_usage(body)
 
@@ -43,7 +41,6 @@ class _Limit(msgspec.Struct):
 
 
 _limit_decoder = msgspec.json.Decoder(_Limit)
-_head_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
 def find_lowered(body: bytes, capabilities: Capabilities) -> list[Loss]:
@@ -97,9 +94,8 @@ class StreamPassthrough:
         return b"".join(self._encode(payload) for payload in data if payload.strip() != b"[DONE]")
 
     def _encode(self, payload: bytes) -> bytes:
-        try:
-            chunk = completion_decoder.decode(payload)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        chunk = decode_or_none(payload, completion_decoder)
+        if chunk is None:
             return encode_event(payload.replace(b"\n", b" "))
         self.failed = decode_error(payload) if chunk.error else None
         if chunk.usage is not None:

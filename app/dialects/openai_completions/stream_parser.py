@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
-
 from app.conversation.blocks import Text
 from app.conversation.events import BlockClosed, BlockDelta, BlockOpened, Event, Failed, Finished, Started, UsageSeen
 from app.conversation.literals import literal
@@ -14,6 +12,7 @@ from app.dialects.error_kinds import judge_error
 from app.dialects.openai_chat.usage import read_usage
 from app.dialects.openai_completions.vocabulary import FINISH_REASONS, completion_decoder
 from app.errors import Failure, UpstreamCut, UpstreamMalformed
+from app.json_values import decode_or_none
 
 
 class StreamParser:
@@ -48,9 +47,8 @@ class StreamParser:
         return [self._finished]
 
     def _read(self, payload: bytes, events: list[Event]) -> None:
-        try:
-            chunk = completion_decoder.decode(payload)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        chunk = decode_or_none(payload, completion_decoder)
+        if chunk is None:
             self._fail(UpstreamMalformed("the upstream sent an event that is not valid").failure, events)
             return
         if chunk.error:

@@ -20,14 +20,13 @@ from app.dialects.foreign.fields import FOREIGN_FIELDS
 from app.dialects.foreign.requests import is_mixed
 from app.dialects.foreign.tools import is_dated
 from app.dialects.foreign.turns import SIGNS
-from app.dialects.json_bodies import Fields, decode_or_none, is_set, set_raw
+from app.dialects.json_bodies import is_set, set_raw
 from app.dialects.openai_responses.request_parser import ENCRYPTED_CONTENT
 from app.dialects.openai_responses.vocabulary import NAME, has_foreign_id
 from app.dialects.passing_fields import (
     Check,
     PassRequest,
     PlainValues,
-    any_decoder,
     is_above,
     list_types,
     pass_unless_odd,
@@ -35,6 +34,7 @@ from app.dialects.passing_fields import (
     with_shortcut,
 )
 from app.dialects.tool_schemas import SUBSETS, holds_null_keyword, is_above_limit
+from app.json_values import Fields, any_decoder, decode_or_none
 
 _SEALED = b'"' + PREFIX.encode()
 _IMAGE = b'"input_image"'

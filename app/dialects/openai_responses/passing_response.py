@@ -11,7 +11,7 @@ from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.literals import hide_halves
 from app.conversation.response import Usage
 from app.dialects.error_kinds import decode_error
-from app.dialects.json_bodies import change_fields, fields_decoder, repair_surrogates, repair_text, replace_model
+from app.dialects.json_bodies import change_fields, repair_surrogates, repair_text, replace_model
 from app.dialects.malformed import malformed
 from app.dialects.openai_responses.errors import parse_error_event, response_error
 from app.dialects.openai_responses.items.custom_calls import restore_response
@@ -19,13 +19,14 @@ from app.dialects.openai_responses.items.sparse_items import complete_item, outp
 from app.dialects.openai_responses.usage import find_usage, read_counts
 from app.dialects.openai_responses.vocabulary import NULL, WireResponse
 from app.errors import UpstreamRefused
+from app.json_values import UNREADABLE, fields_decoder
 
 
 def pass_clean(body: bytes, model: str) -> tuple[bytes, Usage | None] | None:
     """A whole response with another model's name, and its usage; None unless it is clean."""
     try:
         clean = _clean_decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
     return replace_model(body, model, old=clean.model), read_counts(clean.usage, clean.service_tier)
 
@@ -41,7 +42,7 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
         return clean
     try:
         verdict = _verdict_decoder.decode(hide_halves(body))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         if (failure := decode_error(body)) is not None:
             raise UpstreamRefused(failure) from error
         raise malformed("a response", body) from error
@@ -57,7 +58,7 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
         body = bytes(change_fields(msgspec.Raw(repair_surrogates(body)), error=failed))
     if listed is not None:
         # The client judges unreadable items.
-        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        with contextlib.suppress(*UNREADABLE):
             output = [settle_item(complete_item(raw)) for raw in listed]
             if listed is not verdict.output or any(new is not old for new, old in zip(output, listed, strict=True)):
                 body = msgspec.json.encode({**fields_decoder.decode(body), "output": output})

@@ -14,13 +14,7 @@ from app.conversation.events import Failed
 from app.conversation.literals import hide_halves, join, text_of
 from app.conversation.response import Usage
 from app.dialects.error_kinds import decode_error, decode_named_error
-from app.dialects.json_bodies import (
-    Fields,
-    change_fields,
-    fields_decoder,
-    list_decoder,
-    replace_model,
-)
+from app.dialects.json_bodies import change_fields, replace_model
 from app.dialects.malformed import decode_tolerantly, malformed
 from app.dialects.openai_responses.errors import parse_error_event, response_error
 from app.dialects.openai_responses.grammar import Grammar, Rewriter, StreamEvent, item_head_decoder, repeated_text
@@ -34,6 +28,7 @@ from app.dialects.openai_responses.stream_renderer import StreamRenderer, write_
 from app.dialects.openai_responses.usage import parse_usage
 from app.dialects.openai_responses.vocabulary import NULL, WireResponse, response_decoder
 from app.errors import Failure, UpstreamCut, UpstreamRefused
+from app.json_values import UNREADABLE, Fields, any_decoder, decode_or_none, fields_decoder, list_decoder
 from app.known_secrets import known_secrets
 from app.sse import COMMENT_KEEPALIVE, DONE, EventBuffer, SseDecoder, encode_event
 
@@ -47,7 +42,6 @@ class _Ids(Enum):
 
 
 _event_decoder = msgspec.json.Decoder(StreamEvent)
-_any = msgspec.json.Decoder().decode
 # The prefix of the vendor's own events. Others may contain anything, so secrets in them are masked.
 _KNOWN = b"event: response."
 _MARK = b"data: [DONE]"
@@ -285,7 +279,7 @@ class StreamPassthrough:
         data = b"".join(SseDecoder().feed(block + b"\n\n"))
         try:
             event = _event_decoder.decode(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as trouble:
+        except UNREADABLE as trouble:
             if (hidden := hide_halves(data)) != data:
                 return self._repair_halves(block, hidden)
             if not data.strip() or data == b"[DONE]" or _is_object(data, trouble):
@@ -307,7 +301,7 @@ class StreamPassthrough:
             self._odd = could_turn and not self._repeats(event)
             self._odd = self._odd or (not self._grammar.allows(event) and could_turn)
             return self._repair_event(block, event)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             return block  # the client may understand it
 
     def _repeats(self, event: StreamEvent) -> bool:
@@ -333,7 +327,7 @@ class StreamPassthrough:
 
     def _repair_halves(self, block: bytes, hidden: bytes) -> bytes:
         """An event with half of a surrogate pair, which passes only if it is too late to rewrite its item."""
-        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        with contextlib.suppress(*UNREADABLE):
             self._odd = self._may_turn() and self._response_id is not None
             self._grammar.allows(_event_decoder.decode(hidden))
         return b"" if self._odd else known_secrets.mask_bytes(block)
@@ -458,15 +452,13 @@ def _last_delta(events: bytes) -> StreamEvent | None:
     at = events.rfind(b'"delta":')
     if at < 0:
         return None
-    try:
-        return _event_decoder.decode(events[events.rfind(b"data:", 0, at) + 5 : (events + b"\n").index(b"\n", at)])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
+    data = events[events.rfind(b"data:", 0, at) + 5 : (events + b"\n").index(b"\n", at)]
+    return decode_or_none(data, _event_decoder)
 
 
 def _as_finished(item: msgspec.Raw, finished: bytes) -> msgspec.Raw:
     """An item of the terminal response as its own last event had it."""
-    if bytes(item) == finished or _any(item) == _any(finished):
+    if bytes(item) == finished or any_decoder.decode(item) == any_decoder.decode(finished):
         return item
     return msgspec.Raw(finished)
 
@@ -474,7 +466,7 @@ def _as_finished(item: msgspec.Raw, finished: bytes) -> msgspec.Raw:
 def _find_id(payloads: list[bytes]) -> str | None:
     """The id of the response that an event announces."""
     for payload in payloads[:1]:
-        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        with contextlib.suppress(*UNREADABLE):
             return _decode_response(_event_decoder.decode(payload).response).id
     return None
 
@@ -528,7 +520,5 @@ def _frame(payloads: list[bytes]) -> bytes:
 
 
 def _type_of(data: bytes) -> str | None:
-    try:
-        return _event_decoder.decode(data).type or None
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
+    event = decode_or_none(data, _event_decoder)
+    return event.type or None if event is not None else None

@@ -20,7 +20,7 @@ from app.conversation.request import (
     Tool,
 )
 from app.dialects.foreign.requests import check_fields, read_mended
-from app.dialects.json_bodies import Fields, encode_body, read_body, read_value, repair_surrogates
+from app.dialects.json_bodies import encode_body, read_body, read_value, repair_surrogates
 from app.dialects.openai_responses.items.tools import namespace_of, parse_tool_choice, parse_tools
 from app.dialects.openai_responses.items.turns import Input
 from app.dialects.openai_responses.vocabulary import (
@@ -35,12 +35,12 @@ from app.dialects.openai_responses.vocabulary import (
 )
 from app.dialects.tool_schemas import mend_schemas
 from app.errors import InvalidRequest
+from app.json_values import Fields, any_decoder
 
 ENCRYPTED_CONTENT = "reasoning.encrypted_content"
 LOGPROBS = "message.output_text.logprobs"
 
 _settings_decoder = msgspec.json.Decoder(Settings)
-_any_decoder = msgspec.json.Decoder(Any)
 _UNSAID = ReasoningSettings()
 _LONG_FIELDS = ("input", "tools")
 
@@ -174,7 +174,7 @@ def _parse_logprobs(settings: Settings) -> int | None:
 def _parse_extensions(fields: Fields, settings: Settings) -> list[Extension]:
     """Fields that the neutral model lacks, with the severity of their loss."""
     values: dict[str, Any] = {
-        name: read_value(raw, _any_decoder, name)
+        name: read_value(raw, any_decoder, name)
         for name, raw in fields.items()
         if name not in Settings.__struct_fields__ and name not in _LONG_FIELDS
     }

@@ -21,6 +21,7 @@ from app.dialects.openai_responses.response_object import parse_finish
 from app.dialects.openai_responses.usage import parse_usage
 from app.dialects.openai_responses.vocabulary import NULL, Item, WireResponse, item_decoder
 from app.errors import Failure, InvalidRequest, UpstreamCut
+from app.json_values import UNREADABLE, decode_or_none
 
 _TEXT_DELTA = "response.output_text.delta"
 # Other events whose `delta` adds to a block.
@@ -59,19 +60,7 @@ _WHOLE_OF_PART = {
     "reasoning_text": "response.reasoning_text.done",
 }
 _ERRORS = ("error", "response.error")
-_READ = {
-    _TEXT_DELTA,
-    *_DELTAS,
-    *WHOLES,
-    *ENDS,
-    *BEGINNINGS,
-    ITEM_ADDED,
-    ITEM_DONE,
-    *PART_ENDS,
-    _ANNOTATED,
-    *_ERRORS,
-    "",
-}
+_READ = {*CONTENTS, *ENDS, *BEGINNINGS, ITEM_ADDED, ITEM_DONE, *PART_ENDS, _ANNOTATED, *_ERRORS, ""}
 _PARAGRAPH = b'"\\n\\n"'
 _QUOTE = ord('"')
 ARGUMENTS = "response.function_call_arguments"
@@ -124,7 +113,7 @@ class _Kind(msgspec.Struct):
     type: str = ""
 
 
-_decode_kind = msgspec.json.Decoder(_Kind).decode
+_kind_decoder = msgspec.json.Decoder(_Kind)
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 _decode_full = msgspec.json.Decoder(_FullChunk).decode
 
@@ -231,7 +220,7 @@ class StreamParser:
                             self.steady, self.growing = True, block.pieces
                         continue
                 self._read(payload, events)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidRequest):
+            except (*UNREADABLE, InvalidRequest):
                 self._read_malformed(payload, events)
         return events
 
@@ -253,7 +242,7 @@ class StreamParser:
             else:
                 whole = repair_surrogates(payload)
                 self._take(decode_tolerantly(_decode_full, whole), whole, events)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidRequest):
+        except (*UNREADABLE, InvalidRequest):
             self._fail(decode_error(payload) or malformed("an event", payload).failure, events)
 
     def _read(self, payload: bytes, events: list[Event]) -> None:
@@ -468,10 +457,8 @@ def _is_same(item: Item, other: Item) -> bool:
 
 def _is_read(payload: bytes) -> bool:
     """Whether the payload could matter here; false for event types that are skipped."""
-    try:
-        return _decode_kind(payload).type in _READ
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return True
+    kind = decode_or_none(payload, _kind_decoder)
+    return kind is None or kind.type in _READ
 
 
 def _decode_half(payload: bytes) -> _FullChunk | None:

@@ -14,6 +14,7 @@ from app.dialects.openai_chat.usage import read_usage
 from app.dialects.openai_chat.vocabulary import WireUsage
 from app.dialects.openai_responses.vocabulary import WireResponse, item_decoder, response_decoder
 from app.errors import UpstreamError, UpstreamRefused
+from app.json_values import UNREADABLE, decode_or_none
 
 _IMAGE = b'"image_generation_call"'
 
@@ -29,13 +30,12 @@ def find_usage(body: bytes) -> Usage | None:
 def decode_response(body: bytes) -> WireResponse:
     """The decoded response. Raises UpstreamRefused for an error in another shape, UpstreamMalformed for anything
     else."""
-    try:
-        return response_decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        pass
+    plain = decode_or_none(body, response_decoder)
+    if plain is not None:
+        return plain
     try:
         wire: WireResponse = decode_tolerantly(response_decoder.decode, repair_surrogates(body))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         if (failure := decode_error(body)) is not None:
             raise UpstreamRefused(failure) from error
         raise malformed("a response", body) from error
@@ -65,10 +65,8 @@ def _is_image(raw: msgspec.Raw) -> bool:
     """Whether an item of the output is an image that the upstream made."""
     if _IMAGE not in bytes(raw):
         return False
-    try:
-        return item_decoder.decode(raw).type == "image_generation_call"
-    except msgspec.MsgspecError:
-        return False
+    item = decode_or_none(raw, item_decoder)
+    return item is not None and item.type == "image_generation_call"
 
 
 def render_usage(usage: Usage) -> dict[str, Any]:

@@ -16,13 +16,14 @@ import msgspec
 from app.conversation.capabilities import Capabilities
 from app.conversation.schemas import SchemaStyle, sanitize
 from app.dialects.anthropic_messages.vocabulary import FIELD_BETAS
-from app.dialects.json_bodies import decode_or_none, repair_text
+from app.dialects.json_bodies import repair_text
 from app.dialects.refused_fields import ANY_BETA, BETA, NESTED, nested_names
 from app.dialects.registry import DIALECTS
 from app.errors import Failure
 from app.gateway.failures.change import Change, Repair
 from app.gateway.failures.demands import DEMANDS, contains_any
 from app.gateway.failures.refused_turns import EMPTY, LONGEST_WALK, PLAIN_TOOLS, repair_of_empty, repair_of_turns
+from app.json_values import decode_or_none
 
 # Maximum characters of a complaint examined: servers name the field early, and quote what they were sent after it.
 LONGEST_COMPLAINT = 1000

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from app.dialects.json_bodies import decode_or_none
+from app.json_values import decode_or_none
 
 # The capabilities without which a type of the vendor's content blocks is not sent, for servers that refuse it.
 BLOCKS: dict[str, dict[str, Any]] = {

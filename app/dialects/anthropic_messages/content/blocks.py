@@ -46,16 +46,10 @@ from app.dialects.anthropic_messages.vocabulary import (
     WireSource,
 )
 from app.dialects.foreign.listed_media import read_output
-from app.dialects.json_bodies import (
-    UNREADABLE,
-    encode_body,
-    fields_decoder,
-    list_decoder,
-    read_value,
-    repair_surrogates,
-)
+from app.dialects.json_bodies import encode_body, read_value, repair_surrogates
 from app.dialects.readable import read_unknown
 from app.errors import InvalidRequest
+from app.json_values import UNREADABLE, any_decoder, decode_or_none, fields_decoder, list_decoder, text_decoder
 
 # The content of a block or a turn, raw or decoded.
 Content = msgspec.Raw | str | list[PlainBlock] | None
@@ -71,9 +65,6 @@ _any_block = msgspec.json.Decoder(WireBlock)
 _source = msgspec.json.Decoder(WireSource)
 _citations = msgspec.json.Decoder(list[dict[str, Any]] | None)
 _enabled = msgspec.json.Decoder(dict[str, Any] | None)
-_string = msgspec.json.Decoder(str)
-_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_any = msgspec.json.Decoder(Any)
 _NO_RAW = msgspec.Raw()
 
 
@@ -85,7 +76,7 @@ def read_blocks(content: Content, path: str, note: NoteField) -> tuple[Block, ..
         return (Text(content),) if content else ()
     match _first_byte(content):
         case b'"':
-            text = read_value(content, _string, path)
+            text = read_value(content, text_decoder, path)
             return (Text(text),) if text else ()
         case b"" | b"n":
             return ()
@@ -122,7 +113,7 @@ def read_block(raw: msgspec.Raw, path: str, note: NoteField) -> Block:
         for name, value in read_value(raw, fields_decoder, path).items():
             if name not in WireBlock.__struct_fields__ and _is_modelled(block.type):
                 note(f"{path}.{name}", value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise InvalidRequest(f"{path}: {error}", param=path) from error
     return _take(block, raw, path, note)
 
@@ -131,8 +122,8 @@ def read_arguments(given: bytes) -> str:
     """The arguments in a call's `input`; some servers send the object as a string."""
     if given[:1] == b'"':
         text = one_object(text_of(given))
-        with contextlib.suppress(msgspec.DecodeError, UnicodeError, RecursionError):
-            _object.decode(text or "{}")
+        with contextlib.suppress(*UNREADABLE):
+            fields_decoder.decode(text or "{}")
             return text or "{}"
     return "{}" if given in (b"null", b"[]") else given.decode() or "{}"
 
@@ -186,12 +177,12 @@ def _take(block: WireBlock, raw: msgspec.Raw, path: str, note: NoteField) -> Blo
         case "search_result":
             blocks = read_blocks(block.content, f"{path}.content", note)
             texts = tuple(inner for inner in blocks if isinstance(inner, Text))
-            source_name = read_value(block.source, _string, f"{path}.source")
+            source_name = read_value(block.source, text_decoder, f"{path}.source")
             return SearchResult(
                 _need(block.title, path, "title"), source_name, texts, _read_enabled(block, path), cache
             )
         case "compaction":
-            summary = _string.decode(block.content) if _first_byte(block.content) == b'"' else None
+            summary = text_decoder.decode(block.content) if _first_byte(block.content) == b'"' else None
             sealed = block.encrypted_content or ""
             proof = unseal(sealed) if is_sealed(sealed) else Proof(NAME, "compaction", (_compact(raw),))
             return Compaction(summary, proof)
@@ -369,7 +360,7 @@ def _unseal_citation(citation: dict[str, Any]) -> dict[str, Any]:
     proof = unseal(sealed) if isinstance(sealed, str) and is_sealed(sealed) else None
     if proof is None or proof.kind != CITATION or not proof.originals:
         return citation
-    value = _decode_or_none(proof.originals[0].decode("utf-8", "replace"))
+    value = decode_or_none(proof.originals[0], any_decoder)
     return value if isinstance(value, dict) else citation
 
 
@@ -401,12 +392,12 @@ def as_object(arguments: str) -> tuple[msgspec.Raw, bool]:
         fields_decoder.decode(text)
         return msgspec.Raw(text.encode()), True
     except msgspec.ValidationError:
-        inner = _decode_or_none(text)
+        inner = decode_or_none(text, any_decoder)
         if isinstance(inner, str) and inner.lstrip().startswith("{"):
             return as_object(inner)
         if inner is not None:
             return msgspec.Raw(b'{"value":%b}' % text.encode()), True
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except UNREADABLE:
         raw = text.encode("utf-8", "replace")
         repaired = repair_surrogates(raw).decode()
         if repaired != text:
@@ -518,10 +509,3 @@ def _without_halves(arguments: str) -> str:
     """The arguments with escaped halves of surrogate pairs repaired; one half makes the vendor refuse the whole
     request."""
     return repair_surrogates(arguments.encode("utf-8", "replace")).decode() if "\\u" in arguments else arguments
-
-
-def _decode_or_none(text: str) -> Any:
-    try:
-        return _any.decode(text)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return None

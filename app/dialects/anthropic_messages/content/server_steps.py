@@ -11,6 +11,7 @@ from app.conversation.blocks import Inline, Page, ServerTool, Step, StepKind
 from app.conversation.envelope import seal
 from app.conversation.steps import carry, describe_step, input_of, pages_of, pair
 from app.dialects.anthropic_messages.vocabulary import NAME, SERVER_CALLS
+from app.json_values import decode_or_none, object_decoder
 
 # Kinds of tools by prefix of their name; results have the same prefix.
 _KINDS: tuple[tuple[str, StepKind], ...] = (
@@ -23,15 +24,13 @@ _KINDS: tuple[tuple[str, StepKind], ...] = (
 )
 _RESULT_ENDING = "_tool_result"
 
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
 _UNFIT = re.compile(r"[^a-zA-Z0-9_]")
 
 
 def parse_step(kind: str, raw: bytes) -> ServerTool:
     """A server tool's block with its neutral step; a block that is not as documented keeps only its bytes."""
-    try:
-        block = _decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    block = decode_or_none(raw, object_decoder)
+    if block is None:
         return ServerTool(NAME, kind, raw)
     called = block.get("name")
     name = called if isinstance(called, str) and called else kind

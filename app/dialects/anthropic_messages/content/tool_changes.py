@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from app.conversation.blocks import Block, Opaque
 from app.conversation.request import NativeTool, Tool, Turn
 from app.dialects.anthropic_messages.content.tools import read_tools
 from app.dialects.anthropic_messages.vocabulary import NAME
+from app.json_values import object_decoder
 
 CHANGES = ("tool_addition", "tool_removal")
 _TOOLSET = "mcp_toolset"
-
-_object = msgspec.json.Decoder(dict[str, Any])
 
 
 def apply_tool_changes(tools: tuple[Tool, ...], turns: tuple[Turn, ...]) -> tuple[tuple[Tool, ...], tuple[Turn, ...]]:
@@ -33,7 +31,7 @@ def apply_tool_changes(tools: tuple[Tool, ...], turns: tuple[Turn, ...]) -> tupl
     for turn in turns:
         for block in turn.blocks:
             if isinstance(block, Opaque) and _is_change(block):
-                _apply(_object.decode(block.raw), known, gone)
+                _apply(object_decoder.decode(block.raw), known, gone)
     left = tuple(tool for key, tool in known.items() if key not in gone)
     return left, tuple(replace(turn, blocks=_without_changes(turn.blocks)) for turn in turns)
 

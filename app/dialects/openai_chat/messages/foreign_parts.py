@@ -12,6 +12,7 @@ from app.dialects.anthropic_messages.content.blocks import read_block
 from app.dialects.foreign.media import read_media
 from app.dialects.json_bodies import read_value
 from app.dialects.readable import inline_image
+from app.json_values import object_decoder
 
 NoteField = Callable[[str, msgspec.Raw], None]
 
@@ -20,8 +21,6 @@ MESSAGES_TYPES = ("tool_use", "tool_result", "redacted_thinking", "document", "s
 _AMBIGUOUS = ("image", "thinking", "reasoning", "media")
 FOREIGN_TYPES = frozenset((*MESSAGES_TYPES, *_AMBIGUOUS))
 
-_object = msgspec.json.Decoder(dict[str, Any])
-
 
 def read_foreign(kind: str, raw: msgspec.Raw, path: str, note: NoteField) -> Block | None:
     """The block of another dialect; None if the part is none. Raises InvalidRequest."""
@@ -29,7 +28,7 @@ def read_foreign(kind: str, raw: msgspec.Raw, path: str, note: NoteField) -> Blo
         return read_block(raw, path, note)
     if kind not in _AMBIGUOUS:
         return None
-    match read_value(raw, _object, path):
+    match read_value(raw, object_decoder, path):
         case {"type": "image", "source": dict()} | {"type": "thinking", "thinking": str()}:
             return read_block(raw, path, note)
         case {"type": "image", "image": str(url)} | {"type": "image", "url": str(url)}:
@@ -42,7 +41,7 @@ def read_foreign(kind: str, raw: msgspec.Raw, path: str, note: NoteField) -> Blo
 
 def read_library_medium(raw: msgspec.Raw, path: str, note: NoteField) -> Block | None:
     """An image or document as a library has it; None for any other part."""
-    part: dict[str, Any] = read_value(raw, _object, path)
+    part: dict[str, Any] = read_value(raw, object_decoder, path)
     medium = read_media(part)
     if medium is None:
         return None

@@ -11,7 +11,7 @@ import msgspec
 from app.conversation.blocks import Opaque
 from app.conversation.envelope import is_sealed
 from app.conversation.request import Turn
-from app.dialects.json_bodies import list_decoder, read_value
+from app.dialects.json_bodies import read_value
 from app.dialects.openai_chat.messages.messages import MessageReader
 from app.dialects.openai_chat.vocabulary import (
     SEALED_FORMAT,
@@ -24,6 +24,7 @@ from app.dialects.openai_chat.vocabulary import (
 )
 from app.dialects.readable import read_unknown
 from app.errors import InvalidRequest
+from app.json_values import list_decoder
 
 # Items of client-run tools: the name of the tool, and the field with the model's input.
 _NATIVE_CALLS = {

@@ -18,17 +18,17 @@ from app.conversation.losses import Loss, Severity
 from app.conversation.request import Request, Turn
 from app.conversation.thoughts import interleave
 from app.dialects.foreign.listed_media import read_output
-from app.dialects.json_bodies import fields_decoder, list_decoder, read_value
+from app.dialects.json_bodies import read_value
 from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.messages.parts import NoteField, read_cache, read_content, write_part, write_text
 from app.dialects.openai_chat.replies.tool_calls import wrap_arguments
 from app.dialects.openai_chat.response_renderer import write_call
 from app.dialects.openai_chat.vocabulary import NAME, ROLES, KnownMessage, WireCall, WireFunction, WireMessage
 from app.errors import InvalidRequest
+from app.json_values import UNREADABLE, fields_decoder, list_decoder, text_decoder
 
 _known_message = msgspec.json.Decoder(KnownMessage)
 _any_message = msgspec.json.Decoder(WireMessage)
-_string = msgspec.json.Decoder(str)
 
 # Placeholders for an empty past answer and an empty result, for servers that refuse empty text.
 NO_TEXT = "(no text)"
@@ -76,7 +76,7 @@ class MessageReader:
     def _decode(self, raw: msgspec.Raw, path: str) -> WireMessage:
         try:
             return _known_message.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             message = read_value(raw, _any_message, path)
             for name, value in read_value(raw, fields_decoder, path).items():
                 if name not in WireMessage.__struct_fields__ and bytes(value) != b"null":
@@ -109,7 +109,7 @@ class MessageReader:
         thinking = message.thinking
         text = message.reasoning_content or message.reasoning or ""
         if not text and bytes(memoryview(thinking)[:1]) == b'"':
-            text = _string.decode(thinking)
+            text = text_decoder.decode(thinking)
         thoughts = reasoning.read_reasoning(text, message.reasoning_details or (), message.thinking_blocks or ())
         blocks: list[Block] = list(self._content(message, path))
         if message.refusal:
@@ -301,7 +301,7 @@ def _read_call(call: WireCall, path: str) -> ToolCall:
 def _read_arguments(raw: msgspec.Raw) -> str:
     value = bytes(raw)
     if value.startswith(b'"'):
-        return _string.decode(value)
+        return text_decoder.decode(value)
     return "" if value in (b"", b"null") else value.decode("utf-8", "replace")
 
 

@@ -27,11 +27,12 @@ from app.conversation.blocks import (
     Url,
 )
 from app.conversation.losses import Severity
-from app.dialects.json_bodies import fields_decoder, list_decoder, read_value
+from app.dialects.json_bodies import read_value
 from app.dialects.openai_chat.messages.foreign_parts import FOREIGN_TYPES, read_foreign, read_library_medium
 from app.dialects.openai_chat.vocabulary import NAME, KnownPart, PlainPart, WireCache, WireFile, WireImage, WirePart
 from app.dialects.readable import inline_image, read_unknown
 from app.errors import InvalidRequest
+from app.json_values import UNREADABLE, any_decoder, fields_decoder, list_decoder, text_decoder
 
 # The content of a message, raw or decoded.
 Content = msgspec.Raw | str | list[PlainPart] | None
@@ -52,8 +53,6 @@ _LIBRARIES = ("file", "")
 
 _known_part = msgspec.json.Decoder(KnownPart)
 _any_part = msgspec.json.Decoder(WirePart)
-_string = msgspec.json.Decoder(str)
-_any = msgspec.json.Decoder()
 
 # A part that stands alone, without its list.
 _LONE_PART = re.compile(rb'\{\s{0,9}"type"\s{0,9}:\s{0,9}"(?:(?:input_|output_)?text|image_url|input_image)"')
@@ -68,7 +67,7 @@ def read_content(content: Content, path: str, note: NoteField) -> tuple[Block, .
         return (Text(content),) if content else ()
     match bytes(memoryview(content)[:1]):
         case b'"':
-            text = read_value(content, _string, path)
+            text = read_value(content, text_decoder, path)
             return (Text(text),) if text else ()
         case b"" | b"n":
             return ()
@@ -86,9 +85,9 @@ def read_part(raw: msgspec.Raw, path: str, note: NoteField) -> Block:
     wrong."""
     try:
         part: WirePart = _known_part.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         if bytes(memoryview(raw)[:1]) == b'"':
-            return Text(read_value(raw, _string, path))
+            return Text(read_value(raw, text_decoder, path))
         part = read_value(raw, _any_part, path)
         if part.type in _MODELLED:
             for name, value in read_value(raw, fields_decoder, path).items():
@@ -113,7 +112,7 @@ def read_part(raw: msgspec.Raw, path: str, note: NoteField) -> Block:
         case "input_audio":
             return Audio(NAME, _compact(raw))
         case "thinking":
-            return Reasoning(text_of_thinking(_any.decode(part.thinking) if len(part.thinking) else ""))
+            return Reasoning(text_of_thinking(any_decoder.decode(part.thinking) if len(part.thinking) else ""))
         case "":  # no part, but a tool's output, or text without a type
             return Text(part.text if part.text is not None else bytes(raw).decode("utf-8", "replace"), cache)
         case unknown:

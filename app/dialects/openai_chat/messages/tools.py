@@ -17,16 +17,14 @@ from app.conversation.losses import Loss
 from app.conversation.repeated_tools import derive
 from app.conversation.request import CustomTool, FunctionTool, NativeTool, Request, Tool, ToolChoice
 from app.dialects.foreign.tools import SCHEMAS, dated_tool, responses_tool, schema_in
-from app.dialects.json_bodies import encode_body, list_decoder, read_value
+from app.dialects.json_bodies import encode_body, read_value
 from app.dialects.openai_chat.messages.parts import write_cache
 from app.dialects.openai_chat.vocabulary import NAME
 from app.errors import InvalidRequest
+from app.json_values import any_decoder, list_decoder, object_decoder
 
 _MODES: dict[str, Literal["auto", "any", "none"]] = {"auto": "auto", "none": "none", "required": "any", "any": "any"}
 _MODE_NAMES = {"auto": "auto", "any": "required", "none": "none"}
-
-_object = msgspec.json.Decoder(dict[str, Any])
-_any = msgspec.json.Decoder()
 
 # Keys of a function that the neutral model covers; others are kept for servers of this dialect.
 _FUNCTION_KEYS = {"name", "description", *SCHEMAS, "strict", "type", "function", "cache_control"}
@@ -40,7 +38,7 @@ def read_tools(raw: msgspec.Raw, path: str = "tools") -> tuple[Tool, ...]:
 
 def read_tool_choice(raw: msgspec.Raw, path: str = "tool_choice") -> ToolChoice:
     """A tool choice. Raises InvalidRequest for an unknown one."""
-    value = read_value(raw, _any, path)
+    value = read_value(raw, any_decoder, path)
     match value:
         case str(mode) if mode in _MODES:
             return ToolChoice(_MODES[mode])
@@ -107,7 +105,7 @@ def _write_all(declared: Sequence[Tool], capabilities: Capabilities, *, own: boo
 
 
 def _read_tool(raw: msgspec.Raw, path: str) -> Tool:
-    tool = read_value(raw, _object, path)
+    tool = read_value(raw, object_decoder, path)
     kind = tool.get("type", "function")
     match kind:
         case "function":

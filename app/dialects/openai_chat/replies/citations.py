@@ -6,14 +6,14 @@ from typing import Any
 
 import msgspec
 
-_decode = msgspec.json.Decoder().decode
+from app.json_values import any_decoder
 
 
 def read_sources(*lists: msgspec.Raw) -> list[dict[str, Any]]:
     """The pages in the first list that has some, as citations: Perplexity's `search_results`, or the addresses alone in
     `citations`, which xAI has too."""
     for raw in lists:
-        entries = _decode(raw) if bytes(memoryview(raw)[:1]) == b"[" else []
+        entries = any_decoder.decode(raw) if bytes(memoryview(raw)[:1]) == b"[" else []
         pages = [entry if isinstance(entry, dict) else {"url": entry} for entry in entries]
         found = [
             {"type": "url_citation", "url": page["url"], "title": page.get("title") or page["url"]}

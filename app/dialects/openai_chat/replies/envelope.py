@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+from app.json_values import decode_or_none
+
 
 class _Inner(msgspec.Struct):
     choices: list[msgspec.Raw] | None = None
@@ -24,8 +26,6 @@ def open_envelope(payload: bytes) -> bytes | None:
     """The content of an envelope; None if there is none, or it contains no part of an answer."""
     if b'"data"' not in payload or b'"choices"' not in payload:
         return None
-    try:
-        data = _envelope_decoder.decode(payload).data
-        return bytes(data) if len(data) and _inner_decoder.decode(data).choices is not None else None
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
+    data = (decode_or_none(payload, _envelope_decoder) or _Envelope()).data
+    inner = decode_or_none(data, _inner_decoder)
+    return bytes(data) if inner is not None and inner.choices is not None else None

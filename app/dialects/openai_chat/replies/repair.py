@@ -34,10 +34,9 @@ from app.dialects.openai_chat.vocabulary import (
     read_reason,
 )
 from app.errors import MALFORMED, UpstreamMalformed, UpstreamRefused
+from app.json_values import UNREADABLE, any_decoder
 
-_any = msgspec.json.Decoder().decode
 _HALVES = re.compile(rb"\\u[dD]")
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 _Said = Annotated[str, msgspec.Meta(min_length=1)]
@@ -177,10 +176,10 @@ def _mend(body: bytes, context: RenderContext, capabilities: Capabilities) -> by
             raise UpstreamRefused(failure) from error
         raise malformed("a chat reply", body) from error
     for told_error in errors_in(whole.error, whole.choices):
-        if value := _any(told_error):
+        if value := any_decoder.decode(told_error):
             raise UpstreamRefused(judge_reported(value, body))
     if (not whole.choices or len(whole.base_resp)) and (
-        found := find_error(_any(body), answered=bool(whole.choices))
+        found := find_error(any_decoder.decode(body), answered=bool(whole.choices))
     ) is not None:
         raise UpstreamRefused(judge_error(0, found))
     if not whole.choices or all(_is_void(choice) for choice in whole.choices):
@@ -188,7 +187,7 @@ def _mend(body: bytes, context: RenderContext, capabilities: Capabilities) -> by
     reasons = [_true_reason(choice, capabilities) for choice in whole.choices]
     if (len(whole.choices) > 1 and not context.several) or any(_is_odd(choice, context) for choice in whole.choices):
         return _rewrite(body, whole, context)
-    value = _any(body)
+    value = any_decoder.decode(body)
     unsaid = [choice["message"] for choice in value["choices"] if not _says_who(choice["message"])]
     if unsaid or _lacks_head(whole) or any(reasons) or any(choice.index is None for choice in whole.choices):
         for message in unsaid:
@@ -273,7 +272,7 @@ def _rewrite(body: bytes, whole: _Whole, context: RenderContext) -> bytes:
     """The reply parsed and rendered anew; several answers one by one."""
     if not context.several:
         return render_response(parse_response(body), context)
-    value = _any(body)
+    value = any_decoder.decode(body)
     usage = value.pop("usage", None)
     answers = []
     for number, choice in enumerate(value["choices"]):

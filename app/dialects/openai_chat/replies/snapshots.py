@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from app.conversation.literals import EMPTY, Snapshots
+from app.json_values import UNREADABLE
 
 _CONTENT = "content"
 _SAYS_CONTENT = re.compile(rb'"content":\s?"[^"]')
@@ -31,7 +32,6 @@ class _Chunk(msgspec.Struct):
 
 _texts_of = attrgetter(*_Delta.__struct_fields__)
 _decode = msgspec.json.Decoder(_Chunk).decode
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class SnapshotFilter:
@@ -108,7 +108,7 @@ def _find_text(event: bytes) -> tuple[str, bytes] | None:
         return None
     try:
         choices = _decode(event[len(b"data:") : -2]).choices
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
     delta = choices[0].delta if choices else None
     if delta is None:

@@ -16,8 +16,8 @@ from app.conversation.literals import EMPTY, NOTHING, Resent, is_blank, is_objec
 from app.dialects.json_bodies import encode_body
 from app.dialects.openai_chat.vocabulary import CallFragment
 from app.errors import UpstreamMalformed
+from app.json_values import UNREADABLE
 
-_UNREADABLE = (msgspec.DecodeError, UnicodeError, ValueError, RecursionError)
 # Prefixes of the literal of an object's text: white space may precede the brace.
 _OBJECT_STARTS = (b'"{', b'" ', b'"\\n', b'"\\t', b'"\\r')
 
@@ -282,7 +282,7 @@ def wrap_arguments(arguments: str) -> str:
     other JSON is put under "value", and anything else under "_raw"."""
     try:
         value = msgspec.json.decode(arguments) if arguments.strip() else None
-    except _UNREADABLE:
+    except UNREADABLE:
         inner = arguments[arguments.find("{") : arguments.rfind("}") + 1]  # without a fence, or words around it
         return inner if is_object(inner) else encode_body({"_raw": arguments}).decode()
     if value is None:

@@ -13,7 +13,7 @@ import msgspec
 
 from app.conversation.literals import EMPTY, text_of
 from app.conversation.streams.custom_input import InputReader
-from app.dialects.json_bodies import UNREADABLE, decode_or_none
+from app.json_values import decode_or_none, object_decoder
 from app.sse import encode_event
 
 _MARK = b'"function_call"'
@@ -32,7 +32,6 @@ class _Tools(msgspec.Struct):
 
 
 _tools_decoder = msgspec.json.Decoder(_Tools)
-_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
 def find_custom_names(body: bytes) -> frozenset[str]:
@@ -49,7 +48,7 @@ def restore_response(body: bytes, names: frozenset[str]) -> bytes:
     """A whole response whose calls of these tools are custom calls."""
     if not names or _MARK not in body:
         return body
-    response = decode_or_none(msgspec.Raw(body), _decoder)
+    response = decode_or_none(msgspec.Raw(body), object_decoder)
     return msgspec.json.encode(response) if response is not None and _restore_output(response, names) else body
 
 
@@ -71,11 +70,8 @@ class CallRestorer:
             block = _NUMBER.sub(lambda found: b'"sequence_number":%d' % (int(found[1]) + self._added), block, count=1)
         if _MARK not in block and not (self._readers and _ARGUMENTS in block):
             return block
-        try:
-            event = _decoder.decode(block.partition(b"\ndata:")[2])
-        except UNREADABLE:
-            return block
-        return self._restore_event(event) or block
+        event = decode_or_none(block.partition(b"\ndata:")[2], object_decoder)
+        return (self._restore_event(event) if event is not None else b"") or block
 
     def _restore_event(self, event: dict[str, Any]) -> bytes:
         """The events in place of this one; empty if it stays."""

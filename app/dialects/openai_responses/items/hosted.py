@@ -11,19 +11,15 @@ from app.conversation.blocks import Inline, ServerTool, Step
 from app.conversation.steps import describe_step, input_of, pages_of
 from app.dialects.openai_responses.vocabulary import NAME
 from app.dialects.readable import inline_image
-
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
+from app.json_values import decode_or_none, object_decoder
 
 
 def parse_hosted(kind: str, raw: bytes) -> ServerTool:
     """A hosted item with its neutral step; an item that is not as documented keeps only its bytes."""
     name = kind.removesuffix("_call")
     reader = _READERS.get(kind)
-    try:
-        fields = _decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return ServerTool(NAME, name, raw)
-    step = reader(fields, name) if reader is not None else None
+    fields = decode_or_none(raw, object_decoder)
+    step = reader(fields, name) if reader is not None and fields is not None else None
     return ServerTool(NAME, name, raw, describe_step(step) if step is not None else "", step)
 
 

@@ -29,6 +29,7 @@ from app.dialects.openai_responses.items.hosted import parse_hosted
 from app.dialects.openai_responses.vocabulary import HOSTED_CALLS, NAME, NATIVE_CALLS, Item, Part, item_decoder, mint_id
 from app.dialects.readable import is_ciphertext, label, read_unknown, readable_text
 from app.errors import InvalidRequest
+from app.json_values import UNREADABLE, decode_or_none, fields_decoder
 
 
 def parse_item(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
@@ -81,7 +82,7 @@ def _render_action(call: ToolCall) -> Any:
     """The action or operation; fields that a model omits from a local shell's action are added."""
     action = as_object(call.arguments)
     if call.kind == "local_shell" and not (b'"type"' in action and b'"env"' in action):
-        return {"type": "exec", "env": {}, **_fields_decoder.decode(action)}
+        return {"type": "exec", "env": {}, **fields_decoder.decode(action)}
     return msgspec.Raw(action)
 
 
@@ -104,17 +105,14 @@ def valid_json(text: str, otherwise: bytes) -> bytes:
     data = text.strip().encode("utf-8", "replace")
     try:
         msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return otherwise
     return data
 
 
 def logprobs_of(raw: msgspec.Raw) -> list[dict[str, Any]]:
     """The log probabilities of all texts of a message; empty for other items."""
-    try:
-        message = _logprobs_decoder.decode(raw)
-    except msgspec.MsgspecError:
-        return []
+    message = decode_or_none(raw, _logprobs_decoder) or _Message()
     return [entry for part in message.content or () for entry in part.logprobs or ()]
 
 
@@ -203,10 +201,7 @@ def _read_compaction(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
 def _read_agent_message(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
     """A message between Codex's agents. If the parent's model is not OpenAI's, `encrypted_content` holds plain text;
     real ciphertext means nothing to other models."""
-    try:
-        message = _agent_decoder.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return [parse_unknown("agent_message", bytes(raw))]
+    message = decode_or_none(raw, _agent_decoder) or _AgentMessage()
     parts = [Part(text=message.content)] if isinstance(message.content, str) else message.content or []
     texts = [text for part in parts if (text := part.text or part.encrypted_content) and not is_ciphertext(text)]
     if not parts:  # its words are in other fields
@@ -238,7 +233,6 @@ class _AgentMessage(msgspec.Struct):
 
 
 _OBJECT = re.compile(r"\s*\{")
-_fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _parts_decoder = msgspec.json.Decoder(list[Part] | None)
 _logprobs_decoder = msgspec.json.Decoder(_Message)
 _agent_decoder = msgspec.json.Decoder(_AgentMessage)

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from app.conversation.literals import EMPTY, is_blank, one_object, text_of
-from app.dialects.json_bodies import change_fields, fields_decoder, list_decoder
+from app.dialects.json_bodies import change_fields
+from app.json_values import fields_decoder, list_decoder
 
 _ABSENT = msgspec.Raw()
 _EMPTY = msgspec.Raw(b"[]")

@@ -12,9 +12,10 @@ from app.conversation.losses import Loss
 from app.conversation.repeated_tools import derive
 from app.conversation.request import CustomTool, FunctionTool, NativeTool, Request, Tool, ToolChoice
 from app.dialects.foreign.tools import dated_tool, is_dated, is_hosted, nested_tool, untyped_tool
-from app.dialects.json_bodies import encode_body, list_decoder, read_value
+from app.dialects.json_bodies import encode_body, read_value
 from app.dialects.openai_responses.vocabulary import NAME, WireChoice, WireTool
 from app.errors import InvalidRequest
+from app.json_values import list_decoder, object_decoder
 
 # The description of a namespace is stored in its first member.
 _GROUP_DESCRIPTION = "namespace_description"
@@ -22,7 +23,6 @@ _FUNCTION_EXTENSIONS = ("output_schema", "allowed_callers", "async")
 _EMPTY_SCHEMA: dict[str, Any] = {"type": "object", "properties": {}}
 
 _tools_decoder = msgspec.json.Decoder(list[WireTool] | None)
-_definition_decoder = msgspec.json.Decoder(dict[str, Any])
 
 _MODES: dict[str, Literal["auto", "any", "none"]] = {"auto": "auto", "required": "any", "none": "none"}
 # The same for choices that are objects, as Messages has them.
@@ -45,13 +45,13 @@ def parse_tools(raw: msgspec.Raw, path: str) -> list[Tool]:
     for index, tool in enumerate(wire):
         where = f"{path}[{index}]"
         if tool.type is None or (tool.name is None and tool.type in _NAMED) or is_dated(tool.type):
-            definition = _definition_decoder.decode(definitions[index])
+            definition = object_decoder.decode(definitions[index])
             if (native := dated_tool(definition)) is not None:
                 tools.append(native)
                 continue
             tool = _read_foreign(tool, definition)
         elif tool.type == "custom" and b'"input_schema"' in bytes(definitions[index]):
-            tool = _read_foreign(tool, _definition_decoder.decode(definitions[index]))
+            tool = _read_foreign(tool, object_decoder.decode(definitions[index]))
         match tool.type:
             case "function" | "custom":
                 tools.append(_parse_member(tool, where))
@@ -64,7 +64,7 @@ def parse_tools(raw: msgspec.Raw, path: str) -> list[Tool]:
             case None:
                 raise InvalidRequest(f"{where}.type: a tool needs a type", param=f"{where}.type")
             case _:
-                tools.append(_parse_native(tool, _definition_decoder.decode(definitions[index])))
+                tools.append(_parse_native(tool, object_decoder.decode(definitions[index])))
     return tools
 
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from app.dialects.openai_responses.items.output import Output
-
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
+from app.json_values import object_decoder
 
 # Types of calls and of parts, with the field of their text and the prefix of their events' names.
 _TEXTS = {
@@ -28,7 +25,7 @@ _LISTS = {
 
 def write_whole_item(output: Output, raw: bytes) -> None:
     """Writes all events of one item. The last one has the same bytes as the terminal response."""
-    item = _decode(raw)
+    item = object_decoder.decode(raw)
     place = {"item_id": item.get("id"), "output_index": len(output.items)}
     lists = {name: item[name] for name in _LISTS if _is_parts(item.get(name))}
     output.add_item({**_without_text(item), "status": "in_progress", **{name: [] for name in lists}})
@@ -46,7 +43,7 @@ def write_whole_item(output: Output, raw: bytes) -> None:
 def has_text(raw: bytes) -> bool:
     """Whether a finished item is a message with text or a call with input. Clients such as the AI SDK show texts only
     from deltas."""
-    item = _decode(raw)
+    item = object_decoder.decode(raw)
     if (text := _text_of(item)) is not None:
         return bool(item.get(text[0]))
     parts = item.get("content") if item.get("type") == "message" else None

@@ -7,12 +7,13 @@ import re
 import msgspec
 
 from app.conversation.capabilities import RenderContext
-from app.dialects.json_bodies import fields_decoder, read_body
+from app.dialects.json_bodies import read_body
 from app.dialects.openai_responses.errors import response_error
 from app.dialects.openai_responses.items.output import Output
 from app.dialects.openai_responses.response_object import ResponseObject
 from app.dialects.openai_responses.stream_renderer import write_error
 from app.errors import Failure
+from app.json_values import fields_decoder
 from app.sse import DONE
 
 _NUMBER = re.compile(rb'"sequence_number":(\d+)')

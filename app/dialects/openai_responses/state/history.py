@@ -12,9 +12,10 @@ from typing import Any, Literal
 import msgspec
 
 from app.dialects.foreign.requests import mend_request
-from app.dialects.json_bodies import encode_body, fields_decoder, read_body, read_value
+from app.dialects.json_bodies import encode_body, read_body, read_value
 from app.dialects.openai_responses.vocabulary import NULL, response_decoder
 from app.errors import InvalidRequest
+from app.json_values import decode_or_none, fields_decoder, object_decoder
 from app.sse import SseDecoder
 
 MAX_LISTED = 100
@@ -26,7 +27,6 @@ _REFERENCE = b'"item_reference"'
 # The id of an item of a response of ours, whose id it contains.
 _OWN_ITEM = re.compile(r"[a-z]+_([0-9a-f]{32})_\d+")
 _input_decoder = msgspec.json.Decoder(str | list[msgspec.Raw] | None)
-_any_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
 class _Terminal(msgspec.Struct):
@@ -80,10 +80,10 @@ def new_items(history: Sequence[bytes], given: Sequence[bytes]) -> list[bytes]:
     so do its calls, which clients may send back without their ids. So do items without an id that precede such an item
     and equal one of the history. Raises InvalidRequest.
     """
-    known = [_any_decoder.decode(item) for item in history]
+    known = [object_decoder.decode(item) for item in history]
     ids = [item["id"] for item in known if item.get("id")]
     contents = [_content_of(item) for item in known]
-    values = [read_value(msgspec.Raw(item), _any_decoder, f"input[{index}]") for index, item in enumerate(given)]
+    values = [read_value(msgspec.Raw(item), object_decoder, f"input[{index}]") for index, item in enumerate(given)]
     equal = [not item.get("id") and _content_of(item) in contents for item in values]
     repeated = [
         item.get("id") in ids or (equal[index] and str(item.get("type")).endswith("_call"))
@@ -109,21 +109,15 @@ def find_response(events: bytes) -> bytes | None:
         return None
     for payload in SseDecoder().feed(events):
         if any(mark in payload for mark in _TERMINAL_MARKS):
-            try:
-                event = _terminal_decoder.decode(payload)
-            except msgspec.MsgspecError:
-                continue
-            if event.type in _TERMINALS and event.response:
+            event = decode_or_none(payload, _terminal_decoder)
+            if event is not None and event.type in _TERMINALS and event.response:
                 return bytes(event.response)
     return None
 
 
 def find_id(response: bytes) -> str | None:
     """The id of a response object that may be continued; None if it failed or is invalid."""
-    try:
-        head = _head_decoder.decode(response)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
+    head = decode_or_none(response, _head_decoder) or _Head()
     return head.id if head.id and head.status not in ("failed", "cancelled") else None
 
 
@@ -176,7 +170,7 @@ def _content_of(item: dict[str, Any]) -> dict[str, Any]:
 def _resolve(item: bytes, find: Callable[[str], Sequence[bytes]]) -> bytes:
     if _REFERENCE not in item:
         return item
-    wanted = read_value(msgspec.Raw(item), _any_decoder, "input").get("id")
+    wanted = read_value(msgspec.Raw(item), object_decoder, "input").get("id")
     owner = _OWN_ITEM.fullmatch(wanted) if isinstance(wanted, str) else None
     outputs = find(f"resp_{owner[1]}") if owner is not None else ()
     return next((output for output in outputs if _head_decoder.decode(output).id == wanted), item)
