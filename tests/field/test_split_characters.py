@@ -15,6 +15,7 @@ from tests.support.fake_upstream import FakeUpstream, Reply, sse
 
 HALVES = ("\ud83d", "\ude42")
 WHOLE = "🙂"
+HALF = b'"x": "\\ud83d"'  # in a field that nobody knows
 
 
 def streamed(*events: dict[str, Any]) -> Reply:
@@ -122,3 +123,18 @@ def test_no_translated_event_has_half_a_character(
     """Parsers of Rust, such as that of Codex, throw away an event with half a pair."""
     for event in hear(every, upstream, dialect, kind, replies[kind]):
         json.dumps(event, ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize(("dialect", "kind"), PAIRS)
+def test_half_a_character_in_any_object_takes_no_text(
+    every: Client, upstream: FakeUpstream, dialect: str, kind: str
+) -> None:
+    pieces = TEXT[kind].pieces
+    for number, piece in enumerate(pieces):
+        assert isinstance(piece, bytes)
+        for place in range(piece.count(b"{")):
+            parts = piece.split(b"{")
+            parts[place + 1] = HALF + (b"" if parts[place + 1].startswith(b"}") else b", ") + parts[place + 1]
+            spoiled = b"{".join(parts)
+            reply = sse(*pieces[:number], spoiled, *pieces[number + 1 :])
+            assert joined(tell_stream(dialect, hear(every, upstream, dialect, kind, reply)).text) == WHOLE, spoiled

@@ -211,14 +211,22 @@ class StreamParser:
                 pass  # an event type from the future
 
     def _handle_unreadable(self, payload: bytes, error: Exception, events: list[Event]) -> None:
-        """Handles an unreadable payload: skips an event of an unknown type, recovers a text that ends in the middle of
-        a surrogate pair, and fails otherwise."""
-        if payload.strip() == b"[DONE]" or (isinstance(error, msgspec.ValidationError) and _is_unknown(payload)):
+        """Handles an unreadable payload: skips an event of an unknown type, recovers texts that contain half of a
+        surrogate pair, and fails otherwise."""
+        wrong_type = isinstance(error, msgspec.ValidationError)
+        if payload.strip() == b"[DONE]" or (wrong_type and _is_unknown(payload)):
             return
-        chunk = None if isinstance(error, msgspec.ValidationError) else _read_halves(payload, self._halves)
-        if chunk is not None and chunk.delta is not None:
-            self._add(chunk.index, chunk.delta, events)
-        else:
+        try:
+            chunk = None if wrong_type else _read_halves(payload, self._halves)
+            whole = payload if chunk is not None else repair_surrogates(payload)
+            if chunk is None and whole == payload:
+                raise error
+            chunk = chunk or _decode_chunk(whole)
+            if chunk.type == "content_block_delta" and chunk.delta is not None:
+                self._add(chunk.index, chunk.delta, events)
+            else:
+                self._take(chunk, whole, events)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidRequest):
             self._state = _State.ENDED
             events.append(Failed(decode_error(payload) or malformed("an event", payload).failure))
 
@@ -423,7 +431,7 @@ def _read_halves(payload: bytes, halves: HalfPairs) -> _Chunk | None:
             if name in fields["delta"]
         }
         delta = _Delta(**{name: msgspec.Raw(text) for name, text in texts.items()})
-        return _Chunk(kind, index, delta) if isinstance(kind, str) and isinstance(index, int) else None
+        return _Chunk(kind, index, delta) if texts and isinstance(kind, str) and isinstance(index, int) else None
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
 

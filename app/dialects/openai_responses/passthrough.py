@@ -256,7 +256,9 @@ class StreamPassthrough:
         self._rewriter.skip(self._items)
         if begun:
             held = any(block.startswith(_ADDED) for block in self._held)
-            known = {} if held else {index: self._item_ids[index] for index in self._grammar.open}
+            # An item whose beginning could not be read has no id, like one that is held.
+            open_items = () if held else self._grammar.open & self._item_ids.keys()
+            known = {index: self._item_ids[index] for index in open_items}
             since = SseDecoder().feed(b"".join(self._since)) if known else []
             self._rewriter.resume(self._next_number(), since, known)
         return self._rewrite(payloads)
