@@ -42,7 +42,7 @@ class _Client:
 
     def __init__(self, wsgi: Any) -> None:
         from app.server.connections.client_connection import ClientConnection
-        from app.server.connections.request_parser import Site
+        from app.server.connections.request_parser import Shared, Site
 
         self._socket, served = socket.socketpair()
         worker: Any = SimpleNamespace(
@@ -58,12 +58,11 @@ class _Client:
             "SERVER_NAME": "127.0.0.1",
             "SERVER_PORT": "80",
             "REMOTE_ADDR": "127.0.0.1",
-            "wsgi.url_scheme": "http",
             "gunicorn.socket": served,
-            "SCRIPT_NAME": "",
         }
+        shared = Shared({"SCRIPT_NAME": "", "wsgi.url_scheme": "http"})
         served.settimeout(75)
-        self.connection = ClientConnection(worker, served, Site(environ))
+        self.connection = ClientConnection(worker, served, Site(environ, shared=shared))
         self.greenlet = gevent.Greenlet(self.connection.serve)
         self.greenlet.start()
 

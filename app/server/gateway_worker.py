@@ -27,7 +27,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from app.server.connections.client_connection import ClientConnection
 from app.server.connections.refusals import explain, refuse
-from app.server.connections.request_parser import Site
+from app.server.connections.request_parser import Shared, Site
 from app.server.connections.reread import Reread, name_host
 from app.server.connections.slots import Listener, Slots
 from app.server.gunicorn_settings import MAX_HEAD
@@ -150,11 +150,8 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
             self.cfg.settings["limit_request_field_size"].default,
         )
         self._leaves_all = changed or sized or not self.cfg.keepalive or "SCRIPT_NAME" in os.environ
-        self._environ = base_environ(self.cfg) | {
-            "SCRIPT_NAME": "",
-            "wsgi.multithread": True,
-            "wsgi.url_scheme": "http",
-        }
+        common = {"SCRIPT_NAME": "", "wsgi.multithread": True, "wsgi.url_scheme": "http"}
+        self._shared = Shared(base_environ(self.cfg) | common)
         self._secure_fields = {
             "HTTP_" + name.replace("-", "_"): value for name, value in self.cfg.secure_scheme_headers.items()
         }
@@ -251,14 +248,14 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
                     client.shutdown(socket.SHUT_RD)
 
     def _make_site(self, listener: Any, client: Any, addr: Any) -> Site:
-        environ = self._environ | {"gunicorn.socket": client}
+        environ = {"gunicorn.socket": client}
         server = self._addresses[listener]
         if isinstance(server, tuple):
             environ |= {"SERVER_NAME": server[0], "SERVER_PORT": str(server[1])}
         if not isinstance(addr, tuple):
-            return Site(environ | {"REMOTE_ADDR": ""}, self._secure_fields)
+            return Site(environ | {"REMOTE_ADDR": ""}, self._secure_fields, self._shared)
         environ |= {"REMOTE_ADDR": addr[0], "REMOTE_PORT": str(addr[1])}
-        return Site(environ, self._secure_fields if self._is_trusted(addr[0]) else {})
+        return Site(environ, self._secure_fields if self._is_trusted(addr[0]) else {}, self._shared)
 
     def _is_trusted(self, host: str) -> bool:
         """Whether a proxy at this address is trusted to describe its client."""

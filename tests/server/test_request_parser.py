@@ -12,7 +12,7 @@ from gunicorn.http.wsgi import create
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.server.connections.request_parser import MAX_HEAD, Site, parse_head
+from app.server.connections.request_parser import MAX_HEAD, Shared, Site, parse_head
 
 CLIENT, SERVER = ("127.0.0.1", 50000), ("127.0.0.1", 8080)
 SECURE_FIELDS = {"HTTP_X_FORWARDED_PROTO": "https", "HTTP_X_FORWARDED_SSL": "on", "HTTP_X_FORWARDED_PROTOCOL": "ssl"}
@@ -20,12 +20,11 @@ SITE = Site(
     {
         "REMOTE_ADDR": "127.0.0.1",
         "REMOTE_PORT": "50000",
-        "SCRIPT_NAME": "",
         "SERVER_NAME": "127.0.0.1",
         "SERVER_PORT": "8080",
-        "wsgi.url_scheme": "http",
     },
     SECURE_FIELDS,
+    Shared({"SCRIPT_NAME": "", "wsgi.url_scheme": "http"}),
 )
 
 
@@ -59,6 +58,8 @@ def read_strings(environ: dict[str, Any]) -> dict[str, Any]:
         make_head(line="GET //v1//models;a=b@c:'(d)\" HTTP/1.1"),
         make_head("Content-Type: application/json", "Content-Length: 12"),
         make_head("Content-Length:   007  "),
+        make_head("content-length: 007", "X-Other: 3"),
+        make_head("CONTENT-LENGTH: 12"),
         make_head("Accept:\t*/* \t", "x-empty:", "X-Latin: \xe4\xf6\xfc", "x!#$&'*+.^`|~1: tokens"),
         make_head("Connection: Keep-Alive"),
         make_head("Connection: close"),
@@ -147,7 +148,7 @@ def test_an_unusual_head_is_left_to_gunicorn(head: bytes) -> None:
 
 
 def test_a_proxy_that_is_not_trusted_cannot_say_how_its_client_came() -> None:
-    parsed = parse_head(make_head("X-Forwarded-Proto: https"), Site(SITE.environ))
+    parsed = parse_head(make_head("X-Forwarded-Proto: https"), Site(SITE.environ, shared=SITE.shared))
 
     assert parsed is not None
     assert parsed.environ["wsgi.url_scheme"] == "http"
@@ -168,12 +169,18 @@ def test_behind_a_unix_socket_the_server_is_named_by_the_host(fields: tuple[str,
     assert (parsed.environ["SERVER_NAME"], parsed.environ["SERVER_PORT"]) == server
 
 
-def test_what_the_connection_has_in_common_is_not_changed() -> None:
-    before = dict(SITE.environ)
+def test_what_requests_have_in_common_is_not_changed_by_one_of_them() -> None:
+    for length, site, scheme in (
+        ("3", SITE, "https"),
+        ("14", Site({"REMOTE_ADDR": "10.0.0.1"}, shared=SITE.shared), "http"),
+        ("5", SITE, "https"),
+    ):
+        parsed = parse_head(make_head("X-Forwarded-Proto: https", f"Content-Length: {length}"), site)
 
-    parse_head(make_head("X-Forwarded-Proto: https", "Accept: */*"), SITE)
-
-    assert SITE.environ == before
+        assert parsed is not None
+        assert parsed.environ["CONTENT_LENGTH"] == length
+        assert (parsed.environ["wsgi.url_scheme"], parsed.environ["SCRIPT_NAME"]) == (scheme, "")
+        assert parsed.environ["REMOTE_ADDR"] == site.environ["REMOTE_ADDR"]
 
 
 SEED = make_head(

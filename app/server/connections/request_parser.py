@@ -33,22 +33,30 @@ _REQUEST_LINE = re.compile(
 # Fields that change how a body is framed, or what the connection speaks.
 _UNUSUAL = frozenset({"EXPECT", "HTTP2-SETTINGS", "TE", "TRANSFER-ENCODING", "UPGRADE"})
 _KEEPS_ALIVE = {"": True, "keep-alive": True, "close": False}
-# The field that usually differs between a client's requests. Its digits are put back after the rest is parsed.
-_LENGTH = re.compile(rb"\r\nContent-Length: {0,4}([0-9]{1,15})\r\n", re.IGNORECASE)
-_ANY_LENGTH = b"0"
+# The field that usually differs between a client's requests, as nearly all write it. Its digits are put back after the
+# rest is parsed.
+_LENGTHS = (b"\r\nContent-Length: ", b"\r\ncontent-length: ")
+_MAX_DIGITS = 15
 # Longer heads are parsed each time, so that strangers cannot fill the cache.
 _MAX_REMEMBERED = 2048
+
+
+class Shared(Struct, frozen=True, eq=False):
+    """The part of their WSGI environments that all requests of a worker have in common."""
+
+    environ: dict[str, Any]
 
 
 class Site(Struct, frozen=True):
     """What all requests of one connection have in common.
 
-    `environ` is the common part of their WSGI environments. `secure_fields` maps the keys by which a trusted proxy says
-    that its client came over TLS to the values that mean so.
+    `environ` is the part of their WSGI environments that is not `shared` with other connections. `secure_fields` maps
+    the keys by which a trusted proxy says that its client came over TLS to the values that mean so.
     """
 
     environ: dict[str, Any]
     secure_fields: Mapping[str, str] = {}
+    shared: Shared = Shared({})
 
 
 class RequestHead(Struct, frozen=True):
@@ -63,17 +71,13 @@ class RequestHead(Struct, frozen=True):
 
 def parse_head(head: bytes, site: Site) -> RequestHead | None:
     """Parses a whole head, including the empty line at its end. Returns None if it is unusual or wrong."""
-    found = _LENGTH.search(head) if len(head) <= _MAX_REMEMBERED else None
-    if found is not None:
-        start, end = found.span(1)
-        fields = _recall_fields(b"".join((head[:start], _ANY_LENGTH, head[end:])))
-    else:
-        fields = _parse_fields(head)
+    length, alike = _cut_length(head) if len(head) <= _MAX_REMEMBERED else (b"", b"")
+    fields = _recall_fields(alike, site.shared) if length else _parse_fields(head, site.shared)
     if fields is None:
         return None
-    environ = {**site.environ, **fields.environ}
-    if found is not None:
-        environ["CONTENT_LENGTH"] = found[1].decode()
+    environ = {**fields.environ, **site.environ}
+    if length:
+        environ["CONTENT_LENGTH"] = length.decode()
     if site.secure_fields and not _find_scheme(environ, site.secure_fields):
         return None
     if "SERVER_NAME" not in environ:
@@ -81,15 +85,26 @@ def parse_head(head: bytes, site: Site) -> RequestHead | None:
     return RequestHead(environ, int(environ.get("CONTENT_LENGTH", 0)), fields.keep_alive, fields.headers)
 
 
-class _HeadFields(Struct, frozen=True):
-    """The parsed fields of a head. Must not be changed, since other requests share them."""
+def _cut_length(head: bytes) -> tuple[bytes, bytes]:
+    """The digits of the body's length, and the head with another length that is the same for all; empty if there is
+    none or it is unusual."""
+    for key in _LENGTHS:
+        before, _, rest = head.partition(key)
+        length = rest.partition(b"\r")[0]
+        if length.isdigit() and len(length) <= _MAX_DIGITS:
+            return length, b"".join((before, key, b"0", rest[len(length) :]))
+    return b"", b""
 
-    environ: dict[str, str]
+
+class _HeadFields(Struct, frozen=True):
+    """The parsed fields of a head, with what all requests share. Must not be changed, since other requests share them."""
+
+    environ: dict[str, Any]
     headers: HeaderFields
     keep_alive: bool
 
 
-def _parse_fields(head: bytes) -> _HeadFields | None:
+def _parse_fields(head: bytes, shared: Shared) -> _HeadFields | None:
     line = parse_request_line(head[: head.find(b"\r\n")])
     if line is None or len(head) > MAX_HEAD or head.count(b"\n") > _MAX_FIELDS:
         return None
@@ -100,7 +115,9 @@ def _parse_fields(head: bytes) -> _HeadFields | None:
         return None
     environ = fields.environ
     keep_alive = _KEEPS_ALIVE.get(environ.get("HTTP_CONNECTION", "").lower())
-    return None if keep_alive is None else _HeadFields(environ, name_headers(environ), keep_alive)
+    if keep_alive is None:
+        return None
+    return _HeadFields({**shared.environ, **environ}, name_headers(environ), keep_alive)
 
 
 # A client's heads usually differ only in the length of the body.

@@ -51,22 +51,25 @@ class ResponseWriter:
             names.append(name)
             values.append(value)
         all_names, all_values = "".join(names), "".join(values)
-        if "\n" in all_values or "\r" in all_values or "\n" in all_names or "\r" in all_names:
+        if "\n" in all_values or "\r" in all_values:
             raise ValueError("a response header contains a line break")
         shape = _find_shape(tuple(names)) if len(all_names) <= _MAX_NAMES else None
         if shape is None or self._omits_body:
-            fields = "".join([f"{name}: {value}\r\n" for name, value in self._pick(headers)])
+            if "\n" in all_names or "\r" in all_names:
+                raise ValueError("a response header contains a line break")
+            fields = "".join([f"\r\n{name}: {value}" for name, value in self._pick(headers)])
         else:
-            template, place = shape
-            fields = template % tuple(values)
+            pieces, place = [*shape[0]], shape[1]
+            pieces[1::2] = values  # takes half the time of a format
+            fields = "".join(pieces)
             if place >= 0:
                 self._left = int(values[place])
         if self._left is None and not self._omits_body:
             self._chunked = True
-            fields += "Transfer-Encoding: chunked\r\n"
+            fields += "\r\nTransfer-Encoding: chunked"
         kept = "keep-alive" if self.keep_alive else "close"
         self._head = (
-            f"HTTP/1.1 {status}\r\nServer: {SERVER}\r\nDate: {self._date}\r\nConnection: {kept}\r\n{fields}\r\n"
+            f"HTTP/1.1 {status}\r\nServer: {SERVER}\r\nDate: {self._date}\r\nConnection: {kept}{fields}\r\n\r\n"
         ).encode("latin-1")
         return self.write
 
@@ -153,14 +156,11 @@ _MAX_NAMES = 1024
 
 # Applications repeat the same names.
 @lru_cache(maxsize=256)
-def _find_shape(names: tuple[str, ...]) -> tuple[str, int] | None:
-    """A template of the header lines, and the index of Content-Length among them (-1 without one). None if a header may
-    only be set by the server, or anything is odd."""
+def _find_shape(names: tuple[str, ...]) -> tuple[list[str], int] | None:
+    """The header lines as a list with a place for a value behind each name, and the index of Content-Length among them
+    (-1 without one). None if a header may only be set by the server, or anything is odd."""
     lowered = [name.lower() for name in names]
-    text = "".join(names)
-    if not hop_headers.isdisjoint(lowered) or lowered.count("content-length") > 1:
-        return None
-    if "%" in text or not text.isprintable():
+    if not hop_headers.isdisjoint(lowered) or lowered.count("content-length") > 1 or not "".join(names).isprintable():
         return None
     place = lowered.index("content-length") if "content-length" in lowered else -1
-    return "".join(f"{name}: %s\r\n" for name in names), place
+    return [piece for name in names for piece in (f"\r\n{name}: ", "")], place
