@@ -17,12 +17,14 @@ _EVENT_STREAM = b"event-stream"
 _LAST_CHUNK = b"\r\n0\r\n\r\n"
 _STATUS = re.compile(r"HTTP/1\.1 ([2-5][0-9]{2})(?: .*)?")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_LENGTH = re.compile(r"[0-9]{1,15}")
+_MAX_DIGITS = 15
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 # Statuses of replies that never have a body, and fields that change how the rest is read.
 _BODILESS = frozenset({204, 304})
 _UNUSUAL = frozenset({"content-encoding", "proxy-connection", "trailer", "upgrade"})
 _MAX_HEAD = 8 * 1024
+# Maximum bytes of a head whose lines are remembered.
+_MAX_REMEMBERED = 4096
 _MAX_CHUNKS = 64
 
 
@@ -42,17 +44,15 @@ def read_whole(data: bytes, max_head: int) -> WholeReply | None:
         return None
     lines = data[:end].decode("latin-1").split("\r\n")
     status = _read_status(lines[0])
-    # Refuses stray line ends and control characters anywhere.
-    if status is None or not "".join(lines).isprintable():
+    if status is None:
         return None
-    headers: dict[str, str] = {}
     del lines[0]
-    for line in lines:
-        name, colon, value = line.partition(":")
-        key = _read_name(name)
-        if key is None or not colon or key in headers:
-            return None
-        headers[key] = value.strip(" ")
+    try:
+        headers = dict(map(_read_field if end <= _MAX_REMEMBERED else _read_field.__wrapped__, lines))
+    except ValueError:
+        return None
+    if len(headers) < len(lines):  # a name is there twice
+        return None
     if headers.get("connection", "keep-alive").lower() != "keep-alive":
         return None
     body = _read_body(data, end + len(_HEAD_END), headers)
@@ -63,7 +63,7 @@ def _read_body(data: bytes, start: int, headers: dict[str, str]) -> bytes | None
     length, coding = headers.get("content-length"), headers.get("transfer-encoding")
     if length is None:
         return _join_chunks(data, start) if coding == "chunked" and data.endswith(_LAST_CHUNK) else None
-    if coding is not None or _LENGTH.fullmatch(length) is None or int(length) != len(data) - start:
+    if coding is not None or not length.isdecimal() or len(length) > _MAX_DIGITS or int(length) != len(data) - start:
         return None
     return data[start:]
 
@@ -84,12 +84,24 @@ def _join_chunks(data: bytes, start: int) -> bytes | None:
     return None
 
 
-# Cached, since upstreams send the same few lines and names again and again.
+# Cached, since most of an upstream's lines are the same each time, and to check their characters costs most.
 @lru_cache(maxsize=256)
 def _read_status(line: str) -> int | None:
     found = _STATUS.fullmatch(line)
-    status = int(found[1]) if found is not None else 0
+    status = int(found[1]) if found is not None and line.isprintable() else 0
     return status if status and status not in _BODILESS else None
+
+
+@lru_cache(maxsize=512)
+def _read_field(line: str) -> tuple[str, str]:
+    """A field's name in lower case, and its value. Raises ValueError for one that is invalid, or left to ReplyDecoder.
+    """
+    name, colon, value = line.partition(":")
+    key = _read_name(name)
+    # Refuses stray line ends and control characters anywhere.
+    if key is None or not colon or not line.isprintable():
+        raise ValueError("an unusual field")
+    return key, value.strip(" ")
 
 
 @lru_cache(maxsize=1024)
