@@ -16,6 +16,7 @@ from app.conversation.response import Usage
 from app.errors import DragomanError, FailureKind
 from app.gateway.recording.agents import name_agent
 from app.gateway.replies.paused_turn import PausedTurn
+from app.known_secrets import SHORTEST
 from app.logs import hide_secrets
 from app.routing.router import Upstream
 
@@ -296,7 +297,10 @@ def _find_limits(headers: Mapping[str, str]) -> dict[str, str]:
     told_of = find(names)
     if not told_of:
         return {}
-    found = {name[:LONGEST_WORD]: headers[name][:LONGEST_WORD] for name in told_of}
+    found = {name: headers[known] for known, name in told_of}
+    if max(map(len, found.values())) < SHORTEST:
+        return found  # counts and times, shorter than any secret
+    found = {name: value[:LONGEST_WORD] for name, value in found.items()}
     if hide_secrets(text := "\n".join(found.values())) == text:
         return found
     return {name: hide_secrets(value) for name, value in found.items()}
@@ -304,6 +308,6 @@ def _find_limits(headers: Mapping[str, str]) -> dict[str, str]:
 
 # Upstreams send the same names again and again.
 @lru_cache(maxsize=256)
-def _find_names(names: tuple[str, ...]) -> list[str]:
-    """The names of a head that are rate-limit headers."""
-    return [name for name in names if name.startswith(LIMIT_HEADERS)][:MAX_LIMIT_HEADERS]
+def _find_names(names: tuple[str, ...]) -> list[tuple[str, str]]:
+    """The names of a head that are rate-limit headers, each also as it is recorded."""
+    return [(name, name[:LONGEST_WORD]) for name in names if name.startswith(LIMIT_HEADERS)][:MAX_LIMIT_HEADERS]

@@ -94,8 +94,7 @@ def _read_status(line: str) -> int | None:
 
 @lru_cache(maxsize=512)
 def _read_field(line: str) -> tuple[str, str]:
-    """A field's name in lower case, and its value. Raises ValueError for one that is invalid, or left to ReplyDecoder.
-    """
+    """A field's name in lower case, and its value. Raises ValueError for one that is left to ReplyDecoder."""
     name, colon, value = line.partition(":")
     key = _read_name(name)
     # Refuses stray line ends and control characters anywhere.

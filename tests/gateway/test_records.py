@@ -437,3 +437,22 @@ def test_a_request_that_all_targets_fail_tells_one_of_them_consistently(
     (record,) = records
     assert (record.provider, record.target, record.upstream_status) == ("chat", "chat/m", 503)
     assert record.rule == 'models.routes."fast"'
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "recorded"),
+    [
+        ("x-ratelimit-remaining-requests", "9999", {"x-ratelimit-remaining-requests": "9999"}),
+        ("x-ratelimit-reset", "9" * 300, {"x-ratelimit-reset": "9" * 200}),
+        ("ratelimit-" + "x" * 300, "7", {"ratelimit-" + "x" * 190: "7"}),
+        ("retry-after", "sk-abcdefgh", {"retry-after": "[masked]"}),
+        ("server", "x", {}),
+    ],
+)
+def test_what_an_upstream_says_of_its_limits_is_recorded_without_secrets(
+    name: str, value: str, recorded: dict[str, str]
+) -> None:
+    record = Record("a", "b")
+    record.upstream_headers = {"x-ratelimit-limit": "5", name: value}
+
+    assert record.freeze().rate_limits == {"x-ratelimit-limit": "5", **recorded}

@@ -97,7 +97,7 @@ def _cut_length(head: bytes) -> tuple[bytes, bytes]:
 
 
 class _HeadFields(Struct, frozen=True):
-    """The parsed fields of a head, with what all requests share. Must not be changed, since other requests share them."""
+    """The parsed fields of a head, with the shared ones. Must not be changed, since other requests share them."""
 
     environ: dict[str, Any]
     headers: HeaderFields
