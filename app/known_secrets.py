@@ -165,14 +165,15 @@ class KnownSecrets:
 
     def _is_suspect(self, text: str) -> bool:
         """Whether a text contains a piece of a secret, as it is or by its letters and digits."""
-        grams, loose = self._grams, self._loose
-        for start in range(0, len(text), _GRAM):
-            if text[start : start + _GRAM] in grams:
-                return True
-        letters = _letters(text)
-        for start in range(0, len(letters), _GRAM):
-            if letters[start : start + _GRAM] in loose:
-                return True
+        if len(text) >= SHORTEST_PART:
+            grams, loose = self._grams, self._loose
+            for start in range(0, len(text), _GRAM):
+                if text[start : start + _GRAM] in grams:
+                    return True
+            letters = _letters(text)
+            for start in range(0, len(letters), _GRAM):
+                if letters[start : start + _GRAM] in loose:
+                    return True
         return bool(self._short) and any(value in text for value in self._short)
 
     def _find(self, text: str) -> _Spans:

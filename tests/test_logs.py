@@ -66,11 +66,23 @@ def test_a_request_has_its_time_to_the_millisecond(monkeypatch: pytest.MonkeyPat
 
     for moment in (1000000000.0078125, 1000000000.75, 1000000001.5):
         monkeypatch.setattr("app.logs.log.time.time", lambda now=moment: now)
-        log.write(b'{"id":"1"}')
+        log.write([(b'{"id":"1"}', logging.INFO)])
     log.flush()
 
     times = re.findall(r"2001-09-09T[^ \"]*", file.getvalue().decode())
     assert times == ["2001-09-09T01:46:40.007Z", "2001-09-09T01:46:40.750Z", "2001-09-09T01:46:41.500Z"]
+
+
+def test_lines_before_one_that_cannot_be_made_are_logged() -> None:
+    file = io.BytesIO()
+    log = RequestLog()
+    log.open(file, as_json=False)
+
+    with pytest.raises(ZeroDivisionError):
+        log.write((b'{"id":%d}' % (6 // number), logging.INFO) for number in (3, 2, 0, 1))
+    log.flush()
+
+    assert re.findall(rb"{.*", file.getvalue()) == [b'{"id":2}', b'{"id":3}']
 
 
 def test_many_waiting_lines_are_written_without_being_asked_for() -> None:
@@ -79,7 +91,7 @@ def test_many_waiting_lines_are_written_without_being_asked_for() -> None:
     log.open(file, as_json=False)
 
     for _ in range(300):
-        log.write(b"{}")
+        log.write([(b"{}", logging.INFO)])
 
     assert file.getvalue().count(b"\n") >= 256
 

@@ -64,7 +64,8 @@ class ReadOnce(Generic[T]):
         self.__doc__ = read.__doc__
 
     def __get__(self, owner: Any, _: type) -> T:
-        found = owner.__dict__[self._name] = self._read(owner)
+        found = self._read(owner)
+        setattr(owner, self._name, found)  # asking for its `__dict__` would make one, which costs more
         return found
 
 

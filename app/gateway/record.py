@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from math import floor
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -164,7 +165,7 @@ class Record:
 
     def begin_attempt(self, *, resent: bool = False) -> None:
         """Notes that the request is sent to `upstream`; `resent` if the kept connection used first had been closed."""
-        now = int((time.monotonic() - self.started) * 1000)
+        now = floor((time.monotonic() - self.started) * 1000)
         if self._began is not None:
             problem = ("unreachable", "the kept connection had been closed") if resent else ("", "")
             self.tried += (self._attempt(now, *problem),)
@@ -211,7 +212,7 @@ class Record:
         if self.written:
             return
         self.written = True
-        self._ended = int((time.monotonic() - self.started) * 1000)
+        self._ended = floor((time.monotonic() - self.started) * 1000)
         if self.wiretap is not None:
             self.wiretap.close()
         if self.watch is not None and self.usage is not None and not self.usage.estimated:
@@ -237,10 +238,10 @@ class Record:
             self.operation, self.client, self.upstream_dialect, self.stream, self.model[:LONGEST_WORD], self.matched,
             self.provider, self.upstream, tried, self.status, self.upstream_request_id or "",
             Times(
-                None if routed is None else int(routed * 1000),
-                None if upstream_head is None else int(upstream_head * 1000),
-                None if first_byte is None else int(first_byte * 1000),
-                None if first_token is None else int(first_token * 1000),
+                None if routed is None else floor(routed * 1000),
+                None if upstream_head is None else floor(upstream_head * 1000),
+                None if first_byte is None else floor(first_byte * 1000),
+                None if first_token is None else floor(first_token * 1000),
                 end,
             ),
             self.bytes_in, self.bytes_out, usage,
@@ -288,7 +289,7 @@ class Record:
         return AttemptRecord(self.upstream, self.attempt_status, error, message, began, now, 0, self.credential)
 
     def _now(self) -> int:
-        return int((time.monotonic() - self.started) * 1000)
+        return floor((time.monotonic() - self.started) * 1000)
 
 
 def _find_limits(headers: Mapping[str, str]) -> dict[str, str]:

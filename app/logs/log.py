@@ -11,7 +11,7 @@ import re
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -90,9 +90,9 @@ class RecentLines:
         self.count = 0
         self._lines: deque[bytes] = deque(maxlen=maximum)
 
-    def add(self, line: bytes) -> None:
-        self.count += 1
-        self._lines.append(line)
+    def add(self, *lines: bytes) -> None:
+        self.count += len(lines)
+        self._lines.extend(lines)
 
     def since(self, count: int) -> list[bytes]:
         """The lines after the first `count`, as far as they are still remembered."""
@@ -152,8 +152,6 @@ class RequestLog:
         self._as_json = True
         self._colours: bool | None = None
         self._lines: list[bytes] = []
-        self._moment = (0, 0)
-        self._begin = b""
 
     def open(self, file: _Sink, *, as_json: bool, level: int = logging.INFO, colours: bool | None = None) -> None:
         """Begin to write to `file`, from `level` on. Each line is a flat JSON object; unless `as_json`, time and level
@@ -162,7 +160,6 @@ class RequestLog:
         self._as_json, self._colours = as_json, colours
         self.for_people = colours is not None
         self.level = level
-        self._moment = (0, 0)
         self.enabled = True
 
     def close(self) -> None:
@@ -174,29 +171,33 @@ class RequestLog:
         if not self.enabled or level < self.level:
             return
         if self._colours is None:
-            self.write(clean_json(_encode(line)), level)
+            self.write([(clean_json(_encode(line)), level)])
         else:
             text = describe_request(line, datetime.now(), colours=self._colours)
-            self._append(hide_secrets(text).encode() + b"\n")
+            self._append([hide_secrets(text).encode() + b"\n"])
 
-    def write(self, line: bytes, level: int = logging.INFO) -> None:
-        """Logs one clean JSON object. It reaches the file at the next `flush`, or when many lines wait."""
-        moment = int(time.time() * 1000), level
-        if moment != self._moment:
-            self._moment, self._begin = moment, self._format_begin(*moment)
-        if self._as_json:
-            self._append(b"%s,%s\n" % (self._begin, line[1:]) if len(line) > 2 else self._begin + b"}\n")
-        else:
-            self._append(b"%s%s\n" % (self._begin, line))
+    def write(self, lines: Iterable[tuple[bytes, int]]) -> None:
+        """Logs clean JSON objects, each with its level. They reach the file at the next `flush`, or when many lines
+        wait. If `lines` raises, those before are logged."""
+        when, begins = _rfc3339(time.time()).encode(), dict[int, bytes]()
+        written: list[bytes] = []
+        try:
+            for line, level in lines:
+                begin = begins.get(level) or begins.setdefault(level, self._format_begin(when, level))
+                if not self._as_json:
+                    written.append(b"%s%s\n" % (begin, line))
+                else:
+                    written.append(b"%s,%s\n" % (begin, line[1:]) if len(line) > 2 else begin + b"}\n")
+        finally:
+            self._append(written)
 
-    def _format_begin(self, milliseconds: int, level: int) -> bytes:
-        """The beginning of a line, which all of a millisecond share."""
-        when, name = _rfc3339(milliseconds / 1000).encode(), _LEVEL_NAMES[level]
+    def _format_begin(self, when: bytes, level: int) -> bytes:
+        name = _LEVEL_NAMES[level]
         return b'{"time":"%s","level":"%s"' % (when, name) if self._as_json else b"%s %s " % (when, name)
 
-    def _append(self, line: bytes) -> None:
-        self._lines.append(line)
-        recent_lines.add(line)
+    def _append(self, lines: list[bytes]) -> None:
+        self._lines += lines
+        recent_lines.add(*lines)
         if len(self._lines) >= _MAX_LINES:
             self.flush()
 

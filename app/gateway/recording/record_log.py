@@ -46,14 +46,12 @@ class RecordLog:
     def take(self, records: Iterable[RequestRecord]) -> None:
         if not request_log.enabled:
             return
-        for record in records:
-            level = _level(record)
-            if level < request_log.level:
-                continue
-            if request_log.for_people:
-                request_log.tell(_describe(record), level)
-            else:
-                request_log.write(self._render(record), level)
+        shown = ((record, level) for record in records if (level := _level(record)) >= request_log.level)
+        if not request_log.for_people:
+            request_log.write((self._render(record), level) for record, level in shown)
+            return
+        for record, level in shown:
+            request_log.tell(_describe(record), level)
 
     def _render(self, record: RequestRecord) -> bytes:
         """The line as clean JSON."""

@@ -98,12 +98,9 @@ def with_own_limits(headers: Mapping[str, str], own: Mapping[str, str]) -> dict[
     neither."""
     if not own:
         return dict(headers)
-    merged = dict(headers)
-    for name in headers:
-        if name.startswith(LIMIT_PREFIXES):
-            del merged[name]
-    merged.update(own)
-    return merged
+    if "ratelimit-" in "".join(headers):  # in both prefixes
+        headers = {name: value for name, value in headers.items() if not name.startswith(LIMIT_PREFIXES)}
+    return {**headers, **own}
 
 
 def clean_error(body: bytes, *, is_typed: bool) -> bool:

@@ -53,14 +53,14 @@ def refuse(owner: Owner, full: Full, traits: DialectTraits) -> LimitReached:
 def limit_headers(taken: Taken, traits: DialectTraits) -> dict[str, str]:
     """The limit headers of an answer: for requests and for tokens, the limit with the least left."""
     nearest: dict[str, tuple[int, Limit]] = {}
-    for (demand, _), used in zip(taken.demands, taken.used, strict=True):
+    for place, (demand, _) in enumerate(taken.demands):
         limit = demand.limit
-        left = max(0, limit.maximum - used)
-        if limit.bucket and (limit.kind not in nearest or left < nearest[limit.kind][0]):
+        left, known = limit.maximum - taken.used[place], nearest.get(limit.kind)
+        if limit.bucket and (known is None or left < known[0]):
             nearest[limit.kind] = left, limit
     headers: dict[str, str] = {}
     for left, limit in nearest.values():
-        headers.update(_limit_headers(traits, limit, left, limit.bucket * RING))
+        headers |= _limit_headers(traits, limit, left if left > 0 else 0, limit.bucket * RING)
     return headers
 
 
