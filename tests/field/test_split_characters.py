@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.field.pairs import CHAT_HEAD, CLIENTS, body_of, delta, tell_stream
+from tests.field.pairs import CHAT_HEAD, CLIENTS, ask, body_of, chat_reply, delta, tell_stream
 from tests.field.test_messages_streams import END, START
 from tests.field.test_responses_streams import CREATED, HEAD
 from tests.gateway.conftest import Client, events_of
@@ -15,7 +17,6 @@ from tests.support.fake_upstream import FakeUpstream, Reply, sse
 
 HALVES = ("\ud83d", "\ude42")
 WHOLE = "🙂"
-HALF = b'"x": "\\ud83d"'  # in a field that nobody knows
 
 
 def streamed(*events: dict[str, Any]) -> Reply:
@@ -125,16 +126,53 @@ def test_no_translated_event_has_half_a_character(
         json.dumps(event, ensure_ascii=False).encode()
 
 
+ANSWERS: dict[str, dict[str, Any]] = {
+    "chat": chat_reply({"content": "hi", "reasoning_content": "t"}),
+    "messages": {
+        "id": "m", "type": "message", "role": "assistant", "model": "m",
+        "content": [
+            {"type": "thinking", "thinking": "t", "signature": "s"},
+            {"type": "text", "text": "hi", "citations": [{"type": "page_location", "cited_text": "z"}]},
+        ],
+        "stop_reason": "end_turn", "stop_sequence": None, "usage": {"input_tokens": 1, "output_tokens": 2},
+    },
+    "responses": {
+        **HEAD, "status": "completed",
+        "output": [
+            {"type": "reasoning", "id": "r", "summary": [{"type": "summary_text", "text": "t"}]},
+            {"type": "message", "id": "i", "role": "assistant", "status": "completed",
+             "content": [{"type": "output_text", "text": "hi", "annotations": []}]},
+        ],
+        "usage": {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3},
+    },
+}  # fmt: skip
+
+
+def spoil_each_object(data: bytes) -> Iterator[bytes]:
+    """JSON, or an event with it, with half a character in a field that nobody knows, of one object after the other."""
+    for found in re.finditer(rb"(?<!\")\{(?=(\})?)", data):
+        field = b'"x": "\\ud83d"' + (b"" if found[1] else b", ")
+        yield data[: found.end()] + field + data[found.end() :]
+
+
 @pytest.mark.parametrize(("dialect", "kind"), PAIRS)
-def test_half_a_character_in_any_object_takes_no_text(
+def test_half_a_character_in_any_object_of_a_stream_takes_nothing(
     every: Client, upstream: FakeUpstream, dialect: str, kind: str
 ) -> None:
     pieces = TEXT[kind].pieces
     for number, piece in enumerate(pieces):
         assert isinstance(piece, bytes)
-        for place in range(piece.count(b"{")):
-            parts = piece.split(b"{")
-            parts[place + 1] = HALF + (b"" if parts[place + 1].startswith(b"}") else b", ") + parts[place + 1]
-            spoiled = b"{".join(parts)
+        for spoiled in spoil_each_object(piece):
             reply = sse(*pieces[:number], spoiled, *pieces[number + 1 :])
             assert joined(tell_stream(dialect, hear(every, upstream, dialect, kind, reply)).text) == WHOLE, spoiled
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(("dialect", "kind"), PAIRS)
+def test_half_a_character_in_any_object_of_an_answer_takes_nothing(
+    every: Client, upstream: FakeUpstream, dialect: str, kind: str, *, stream: bool
+) -> None:
+    for spoiled in spoil_each_object(json.dumps(ANSWERS[kind]).encode()):
+        upstream.script(Reply((spoiled,), 200, {"content-type": "application/json"}, framing="length"))
+        heard = ask(every, dialect, f"{kind}/m", stream=stream)
+        assert (heard.text, heard.thought) == ("hi", "t"), spoiled

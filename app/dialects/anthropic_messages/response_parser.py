@@ -21,7 +21,7 @@ from app.dialects.anthropic_messages.vocabulary import (
 )
 from app.dialects.error_kinds import decode_error
 from app.dialects.finish_words import judge_word
-from app.dialects.json_bodies import encode_body, repair_text
+from app.dialects.json_bodies import encode_body, repair_surrogates, repair_text
 from app.dialects.malformed import decode_tolerantly, malformed
 from app.errors import InvalidRequest, UpstreamMalformed, UpstreamRefused
 from app.json_values import UNREADABLE, object_decoder
@@ -38,7 +38,7 @@ def parse_response(body: bytes) -> Response:
     Raises UpstreamRefused for an error that came with status 200, UpstreamMalformed for anything else but a message.
     """
     body = repair_text(body)
-    return parse_plain(body) or parse_any(body)
+    return parse_plain(body) or parse_any(repair_surrogates(body))
 
 
 def parse_plain(body: bytes) -> Response | None:
