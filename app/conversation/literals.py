@@ -13,7 +13,7 @@ from collections.abc import Hashable, Iterable, Sequence
 
 import msgspec
 
-from app.json_values import UNREADABLE, fields_decoder, text_decoder
+from app.json_values import UNREADABLE, any_decoder, decode_or_none, fields_decoder, text_decoder
 
 _encode = msgspec.json.Encoder().encode
 
@@ -220,6 +220,31 @@ def one_object(text: str) -> str:
             end += 1
         start = end
     return found
+
+
+def as_object(arguments: str) -> tuple[str, bool]:
+    """The arguments of a call as the text of a JSON object, verbatim if they are one; and whether they are valid JSON.
+
+    An empty text becomes {}, an object inside a string is unwrapped, another value is put under "value", an object is
+    taken out of a fence or of the words around it, and anything else is put under "_raw".
+    """
+    text = arguments.strip()
+    if text in ("", "null"):
+        return "{}", True
+    if is_object(text):
+        return text, True
+    data = text.encode("utf-8", "replace")
+    if (hidden := hide_halves(data)) != data and decode_or_none(hidden, fields_decoder) is not None:
+        return data.decode(), True  # a half of a surrogate pair is valid JSON that only our decoder refuses
+    value = decode_or_none(text, any_decoder)
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        return as_object(value)
+    if value is not None:
+        return f'{{"value":{text}}}', True
+    inner = text[text.find("{") : text.rfind("}") + 1]
+    if is_object(inner):
+        return inner, False
+    return '{"_raw":' + literal(arguments.encode("utf-8", "replace").decode()).decode() + "}", False
 
 
 def is_object(text: str) -> bool:

@@ -24,8 +24,9 @@ from app.conversation.blocks import (
 )
 from app.conversation.capabilities import RenderContext
 from app.conversation.envelope import seal
+from app.conversation.literals import as_object
 from app.conversation.response import FinishReason, Response, StopDetail
-from app.dialects.anthropic_messages.content.blocks import as_object, seal_reasoning, shown_citations
+from app.dialects.anthropic_messages.content.blocks import seal_reasoning, shown_citations
 from app.dialects.anthropic_messages.content.server_steps import write_steps
 from app.dialects.anthropic_messages.usage import count_searches, write_usage
 from app.dialects.anthropic_messages.vocabulary import FINISH_REASONS, NAME, RESPONSE_EXTENSIONS, STOP_REASONS
@@ -119,7 +120,8 @@ def _write_block(block: Block) -> list[Any]:
         case Refusal(text=text):
             return [{"type": "text", "text": text}] if text else []
         case ToolCall():
-            return [{"type": "tool_use", "id": block.id, "name": block.name, "input": as_object(block.arguments)[0]}]
+            arguments = msgspec.Raw(as_object(block.arguments)[0].encode())
+            return [{"type": "tool_use", "id": block.id, "name": block.name, "input": arguments}]
         case Reasoning():
             return write_reasoning(block)
         case Compaction():

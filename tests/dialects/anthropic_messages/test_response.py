@@ -18,7 +18,6 @@ from app.dialects.anthropic_messages import (
     response_parser,
     vocabulary,
 )
-from app.dialects.anthropic_messages.content.blocks import as_object
 from app.dialects.anthropic_messages.response_parser import parse_any, parse_plain
 from app.errors import UpstreamMalformed, UpstreamRefused
 from tests.dialects.anthropic_messages.sdk import read_message
@@ -243,14 +242,6 @@ def test_a_passing_answer_changes_only_the_name_of_the_model(read_wire: Callable
     repaired, _ = pass_response(body, CONTEXT, None)  # type: ignore[arg-type]
 
     assert repaired == body.replace(b'"claude-sonnet-4-5"', b'"asked-for"')
-
-
-def test_an_escaped_half_of_a_surrogate_pair_in_arguments_stays_as_it_is() -> None:
-    arguments = r'{"l":"x\ud800y"}'
-
-    raw, sensible = as_object(arguments)
-
-    assert (bytes(raw).decode(), sensible) == (arguments, True)
 
 
 CALL = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"x": 1}}

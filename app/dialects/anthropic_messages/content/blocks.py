@@ -31,7 +31,7 @@ from app.conversation.blocks import (
     Url,
 )
 from app.conversation.envelope import is_sealed, seal, unseal
-from app.conversation.literals import one_object, text_of
+from app.conversation.literals import as_object, one_object, text_of
 from app.conversation.losses import Severity
 from app.conversation.steps import CITATION
 from app.dialects.anthropic_messages.content.server_steps import parse_step
@@ -46,7 +46,7 @@ from app.dialects.anthropic_messages.vocabulary import (
     WireSource,
 )
 from app.dialects.foreign.listed_media import read_output
-from app.dialects.json_bodies import encode_body, read_value, repair_surrogates
+from app.dialects.json_bodies import read_value, repair_surrogates
 from app.dialects.readable import read_unknown
 from app.errors import InvalidRequest
 from app.json_values import UNREADABLE, any_decoder, decode_or_none, fields_decoder, list_decoder, text_decoder
@@ -285,7 +285,7 @@ class BlockWriter:
         arguments, sensible = as_object(_without_halves(block.arguments))
         if not sensible:
             self._lose("degrading", "the arguments of the call are not JSON")
-        wire = {"type": "tool_use", "id": block.id, "name": block.name, "input": arguments}
+        wire = {"type": "tool_use", "id": block.id, "name": block.name, "input": msgspec.Raw(arguments.encode())}
         return self._hinted(wire, block.cache)
 
     def _result(self, block: ToolResult) -> dict[str, Any]:
@@ -377,34 +377,6 @@ def seal_reasoning(proof: Proof | None) -> str:
     Claude. Without a proof the envelope is empty, since the text is in the block anyway.
     """
     return seal(proof) if proof is not None else _UNPROVEN
-
-
-def as_object(arguments: str) -> tuple[msgspec.Raw, bool]:
-    """The arguments of a call as a JSON object, verbatim if they are one; and whether they were valid JSON.
-
-    An empty text becomes {}, an object inside a string is unwrapped, another JSON value is put under "value", and
-    anything else under "_raw".
-    """
-    text = arguments.strip()
-    if text in ("", "null"):
-        return msgspec.Raw(b"{}"), True
-    try:
-        fields_decoder.decode(text)
-        return msgspec.Raw(text.encode()), True
-    except msgspec.ValidationError:
-        inner = decode_or_none(text, any_decoder)
-        if isinstance(inner, str) and inner.lstrip().startswith("{"):
-            return as_object(inner)
-        if inner is not None:
-            return msgspec.Raw(b'{"value":%b}' % text.encode()), True
-    except UNREADABLE:
-        raw = text.encode("utf-8", "replace")
-        repaired = repair_surrogates(raw).decode()
-        if repaired != text:
-            # An escaped half of a surrogate pair is valid JSON that only our decoder refuses: the text stays unchanged.
-            whole, sensible = as_object(repaired)
-            return (msgspec.Raw(raw), True) if bytes(whole) == repaired.encode() else (whole, sensible)
-    return msgspec.Raw(encode_body({"_raw": arguments})), False
 
 
 _UNPROVEN = seal(Proof("openai_chat", "plain", ()))

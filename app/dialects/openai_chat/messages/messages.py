@@ -13,7 +13,7 @@ import msgspec
 
 from app.conversation.blocks import Block, Reasoning, Refusal, Text, ToolCall, ToolKind, ToolResult
 from app.conversation.capabilities import Capabilities
-from app.conversation.literals import is_object
+from app.conversation.literals import as_object, is_object
 from app.conversation.losses import Loss, Severity
 from app.conversation.request import Request, Turn
 from app.conversation.thoughts import interleave
@@ -21,7 +21,6 @@ from app.dialects.foreign.listed_media import read_output
 from app.dialects.json_bodies import read_value
 from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.messages.parts import NoteField, read_cache, read_content, write_part, write_text
-from app.dialects.openai_chat.replies.tool_calls import wrap_arguments
 from app.dialects.openai_chat.response_renderer import write_call
 from app.dialects.openai_chat.vocabulary import NAME, ROLES, KnownMessage, WireCall, WireFunction, WireMessage
 from app.errors import InvalidRequest
@@ -249,15 +248,12 @@ class MessageWriter:
 
     def _with_object_arguments(self, call: ToolCall, path: str) -> ToolCall:
         """The call with arguments that are a JSON object, because servers pass them to a template or a parser."""
-        if call.kind == "custom":
+        if call.kind == "custom" or is_object(call.arguments):
             return call
-        arguments = call.arguments.strip()
-        if arguments in ("", "null"):
-            return msgspec.structs.replace(call, arguments="{}")
-        if not is_object(arguments):
+        arguments, _ = as_object(call.arguments)
+        if arguments != "{}":
             self._lose("degrading", f"{path}.tool_calls", f"the arguments of {call.name} are not a JSON object")
-            return msgspec.structs.replace(call, arguments=wrap_arguments(arguments))
-        return call
+        return msgspec.structs.replace(call, arguments=arguments)
 
     def _content(self, blocks: Sequence[Block], path: str, joint: str) -> str | list[Any]:
         """Content as a plain string, which every server accepts, if it is text without cache hints; else as parts."""

@@ -12,11 +12,20 @@ from collections.abc import Sequence
 
 import msgspec
 
-from app.conversation.literals import EMPTY, NOTHING, Resent, is_blank, is_object, join, literal, one_object, text_of
-from app.dialects.json_bodies import encode_body
+from app.conversation.literals import (
+    EMPTY,
+    NOTHING,
+    Resent,
+    as_object,
+    is_blank,
+    is_object,
+    join,
+    literal,
+    one_object,
+    text_of,
+)
 from app.dialects.openai_chat.vocabulary import CallFragment
 from app.errors import UpstreamMalformed
-from app.json_values import UNREADABLE
 
 # Prefixes of the literal of an object's text: white space may precede the brace.
 _OBJECT_STARTS = (b'"{', b'" ', b'"\\n', b'"\\t', b'"\\r')
@@ -71,7 +80,7 @@ class Call:
 
     def held_arguments(self) -> bytes:
         """The literal of an object that replaces the held arguments."""
-        return literal(wrap_arguments(text_of(join(self.pieces))))
+        return literal(as_object(text_of(join(self.pieces)))[0])
 
 
 class CallBinder:
@@ -275,21 +284,6 @@ def has_arguments(fragment: CallFragment) -> bool:
 def begins_object(piece: bytes) -> bool:
     """Whether the literal of arguments, or of their first piece, begins like the text of an object."""
     return piece.startswith(_OBJECT_STARTS) and not is_blank(piece)
-
-
-def wrap_arguments(arguments: str) -> str:
-    """Arguments that are no object, converted to one: an empty text becomes {}, an object in a string is unwrapped,
-    other JSON is put under "value", and anything else under "_raw"."""
-    try:
-        value = msgspec.json.decode(arguments) if arguments.strip() else None
-    except UNREADABLE:
-        inner = arguments[arguments.find("{") : arguments.rfind("}") + 1]  # without a fence, or words around it
-        return inner if is_object(inner) else encode_body({"_raw": arguments}).decode()
-    if value is None:
-        return "{}"
-    if isinstance(value, str) and value.lstrip().startswith("{"):
-        return value if is_object(value) else encode_body({"_raw": value}).decode()
-    return '{"value":' + arguments + "}"
 
 
 def _cut_off(piece: bytes) -> bytes:

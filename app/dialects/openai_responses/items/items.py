@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +20,7 @@ from app.conversation.blocks import (
     ToolResult,
 )
 from app.conversation.envelope import unseal
-from app.conversation.literals import literal, one_object, text_of
+from app.conversation.literals import as_object, one_object, text_of
 from app.dialects.foreign.listed_media import read_output
 from app.dialects.json_bodies import read_value
 from app.dialects.openai_responses.items.content import PART_PREFIX, parse_content
@@ -65,7 +64,7 @@ def render_call(call: ToolCall, item_id: str | None = None, status: str = "compl
             case "custom":
                 fields = {"name": call.name, **fields}
             case "tool_search":
-                fields = {"execution": "client", field: msgspec.Raw(as_object(call.arguments))}
+                fields = {"execution": "client", field: msgspec.Raw(as_object(call.arguments)[0].encode())}
             case _:
                 fields = {field: _render_action(call)}
     group = {"namespace": call.namespace} if call.namespace else {}
@@ -80,24 +79,10 @@ def summary_message(text: str) -> dict[str, Any]:
 
 def _render_action(call: ToolCall) -> Any:
     """The action or operation; fields that a model omits from a local shell's action are added."""
-    action = as_object(call.arguments)
+    action = as_object(call.arguments)[0].encode()
     if call.kind == "local_shell" and not (b'"type"' in action and b'"env"' in action):
         return {"type": "exec", "env": {}, **fields_decoder.decode(action)}
     return msgspec.Raw(action)
-
-
-def as_object(arguments: str) -> bytes:
-    """Arguments as a JSON object, whatever a model or a client wrote: an empty text becomes {}, an object in a string
-    is unwrapped, another value is put under `value`, and invalid JSON under `_raw`."""
-    text = arguments.encode("utf-8", "replace")
-    if not text.strip():
-        return b"{}"
-    valid = valid_json(arguments, b"")
-    if not valid:
-        return b'{"_raw":%b}' % literal(arguments)
-    if valid[:1] == b'"' and _OBJECT.match(inner := text_of(valid)):
-        return valid_json(inner, b'{"value":%b}' % valid)
-    return valid if valid[:1] == b"{" else b'{"value":%b}' % valid
 
 
 def valid_json(text: str, otherwise: bytes) -> bytes:
@@ -232,7 +217,6 @@ class _AgentMessage(msgspec.Struct):
     content: str | list[Part] | None = None
 
 
-_OBJECT = re.compile(r"\s*\{")
 _parts_decoder = msgspec.json.Decoder(list[Part] | None)
 _logprobs_decoder = msgspec.json.Decoder(_Message)
 _agent_decoder = msgspec.json.Decoder(_AgentMessage)

@@ -21,12 +21,11 @@ from app.conversation.blocks import (
     ToolResult,
 )
 from app.conversation.capabilities import Capabilities
-from app.conversation.literals import is_object
+from app.conversation.literals import as_object, is_object
 from app.conversation.losses import Loss
 from app.conversation.request import Extension, Request, Role, Tool, Turn
 from app.conversation.steps import SERVER_TOOL
 from app.dialects.json_bodies import read_value
-from app.dialects.openai_chat.replies.tool_calls import wrap_arguments
 from app.dialects.openai_responses.items.content import (
     PART_PREFIX,
     annotation_of,
@@ -291,7 +290,7 @@ class _AssistantItems:
         get theirs back unchanged."""
         if call.kind != "function" or self._own or is_object(call.arguments or "{}"):
             return call
-        return msgspec.structs.replace(call, arguments=wrap_arguments(call.arguments))
+        return msgspec.structs.replace(call, arguments=as_object(call.arguments)[0])
 
     def _render_block(self, block: Block) -> list[Any]:
         match block:
