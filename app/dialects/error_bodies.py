@@ -222,25 +222,18 @@ def _read_object(error: dict[str, Any], place: str | None, depth: int) -> ErrorB
         )
         if isinstance(fields.get("error"), str) and description and description not in inner.message:
             return inner._replace(message=f"{inner.message}: {description}")
-        own = _read_codes(fields)
-        return inner._replace(
+        return _with_codes(inner, fields)._replace(
             message=inner.message or message,
-            type=inner.type or own[0],
-            code=inner.code or own[1],
-            param=inner.param or own[2],
             retry_after=inner.retry_after or _find_delay(fields, error),
             resets_at=inner.resets_at or _find_reset(fields, error),
         )
     if not isinstance(message, str):
         within = _read_value(message, None, depth + 1) if depth < _DEEPEST else ErrorBody("")
         if within.message:  # Mistral puts FastAPI's details there
-            kind, code, param = _read_codes(fields)
-            return within._replace(type=within.type or kind, code=within.code or code, param=within.param or param)
+            return _with_codes(within, fields)
         message = _encode(message)
     elif message.startswith("{") and depth < _DEEPEST:  # Databricks wraps an error as the text of another
-        nested = _read_string(message, depth)
-        kind, code, param = _read_codes(fields)
-        return nested._replace(type=nested.type or kind, code=nested.code or code, param=nested.param or param)
+        return _with_codes(_read_string(message, depth), fields)
     match error:
         case {"metadata": {"raw": str(raw)}} if raw and raw not in message:
             message = f"{message}: {raw}"  # OpenRouter puts the underlying provider's message there
@@ -279,12 +272,17 @@ def _read_inner(fields: dict[str, Any], depth: int) -> ErrorBody | None:
     return None
 
 
+def _with_codes(found: ErrorBody, fields: dict[str, Any]) -> ErrorBody:
+    """A nested error with what it does not say itself, from the fields around it."""
+    kind, code, param = _read_codes(fields)
+    return found._replace(type=found.type or kind, code=found.code or code, param=found.param or param)
+
+
 def _read_codes(fields: dict[str, Any]) -> tuple[str | None, str | None, str | None]:
     """Type, code and param, each None if absent."""
     kind = fields.get("errortype") or fields.get("type")
     kind = fields.get("status") if kind in (None, "error") else kind
-    code = next((fields[name] for name in _CODES[:-1] if _is_said(fields.get(name))), None)
-    param = fields.get("param")
+    code, param = _code_of(fields), fields.get("param")
     return (
         kind if isinstance(kind, str) else None,
         str(code) if code is not None else None,

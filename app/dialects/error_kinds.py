@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from app.dialects.error_bodies import BODY_LIMIT, ErrorBody, find_error, read_error_body, read_error_value
 from app.dialects.overflow import CODES as OVERFLOW_CODES
@@ -11,100 +11,51 @@ from app.dialects.overflow import Tokens, find_overflow, is_paced, is_said
 from app.errors import STATUS, Failure, FailureKind
 from app.json_values import any_decoder, decode_or_none
 
+
+def _kinds_of(words: Mapping[FailureKind, Sequence[str]]) -> dict[str, FailureKind]:
+    return {word: kind for kind, known in words.items() for word in known}
+
+
 # Kinds by `code` or `type`, which overrule the status; in lower case, without separators. Numbers of three digits are
 # statuses (LiteLLM, OpenRouter) and are left out; longer ones are codes of Z.ai and SiliconFlow.
-KINDS: dict[str, FailureKind] = {
-    "authenticationerror": "upstream_auth",
-    "autherror": "upstream_auth",
-    "invalidapikey": "upstream_auth",
-    "invalidauthenticationtoken": "upstream_auth",
-    "expiredkey": "upstream_auth",
-    "tokennotfoundindb": "upstream_auth",
-    "unauthenticated": "upstream_auth",
-    "expiredtokenexception": "upstream_auth",
-    "unrecognizedclientexception": "upstream_auth",
-    "unauthorized": "upstream_auth",
-    "notauthenticated": "upstream_auth",
-    "1000": "upstream_auth",
-    "1001": "upstream_auth",
-    "1002": "upstream_auth",
-    "1003": "upstream_auth",
-    "1004": "upstream_auth",
-    "billingerror": "billing",
-    "arrearage": "billing",
-    "accountoverdueerror": "billing",
-    "usagenotincluded": "billing",
-    "insufficientbalance": "billing",
-    "1309": "billing",
-    "1113": "billing",
-    "30001": "billing",
-    "creditbalanceexhausted": "quota",
-    "insufficientquota": "quota",
-    "budgetexceeded": "quota",
-    "usagelimitreached": "quota",
-    "exceededcurrentquotaerror": "quota",
-    "setlimitexceeded": "quota",
-    "1304": "quota",
-    "1308": "quota",
-    "1310": "quota",
-    "permissionerror": "permission",
-    "permissiondenied": "permission",
-    "insufficientpermissions": "permission",
-    "accessdenied": "permission",
-    "accessdeniedexception": "permission",
-    "keymodelaccessdenied": "permission",
-    "teammodelaccessdenied": "permission",
-    "unsupportedcountryregionterritory": "permission",
-    "modelnotopen": "permission",
-    "1311": "permission",
-    "modelnotfound": "not_found",
-    "modelnotexist": "not_found",
-    "resourcedoesnotexist": "not_found",
-    "notfounderror": "not_found",
-    "notfound": "not_found",
-    "1211": "not_found",
-    "20012": "not_found",
-    "requesttoolarge": "too_large",
-    "contentfilter": "content_filter",
-    "contentpolicyviolation": "content_filter",
-    "datainspectionfailed": "content_filter",
-    "inputtextsensitivecontentdetected": "content_filter",
-    "outputtextsensitivecontentdetected": "content_filter",
-    "1301": "content_filter",
-    "ratelimitexceeded": "rate_limit",
-    "ratelimiterror": "rate_limit",
-    "throttlingerror": "rate_limit",
-    "throttlingexception": "rate_limit",
-    "throttling": "rate_limit",
-    "slowdown": "rate_limit",
-    "resourceexhausted": "rate_limit",
-    "requestlimitexceeded": "rate_limit",
-    "toomanyrequests": "rate_limit",
-    "toomanyrequestserror": "rate_limit",
-    "toomanytokenserror": "rate_limit",
-    "tokenquotaexceeded": "rate_limit",  # Cerebras: tokens per minute
-    "requestquotaexceeded": "rate_limit",
-    "ratelimitreachederror": "rate_limit",
-    "ratelimited": "rate_limit",
-    "limitrequests": "rate_limit",
-    "1302": "rate_limit",
-    "1303": "rate_limit",
-    "1305": "rate_limit",
-    "overloaded": "overloaded",
-    "overloadederror": "overloaded",
-    "engineoverloadederror": "overloaded",
-    "serverisoverloaded": "overloaded",
-    "serveroverloaded": "overloaded",
-    "serviceunavailable": "overloaded",
-    "temporarilyunavailable": "overloaded",
-    "unavailable": "overloaded",
-    "50505": "overloaded",
-    "50507": "overloaded",
-    "timeouterror": "timeout",
-    "timeout": "timeout",
-    "requesttimeout": "timeout",
-    "deadlineexceeded": "timeout",
-}
+KINDS: dict[str, FailureKind] = _kinds_of({
+    "upstream_auth": (
+        "authenticationerror", "autherror", "invalidapikey", "invalidauthenticationtoken", "expiredkey",
+        "tokennotfoundindb", "unauthenticated", "expiredtokenexception", "unrecognizedclientexception", "unauthorized",
+        "notauthenticated", "1000", "1001", "1002", "1003", "1004",
+    ),
+    "billing": (
+        "billingerror", "arrearage", "accountoverdueerror", "usagenotincluded", "insufficientbalance", "1309", "1113",
+        "30001",
+    ),
+    "quota": (
+        "creditbalanceexhausted", "insufficientquota", "budgetexceeded", "usagelimitreached",
+        "exceededcurrentquotaerror", "setlimitexceeded", "1304", "1308", "1310",
+    ),
+    "permission": (
+        "permissionerror", "permissiondenied", "insufficientpermissions", "accessdenied", "accessdeniedexception",
+        "keymodelaccessdenied", "teammodelaccessdenied", "unsupportedcountryregionterritory", "modelnotopen", "1311",
+    ),
+    "not_found": (
+        "modelnotfound", "modelnotexist", "resourcedoesnotexist", "notfounderror", "notfound", "1211", "20012",
+    ),
+    "too_large": ("requesttoolarge",),
+    "content_filter": (
+        "contentfilter", "contentpolicyviolation", "datainspectionfailed", "inputtextsensitivecontentdetected",
+        "outputtextsensitivecontentdetected", "1301",
+    ),
+    "rate_limit": (
+        "ratelimitexceeded", "ratelimiterror", "throttlingerror", "throttlingexception", "throttling", "slowdown",
+        "resourceexhausted", "requestlimitexceeded", "toomanyrequests", "toomanyrequestserror", "toomanytokenserror",
+        "tokenquotaexceeded",  # Cerebras: tokens per minute
+        "requestquotaexceeded", "ratelimitreachederror", "ratelimited", "limitrequests", "1302", "1303", "1305",
+    ),
+    "overloaded": (
+        "overloaded", "overloadederror", "engineoverloadederror", "serverisoverloaded", "serveroverloaded",
+        "serviceunavailable", "temporarilyunavailable", "unavailable", "50505", "50507",
+    ),
+    "timeout": ("timeouterror", "timeout", "requesttimeout", "deadlineexceeded"),
+})  # fmt: skip
 
 # MiniMax's codes, under `base_resp`.
 BASE_KINDS: dict[str, FailureKind] = {
@@ -330,7 +281,7 @@ def own_name(param: str | None, names: Mapping[str, str]) -> str | None:
     return names.get(head[0], param) if head is not None else param
 
 
-def judge_reported(error: object, body: bytes) -> Failure:
+def judge_reported(error: object, body: bytes = b"") -> Failure:
     """The failure under an `error` of a body or an event; if `error` is missing or a mere text, the rest of the body
     may explain it."""
     if (error is None or isinstance(error, str | int | float)) and (decoded := decode_error(body)) is not None:

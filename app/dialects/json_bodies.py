@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 import msgspec
 
 from app.conversation.capabilities import Capabilities
-from app.dialects.type_faults import describe_fault
 from app.errors import InvalidRequest
 from app.json_values import UNREADABLE, Fields, fields_decoder
 
@@ -45,6 +44,20 @@ _MODEL_FIRST = re.compile(rb'\s*\{\s*"model"\s*:\s*("[^"\\]*")')
 
 _KEY = re.compile(rb'\s*[{,]\s*"([^"\\]*)"\s*:\s*')
 _END = re.compile(rb"\s*\}\s*")
+
+
+_TYPES = {
+    "int": "an integer",
+    "float": "a number",
+    "str": "a string",
+    "bool": "a boolean",
+    "array": "an array",
+    "object": "an object",
+    "null": "null",
+}
+_EXPECTED = re.compile(r"Expected `([a-z |]{1,60})`(?:, got `([a-z]{1,20})`| (>=|<=|>|<) (-?[0-9.]{1,24}))?")
+_MISSING = re.compile(r"Object missing required field `([^`]{1,80})`")
+_BOUNDS = {">=": "of at least", "<=": "of at most", ">": "above", "<": "below"}
 
 
 class _Model(msgspec.Struct):
@@ -111,6 +124,29 @@ def read_value(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T], path: str) ->
         if not len(raw):
             raise InvalidRequest(f"{path}: field required", param=path) from error
         raise InvalidRequest(f"{path}: {error}", param=path) from error
+
+
+def describe_fault(error: msgspec.ValidationError) -> tuple[str, str]:
+    """A decoder's complaint in words for a client, and the path of the value below the decoded one: empty for the value
+    itself."""
+    what, _, inner = str(error).partition(" - at `$")
+    return _reword(what), inner.rstrip("`")
+
+
+def _reword(what: str) -> str:
+    if found := _EXPECTED.fullmatch(what):
+        names, got, sign, bound = found.groups()
+        types = [name for name in names.split(" | ") if name != "null"] or ["null"]
+        expected = " or ".join(_TYPES.get(name, name) for name in types)
+        if sign:
+            return f"expected {expected} {_BOUNDS[sign]} {float(bound):g}"
+        if got is None:
+            return f"expected {expected}"
+        came = "a decimal number" if got == "float" and "int" in types else _TYPES.get(got, got)
+        return f"expected {expected}, but got {came}"
+    if found := _MISSING.fullmatch(what):
+        return f"the field '{found[1]}' is required"
+    return what[:1].lower() + what[1:]
 
 
 def holds_null(raw: msgspec.Raw) -> bool:

@@ -8,16 +8,14 @@ from __future__ import annotations
 import base64
 import itertools
 import struct
-from collections.abc import Mapping
 from typing import Any, Literal, NoReturn
 
 import msgspec
 
 from app.conversation.capabilities import Capabilities, RenderContext
-from app.conversation.request import Request
-from app.conversation.response import Response, Usage
+from app.conversation.response import Usage
 from app.conversation.traits import DialectTraits
-from app.dialects import contract, openai_chat
+from app.dialects import openai_chat
 from app.dialects.error_bodies import quote, read_error_body
 from app.dialects.error_kinds import judge_error
 from app.dialects.json_bodies import read_body, read_value, replace_model
@@ -107,34 +105,14 @@ def _convert(embedding: Any, wanted: type) -> Any:
     return embedding
 
 
-def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
-    """Raises NotFound: an upstream without embeddings has no equivalent."""
-    _refuse()
-
-
-def parse_response(body: bytes) -> Response:
-    _refuse()
-
-
-def render_response(response: Response, context: RenderContext) -> bytes:
-    _refuse()
-
-
-def StreamParser() -> contract.StreamParser:  # noqa: N802
-    _refuse()
-
-
-def StreamRenderer(context: RenderContext) -> contract.StreamRenderer:  # noqa: N802
-    _refuse()
-
-
-def StreamPassthrough(context: RenderContext, capabilities: Capabilities) -> contract.StreamPassthrough:  # noqa: N802
-    _refuse()
-
-
-def _refuse() -> NoReturn:
+def _refuse(*_: Any) -> NoReturn:
+    """What there is no equivalent of at an upstream without embeddings. Raises NotFound."""
     raise NotFound(
         "this model's upstream does not offer embeddings; use a model of an OpenAI-compatible provider",
         param="model",
         code="model_not_found",
     )
+
+
+parse_request = parse_response = render_response = _refuse
+StreamParser = StreamRenderer = StreamPassthrough = _refuse

@@ -10,6 +10,7 @@ import msgspec
 
 from app.conversation.capabilities import Capabilities
 from app.dialects.json_bodies import check_text, is_set, pass_fields, read_body, replace_model
+from app.dialects.tool_schemas import SUBSETS, holds_null_keyword
 from app.json_values import UNREADABLE, Fields, any_decoder, decode_or_none
 
 # Whether the upstream refuses a value, given the other fields of its request.
@@ -90,6 +91,26 @@ def with_shortcut(
         return judge(body) if is_odd(plain, body, capabilities) else replace_model(body, model, old=plain.model)
 
     return pass_plain
+
+
+def unless(capability: str) -> Check:
+    return lambda value, fields, can: not getattr(can, capability)
+
+
+def if_able(capability: str, values: Any = Any) -> PlainValues:
+    return lambda can: values if getattr(can, capability) else None
+
+
+def known_efforts(can: Capabilities) -> list[str]:
+    """The efforts that an upstream takes."""
+    return [effort for effort in can.efforts if effort != "none"] + ["none"] * (can.reasoning_off == "none")
+
+
+def refuses_format(kind: object, value: msgspec.Raw, can: Capabilities) -> bool:
+    """Whether an upstream refuses an answer's format of this kind, given the field that asks for it."""
+    if kind == "json_schema":
+        return can.structured != "schema" or can.schema in SUBSETS or can.closed_formats or holds_null_keyword(value)
+    return kind == "json_object" and (not can.json_object or can.structured == "none")
 
 
 def list_types(

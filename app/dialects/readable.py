@@ -22,7 +22,7 @@ _SEALED_KEYS = re.compile(r"encrypted|ciphertext|redacted")
 
 _IMAGE_KEYS = ("image_url", "url", "result", "data", "image", "b64_json", "screenshot")
 _IMAGE_DATA = re.compile(r"data:(image/[a-z0-9.+-]{1,40})(?:;[a-z0-9=.+-]{1,40}){0,3};base64,", re.IGNORECASE)
-_IMAGE_MAGIC = (("iVBORw0KGgo", "image/png"), ("/9j/", "image/jpeg"), ("R0lGOD", "image/gif"), ("UklGR", "image/webp"))
+IMAGE_MAGIC = (("iVBORw0KGgo", "image/png"), ("/9j/", "image/jpeg"), ("R0lGOD", "image/gif"), ("UklGR", "image/webp"))
 
 # A run of this many characters without a blank is data, not words.
 _LONGEST_WORD = 400
@@ -62,7 +62,7 @@ def inline_image(data: str) -> Inline | None:
     """The image in a text: a data URL, or base64 with the prefix of a known format."""
     if found := _IMAGE_DATA.match(data[:200]):
         return Inline(found[1].lower(), data[found.end() :])
-    for beginning, media_type in _IMAGE_MAGIC:
+    for beginning, media_type in IMAGE_MAGIC:
         if data.startswith(beginning) and len(data) > 40:
             return Inline(media_type, data)
     return None

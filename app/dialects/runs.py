@@ -156,6 +156,11 @@ def last_event(events: bytes) -> bytes:
     return events[start + 2 :] if start >= 0 else events
 
 
+def join_events(blocks: list[bytes]) -> bytes:
+    """Whole events, each without its blank line; empty ones are left out."""
+    return b"".join([block + b"\n\n" for block in blocks if block])
+
+
 def _read_many(frame: Frame, data: bytes) -> tuple[list[bytes], bytes]:
     """The texts of a run's events, and what follows the run; no texts if anything odd is among them."""
     named = frame.before.count(b"\n")

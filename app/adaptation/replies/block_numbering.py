@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from app.conversation.events import BlockClosed, BlockDelta, BlockNoted, BlockOpened, Event
 
 
@@ -29,9 +31,9 @@ class Numbering:
                 self.moved = self.moved or index != event.index
                 return BlockOpened(index, event.block)
             case BlockNoted():
-                return BlockNoted(self._now[event.index], event.citation, event.logprobs)
+                return replace(event, index=self._now[event.index])
             case BlockClosed():
-                return BlockClosed(self._now.pop(event.index), event.proof, event.incomplete)
+                return replace(event, index=self._now.pop(event.index))
             case _:
                 return event
 

@@ -49,17 +49,3 @@ def rename_properties(arguments: str, names: Mapping[str, str]) -> str:
     if names.keys().isdisjoint(fields):
         return arguments
     return msgspec.json.encode({names.get(name, name): value for name, value in fields.items()}).decode()
-
-
-class ArgumentsReader:
-    """Collects the arguments of a call and returns them under the names that the client knows."""
-
-    def __init__(self, names: Mapping[str, str]) -> None:
-        self._names = names
-        self._parts: list[str] = []
-
-    def feed(self, arguments: str) -> None:
-        self._parts.append(arguments)
-
-    def close(self) -> str:
-        return rename_properties("".join(self._parts), self._names)

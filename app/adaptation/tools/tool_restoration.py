@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from app.adaptation.tools.property_names import ArgumentsReader
+from app.adaptation.tools.property_names import rename_properties
 from app.conversation.blocks import ToolCall, ToolKind
 from app.conversation.events import BlockClosed, BlockDelta, BlockOpened, Event
 from app.conversation.literals import EMPTY, literal, text_of
@@ -107,7 +107,8 @@ class Restore:
     def __init__(self, originals: Mapping[tuple[str | None, str], Original]) -> None:
         self._originals = originals
         self._readers: dict[int, InputReader] = {}
-        self._collected: dict[int, ArgumentsReader] = {}
+        # Of calls with renamed properties: their arguments so far, and the client's names.
+        self._collected: dict[int, tuple[list[str], Mapping[str, str]]] = {}
 
     def feed(self, events: Sequence[Event]) -> Sequence[Event]:
         if not (self._readers or self._collected):
@@ -122,9 +123,10 @@ class Restore:
                 case BlockDelta() if event.index in self._readers:
                     _add_text(out, event.index, self._readers[event.index].feed(text_of(event.text)))
                 case BlockDelta() if event.index in self._collected:
-                    self._collected[event.index].feed(text_of(event.text))
+                    self._collected[event.index][0].append(text_of(event.text))
                 case BlockClosed() if event.index in self._collected:
-                    _add_text(out, event.index, literal(self._collected.pop(event.index).close()))
+                    arguments, names = self._collected.pop(event.index)
+                    _add_text(out, event.index, literal(rename_properties("".join(arguments), names)))
                     out.append(event)
                 case BlockOpened(block=ToolCall() as call):
                     out.append(BlockOpened(event.index, self._restore_call(event.index, call)))
@@ -142,7 +144,7 @@ class Restore:
         if original.wrapped:
             self._readers[index] = InputReader()
         elif original.properties:
-            self._collected[index] = ArgumentsReader(original.properties)
+            self._collected[index] = [], original.properties
         return replace(call, name=original.name, namespace=original.namespace, kind=original.kind)
 
 

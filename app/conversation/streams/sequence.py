@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from app.conversation.events import BlockClosed, BlockDelta, BlockNoted, BlockOpened, Event, Failed, Finished
 
 
@@ -86,18 +88,10 @@ class Sequencer:
                 self._closed.add(event.index)
 
     def _emit(self, event: BlockOpened | BlockDelta | BlockNoted | BlockClosed, out: list[Event]) -> None:
-        index = self._next
-        match event:
-            case BlockOpened():
-                out.append(BlockOpened(index, event.block))
-            case BlockDelta():
-                out.append(BlockDelta(index, event.text))
-            case BlockNoted():
-                out.append(BlockNoted(index, event.citation, event.logprobs))
-            case BlockClosed():
-                out.append(BlockClosed(index, event.proof, event.incomplete))
-                self._next += 1
-                self._live = None
+        out.append(replace(event, index=self._next))
+        if isinstance(event, BlockClosed):
+            self._next += 1
+            self._live = None
 
     def _drain(self, out: list[Event], *, close: bool) -> None:
         """Lets waiting blocks through in the order of opening; a block still open becomes the live one."""

@@ -12,23 +12,3 @@ from app.dialects.anthropic_messages.stream_parser import StreamParser
 from app.dialects.anthropic_messages.stream_renderer import StreamRenderer
 from app.dialects.anthropic_messages.traits import TRAITS
 from app.dialects.anthropic_messages.vocabulary import NAME
-
-__all__ = [
-    "NAME",
-    "TRAITS",
-    "StreamParser",
-    "StreamPassthrough",
-    "StreamRenderer",
-    "error_status",
-    "parse_count_request",
-    "parse_error",
-    "parse_request",
-    "parse_response",
-    "pass_clean",
-    "pass_request",
-    "pass_response",
-    "prepare_passing",
-    "render_error",
-    "render_request",
-    "render_response",
-]

@@ -23,7 +23,8 @@ from app.dialects.foreign.fields import FOREIGN_FIELDS
 from app.dialects.foreign.requests import mend_request
 from app.dialects.foreign.tools import OF_RESPONSES
 from app.dialects.json_bodies import is_set, pass_fields, read_body, repair_surrogates
-from app.dialects.passing_fields import PassRequest, PlainValues, list_types, up_to, with_shortcut
+from app.dialects.passing_fields import PassRequest, PlainValues, if_able, list_types, up_to, with_shortcut
+from app.dialects.readable import IMAGE_MAGIC
 from app.dialects.refused_fields import BLOCK, NESTED
 from app.dialects.tool_schemas import SUBSETS, holds_null_keyword, is_above_limit
 from app.json_values import any_decoder, decode_or_none
@@ -47,15 +48,8 @@ _INLINE_IMAGE = re.compile(
 _EMPTY_DATA = re.compile(rb'"data"\s{0,4}:\s{0,4}""')
 _BASE64 = re.compile(rb'"type"\s{0,4}:\s{0,4}"base64"')
 _TYPED = re.compile(rb'"media_type"\s{0,4}:\s{0,4}"')
-_IMAGE_MAGIC = (
-    ("iVBORw0KGgo", "image/png"),
-    ("/9j/", "image/jpeg"),
-    ("R0lGOD", "image/gif"),
-    ("UklGR", "image/webp"),
-    *(
-        (start, "text") for start in ("PCF", "PGh", "PD9", "PHN2", "eyJ", "data:")
-    ),  # a page, an error or a data URL in its place
-)
+_PLACEHOLDERS = ("PCF", "PGh", "PD9", "PHN2", "eyJ", "data:")  # a page, an error or a data URL in its place
+_MAGIC = (*IMAGE_MAGIC, *((start, "text") for start in _PLACEHOLDERS))
 _CONTENT = re.compile(rb'$|null|"|\[\s{0,99}(?:\{|\])')
 _REASONING = ("thinking", "redacted_thinking")
 _ABSENT = msgspec.Raw()
@@ -314,10 +308,6 @@ CHECKS: dict[str, _Check] = {
 }
 
 
-def _if(capability: str, values: Any = Any) -> PlainValues:
-    return lambda can: values if getattr(can, capability) else None
-
-
 def _plain_stop(can: Capabilities) -> Any:
     if can.stop_limit is None:
         return Any if can.stop_blank else None
@@ -328,12 +318,12 @@ def _plain_stop(can: Capabilities) -> Any:
 CHECKED = [name for name in _Outline.__struct_fields__ if name != "messages"]
 # Of these, the values that pass `CHECKS`. Of a field that is missing here, only null passes unseen.
 PLAIN: dict[str, PlainValues] = {
-    "thread": _if("first_party"),
+    "thread": if_able("first_party"),
     "system": lambda can: str,
     "max_tokens": lambda can: int if can.max_output is None else up_to(int, can.max_output),
     "temperature": lambda can: up_to(float, can.temperature_max) if can.temperature else None,
     "top_p": lambda can: float if can.top_p and can.top_p_with_temperature else None,
-    "top_k": _if("top_k"),
+    "top_k": if_able("top_k"),
     "stop_sequences": _plain_stop,
     "stream": lambda can: Any,
 }
@@ -418,7 +408,7 @@ class _Judge:
             return True
         for found in _INLINE_IMAGE.finditer(source):
             declared, start = found[1].decode(), found[2].decode()
-            seen = next((kind for magic, kind in _IMAGE_MAGIC if start.startswith(magic)), declared)
+            seen = next((kind for magic, kind in _MAGIC if start.startswith(magic)), declared)
             if seen != declared or (self._image_types and declared not in self._image_types):
                 return True
         return False

@@ -22,7 +22,7 @@ from app.dialects.anthropic_messages.usage import merge_usage, read_usage
 from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import replace_model
 from app.dialects.malformed import malformed
-from app.dialects.runs import RunReader, last_event
+from app.dialects.runs import RunReader, join_events, last_event
 from app.errors import Failure, UpstreamCut, UpstreamRefused
 from app.json_values import UNREADABLE, fields_decoder, object_decoder
 from app.known_secrets import known_secrets
@@ -107,7 +107,7 @@ class StreamPassthrough:
         elif self._unfinished:
             out = self._pass(self._unfinished.drain().rstrip(b"\n") + b"\n\n")
         if self._state is _State.RUNNING and self._reason is not None:
-            out += _join(self._held_end) + self._end()  # some servers omit the last event
+            out += join_events(self._held_end) + self._end()  # some servers omit the last event
         if self._finished and self._rewriter is not None:
             out += self._rewriter.close()
         if self._state is _State.ENDED:
@@ -202,18 +202,18 @@ class StreamPassthrough:
             if not block:
                 continue
             if self._state is _State.ENDED:  # nothing may follow
-                return _join(blocks[:position])
+                return join_events(blocks[:position])
             if not ordered:
-                return _join(blocks[:position]) + self._turn(blocks[position:])
+                return join_events(blocks[:position]) + self._turn(blocks[position:])
             if block.startswith(b"{"):  # without the fields of an event
                 block = _frame(payloads)[:-2]
             if (failure := self._read(payloads)) is not None:
-                return _join(blocks[:position]) + self.fail(failure)
+                return join_events(blocks[:position]) + self.fail(failure)
             passed = self._hold(block if block.startswith(_KNOWN) else known_secrets.mask_bytes(block))
             if passed is not blocks[position]:
                 odd = True
                 blocks[position] = passed
-        return (_join(blocks[:-1]) + blocks[-1]) if odd else events
+        return (join_events(blocks[:-1]) + blocks[-1]) if odd else events
 
     def _read(self, payloads: list[bytes]) -> Failure | None:
         """Notes what events say; returns a failure that one of them reports."""
@@ -284,11 +284,6 @@ class _Delta(msgspec.Struct):
 
 
 _decode_delta = msgspec.json.Decoder(_Delta).decode
-
-
-def _join(blocks: list[bytes]) -> bytes:
-    """Whole events; empty ones were held."""
-    return b"".join([block + b"\n\n" for block in blocks if block])
 
 
 def _text_of(event: bytes) -> bytes | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import Any
+from typing import Any, Literal
 
-from app.dialects.foreign.shapes import Shape
+# The shapes of Messages, Chat Completions, and Responses, independent of the name of a path's dialect.
+Shape = Literal["messages", "chat", "items"]
 
 _MODES = {"auto": "auto", "none": "none", "any": "required", "required": "required"}
 _NAMED = (None, "tool", "function", "custom")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from app.dialects.foreign.choices import mend_choice
-from app.dialects.foreign.shapes import Shape
+from app.dialects.foreign.choices import Shape, mend_choice
 
 _MESSAGES: Shape = "messages"
 _CHAT: Shape = "chat"

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 import msgspec
 
+from app.dialects.foreign.choices import Shape
 from app.dialects.foreign.fields import FOREIGN_FIELDS, mend_fields
-from app.dialects.foreign.shapes import Shape
 from app.dialects.foreign.turns import SIGNS, mend_turns
 from app.dialects.json_bodies import encode_body, repair_surrogates
 from app.errors import InvalidRequest

@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
+from app.dialects.foreign.choices import Shape
 from app.dialects.foreign.media import read_media
-from app.dialects.foreign.shapes import Shape
 from app.errors import InvalidRequest
 
 _MESSAGES: Shape = "messages"

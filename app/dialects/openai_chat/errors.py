@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from app.dialects.error_kinds import own_name, read_failure
 from app.dialects.json_bodies import encode_body
 from app.errors import Failure, FailureKind
@@ -50,9 +48,7 @@ _OWN_NAMES = {
 }
 
 
-def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-    """The failure that a reply of `status` (400 or more) means, whatever the shape of its body."""
-    return read_failure(status, headers, body)
+parse_error = read_failure
 
 
 def render_error(failure: Failure, request_id: str) -> bytes:

@@ -25,9 +25,13 @@ from app.dialects.passing_fields import (
     Check,
     PassRequest,
     PlainValues,
+    if_able,
     is_above,
+    known_efforts,
     list_types,
     pass_unless_odd,
+    refuses_format,
+    unless,
     up_to,
     with_shortcut,
 )
@@ -151,10 +155,6 @@ def _is_odd(fields: Fields, body: bytes, can: Capabilities) -> bool:
     return _has_odd_messages(fields["messages"], body, can)
 
 
-def _unless(capability: str) -> Check:
-    return lambda value, fields, can: not getattr(can, capability)
-
-
 def _unless_thinking(capability: str, maximum: str | None = None) -> Check:
     """A check for settings that a model accepts only while it does not think."""
 
@@ -191,7 +191,7 @@ def _check_effort(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool
     effort: Any = decode_or_none(value, any_decoder)
     if can.reasoning_style != "effort" or can.reasoning_on_fields or can.reasoning_off_fields:
         return True
-    return can.reasoning_off != "none" if effort == "none" else effort not in can.efforts
+    return effort not in known_efforts(can)
 
 
 def _check_tools(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
@@ -250,14 +250,8 @@ def _check_parallel(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bo
 
 def _check_format(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
     match decode_or_none(value, any_decoder):
-        case {"type": "json_schema", "json_schema": _}:
-            return (
-                can.structured != "schema" or can.schema in SUBSETS or can.closed_formats or holds_null_keyword(value)
-            )
-        case {"type": "json_object"}:
-            return not can.json_object or can.structured == "none"
-        case {"type": "text"}:
-            return False
+        case {"type": "json_schema" as kind, "json_schema": _} | {"type": "json_object" | "text" as kind}:
+            return refuses_format(kind, value, can)
     return True  # the form of another dialect, or none
 
 
@@ -273,11 +267,11 @@ def _of_others(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
 CHECKS: dict[str, Check] = {
     "temperature": _unless_thinking("temperature", "temperature_max"),
     "top_p": _check_top_p,
-    "top_k": _unless("top_k"),
-    "frequency_penalty": _unless("penalties"),
-    "presence_penalty": _unless("penalties"),
-    "seed": _unless("seed"),
-    "logit_bias": _unless("logit_bias"),
+    "top_k": unless("top_k"),
+    "frequency_penalty": unless("penalties"),
+    "presence_penalty": unless("penalties"),
+    "seed": unless("seed"),
+    "logit_bias": unless("logit_bias"),
     "logprobs": _unless_thinking("logprobs"),
     "top_logprobs": _unless_thinking("logprobs"),
     "n": _check_choices,
@@ -294,12 +288,8 @@ CHECKS: dict[str, Check] = {
     "tool_choice": _check_choice,
     "parallel_tool_calls": _check_parallel,
     "response_format": _check_format,
-    "stream_options": _unless("stream_usage"),
+    "stream_options": unless("stream_usage"),
 }
-
-
-def _if(capability: str) -> PlainValues:
-    return lambda can: Any if getattr(can, capability) else None
 
 
 def _plain_sampling(capability: str) -> PlainValues:
@@ -324,7 +314,7 @@ def _plain_limit(name: str) -> PlainValues:
 def _plain_effort(can: Capabilities) -> Any:
     if can.reasoning_style != "effort" or can.reasoning_on_fields or can.reasoning_off_fields:
         return None
-    efforts = [effort for effort in can.efforts if effort != "none"] + ["none"] * (can.reasoning_off == "none")
+    efforts = known_efforts(can)
     return Literal[tuple(efforts)] if efforts else None
 
 
@@ -334,18 +324,18 @@ PLAIN: dict[str, PlainValues] = {
     "top_p": lambda can: _plain_sampling("top_p")(can) if can.top_p_with_temperature else None,
     "logprobs": _plain_sampling("logprobs"),
     "top_logprobs": _plain_sampling("logprobs"),
-    "top_k": _if("top_k"),
-    "frequency_penalty": _if("penalties"),
-    "presence_penalty": _if("penalties"),
-    "seed": _if("seed"),
-    "logit_bias": _if("logit_bias"),
+    "top_k": if_able("top_k"),
+    "frequency_penalty": if_able("penalties"),
+    "presence_penalty": if_able("penalties"),
+    "seed": if_able("seed"),
+    "logit_bias": if_able("logit_bias"),
     "n": lambda can: Any if can.n else up_to(int, 1),
     "stop": _plain_stop,
     "max_tokens": _plain_limit("max_tokens"),
     "max_completion_tokens": _plain_limit("max_completion_tokens"),
     "max_output_tokens": _plain_limit("max_output_tokens"),
     "reasoning_effort": _plain_effort,
-    "stream_options": _if("stream_usage"),
+    "stream_options": if_able("stream_usage"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Parses Chat Completions requests."""
+"""Parses Chat Completions requests, and makes one for several answers ask for one."""
 
 from __future__ import annotations
 
@@ -161,6 +161,11 @@ def _parse(body: bytes) -> Request:
     if legacy is not None and tools is None:
         taker.keep("functions", True)
     return msgspec.structs.replace(request, extensions=taker.rest())
+
+
+def ask_single(body: bytes) -> bytes:
+    """The request changed to ask for one whole answer. Raises InvalidRequest."""
+    return encode_body({name: raw for name, raw in read_body(body).items() if name != "n"})
 
 
 def _read_tools(tools: msgspec.Raw | None, legacy: msgspec.Raw | None) -> tuple[Tool, ...]:

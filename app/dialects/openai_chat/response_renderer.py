@@ -1,4 +1,4 @@
-"""Renders whole Chat Completions responses."""
+"""Renders whole Chat Completions responses, and joins several into one."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import Any, TypeGuard
 
 from app.conversation.blocks import Block, Reasoning, Refusal, ServerTool, Text, ToolCall
 from app.conversation.capabilities import RenderContext
-from app.conversation.response import Response
+from app.conversation.response import Response, add_usages
 from app.conversation.thoughts import find_thoughts
 from app.dialects.json_bodies import encode_body
 from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.replies.citations import write_citation
 from app.dialects.openai_chat.replies.steps import note_of, write_image
 from app.dialects.openai_chat.stream_renderer import PARAGRAPH, is_legacy
-from app.dialects.openai_chat.usage import write_usage
+from app.dialects.openai_chat.usage import find_usage, write_usage
 from app.dialects.openai_chat.vocabulary import FINISH_NAMES, REPLY_EXTENSIONS
 from app.errors import UpstreamCut
+from app.json_values import object_decoder
 
 
 def render_response(response: Response, context: RenderContext) -> bytes:
@@ -48,6 +49,18 @@ def render_response(response: Response, context: RenderContext) -> bytes:
         if name in response.extensions:
             body[name] = response.extensions[name]
     return encode_body(body)
+
+
+def join_responses(bodies: Sequence[bytes]) -> bytes:
+    """The first of our replies with the choices of all, in order. The counts are added up, because each answer cost its
+    prompt again."""
+    wholes: list[dict[str, Any]] = [object_decoder.decode(body) for body in bodies]
+    choices = [choice for whole in wholes for choice in whole["choices"]]
+    joined = {**wholes[0], "choices": [{**choice, "index": index} for index, choice in enumerate(choices)]}
+    total = add_usages([usage for body in bodies if (usage := find_usage(body)) is not None])
+    if total is not None:
+        joined["usage"] = write_usage(total)
+    return encode_body(joined)
 
 
 def _write_message(response: Response, context: RenderContext) -> dict[str, Any]:

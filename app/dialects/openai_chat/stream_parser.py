@@ -30,10 +30,10 @@ from app.dialects.error_kinds import decode_error, judge_error, judge_reported
 from app.dialects.malformed import decode_tolerantly, malformed, no_answer
 from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.replies.citations import read_sources
-from app.dialects.openai_chat.replies.envelope import open_envelope
 from app.dialects.openai_chat.replies.reply_parts import (
     THOUGHTS,
     is_odd_content,
+    open_envelope,
     read_parts,
     text_of_part,
     transcript_of,

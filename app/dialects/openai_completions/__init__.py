@@ -13,19 +13,3 @@ from app.dialects.openai_completions.stream_parser import StreamParser
 from app.dialects.openai_completions.stream_renderer import StreamRenderer
 from app.dialects.openai_completions.traits import TRAITS
 from app.dialects.openai_completions.vocabulary import NAME
-
-__all__ = [
-    "NAME",
-    "TRAITS",
-    "StreamParser",
-    "StreamPassthrough",
-    "StreamRenderer",
-    "error_status",
-    "parse_error",
-    "parse_request",
-    "parse_response",
-    "pass_request",
-    "pass_response",
-    "render_error",
-    "render_response",
-]

@@ -17,22 +17,3 @@ from app.dialects.openai_responses.stream_parser import StreamParser
 from app.dialects.openai_responses.stream_renderer import StreamRenderer
 from app.dialects.openai_responses.traits import TRAITS
 from app.dialects.openai_responses.vocabulary import NAME
-
-__all__ = [
-    "NAME",
-    "TRAITS",
-    "StreamParser",
-    "StreamPassthrough",
-    "StreamRenderer",
-    "error_status",
-    "parse_error",
-    "parse_request",
-    "parse_response",
-    "pass_clean",
-    "pass_request",
-    "pass_response",
-    "prepare_passing",
-    "render_error",
-    "render_request",
-    "render_response",
-]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from app.dialects.error_kinds import judge_reported, own_name, read_failure
+from app.dialects.error_kinds import own_name, read_failure
 from app.errors import Failure, FailureKind
 
 # Status, type and code of each kind. A status or code from the upstream takes precedence.
@@ -53,14 +52,7 @@ _OWN_NAMES = {
 }
 
 
-def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-    """The failure that an error reply means. Reads any bytes."""
-    return read_failure(status, headers, body)
-
-
-def parse_error_event(error: Any, body: bytes = b"") -> Failure:
-    """The failure in an `error` event or in the `error` of a failed response; `body` is the whole text."""
-    return judge_reported(error, body)
+parse_error = read_failure
 
 
 def render_error(failure: Failure, request_id: str) -> bytes:

@@ -27,9 +27,13 @@ from app.dialects.passing_fields import (
     Check,
     PassRequest,
     PlainValues,
+    if_able,
     is_above,
+    known_efforts,
     list_types,
     pass_unless_odd,
+    refuses_format,
+    unless,
     up_to,
     with_shortcut,
 )
@@ -271,7 +275,7 @@ def _check_reasoning(value: msgspec.Raw, fields: Fields, can: Capabilities) -> b
         return False
     if can.reasoning_style != "effort":
         return True
-    return can.reasoning_off != "none" if asked.effort == "none" else asked.effort not in can.efforts
+    return asked.effort not in known_efforts(can)
 
 
 def _check_tools(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
@@ -317,13 +321,7 @@ def _check_text(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
     wanted = text.format.type if text is not None and text.format is not None else None
     if text is not None and text.format is not None and len(text.format.json_schema):
         return True  # the form of Chat
-    if wanted == "json_schema":
-        return can.structured != "schema" or can.schema in SUBSETS or can.closed_formats or holds_null_keyword(value)
-    return wanted == "json_object" and (not can.json_object or can.structured == "none")
-
-
-def _check_parallel(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
-    return not can.parallel_switch
+    return refuses_format(wanted, value, can)
 
 
 CHECKS: dict[str, Check] = {
@@ -336,13 +334,9 @@ CHECKS: dict[str, Check] = {
     "reasoning": _check_reasoning,
     "tools": _check_tools,
     "tool_choice": _check_choice,
-    "parallel_tool_calls": _check_parallel,
+    "parallel_tool_calls": unless("parallel_switch"),
     "text": _check_text,
 }
-
-
-def _if(capability: str) -> PlainValues:
-    return lambda can: Any if getattr(can, capability) else None
 
 
 def _plain_limit(can: Capabilities) -> Any:
@@ -350,7 +344,7 @@ def _plain_limit(can: Capabilities) -> Any:
 
 
 def _plain_reasoning(can: Capabilities) -> Any:
-    efforts = [effort for effort in can.efforts if effort != "none"] + ["none"] * (can.reasoning_off == "none")
+    efforts = known_efforts(can)
     return _reasoning_with(*efforts) if can.reasoning_style == "effort" and efforts else None
 
 
@@ -365,11 +359,11 @@ PLAIN: dict[str, PlainValues] = {
     "previous_response_id": lambda can: Annotated[str, msgspec.Meta(min_length=1)],
     "instructions": lambda can: str,
     "temperature": lambda can: up_to(float, can.temperature_max) if can.temperature else None,
-    "top_p": _if("top_p"),
-    "top_logprobs": _if("logprobs"),
+    "top_p": if_able("top_p"),
+    "top_logprobs": if_able("logprobs"),
     "max_output_tokens": _plain_limit,
     "reasoning": _plain_reasoning,
-    "parallel_tool_calls": _if("parallel_switch"),
+    "parallel_tool_calls": if_able("parallel_switch"),
 }
 
 

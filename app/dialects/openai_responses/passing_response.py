@@ -10,10 +10,10 @@ import msgspec
 from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.literals import hide_halves
 from app.conversation.response import Usage
-from app.dialects.error_kinds import decode_error
+from app.dialects.error_kinds import decode_error, judge_reported
 from app.dialects.json_bodies import change_fields, repair_surrogates, repair_text, replace_model
 from app.dialects.malformed import malformed
-from app.dialects.openai_responses.errors import parse_error_event, response_error
+from app.dialects.openai_responses.errors import response_error
 from app.dialects.openai_responses.items.custom_calls import restore_response
 from app.dialects.openai_responses.items.sparse_items import complete_item, output_of, settle_item
 from app.dialects.openai_responses.usage import find_usage, read_counts
@@ -47,14 +47,14 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
             raise UpstreamRefused(failure) from error
         raise malformed("a response", body) from error
     if verdict.error and verdict.object is None:
-        raise UpstreamRefused(parse_error_event(verdict.error, body))
+        raise UpstreamRefused(judge_reported(verdict.error, body))
     listed = output_of(verdict.output, verdict.output_text)
     if listed is None and verdict.object != "response":
         raise UpstreamRefused(failure) if (failure := decode_error(body)) else malformed("a response", body)
     if verdict.status is None and not verdict.error and verdict.object in (None, "response"):
         body = bytes(change_fields(msgspec.Raw(repair_surrogates(body)), status="completed"))
     elif verdict.error and not isinstance(verdict.error, dict):
-        failed = response_error(parse_error_event(verdict.error))
+        failed = response_error(judge_reported(verdict.error))
         body = bytes(change_fields(msgspec.Raw(repair_surrogates(body)), error=failed))
     if listed is not None:
         # The client judges unreadable items.

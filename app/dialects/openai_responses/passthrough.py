@@ -13,10 +13,10 @@ from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.events import Failed
 from app.conversation.literals import hide_halves, join, text_of
 from app.conversation.response import Usage
-from app.dialects.error_kinds import decode_error, decode_named_error
+from app.dialects.error_kinds import decode_error, decode_named_error, judge_reported
 from app.dialects.json_bodies import change_fields, replace_model
 from app.dialects.malformed import decode_tolerantly, malformed
-from app.dialects.openai_responses.errors import parse_error_event, response_error
+from app.dialects.openai_responses.errors import response_error
 from app.dialects.openai_responses.grammar import Grammar, Rewriter, StreamEvent, item_head_decoder, repeated_text
 from app.dialects.openai_responses.items.custom_calls import CallRestorer
 from app.dialects.openai_responses.items.output import Output
@@ -27,6 +27,7 @@ from app.dialects.openai_responses.stream_parser import ENDS, ITEM_DONE
 from app.dialects.openai_responses.stream_renderer import StreamRenderer, write_failure
 from app.dialects.openai_responses.usage import parse_usage
 from app.dialects.openai_responses.vocabulary import NULL, WireResponse, response_decoder
+from app.dialects.runs import join_events
 from app.errors import Failure, UpstreamCut, UpstreamRefused
 from app.json_values import UNREADABLE, Fields, any_decoder, decode_or_none, fields_decoder, list_decoder
 from app.known_secrets import known_secrets
@@ -207,22 +208,22 @@ class StreamPassthrough:
                 continue
             repaired = self._repair(block)
             if self._odd:
-                self._last += _join(passed)
-                self._keep(_join(passed[since:]))
-                return _join(passed) + self._turn(self._held + blocks[position:])
+                self._last += join_events(passed)
+                self._keep(join_events(passed[since:]))
+                return join_events(passed) + self._turn(self._held + blocks[position:])
             if self._error is not None:
                 if self._is_silent():
                     raise UpstreamRefused(self._error)
-                self._last += _join(passed)
-                return _join(passed) + self._fail(self._error)
+                self._last += join_events(passed)
+                return join_events(passed) + self._fail(self._error)
             if not grammar.said and block.startswith(_ADDED):
                 self._since, self._since_size, since = [], 0, len(passed)
             passed.append(self._hold(repaired))
             if self.finished:  # only the end mark may follow
                 passed += [mark for mark in blocks[position + 1 :] if mark in (_MARK, b"")]
                 break
-        self._keep(_join(passed[since:]))
-        return events if passed == blocks else _join(passed)
+        self._keep(join_events(passed[since:]))
+        return events if passed == blocks else join_events(passed)
 
     def _keep(self, events: bytes) -> None:
         """Keeps events of the open item for rewriting the rest, up to a limit."""
@@ -290,7 +291,7 @@ class StreamPassthrough:
             return b""
         if event.type in ("error", "response.error") or (not event.type and event.error):
             error = event.error or {"code": event.code, "message": event.message, "param": event.param}
-            self._error = parse_error_event(error, data)
+            self._error = judge_reported(error, data)
             return b""
         if not event.type and data.strip() != b"{}":
             self._error = decode_error(data) or malformed("an event", data).failure
@@ -322,7 +323,7 @@ class StreamPassthrough:
         if last is None or last.place != place or text.endswith(bytes(last.delta)[1:]):
             return True
         grammar.compared = True
-        payloads = SseDecoder().feed(b"".join(self._since) + _join(self._passed))
+        payloads = SseDecoder().feed(b"".join(self._since) + join_events(self._passed))
         deltas = [_event_decoder.decode(payload) for payload in payloads if b'"delta"' in payload]
         pieces = [bytes(delta.delta) for delta in deltas if delta.place == place]
         return not pieces or text_of(text) == text_of(join(pieces))
@@ -342,7 +343,7 @@ class StreamPassthrough:
             if kind in ENDS:
                 event.type, response = _true_end(event)
                 if event.type == "response.failed":
-                    self.failed = parse_error_event(_decode_response(response).error)
+                    self.failed = judge_reported(_decode_response(response).error)
                 block = block.replace(kind.encode(), event.type.encode(), 2) if event.type != kind else block
             told = self._repair_response(event.type, response)
             repaired = _replace(block, event.response, told)
@@ -445,11 +446,6 @@ class StreamPassthrough:
         return block.replace(msgspec.json.encode(item_id), msgspec.json.encode(known), 1)
 
 
-def _join(blocks: list[bytes]) -> bytes:
-    """Whole events; empty ones were held."""
-    return b"".join([block + b"\n\n" for block in blocks if block])
-
-
 def _last_delta(events: bytes) -> StreamEvent | None:
     at = events.rfind(b'"delta":')
     if at < 0:
@@ -488,7 +484,7 @@ def _true_end(event: StreamEvent) -> tuple[str, msgspec.Raw]:
     if (event.error or status == "failed") and not wire.error:
         verb = "was cancelled" if "cancelled" in (wire.status, named) else "failed"
         error = event.error or {"message": f"the response {verb}, and the upstream did not say why"}
-        changes["error"] = response_error(parse_error_event(error))
+        changes["error"] = response_error(judge_reported(error))
     return f"response.{status}", change_fields(event.response, **changes) if changes else event.response
 
 

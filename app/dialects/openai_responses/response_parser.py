@@ -8,10 +8,9 @@ import msgspec
 
 from app.conversation.blocks import Block, ToolCall
 from app.conversation.response import Response
-from app.dialects.error_kinds import decode_error
+from app.dialects.error_kinds import decode_error, judge_reported
 from app.dialects.json_bodies import repair_text
 from app.dialects.malformed import malformed
-from app.dialects.openai_responses.errors import parse_error_event
 from app.dialects.openai_responses.items.items import logprobs_of, parse_item
 from app.dialects.openai_responses.items.sparse_items import output_of
 from app.dialects.openai_responses.response_object import parse_finish
@@ -26,7 +25,7 @@ def parse_response(body: bytes) -> Response:
     wire = decode_response(body)
     if wire.status in ("failed", "cancelled") or (wire.error is not None and not wire.output):
         error = wire.error or {"message": f"the response was {wire.status}"}
-        raise UpstreamRefused(parse_error_event(error, body))
+        raise UpstreamRefused(judge_reported(error, body))
     output = output_of(wire.output, wire.output_text)
     if output is None:
         if (failure := decode_error(body)) is not None:

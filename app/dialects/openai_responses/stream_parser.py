@@ -11,10 +11,9 @@ import msgspec
 from app.conversation.blocks import Block, Compaction, Proof, Reasoning, Refusal, Text, ToolCall, ToolKind
 from app.conversation.events import BlockClosed, BlockDelta, BlockNoted, BlockOpened, Event, Failed, Started, UsageSeen
 from app.conversation.literals import EMPTY, NOTHING, HalfPairs, Resent, Snapshots, is_blank, join, literal, text_of
-from app.dialects.error_kinds import decode_error, decode_named_error
+from app.dialects.error_kinds import decode_error, decode_named_error, judge_reported
 from app.dialects.json_bodies import repair_surrogates
 from app.dialects.malformed import decode_tolerantly, malformed
-from app.dialects.openai_responses.errors import parse_error_event
 from app.dialects.openai_responses.items.items import logprobs_of, parse_item
 from app.dialects.openai_responses.items.sparse_items import lacks_arguments, output_of
 from app.dialects.openai_responses.response_object import parse_finish
@@ -272,7 +271,7 @@ class StreamParser:
             self._end(chunk.response, events, chunk.error)
         elif kind in _ERRORS or (not kind and chunk.error is not None):
             error = chunk.error or {"code": chunk.code, "message": chunk.message, "param": chunk.param}
-            self._fail(parse_error_event(error, payload), events)
+            self._fail(judge_reported(error, payload), events)
         elif kind in BEGINNINGS and chunk.response is not None:
             self._start(chunk.response, events)
         elif kind in ENDS or (not kind and payload.strip() != b"{}"):
@@ -421,7 +420,7 @@ class StreamParser:
         self._start(response, events)
         if response.status in ("failed", "cancelled"):
             error = response.error or beside or {"message": f"the response {response.status}"}
-            self._fail(parse_error_event(error), events)
+            self._fail(judge_reported(error), events)
             return
         output = response.output if self._items else output_of(response.output, response.output_text)
         for position, raw in enumerate(output or ()):

@@ -12,7 +12,8 @@ from gevent.pool import Pool
 
 from app.conversation.capabilities import RenderContext
 from app.conversation.response import add_usages
-from app.dialects.openai_chat.replies.several import ask_single, join_responses
+from app.dialects.openai_chat.request_parser import ask_single
+from app.dialects.openai_chat.response_renderer import join_responses
 from app.dialects.openai_completions.request_parser import read_request, split_request
 from app.dialects.openai_completions.response_renderer import join_responses as join_completions
 from app.dialects.openai_completions.response_renderer import stream_response

@@ -7,8 +7,9 @@ from typing import Any, get_args
 
 import pytest
 
+from app.dialects.error_kinds import judge_reported
 from app.dialects.openai_responses import error_status, parse_error, render_error
-from app.dialects.openai_responses.errors import parse_error_event, response_error
+from app.dialects.openai_responses.errors import response_error
 from app.errors import Failure, FailureKind
 
 
@@ -87,7 +88,7 @@ def test_the_detail_of_the_chatgpt_backend_is_read() -> None:
     ],
 )
 def test_errors_inside_streams_have_kinds(error: Any, kind: str) -> None:
-    failure = parse_error_event(error)
+    failure = judge_reported(error)
 
     assert failure.kind == kind
     assert failure.message

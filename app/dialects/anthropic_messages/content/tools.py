@@ -14,8 +14,7 @@ from app.conversation.request import CustomTool, FunctionTool, NativeTool, Reque
 from app.dialects.anthropic_messages.content.blocks import write_cache
 from app.dialects.anthropic_messages.vocabulary import CLIENT_TOOLS, NAME, NO_SCHEMA, SERVER_TOOLS
 from app.dialects.foreign.tools import SCHEMAS, nested_tool, responses_tool, schema_in
-from app.dialects.json_bodies import encode_body
-from app.dialects.type_faults import describe_fault
+from app.dialects.json_bodies import describe_fault, encode_body
 from app.errors import InvalidRequest
 
 _PLACED = {"type", "name", "description", "input_schema", "strict", "defer_loading", "input_examples", "cache_control"}

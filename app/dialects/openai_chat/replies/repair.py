@@ -17,12 +17,10 @@ from app.dialects.error_bodies import find_error
 from app.dialects.error_kinds import decode_error, judge_error, judge_reported
 from app.dialects.json_bodies import encode_body, repair_surrogates, repair_text, replace_model
 from app.dialects.malformed import decode_tolerantly, malformed, no_answer
-from app.dialects.openai_chat.replies.envelope import open_envelope
-from app.dialects.openai_chat.replies.reply_parts import is_odd_content
-from app.dialects.openai_chat.replies.several import join_responses
+from app.dialects.openai_chat.replies.reply_parts import is_odd_content, open_envelope
 from app.dialects.openai_chat.replies.tool_calls import begins_object
 from app.dialects.openai_chat.response_parser import parse_response
-from app.dialects.openai_chat.response_renderer import render_response
+from app.dialects.openai_chat.response_renderer import join_responses, render_response
 from app.dialects.openai_chat.usage import find_usage, read_usage
 from app.dialects.openai_chat.vocabulary import (
     FINISH_NAMES,

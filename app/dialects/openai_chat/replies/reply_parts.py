@@ -1,4 +1,4 @@
-"""Parses reply content that is a list of parts.
+"""Parses reply content that is a list of parts, and replies inside a server's own envelope.
 
 The contract allows only text. Mistral and Magistral add thinking, Databricks Claude's reasoning, proxies Anthropic's
 blocks including calls, and others the parts of their own dialect.
@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from app.dialects.json_bodies import encode_body
+from app.json_values import decode_or_none
 
 _TEXTS = ("text", "content", "value", "output_text", "input_text", "summary_text")
 THOUGHTS = ("thinking", "reasoning", "reasoning_content", "summary", "text", "content", "thought")
@@ -26,6 +27,28 @@ class Said(NamedTuple):
     text: str
     name: str = ""
     id: str | None = None
+
+
+class _Inner(msgspec.Struct):
+    choices: list[msgspec.Raw] | None = None
+
+
+class _Envelope(msgspec.Struct):
+    data: msgspec.Raw = msgspec.Raw()
+
+
+_envelope_decoder = msgspec.json.Decoder(_Envelope)
+_inner_decoder = msgspec.json.Decoder(_Inner)
+
+
+def open_envelope(payload: bytes) -> bytes | None:
+    """The chunk or the reply that a server wraps in the `data` of its own envelope, such as Cline's API
+    (router-for-me/CLIProxyAPI#4512); None if there is none."""
+    if b'"data"' not in payload or b'"choices"' not in payload:
+        return None
+    data = (decode_or_none(payload, _envelope_decoder) or _Envelope()).data
+    inner = decode_or_none(data, _inner_decoder)
+    return bytes(data) if inner is not None and inner.choices is not None else None
 
 
 def is_odd_content(content: msgspec.Raw) -> bool:
