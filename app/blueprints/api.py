@@ -196,7 +196,8 @@ def write_client_response(
         record.bytes_out = len(body)
         headers.append(("content-length", str(len(body))))
         return WsgiResponse(_STATUS_LINES[client_response.status], headers, (body,))
-    return WsgiResponse(_STATUS_LINES[client_response.status], headers, _Watched(body, record, active, token))
+    watched = _Watched(body, record, active, token, came_whole=client_response.came_whole)
+    return WsgiResponse(_STATUS_LINES[client_response.status], headers, watched)
 
 
 def write_error(dialect: ClientDialect, error: DragomanError, record: Record) -> WsgiResponse:
@@ -262,12 +263,15 @@ def list_ids(request_id: str) -> list[tuple[str, str]]:
 
 class _Watched:
     """A response's stream. When it ends or the server closes it, stops watching its client and logs the request. Not a
-    generator around the parts, which would run for each part.
+    generator around the parts, which would run for each part. The server writes them at once if they `came_whole`.
     """
 
-    __slots__ = ("_active", "_parts", "_record", "_token")
+    __slots__ = ("_active", "_parts", "_record", "_token", "came_whole")
 
-    def __init__(self, parts: Iterator[bytes], record: Record, active: ActiveRequests, token: int) -> None:
+    def __init__(
+        self, parts: Iterator[bytes], record: Record, active: ActiveRequests, token: int, *, came_whole: bool
+    ) -> None:
+        self.came_whole = came_whole
         self._parts = parts
         self._record = record
         self._active = active

@@ -183,7 +183,7 @@ def _read_many(frame: Frame, data: bytes) -> tuple[list[bytes], bytes]:
 
 def _are_texts(texts: Sequence[bytes]) -> bool:
     """Whether there are texts and each is the inside of a non-empty JSON string."""
-    if not texts or b"" in texts:
+    if not texts or not all(texts):
         return False
     return _is_string(b'"%b"' % b" ".join(texts))  # a blank neither continues nor ends an escape or a character
 

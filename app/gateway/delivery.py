@@ -205,13 +205,12 @@ def deliver_stream(
     if stream is None or exchange is None:
         yield started.first
         return
-    sought = started.token_mark
+    sought = None if started.speaks else started.token_mark
     record.bytes_out += len(started.first)
     try:
         if started.first:
-            if sought is not None and sought.search(started.first):
+            if started.speaks:
                 record.note_token()
-                sought = None
             yield started.first
             started.first = b""  # not kept for as long as the stream lasts
         heard = record.heard = clock()
@@ -318,38 +317,43 @@ def _begin_stream(attempt: Attempt, exchange: Exchange, early: bytes, wait: floa
     as the comments of a server that is waiting itself, is silence too. Raises UpstreamRefused if it fails before."""
     stream = attempt.open_stream()
     traits = attempt.client_request.dialect.TRAITS
-    first = bytearray().join(pass_on(stream, b"", early)) if early else bytearray()
+    said = b"".join(pass_on(stream, b"", early)) if early else b""
+    opening, size, speaks = [said], len(said), _speaks(said, traits)  # joined once, however small the reads are
     heard = time.monotonic()
-    silent = _only_opens(first, traits)
-    while silent and len(first) <= MAX_OPENING:
+    while not speaks and size <= MAX_OPENING and _only_opens(said, traits):
         part = exchange.read_part(wait)
-        if part:
-            said = b"".join(pass_on(stream, b"", part))
-            first += said
-            silent = _only_opens(said, traits)
-        elif part is not None:
-            first += clean_events(stream.close())
+        said = b"".join(pass_on(stream, b"", part)) if part else b"" if part is None else clean_events(stream.close())
+        if said:
+            opening.append(said)
+            size, speaks = size + len(said), _speaks(said, traits)
+        if part == b"":
             break
         if part is None or (wait is not None and time.monotonic() - heard >= wait):
-            if not first and isinstance(stream, StreamTranslation):
-                first += stream.open()
-            if first:
+            if not size and isinstance(stream, StreamTranslation):
+                opening.append(stream.open())
+            if any(opening):
                 break
             yield
             heard = time.monotonic()
-    if stream.failed is not None and (traits.token_mark is None or traits.token_mark.search(first) is None):
+    first = b"".join(opening)
+    if stream.failed is not None and not speaks:
         refused = UpstreamRefused(stream.failed)
         # Clients try again by themselves after a 5xx, but read the event for anything else.
         lasts = attempt.client_request.dialect.error_status(stream.failed) < 500
-        refused.events = bytes(first) if traits.fails_by_events and lasts else None
+        refused.events = first if traits.fails_by_events and lasts else None
         raise refused
     return StartedResponse(
-        exchange, attempt.target.upstream, stream, bytes(first),
-        _reply_headers(attempt, exchange.headers) | STREAM_HEADERS, traits.token_mark,
+        exchange, attempt.target.upstream, stream, first,
+        _reply_headers(attempt, exchange.headers) | STREAM_HEADERS, traits.token_mark, speaks,
     )  # fmt: skip
 
 
-def _only_opens(events: bytes | bytearray, traits: DialectTraits) -> bool:
+def _speaks(events: bytes, traits: DialectTraits) -> bool:
+    """Whether events contain the first token of the answer."""
+    return traits.token_mark is not None and traits.token_mark.search(events) is not None
+
+
+def _only_opens(events: bytes, traits: DialectTraits) -> bool:
     """Whether events say nothing of the answer, so that it can still be given up for another."""
     return not events or (traits.opening is not None and traits.opening.fullmatch(events) is not None)
 

@@ -118,8 +118,10 @@ class Gateway:
             record.fail(error)
             return ClientResponse(200, dict(STREAM_HEADERS), error.events)
         record.begin_output()
-        body = started.first if started.stream is None else self._deliver_stream(started, record)
-        return ClientResponse(200, started.headers, body)
+        if started.stream is None or started.exchange is None:
+            return ClientResponse(200, started.headers, started.first)
+        came_whole = started.exchange.has_ended
+        return ClientResponse(200, started.headers, self._deliver_stream(started, record), came_whole)
 
     def resolve(self, client_request: ClientRequest) -> Sequence[Upstream]:
         """The upstreams that may answer, first choice first. Raises NotFound, or Forbidden if the client's key may use

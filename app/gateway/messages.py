@@ -199,16 +199,18 @@ def _too_long(field: str) -> InvalidRequest:
 
 
 class ClientResponse(msgspec.Struct):
-    """The answer to the client. `body` is either whole or the parts of a stream, each written as soon as it exists."""
+    """The answer to the client. `body` is either whole or the parts of a stream, each written as soon as it exists. If
+    the upstream's stream `came_whole`, there is nothing to wait for, and they may be written at once."""
 
     status: int
     headers: dict[str, str]
     body: bytes | Iterator[bytes]
+    came_whole: bool = False
 
 
 class StartedResponse(msgspec.Struct):
     """A successful answer that an upstream has begun. `first` is the output that is ready for the client: all of it if
-    there is no `stream`. `token_mark` finds the first token in the client's output."""
+    there is no `stream`. `token_mark` finds the first token in the client's output, which `speaks` if it has it."""
 
     exchange: Exchange | None
     upstream: Upstream
@@ -216,6 +218,7 @@ class StartedResponse(msgspec.Struct):
     first: bytes
     headers: dict[str, str]
     token_mark: re.Pattern[bytes] | None = None
+    speaks: bool = False
 
 
 class Continuation(Protocol):

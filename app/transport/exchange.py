@@ -58,6 +58,11 @@ class Exchange(ABC):
     status: int
     headers: Mapping[str, str]
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether all of the reply was read, so that nobody has to wait for more of it. False if that is not known."""
+        return False
+
     @abstractmethod
     def wait_head(self, wait: float | None = None) -> bool:
         """Waits for status and headers. Returns False after `wait` seconds of silence. None waits to the limit."""
@@ -164,6 +169,11 @@ class SocketExchange(Exchange):
             self._start(call)
         else:
             self._resume(sent)
+
+    @property
+    def has_ended(self) -> bool:
+        decoder = self._decoder
+        return decoder is not None and decoder.complete and decoder.unpacking is None
 
     def wait_head(self, wait: float | None = None) -> bool:
         while not self.status:

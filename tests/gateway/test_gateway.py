@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from werkzeug.test import create_environ
 
 from app.settings import RouteSettings
 from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream, chunk, events_of
-from tests.support.fake_upstream import CLOSE, CUT, FakeUpstream, Reply, json_reply, sse
+from tests.support.fake_upstream import CLOSE, CUT, FakeUpstream, Reply, json_reply, raw, sse
 
 
 def test_a_request_in_the_upstreams_dialect_keeps_every_byte_but_the_models_name(
@@ -54,6 +55,23 @@ def test_a_messages_client_is_answered_by_a_chat_upstream(client: Client, upstre
     assert (answer["usage"]["input_tokens"], answer["usage"]["output_tokens"]) == (11, 7)
     assert answer["model"] == "chat/m"
     assert upstream.seen[0].json()["messages"] == [{"role": "user", "content": "hi"}]
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.1])
+def test_a_stream_that_came_whole_needs_one_write_and_any_other_is_written_as_it_comes(
+    client: Client, upstream: FakeUpstream, pause: float
+) -> None:
+    body = b"".join(piece for piece in chat_stream("one", "two").pieces if isinstance(piece, bytes))
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    came, ends = head + b"%x\r\n%b\r\n" % (len(body), body), b"0\r\n\r\n"
+    upstream.script(raw(came, pause, ends) if pause else raw(came + ends))
+    asked = {"model": "chat/m", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
+    environ = create_environ("/v1/chat/completions", method="POST", json=asked)
+
+    parts: Any = client.app.wsgi_app(environ, lambda status, headers: None)
+
+    assert parts.came_whole is not bool(pause)
+    assert b"".join(parts).endswith(b"data: [DONE]\n\n")
 
 
 def test_a_stream_passes_from_dialect_to_dialect(client: Client, upstream: FakeUpstream) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import gevent
@@ -61,6 +62,21 @@ def test_each_piece_of_a_stream_is_a_write_and_the_head_goes_with_the_first() ->
 
     head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
     assert client.writes == [head + b"3\r\none\r\n", b"1A\r\n" + b"x" * 26 + b"\r\n", b"0\r\n\r\n"]
+
+
+class PartsThatCame:
+    came_whole = True
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter([b"one", b"", b"two"])
+
+
+def test_a_stream_that_came_whole_is_one_write() -> None:
+    client = Client()
+
+    make_writer(client).write_all(PartsThatCame())
+
+    assert client.writes == [HEAD + b"Transfer-Encoding: chunked\r\n\r\n6\r\nonetwo\r\n0\r\n\r\n"]
 
 
 def test_an_empty_first_piece_sends_the_head() -> None:

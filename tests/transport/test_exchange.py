@@ -61,6 +61,19 @@ def test_a_part_is_what_one_read_delivers_and_the_end_is_empty(transport: Transp
         assert parts == [b"data: 1\n\n", b"data: 2\n\n", b"data: 3\n\n", b"", b""]
 
 
+@pytest.mark.parametrize("comes_whole", [True, False])
+def test_a_reply_has_ended_once_nobody_needs_to_wait_for_more(transport: Transport, comes_whole: bool) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    begins, ends = head + b"3\r\none\r\n", b"0\r\n\r\n"
+    with FakeUpstream(raw(begins + ends) if comes_whole else raw(begins, 0.1, ends)) as upstream:
+        exchange = transport.send(post(upstream.url))
+
+        exchange.wait_head()
+
+        assert exchange.has_ended is comes_whole
+        assert (exchange.read_part(), exchange.read_part(), exchange.has_ended) == (b"one", b"", True)
+
+
 def test_silence_is_told_without_ending_the_reply(transport: Transport) -> None:
     with FakeUpstream(sse(b"a", 0.2, b"b", delay=0.2)) as upstream:
         exchange = transport.send(post(upstream.url))

@@ -86,11 +86,15 @@ class ResponseWriter:
 
     def write_all(self, pieces: Iterable[bytes]) -> None:
         """Writes a whole body. Raises ValueError if it is shorter than announced."""
-        if isinstance(pieces, list | tuple):
-            whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if isinstance(pieces, list | tuple) or getattr(pieces, "came_whole", False):
+            whole = b"".join(pieces)
             if self._left == len(whole) and not self.has_begun:
                 self.has_begun, self._left = True, 0
                 self._push(self._head + whole)
+                return
+            if self._chunked and whole and not self.has_begun:  # as below, with one copy
+                self.has_begun = True
+                self._push(b"%b%X\r\n%b\r\n%b" % (self._head, len(whole), whole, _LAST_CHUNK))
                 return
             self._send(self._frame(whole) + (_LAST_CHUNK if self._chunked else b""))
         else:
