@@ -278,11 +278,8 @@ class _Watched:
         self._token = token
 
     def __iter__(self) -> Iterator[bytes]:
-        return chain(self._parts, self._end())
-
-    def _end(self) -> Iterator[bytes]:
-        self.close()
-        yield from ()
+        ends: Iterator[bytes] = iter(self.close, None)  # calls it once, and gives nothing
+        return chain(self._parts, ends)
 
     def close(self) -> None:
         record, active, parts = self._record, self._active, self._parts

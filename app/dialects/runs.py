@@ -57,18 +57,21 @@ class Run(msgspec.Struct, frozen=True, gc=False):
 class Frame:
     """The bytes before and after the text in each event of a run, quotes included."""
 
-    __slots__ = ("after", "before", "between", "literal", "size")
+    __slots__ = ("after", "before", "literal", "size")
 
     def __init__(self, before: bytes, after: bytes) -> None:
         self.before = before
         self.after = after
-        self.between = after + before
         self.literal = slice(len(before) - 1, 1 - len(after))  # where it is in an event
         self.size = len(before) + len(after)
 
     def write(self, texts: Sequence[bytes]) -> bytes:
         """The events of these texts."""
-        return b"".join((self.before, self.between.join(texts), self.after))
+        return b"".join((self.before, self.join(texts), self.after))
+
+    def join(self, texts: Sequence[bytes]) -> bytes:
+        """The same, from the first text to the last."""
+        return texts[0] if len(texts) == 1 else (self.after + self.before).join(texts)
 
     def renamed(self, old: bytes, new: bytes) -> Frame:
         """The frame with `old` replaced by `new`."""
@@ -174,7 +177,7 @@ def _read_many(frame: Frame, data: bytes) -> tuple[list[bytes], bytes]:
     texts = list(map(itemgetter(slice(len(before), -len(after))), spoken[:count]))
     # Joining the texts once more proves that nothing but the frame is between them.
     if _are_texts(texts) and data.startswith(frame.before):
-        joined = frame.between.join(texts)
+        joined = frame.join(texts)
         end = len(frame.before) + len(joined)
         if data.startswith(joined, len(frame.before)) and data.startswith(frame.after, end):
             return texts, data[end + len(frame.after) :]

@@ -201,23 +201,27 @@ def deliver_stream(
 ) -> Iterator[bytes]:
     """Yields the parts of an opened stream: one for each read of the upstream's socket, and a ping whenever the client
     has heard nothing for `interval` seconds. A failure becomes the last part; more than `limit` bytes are a failure."""
-    stream, exchange = started.stream, started.exchange
+    stream, exchange, upstream, first = started.stream, started.exchange, started.upstream, started.first
     if stream is None or exchange is None:
-        yield started.first
+        yield first
         return
-    sought = None if started.speaks else started.token_mark
-    record.bytes_out += len(started.first)
+    sought = started.token_mark
+    if started.speaks:
+        record.note_token()
+        sought = None
+    del started  # here and below, nothing is kept for as long as the stream lasts
+    record.bytes_out += len(first)
     try:
-        if started.first:
-            if started.speaks:
-                record.note_token()
-            yield started.first
-            started.first = b""  # not kept for as long as the stream lasts
+        if first:
+            yield first
+            first = b""
         heard = record.heard = clock()
         left = limit
         grace = Grace(clock)
         while True:
             finished = stream.finished
+            part: bytes | None = None
+            run = rest = out = b""
             part = exchange.read_part(GRACE if finished else interval)
             if finished and grace.is_over():
                 break
@@ -251,10 +255,10 @@ def deliver_stream(
             yield out
         if not stream.finished:
             record.terminal = "upstream_cut"
-            started.upstream.provider.health.fail(UpstreamCut("its reply ended before it was complete", began=True))
+            upstream.provider.health.fail(UpstreamCut("its reply ended before it was complete", began=True))
     except DragomanError as error:
         record.fail(error, "upstream_cut" if isinstance(error, UpstreamCut) else "error")
-        started.upstream.provider.health.fail(error)
+        upstream.provider.health.fail(error)
         yield stream.fail(error.failure)
     except UNREADABLE as fault:
         malformed = read_fault(fault, record)

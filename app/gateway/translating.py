@@ -108,10 +108,10 @@ class Translating(Attempt):
             return passing_context(self.target)
         client_request, traits = self.client_request, self.client_request.dialect.TRAITS
         request, counted = client_request.request, 0
-        # A stream lives long and a history is large, so the turns are dropped once they are no longer needed.
+        # A stream lives long and a history is large, so what was counted is dropped.
         if self.stream and traits.counts_input_first:
             counted = estimate_tokens(request, self.target.model, traits.image_rule)
-            request = msgspec.structs.replace(request, turns=())
+            request = msgspec.structs.replace(request, instructions=(), turns=(), tools=())
         return RenderContext(
             model=client_request.peek.model,
             id=client_request.id,

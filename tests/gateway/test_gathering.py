@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -20,11 +21,13 @@ class Upstream:
     def __init__(self, parts: list[tuple[float, bytes]]) -> None:
         self.now = 0.0
         self.paused: list[float] = []
+        self.kept: list[bytes] = []  # that the caller holds while it waits for a part
         self.finished = False
         self.usage = None
         self._parts: Iterator[tuple[float, bytes]] = iter(parts)
 
     def read_part(self, _wait: float) -> bytes:
+        self.kept += [value for value in sys._getframe(1).f_locals.values() if isinstance(value, bytes) and value]
         pause, part = next(self._parts, (1.0, b""))
         self.now += pause
         self.finished = not part or part == LAST
@@ -38,18 +41,21 @@ class Upstream:
 
 
 def deliver(monkeypatch: pytest.MonkeyPatch, *parts: tuple[float, bytes]) -> tuple[list[bytes], list[float]]:
-    upstream = Upstream(list(parts))
+    return deliver_from(monkeypatch, upstream := Upstream(list(parts))), upstream.paused
+
+
+def deliver_from(monkeypatch: pytest.MonkeyPatch, upstream: Upstream) -> list[bytes]:
     monkeypatch.setattr("app.gateway.delivery.time.sleep", upstream.paused.append)
     both: Any = upstream  # the exchange and the stream
-    started = StartedResponse(both, both, both, b"", {})
+    started = StartedResponse(both, both, both, b"first", {})
     record: Any = SimpleNamespace(bytes_out=0, heard=0.0, usage=None)
-    return list(deliver_stream(started, record, 15.0, lambda: upstream.now, 1 << 20)), upstream.paused
+    return list(deliver_stream(started, record, 15.0, lambda: upstream.now, 1 << 20))
 
 
 def test_what_follows_at_once_is_delivered_first_and_then_gathers(monkeypatch: pytest.MonkeyPatch) -> None:
     delivered, paused = deliver(monkeypatch, (0.1, b"one"), (AT_ONCE / 2, b"two"), (AT_ONCE / 2, b"three"))
 
-    assert delivered == [b"one", b"two", b"three"]
+    assert delivered == [b"first", b"one", b"two", b"three"]
     assert paused == [GATHERING, GATHERING]
 
 
@@ -68,5 +74,14 @@ def test_reads_that_bring_much_never_wait(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_end_of_a_burst_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     delivered, paused = deliver(monkeypatch, (0.1, b"one"), (AT_ONCE / 2, LAST))
 
-    assert delivered == [b"one", LAST]
+    assert delivered == [b"first", b"one", LAST]
     assert paused == []
+
+
+def test_nothing_of_a_stream_is_kept_while_more_of_it_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    upstream = Upstream([(0.1, b"one"), (0.1, b"two")])
+
+    delivered = deliver_from(monkeypatch, upstream)
+
+    assert delivered == [b"first", b"one", b"two"]
+    assert upstream.kept == []

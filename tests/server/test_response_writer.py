@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -62,6 +63,22 @@ def test_each_piece_of_a_stream_is_a_write_and_the_head_goes_with_the_first() ->
 
     head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
     assert client.writes == [head + b"3\r\none\r\n", b"1A\r\n" + b"x" * 26 + b"\r\n", b"0\r\n\r\n"]
+
+
+def test_nothing_that_was_written_is_kept_while_the_next_piece_is_waited_for() -> None:
+    kept = []
+
+    def pieces() -> Iterator[bytes]:
+        for piece in (b"one", b"two", b"three"):
+            yield piece
+            writer = sys._getframe(1).f_locals
+            kept.extend(
+                value for value in (*writer.values(), writer["self"]._head) if isinstance(value, bytes) and value
+            )
+
+    make_writer(Client()).write_all(pieces())
+
+    assert kept == []
 
 
 class PartsThatCame:

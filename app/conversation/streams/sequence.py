@@ -23,7 +23,6 @@ class Sequencer:
     def __init__(self) -> None:
         self._live: int | None = None
         self._waiting: dict[int, list[Event]] = {}
-        self._closed: set[int] = set()
         self._next = 0
 
     def is_next(self, index: int) -> bool:
@@ -84,8 +83,6 @@ class Sequencer:
                 self._drain(out, close=False)
         else:
             self._waiting.setdefault(event.index, []).append(event)
-            if isinstance(event, BlockClosed):
-                self._closed.add(event.index)
 
     def _emit(self, event: BlockOpened | BlockDelta | BlockNoted | BlockClosed, out: list[Event]) -> None:
         out.append(replace(event, index=self._next))
@@ -102,11 +99,11 @@ class Sequencer:
         while self._waiting:
             index = next(iter(self._waiting))
             self._live = index
-            for event in self._waiting.pop(index):
+            waited = self._waiting.pop(index)
+            for event in waited:
                 self._emit(event, out)  # type: ignore[arg-type]
-            if index in self._closed:
-                self._closed.discard(index)
-            elif close:
-                self._emit(BlockClosed(index), out)
-            else:
+            if type(waited[-1]) is BlockClosed:
+                continue
+            if not close:
                 return
+            self._emit(BlockClosed(index), out)

@@ -120,7 +120,7 @@ class StreamParser:
         self.ending = False
         self._streamed = False  # a delta came, so a whole message at the end repeats what was said
         self._said = False  # reasoning came as plain text, so the text in its proofs is a duplicate
-        self._pieces: dict[str, list[bytes]] = {reasoning.DETAILS: [], reasoning.BLOCKS: []}
+        self._pieces: dict[str, list[bytes]] = {}  # of proofs
         self._citations: list[dict[str, Any]] = []  # that came before their text
         self._cited = False
         self._sources: list[dict[str, Any]] = []  # named beside the answer
@@ -135,7 +135,7 @@ class StreamParser:
         self._guessing = True
         self._came = b""  # the last payload that was not part of an answer
         self._reasons: dict[int, str] = {}  # why each choice ended
-        self._unfinished: set[int] = set()  # choices without a finish reason, once there are several
+        self._unfinished: dict[int, None] = {}  # choices without a finish reason, once there are several
         self._stop: str | None = None
         self._halves = HalfPairs()
 
@@ -286,9 +286,9 @@ class StreamParser:
             self._reasons[index] = reason
             self._stop = self._stop or _stop_of(choice)
         if index or self._unfinished:
-            self._unfinished.update(place for place in (0, index) if place not in self._reasons)
+            self._unfinished.update((place, None) for place in (0, index) if place not in self._reasons)
             if reason:
-                self._unfinished.discard(index)
+                self._unfinished.pop(index, None)
 
     def _start(self, chunk: FirstChunk, events: list[Event]) -> None:
         self._state = _State.OPEN
@@ -349,8 +349,8 @@ class StreamParser:
         if details or blocks:
             if self._next == 0:
                 self._open(Reasoning, events)
-            self._pieces[reasoning.DETAILS].extend(bytes(entry) for entry in details)
-            self._pieces[reasoning.BLOCKS].extend(bytes(entry) for entry in blocks)
+            for kind, entries in ((reasoning.DETAILS, details), (reasoning.BLOCKS, blocks)):
+                self._pieces.setdefault(kind, []).extend(bytes(entry) for entry in entries)
 
     def _read_content(self, content: msgspec.Raw, events: list[Event]) -> None:
         text = bytes(content)

@@ -40,7 +40,7 @@ class ResponseWriter:
         """Stores the head until the body begins. Raises ValueError for a line break in a header."""
         if exc_info is not None and self.has_begun:
             raise exc_info[1].with_traceback(exc_info[2])
-        if exc_info is None and self._head:
+        if exc_info is None and (self._head or self.has_begun):
             raise ValueError("start_response was called twice")
         self._omits_body = status[:3] in _BODILESS
         self._left = None
@@ -102,6 +102,7 @@ class ResponseWriter:
             for piece in pieces:
                 if not (piece and self.has_begun and self._chunked):
                     self.write(piece)
+                    piece = b""  # here and below, not kept while the next is waited for
                     continue
                 # The common case of `write`, inlined.
                 data = b"%X\r\n%b\r\n" % (len(piece), piece)
@@ -111,6 +112,7 @@ class ResponseWriter:
                     sent = 0  # `_push` tries again, and handles a client that is gone
                 if sent < len(data):
                     self._push(data[sent:])
+                piece = data = b""
             if self._chunked or not self.has_begun:
                 self._send(_LAST_CHUNK if self._chunked else b"")
         if self._left:
@@ -136,7 +138,7 @@ class ResponseWriter:
         if not self.has_begun:
             if not self._head:
                 raise ValueError("the body begins before start_response was called")
-            data = self._head + data
+            data, self._head = self._head + data, b""  # not kept for as long as a stream lasts
             self.has_begun = True
         if data:
             self._push(data)

@@ -89,7 +89,7 @@ class CallBinder:
     def __init__(self, response_id: str = "") -> None:
         self.response_id = response_id
         self.calls: list[Call] = []
-        self.taken: set[str] = set()  # ids that clients have seen
+        self.taken: dict[str, None] = {}  # ids that clients have seen; an empty set takes three times the memory
         self._by_index: dict[int, Call] = {}
         self._by_wire_id: dict[str, Call] = {}
 
@@ -110,7 +110,7 @@ class CallBinder:
         if not call.id and (call.wire_id or call.name):
             taken = call.wire_id in self.taken
             call.id = call.wire_id if call.wire_id and not taken else self._mint(call.position)
-            self.taken.add(call.id)
+            self.taken[call.id] = None
         if not call.pieces and not call.custom and is_blank(added):
             added = EMPTY  # white space before an object is meaningless, and alone it is no object
         if not call.pieces and added == NOTHING and not call.custom:
