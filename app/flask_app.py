@@ -16,6 +16,7 @@ from app.credentials.oauth.web_logins import WebLogins
 from app.dashboard import blueprint as dashboard
 from app.dashboard import json_views, login, sign_in
 from app.dashboard.pages import load_pages
+from app.errors import DragomanError
 from app.settings.loading import home_folder
 
 if TYPE_CHECKING:
@@ -52,5 +53,6 @@ class FlaskApp(Flask):
             self.register_blueprint(module.blueprint)
         self.register_error_handler(404, system.not_found)
         self.register_error_handler(405, system.method_not_allowed)
+        self.register_error_handler(DragomanError, system.refuse_request)
         self.register_error_handler(Exception, system.internal_error)
         self.before_request(system.guard)

@@ -19,9 +19,9 @@ from app.blueprints.operations.reports import (
     describe_running,
     read_query,
 )
-from app.blueprints.operations.rights import is_own, own_rows, render_json
+from app.blueprints.operations.rights import is_own, json_view, own_rows
 from app.blueprints.operations.system import describe_providers
-from app.blueprints.views import family, refuse, runtime, services
+from app.blueprints.views import runtime, services
 from app.dashboard.live import Seen
 from app.dashboard.pages.edit import change_config, describe_config
 from app.dashboard.pages.keys import list_keys
@@ -47,35 +47,32 @@ READ_LIMIT = 2.0
 
 
 @blueprint.get("/_/api/models")
-def models() -> Response:
+@json_view()
+def models(_own: Mapping[str, str]) -> Any:
     """The names that clients may use, as on `/_/models`."""
-
-    def answer(_own: Mapping[str, str]) -> Any:
-        key = _find_key()
-        listing = services().listing
-        listed = [msgspec.structs.asdict(model) for model in listing.models(key=key)]
-        return {"models": listed, "problems": listing.problems(key)}
-
-    return render_json(answer)
+    key = _find_key()
+    listing = services().listing
+    listed = [msgspec.structs.asdict(model) for model in listing.models(key=key)]
+    return {"models": listed, "problems": listing.problems(key)}
 
 
 @blueprint.get("/_/api/providers")
-def providers() -> Response:
-    return render_json(lambda own: {"providers": list_providers()}, to_admins=True)
+@json_view(to_admins=True)
+def providers(_own: Mapping[str, str]) -> Any:
+    return {"providers": list_providers()}
 
 
 @blueprint.get("/_/api/keys")
-def keys() -> Response:
-    return render_json(lambda own: {"keys": list_keys()}, to_admins=True)
+@json_view(to_admins=True)
+def keys(_own: Mapping[str, str]) -> Any:
+    return {"keys": list_keys()}
 
 
 @blueprint.get("/_/api/settings")
-def settings() -> Response:
+@json_view(to_admins=True)
+def settings(_own: Mapping[str, str]) -> Any:
     """Rows of name, value, origin and whether it is set, by table; and the last reloads."""
-    held = services().settings
-    return render_json(
-        lambda own: {"settings": describe_settings(held, dict(os.environ)), **describe_reloads()}, to_admins=True
-    )
+    return {"settings": describe_settings(services().settings, dict(os.environ)), **describe_reloads()}
 
 
 @blueprint.get("/_/api/live")
@@ -83,14 +80,11 @@ def live() -> Response:
     """Server-sent events: first the latest requests, as `/_/api/requests` lists them, and `ready`; then each `request`
     as it ends. With `running=yes` also what is `running` each second, and the `providers` whenever they change.
     `Last-Event-ID` goes on where a connection ended."""
-    try:
-        own = own_rows()
-        check_parameters(*LIST_PARAMETERS, "running")
-        feed = Feed(runtime(), read_query(own), own, with_running=request.args.get("running") == "yes")
-        feed.begin(request.headers.get("last-event-id", ""))
-        return find_live().stream(feed.render, own.get("tenant", ""))
-    except DragomanError as error:
-        return refuse(family(), error.failure)
+    own = own_rows()
+    check_parameters(*LIST_PARAMETERS, "running")
+    feed = Feed(runtime(), read_query(own), own, with_running=request.args.get("running") == "yes")
+    feed.begin(request.headers.get("last-event-id", ""))
+    return find_live().stream(feed.render, own.get("tenant", ""))
 
 
 class Feed:
@@ -174,32 +168,31 @@ def _encode(name: str, body: Any, number: int | None = None) -> bytes:
 
 
 @blueprint.get("/api/models/full")
-def full_catalogue() -> Response:
+@json_view()
+def full_catalogue(_own: Mapping[str, str]) -> Any:
     """The models of every provider, with everything known about each."""
-
-    def answer(_own: Mapping[str, str]) -> Any:
-        key = _find_key()
-        return {
-            "models": [
-                {"provider": name, "name": f"{name}/{model.id}", **msgspec.structs.asdict(model)}
-                for name, provider in services().providers.items()
-                if key.may_use(name)
-                for model in provider.models()
-                if key.may_name(model.id, f"{name}/{model.id}")
-            ]
-        }
-
-    return render_json(answer)
+    key = _find_key()
+    return {
+        "models": [
+            {"provider": name, "name": f"{name}/{model.id}", **msgspec.structs.asdict(model)}
+            for name, provider in services().providers.items()
+            if key.may_use(name)
+            for model in provider.models()
+            if key.may_name(model.id, f"{name}/{model.id}")
+        ]
+    }
 
 
 @blueprint.get("/api/config")
-def config() -> Response:
-    return render_json(lambda own: describe_config(), to_admins=True)
+@json_view(to_admins=True)
+def config(_own: Mapping[str, str]) -> Any:
+    return describe_config()
 
 
 @blueprint.post("/api/config")
-def set_config() -> Response:
-    return render_json(lambda own: change_config())
+@json_view()
+def set_config(_own: Mapping[str, str]) -> Any:
+    return change_config()
 
 
 @blueprint.get("/api/logs/stream")

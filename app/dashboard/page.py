@@ -15,7 +15,7 @@ from app.blueprints.operations.reports import LONGEST_VALUE, read_time
 from app.blueprints.views import runtime, services
 from app.dashboard.rendering import render
 from app.dashboard.visitors import Visitor, form_mark
-from app.errors import Forbidden, InvalidRequest
+from app.errors import InvalidRequest
 
 # Maximum parameters that the address keeps when another range is chosen.
 MAX_KEPT = 20
@@ -48,12 +48,6 @@ def show(
         now=time.time(),
         **values,
     )
-
-
-def need_admin(visitor: Visitor, what: str) -> None:
-    """Raises Forbidden unless the visitor is an admin."""
-    if not visitor.is_admin:
-        raise Forbidden(f"only an admin may see {what}; sign in with an admin's key")
 
 
 class Trouble(msgspec.Struct, frozen=True):

@@ -62,6 +62,14 @@ def find_visitor() -> Visitor:
     return Visitor(key.role == "admin", own, key.name, key)
 
 
+def find_admin(what: str) -> Visitor:
+    """The sender of this request. Raises Forbidden unless it is an admin, and as `find_visitor` does."""
+    visitor = find_visitor()
+    if not visitor.is_admin:
+        raise Forbidden(f"only an admin may see {what}; sign in with an admin's key")
+    return visitor
+
+
 def admit(response: Response, tenant: str = "", digest: str = "") -> Response:
     """Sets the cookie for a visitor who has shown a token, or a key with the hash `digest`. The cookie contains only a
     mark of the hash: it ends with the key, and nobody can use it to guess keys."""

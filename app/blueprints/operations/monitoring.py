@@ -9,8 +9,8 @@ from flask import Blueprint, Response, request
 
 from app.blueprints.operations.rights import is_local
 from app.blueprints.operations.versions import own_version
-from app.blueprints.views import family, has_key, refuse, runtime, services
-from app.errors import DragomanError, Forbidden, Unauthorized
+from app.blueprints.views import has_key, runtime, services
+from app.errors import Forbidden, Unauthorized
 from app.providers.provider import Provider
 
 blueprint = Blueprint("monitoring", __name__)
@@ -26,10 +26,7 @@ def metrics() -> Response:
     # Imported with the first scrape.
     from app.gateway.recording.exposition import CONTENT_TYPE, write_metrics
 
-    try:
-        _check_rights()
-    except DragomanError as error:
-        return refuse(family(), error.failure)
+    _check_rights()
     text = write_metrics(runtime().workers.look(), own_version() or "unknown")
     return Response(text, content_type=CONTENT_TYPE, headers={"cache-control": "no-store"})
 

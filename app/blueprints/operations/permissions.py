@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from flask import Blueprint, Response, request
 
 from app.blueprints.bodies import read_body
-from app.blueprints.operations.rights import own_rows, render_json
+from app.blueprints.operations.rights import json_view, own_rows
 from app.blueprints.operations.versions import own_version
 from app.blueprints.turnstile import Turnstile, until_client_leaves
-from app.blueprints.views import family, refuse, runtime, services
+from app.blueprints.views import runtime, services
 from app.errors import DragomanError, Forbidden, InvalidRequest
 from app.headers import read_headers
 from app.permissions import mcp
@@ -45,42 +45,42 @@ _watchers = Turnstile(MAX_WATCHERS, "too many permission requests are waiting; t
 
 
 @blueprint.get("/permissions")
-def list_permissions() -> Response:
+@json_view()
+def list_permissions(own: Mapping[str, str]) -> Any:
     """The open requests for permission, and those answered or expired within the last minutes."""
-    return _answer(lambda pending, own: {"permissions": [pending.describe(each) for each in pending.find(own)]})
+    pending = services().permissions
+    return {"permissions": [pending.describe(each) for each in pending.find(own)]}
 
 
 @blueprint.get("/permissions/<permission_id>")
-def show_permission(permission_id: str) -> Response:
-    return _answer(lambda pending, own: pending.describe(pending.get(own, permission_id[:64])))
+@json_view()
+def show_permission(own: Mapping[str, str], permission_id: str) -> Any:
+    pending = services().permissions
+    return pending.describe(pending.get(own, permission_id[:64]))
 
 
 @blueprint.post("/permissions/<permission_id>/respond")
-def respond(permission_id: str) -> Response:
-    def answer(pending: Permissions, own: Mapping[str, str]) -> Any:
-        if own and pending.settings.answered_by == "admin":
-            raise Forbidden(
-                'only an admin key may answer permission requests; to change it, set permissions.answered_by = "tenant"'
-            )
-        try:
-            given = msgspec.json.decode(_read(), type=_Answer)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise InvalidRequest('the body must be {"allowed": true} or {"allowed": false}', param="allowed") from error
-        message = given.message[:1000]
-        resolved = pending.answer(own, permission_id[:64], allowed=given.allowed, message=message, by=_name_caller())
-        return {"status": "success", "permission_id": resolved.id, "allowed": given.allowed}
-
-    return _answer(answer)
+@json_view()
+def respond(own: Mapping[str, str], permission_id: str) -> Any:
+    pending = services().permissions
+    if own and pending.settings.answered_by == "admin":
+        raise Forbidden(
+            'only an admin key may answer permission requests; to change it, set permissions.answered_by = "tenant"'
+        )
+    try:
+        given = msgspec.json.decode(_read(), type=_Answer)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest('the body must be {"allowed": true} or {"allowed": false}', param="allowed") from error
+    message = given.message[:1000]
+    resolved = pending.answer(own, permission_id[:64], allowed=given.allowed, message=message, by=_name_caller())
+    return {"status": "success", "permission_id": resolved.id, "allowed": given.allowed}
 
 
 @blueprint.get("/permissions/stream")
 def stream() -> Response:
     """Streams requests for permission as they arrive, are answered and expire. Starts with those already open."""
-    try:
-        own, pending = own_rows(), services().permissions
-        return _sse(_watchers.hold(until_client_leaves(_follow(runtime(), pending, own)), own.get("tenant", "")))
-    except DragomanError as error:
-        return refuse(family(), error.failure)
+    own, pending = own_rows(), services().permissions
+    return _sse(_watchers.hold(until_client_leaves(_follow(runtime(), pending, own)), own.get("tenant", "")))
 
 
 def _follow(owner: Runtime, pending: Permissions, own: Mapping[str, str]) -> Iterator[bytes]:
@@ -141,8 +141,6 @@ def mcp_message() -> Response:
         return _wait_for_person(message.id, tenant, question)
     except mcp.McpError as error:
         return _json(mcp.encode_error(message_id, error), 400 if message_id is None else 200)
-    except DragomanError as error:
-        return refuse(family(), error.failure)
 
 
 def _wait_for_person(message_id: int | str, tenant: str, question: mcp.Question) -> Response:
@@ -191,10 +189,6 @@ def _name_caller() -> str:
     access = services().access
     who = access.check_key(read_headers(request.environ)).name if access.demands_key else "the user of this machine"
     return f"{who} at {request.environ.get('REMOTE_ADDR') or 'a local socket'}"
-
-
-def _answer(answer: Callable[[Permissions, Mapping[str, str]], Any]) -> Response:
-    return render_json(lambda own: answer(services().permissions, own))
 
 
 def _read() -> bytes:

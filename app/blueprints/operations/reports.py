@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
-from flask import Blueprint, Response, request
+from flask import Blueprint, request
 
 from app.accounts.apart import READ_LIMIT, AccountsUnavailable
 from app.accounts.queries import Query, find_request, list_requests, list_sessions
 from app.accounts.record import RequestRecord
 from app.accounts.reports import ALONE, CREDENTIAL, GROUPS, SESSION, read_span, report_usage
-from app.blueprints.operations.rights import is_own, render_json
+from app.blueprints.operations.rights import is_own, json_view
 from app.blueprints.views import runtime, services
 from app.errors import Forbidden, InvalidRequest, NotFound
 from app.gateway.use_limits.in_force import read_use
@@ -47,119 +47,100 @@ ALONE_FILTERS = {SESSION: ("key",), CREDENTIAL: ("until", "provider")}
 
 
 @blueprint.get("/usage")
-def usage() -> Response:
-    def answer(own: Mapping[str, str]) -> Any:
-        groups = list(dict.fromkeys(request.args.getlist("by"))) or ["model"]
-        unknown = next((group for group in groups if group not in (*GROUPS, *ALONE)), None)
-        if unknown is not None:
-            known = ", ".join((*GROUPS, *ALONE))
-            raise InvalidRequest(f"by: {unknown[:LONGEST_VALUE]!r} is not one of {known}", param="by")
-        alone = next((group for group in groups if group in ALONE), None)
-        if alone is not None and len(groups) > 1:
-            raise InvalidRequest(f"by: {alone} cannot be combined with another group", param="by")
-        if alone == CREDENTIAL and own:
-            raise Forbidden("by: only an admin may see the credentials of providers; send an admin's key", param="by")
-        check_parameters("by", "since", *(USAGE_FILTERS if alone is None else ALONE_FILTERS[alone]))
-        since, until = read_time("since") or time.time() - 7 * DAY, read_time("until")
-        where = {**read_filters(), **own}
-        rows = ask_accounts(lambda connection: report_usage(connection, groups, since, until, where))
-        return {"since": since, "until": until, "by": groups, "usage": rows}
-
-    return render_json(answer)
+@json_view()
+def usage(own: Mapping[str, str]) -> Any:
+    groups = list(dict.fromkeys(request.args.getlist("by"))) or ["model"]
+    unknown = next((group for group in groups if group not in (*GROUPS, *ALONE)), None)
+    if unknown is not None:
+        known = ", ".join((*GROUPS, *ALONE))
+        raise InvalidRequest(f"by: {unknown[:LONGEST_VALUE]!r} is not one of {known}", param="by")
+    alone = next((group for group in groups if group in ALONE), None)
+    if alone is not None and len(groups) > 1:
+        raise InvalidRequest(f"by: {alone} cannot be combined with another group", param="by")
+    if alone == CREDENTIAL and own:
+        raise Forbidden("by: only an admin may see the credentials of providers; send an admin's key", param="by")
+    check_parameters("by", "since", *(USAGE_FILTERS if alone is None else ALONE_FILTERS[alone]))
+    since, until = read_time("since") or time.time() - 7 * DAY, read_time("until")
+    where = {**read_filters(), **own}
+    rows = ask_accounts(lambda connection: report_usage(connection, groups, since, until, where))
+    return {"since": since, "until": until, "by": groups, "usage": rows}
 
 
 @blueprint.get("/requests")
-def requests() -> Response:
-    def answer(own: Mapping[str, str]) -> Any:
-        check_parameters(*LIST_PARAMETERS, "until", "before", "after")
-        query = msgspec.structs.replace(
-            read_query(own), until=read_time("until"), before=read_number("before"), after=read_number("after")
-        )
-        rows = ask_accounts(lambda connection: list_requests(connection, query))
-        full = len(rows) >= query.limit and query.after is None
-        return {"requests": [describe_row(row) for row in rows], "next": rows[-1]["seq"] if full else None}
-
-    return render_json(answer)
+@json_view()
+def requests(own: Mapping[str, str]) -> Any:
+    check_parameters(*LIST_PARAMETERS, "until", "before", "after")
+    query = msgspec.structs.replace(
+        read_query(own), until=read_time("until"), before=read_number("before"), after=read_number("after")
+    )
+    rows = ask_accounts(lambda connection: list_requests(connection, query))
+    full = len(rows) >= query.limit and query.after is None
+    return {"requests": [describe_row(row) for row in rows], "next": rows[-1]["seq"] if full else None}
 
 
 @blueprint.get("/requests/<request_id>")
-def one_request(request_id: str) -> Response:
-    def answer(own: Mapping[str, str]) -> Any:
+@json_view()
+def one_request(own: Mapping[str, str], request_id: str) -> Any:
 
-        found = ask_accounts(lambda connection: find_request(connection, request_id[:LONGEST_VALUE]))
-        if found is None or not is_own(found["tenant"], own):
-            raise NotFound(f"no request has the id {request_id[:LONGEST_VALUE]!r}")
-        return describe_row(found)
-
-    return render_json(answer)
+    found = ask_accounts(lambda connection: find_request(connection, request_id[:LONGEST_VALUE]))
+    if found is None or not is_own(found["tenant"], own):
+        raise NotFound(f"no request has the id {request_id[:LONGEST_VALUE]!r}")
+    return describe_row(found)
 
 
 @blueprint.get("/sessions")
-def sessions() -> Response:
-    def answer(own: Mapping[str, str]) -> Any:
-        check_parameters("key", "since", "before", "limit")
-        named = {name: value for name, value in read_filters().items() if name == "key"}
-        before, since, limit = read_time("before"), read_time("since"), _read_limit()
-        rows = ask_accounts(
-            lambda connection: list_sessions(
-                connection, before=before, since=since, where={**named, **own}, limit=limit
-            )
-        )
-        return {
-            "sessions": [describe_row(row) for row in rows],
-            "next": rows[-1]["last"] if len(rows) >= limit else None,
-        }
-
-    return render_json(answer)
+@json_view()
+def sessions(own: Mapping[str, str]) -> Any:
+    check_parameters("key", "since", "before", "limit")
+    named = {name: value for name, value in read_filters().items() if name == "key"}
+    before, since, limit = read_time("before"), read_time("since"), _read_limit()
+    rows = ask_accounts(
+        lambda connection: list_sessions(connection, before=before, since=since, where={**named, **own}, limit=limit)
+    )
+    return {
+        "sessions": [describe_row(row) for row in rows],
+        "next": rows[-1]["last"] if len(rows) >= limit else None,
+    }
 
 
 @blueprint.get("/running")
-def running() -> Response:
+@json_view()
+def running(own: Mapping[str, str]) -> Any:
     """The requests that run now, on all workers of this server."""
-
-    def answer(own: Mapping[str, str]) -> Any:
-        running = runtime().workers.look_running()
-        mine = [record for record in running.records if is_own(record.tenant, own)]
-        return {
-            "running": [describe_running(record) for record in mine],
-            "workers": running.workers,
-            "complete": running.complete,
-        }
-
-    return render_json(answer)
+    running = runtime().workers.look_running()
+    mine = [record for record in running.records if is_own(record.tenant, own)]
+    return {
+        "running": [describe_running(record) for record in mine],
+        "workers": running.workers,
+        "complete": running.complete,
+    }
 
 
 @blueprint.get("/limits")
-def limits() -> Response:
+@json_view()
+def limits(own: Mapping[str, str]) -> Any:
     """The limits in force and their use. Only admins see those of providers."""
-
-    def answer(own: Mapping[str, str]) -> Any:
-        limited = [each for each in runtime().find_limited() if not own or each.tenant == own["tenant"]]
-        return {"limits": read_use(limited, runtime().limiter.counts)}
-
-    return render_json(answer)
+    limited = [each for each in runtime().find_limited() if not own or each.tenant == own["tenant"]]
+    return {"limits": read_use(limited, runtime().limiter.counts)}
 
 
 @blueprint.get("/prices")
-def prices() -> Response:
+@json_view()
+def prices(_own: Mapping[str, str]) -> Any:
     """All prices, or the one of `model`, in dollars per million tokens."""
-
-    def answer(_own: Mapping[str, str]) -> Any:
-        check_parameters("model")
-        table = runtime().recorder.prices
-        assert table is not None, "a runtime has prices"
-        model = request.args.get("model")
-        if model is None:
-            return {"prices": {name: msgspec.structs.asdict(row) for name, row in table.rows().items()}}
-        provider, _, name = model[:LONGEST_VALUE].rpartition("/")
-        price = table.find(provider, name)
-        if price is None:
-            raise NotFound(
-                f"no price is known for {model[:LONGEST_VALUE]!r}; [prices] in the configuration file can add one"
-            )
-        return {"prices": {model[:LONGEST_VALUE]: msgspec.structs.asdict(price)}}
-
-    return render_json(answer)
+    check_parameters("model")
+    table = runtime().recorder.prices
+    assert table is not None, "a runtime has prices"
+    model = request.args.get("model")
+    if model is None:
+        return {"prices": {name: msgspec.structs.asdict(row) for name, row in table.rows().items()}}
+    provider, _, name = model[:LONGEST_VALUE].rpartition("/")
+    price = table.find(provider, name)
+    if price is None:
+        raise NotFound(
+            f"no price is known for {model[:LONGEST_VALUE]!r}; [prices] in the configuration file can add one"
+        )
+    return {"prices": {model[:LONGEST_VALUE]: msgspec.structs.asdict(price)}}
 
 
 def ask_accounts(work: Callable[[Connection], T], limit: float = READ_LIMIT) -> T:

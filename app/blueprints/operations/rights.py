@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 import msgspec
 from flask import Response, request
 
-from app.blueprints.views import family, refuse, services
-from app.errors import DragomanError, Forbidden
+from app.blueprints.views import services
+from app.errors import Forbidden
 from app.headers import read_headers
 from app.known_secrets import known_secrets
 
@@ -18,16 +19,22 @@ from app.known_secrets import known_secrets
 _FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP", "HTTP_VIA")
 
 
-def render_json(answer: Callable[[Mapping[str, str]], Any], *, to_admins: bool = False) -> Response:
-    """The result of `answer` as JSON, or the refusal. `answer` gets the filter for the rows that the caller may see."""
-    try:
-        own = own_rows()
-        if to_admins and own:
-            raise Forbidden("only an admin may see this; send an admin's key")
-        body = known_secrets.mask_bytes(msgspec.json.encode(answer(own), enc_hook=str))
-    except DragomanError as error:
-        return refuse(family(), error.failure)
-    return Response(body, content_type="application/json", headers={"cache-control": "no-store"})
+def json_view(*, to_admins: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Response]]:
+    """Makes a view of a function, and sends as JSON what it returns. The function gets the filter for the rows that the
+    caller may see, and the variable parts of the path."""
+
+    def decorate(answer: Callable[..., Any]) -> Callable[..., Response]:
+        @functools.wraps(answer)
+        def view(**parts: Any) -> Response:
+            own = own_rows()
+            if to_admins and own:
+                raise Forbidden("only an admin may see this; send an admin's key")
+            body = known_secrets.mask_bytes(msgspec.json.encode(answer(own, **parts), enc_hook=str))
+            return Response(body, content_type="application/json", headers={"cache-control": "no-store"})
+
+        return view
+
+    return decorate
 
 
 def own_rows() -> Mapping[str, str]:

@@ -169,6 +169,11 @@ def _host_problem() -> DragomanError | None:
     return None
 
 
+def refuse_request(error: DragomanError) -> Response:
+    """Answers what a view refuses."""
+    return refuse(family(), error.failure)
+
+
 def internal_error(error: Exception) -> Response:
     """Answers an exception of a view. What Flask itself refuses keeps its status; anything else is our own fault."""
     if isinstance(error, HTTPException):

@@ -15,9 +15,9 @@ from app.blueprints.forms import read_form
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
 from app.dashboard.configuration.edits import Edit, Proposal, apply, propose
-from app.dashboard.page import need_admin, show
+from app.dashboard.page import show
 from app.dashboard.pages.keys import read_limit
-from app.dashboard.visitors import Visitor, check_change, find_visitor, log_change
+from app.dashboard.visitors import Visitor, check_change, find_admin, log_change
 from app.errors import ConfigError, Forbidden, InvalidRequest
 from app.headers import read_headers
 from app.known_secrets import known_secrets
@@ -34,8 +34,7 @@ MAX_BODY = 256 * 1024
 
 @blueprint.get("/settings/edit")
 def edit() -> Response:
-    visitor = find_visitor()
-    need_admin(visitor, "the settings")
+    visitor = find_admin("the settings")
     return _show(visitor, {})
 
 

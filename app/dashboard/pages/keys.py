@@ -20,9 +20,9 @@ from app.accounts.views import find_last_uses
 from app.blueprints.forms import read_form
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
-from app.dashboard.page import need_admin, show
+from app.dashboard.page import show
 from app.dashboard.reading import ask
-from app.dashboard.visitors import Visitor, check_change, find_visitor, log_change, name_visitor
+from app.dashboard.visitors import Visitor, check_change, find_admin, log_change, name_visitor
 from app.errors import ConfigError, InvalidRequest
 from app.settings import KeySettings
 from app.settings.key_checks import LIMITS, NO_KEY, check_key
@@ -36,7 +36,7 @@ CHANGE_LIMIT = 5.0
 
 @blueprint.get("/keys")
 def keys() -> Response:
-    return _show(find_visitor())
+    return _show(find_admin("the keys"))
 
 
 @blueprint.post("/keys/create")
@@ -109,7 +109,6 @@ def list_keys() -> list[dict[str, Any]]:
 
 
 def _show(visitor: Visitor, name: str = "", key: str = "") -> Response:
-    need_admin(visitor, "the keys")
     settings = services().settings
     return show(
         "keys.html",

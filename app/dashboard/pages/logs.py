@@ -11,13 +11,13 @@ from flask import Response, request
 from app.blueprints.operations.reports import LONGEST_VALUE
 from app.blueprints.operations.rights import own_rows
 from app.blueprints.turnstile import Turnstile, until_client_leaves
-from app.blueprints.views import family, refuse, runtime, services
+from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
 from app.dashboard.live import send_events, watch
-from app.dashboard.page import need_admin, show
+from app.dashboard.page import show
 from app.dashboard.rendering import PAGE_HEADERS
-from app.dashboard.visitors import find_visitor
-from app.errors import DragomanError, Forbidden, TooMany
+from app.dashboard.visitors import find_admin
+from app.errors import Forbidden, TooMany
 from app.gateway.recording.observers import LOG_PERIOD
 from app.gateway.recording.shared_log import sort_lines
 from app.logs import LEVELS
@@ -37,8 +37,7 @@ _encode_json = msgspec.json.Encoder().encode
 
 @blueprint.get("/logs")
 def logs() -> Response:
-    visitor = find_visitor()
-    need_admin(visitor, "the log")
+    visitor = find_admin("the log")
     level, text = _read_filters()
     lines = _gather(level, text)[-MAX_SHOWN:]
     return show("logs.html", visitor, lines=lines, levels=tuple(LEVELS), level=level, text=text, kept_lines=MAX_KEPT)
@@ -46,13 +45,13 @@ def logs() -> Response:
 
 @blueprint.get("/logs/stream")
 def follow_logs() -> Response:
-    need_admin(find_visitor(), "the log")
+    find_admin("the log")
     return _stream(as_page=True)
 
 
 @blueprint.get("/logs.txt")
 def download_logs() -> Response:
-    need_admin(find_visitor(), "the log")
+    find_admin("the log")
     lines = _gather(*_read_filters())
     headers = {**PAGE_HEADERS, "content-disposition": 'attachment; filename="dragoman.log"'}
     text = "".join(f"{line.raw}\n" for line in lines)
@@ -62,14 +61,11 @@ def download_logs() -> Response:
 def stream_for_programs() -> Response:
     """`/api/logs/stream`: the lines as server-sent events, for an admin's key or the user of this machine. With
     `follow=no`, only those that are there."""
-    try:
-        if own_rows():
-            raise Forbidden("only an admin may see the log; send an admin's key")
-        if request.args.get("follow") == "no":
-            return send_events(iter([_encode(line, as_page=False) for line in _gather(*_read_filters())]))
-        return _stream(as_page=False)
-    except DragomanError as error:
-        return refuse(family(), error.failure)
+    if own_rows():
+        raise Forbidden("only an admin may see the log; send an admin's key")
+    if request.args.get("follow") == "no":
+        return send_events(iter([_encode(line, as_page=False) for line in _gather(*_read_filters())]))
+    return _stream(as_page=False)
 
 
 def _gather(level: str, text: str) -> list[LogLine]:

@@ -12,9 +12,9 @@ from app.blueprints.operations.system import add_learned, add_pressure, describe
 from app.blueprints.views import services
 from app.credentials.oauth.login_choice import list_logins, offer_logins
 from app.dashboard.blueprint import blueprint
-from app.dashboard.page import need_admin, show
+from app.dashboard.page import show
 from app.dashboard.rendering import redirect_to
-from app.dashboard.visitors import check_change, find_visitor, log_change
+from app.dashboard.visitors import check_change, find_admin, log_change
 from app.errors import NotFound
 from app.settings import ProviderSettings, masked
 
@@ -25,8 +25,7 @@ _ELSEWHERE = frozenset({"kind", "models", "base_url", "profile"})
 
 @blueprint.get("/providers")
 def providers() -> Response:
-    visitor = find_visitor()
-    need_admin(visitor, "the providers")
+    visitor = find_admin("the providers")
     return show("providers.html", visitor, providers=list_providers())
 
 

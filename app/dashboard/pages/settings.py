@@ -14,9 +14,9 @@ from app.blueprints.operations.tested_clients import TESTED
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
 from app.dashboard.configuration.origins import DEFAULT, find_origin, find_origins, quote_key
-from app.dashboard.page import find_troubles, need_admin, show
+from app.dashboard.page import find_troubles, show
 from app.dashboard.rendering import PAGE_HEADERS
-from app.dashboard.visitors import Visitor, find_visitor
+from app.dashboard.visitors import Visitor, find_admin
 from app.runtime import read_file
 from app.settings import ProviderSettings, Settings, masked
 from app.settings.differences import compare_files
@@ -36,8 +36,7 @@ class Setting(msgspec.Struct, frozen=True):
 
 @blueprint.get("/settings")
 def settings() -> Response:
-    visitor = find_visitor()
-    need_admin(visitor, "the settings")
+    visitor = find_admin("the settings")
     held = services().settings
     return show(
         "settings.html",
@@ -53,8 +52,7 @@ def settings() -> Response:
 @blueprint.get("/settings/bundle")
 def preview_bundle() -> Response:
     """Shows what a bug report would contain, before it is given to somebody else."""
-    visitor = find_visitor()
-    need_admin(visitor, "the settings")
+    visitor = find_admin("the settings")
     return show(
         "export.html", visitor, text=_render_bundle(visitor), back="/_/settings", download="/_/settings/bundle.json",
         about="keys, credentials and your name are left out, but names of models, hosts and files are not",
@@ -63,8 +61,7 @@ def preview_bundle() -> Response:
 
 @blueprint.get("/settings/bundle.json")
 def bundle() -> Response:
-    visitor = find_visitor()
-    need_admin(visitor, "the settings")
+    visitor = find_admin("the settings")
     headers = {**PAGE_HEADERS, "content-disposition": 'attachment; filename="dragoman-report.json"'}
     return Response(_render_bundle(visitor), headers=headers, content_type="application/json")
 
