@@ -39,9 +39,13 @@ _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 def decode_object(text: str | bytes) -> dict[str, Any]:
     """The object in a text; empty for anything else."""
     try:
-        value = json.loads(text)
+        return as_object(json.loads(text))
     except (ValueError, RecursionError):
         return {}
+
+
+def as_object(value: Any) -> dict[str, Any]:
+    """The value if it is an object; else an empty one."""
     return value if isinstance(value, dict) else {}
 
 

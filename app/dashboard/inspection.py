@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,14 +58,7 @@ def render_curl(recording: Mapping[str, Any], base_url: str) -> str:
 
 
 def _compare(before: str, after: str) -> list[tuple[str, str]]:
-    sent, got = (_sort_json(text).splitlines()[:MAX_LINES] for text in (before, after))
+    sent, got = (indent_json(text, indent=1, is_sorted=True).splitlines()[:MAX_LINES] for text in (before, after))
     kinds = {"+": "add", "-": "del", "@": "place"}
     lines = difflib.unified_diff(sent, got, lineterm="", n=AROUND)
     return [(kinds.get(line[:1], ""), line[:2000]) for number, line in enumerate(lines) if number > 1]
-
-
-def _sort_json(text: str) -> str:
-    try:
-        return json.dumps(json.loads(text), indent=1, ensure_ascii=False, sort_keys=True)
-    except (ValueError, RecursionError):
-        return text

@@ -15,7 +15,6 @@ import msgspec
 from app.accounts.record import AttemptRecord, RequestRecord, StepRecord, Terminal, Times
 from app.conversation.response import Usage
 from app.errors import DragomanError, FailureKind
-from app.gateway.recording.agents import name_agent
 from app.gateway.replies.paused_turn import PausedTurn
 from app.known_secrets import SHORTEST
 from app.logs import hide_secrets
@@ -23,6 +22,7 @@ from app.routing.router import Upstream
 
 if TYPE_CHECKING:
     from app.gateway.inspection.wiretap import Wiretap
+
 
 log = logging.getLogger("dragoman")
 
@@ -43,6 +43,9 @@ MAX_STEPS = 50
 
 # Maps provider, the provider's name for the model, and usage to a cost in billionths of a dollar; None without a price.
 Bill = Callable[[str, str, Usage], int | None]
+# Maximum characters of a User-Agent examined, and of a client program's name.
+LONGEST_HEADER = 200
+LONGEST_NAME = 60
 
 
 class Reserved(Protocol):
@@ -312,3 +315,18 @@ def _find_limits(headers: Mapping[str, str]) -> dict[str, str]:
 def _find_names(names: tuple[str, ...]) -> list[tuple[str, str]]:
     """The names of a head that are rate-limit headers, each also as it is recorded."""
     return [(name, name[:LONGEST_WORD]) for name in names if name.startswith(LIMIT_HEADERS)][:MAX_LIMIT_HEADERS]
+
+
+@lru_cache(maxsize=1024)
+def name_agent(header: str) -> str:
+    """Returns `claude-cli/2.1` for `claude-cli/2.1 (external, cli)`, `OpenAI-Python/3.52` for `OpenAI/Python 3.52`, and
+    an empty string for an empty header. Anything that looks like a credential is masked."""
+    words = hide_secrets(header[:LONGEST_HEADER]).split()
+    if not words:
+        return ""
+    product, _, version = words[0].partition("/")
+    # The vendors' SDKs put their language where others put the version.
+    if version and not any(map(str.isdigit, version)) and len(words) > 1 and words[1][:1].isdigit():
+        product, version = f"{product}-{version}", words[1]
+    named = f"{product}/{version}" if version else product
+    return "".join(character if character.isprintable() else "?" for character in named[:LONGEST_NAME])

@@ -15,8 +15,7 @@ from app.accounts.queries import Query, find_request, list_requests
 from app.accounts.record import RequestRecord
 from app.conversation.response import Usage
 from app.gateway.messages import new_id
-from app.gateway.record import Record
-from app.gateway.recording.agents import name_agent
+from app.gateway.record import Record, name_agent
 from app.gateway.recording.recorder import Recorder
 from app.settings import AccountsSettings, RouteSettings
 from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream, chunk

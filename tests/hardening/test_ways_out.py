@@ -20,7 +20,7 @@ from app.gateway.fetching import MAX_URLS, Fetcher
 from app.settings import load_settings
 from app.settings.network import check_url, split_login
 from app.transport import Call, Limits, Transport, TransportSettings
-from app.transport.network.public import is_public
+from app.transport.connections.addresses import is_public
 from tests.support.fake_upstream import CLOSE, FakeUpstream, Reply, json_reply, raw
 from tests.transport.calls import fetch, post
 

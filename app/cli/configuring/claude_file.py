@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from app.json_values import as_object
+
 # Variables in the block that may be ours.
 OWN = (
     "ANTHROPIC_BASE_URL",
@@ -51,8 +53,7 @@ def unset_variables(text: str, original: str, written: str) -> str:
 
 
 def _find_env(text: str) -> dict[str, Any]:
-    env = _parse(text).get("env")
-    return env if isinstance(env, dict) else {}
+    return as_object(_parse(text).get("env"))
 
 
 def _replace_env(text: str, env: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from app.cli.launcher.claude import OTHER_SERVICES
 from app.cli.launcher.plan import CLAUDE_NAMES, SMALL_CLAUDE_NAME, find_window
 from app.cli.serving.start_screen import base_url
 from app.errors import DragomanError
+from app.json_values import as_object
 from app.settings import Settings
 from app.settings.key_checks import hash_key
 
@@ -79,9 +80,8 @@ def read_sources(subject: Subject) -> tuple[list[Source], list[Finding]]:
             message = f"{subject.show(file)} is not readable JSON ({type(error).__name__}), so Claude Code ignores it"
             broken.append(Finding("error", NAME, message, f"python3 -m json.tool {file}"))
             continue
-        table = document if isinstance(document, dict) else {}
-        env = table.get("env")
-        variables = {str(name): str(value) for name, value in env.items()} if isinstance(env, dict) else {}
+        table = as_object(document)
+        variables = {str(name): str(value) for name, value in as_object(table.get("env")).items()}
         if isinstance(table.get("model"), str):
             variables[MODEL_SETTING] = table["model"]
         helper = table.get("apiKeyHelper")

@@ -12,6 +12,7 @@ from app.cli.doctor.claude_checks import is_own_address, speaks_otherwise, takes
 from app.cli.doctor.finding import Finding, Subject
 from app.cli.launcher.plan import find_window
 from app.cli.serving.start_screen import base_url
+from app.json_values import as_object
 
 NAME = "Codex"
 RUN = "dragoman run codex"
@@ -30,10 +31,10 @@ def check_codex(subject: Subject) -> Iterator[Finding]:
     if subject.settings is None:
         return
     profile = document.get("profile")
-    chosen = _table(_table(document.get("profiles")).get(profile)) if isinstance(profile, str) else {}
+    chosen = as_object(as_object(document.get("profiles")).get(profile)) if isinstance(profile, str) else {}
     name = chosen.get("model_provider", document.get("model_provider", "openai"))
     place = f"profile {profile} in {shown}" if "model_provider" in chosen else shown
-    provider = _table(_table(document.get("model_providers")).get(name)) if isinstance(name, str) else {}
+    provider = as_object(as_object(document.get("model_providers")).get(name)) if isinstance(name, str) else {}
     url = provider.get("base_url", document.get("openai_base_url") if name == "openai" else None)
     if not isinstance(url, str):
         yield Finding("note", NAME, f"{place} uses {name}, not this gateway", f"{RUN}, or: dragoman configure codex")
@@ -85,7 +86,3 @@ def _check_window(subject: Subject, document: Mapping[str, Any], shown: str) -> 
     if real is not None and isinstance(window, int) and window > real:
         message = f"model_context_window in {shown} is {window}, but {model} takes {real} tokens here"
         yield Finding("warning", NAME, message, f"model_context_window = {real}")
-
-
-def _table(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

@@ -19,8 +19,7 @@ from app.cli.doctor import network_checks, provider_checks, settings_checks, sto
 from app.cli.doctor.claude_checks import check_claude
 from app.cli.doctor.codex_checks import check_codex
 from app.cli.doctor.finding import Check, Finding, Level, Subject, open_subject
-from app.cli.doctor.shell_checks import check_shells
-from app.cli.doctor.version_checks import check_versions
+from app.cli.doctor.machine_checks import check_shells, check_versions
 from app.cli.launcher.gateway import open_gateway
 from app.cli.options import config_option, hush_log, json_option, waiting_for, write_private
 from app.cli.terminal import echo

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 import tomlkit
 
+from app.json_values import as_object
 from app.settings.checking import KINDS
 from app.settings.known_servers import KNOWN_SERVERS, OTHER_NAMES
 
@@ -120,7 +121,7 @@ def shorten_url(url: str) -> str:
 
 def read_headers(value: Any) -> dict[str, str]:
     """Additional headers; values that refer to variables go on doing so."""
-    found = {name: read_secret(each) for name, each in table(value).items()}
+    found = {name: read_secret(each) for name, each in as_object(value).items()}
     return {name: each for name, each in found.items() if each is not None}
 
 
@@ -170,10 +171,6 @@ def _find_place(url: Any) -> tuple[str, int | None] | None:
     except ValueError:
         return None
     return ("127.0.0.1" if host == "localhost" else host, port) if host else None
-
-
-def table(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def tables(value: Any) -> list[dict[str, Any]]:

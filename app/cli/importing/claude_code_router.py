@@ -11,10 +11,10 @@ from app.cli.importing.carried import (
     name_provider,
     read_secret,
     shorten_url,
-    table,
     tables,
     texts,
 )
+from app.json_values import as_object
 
 _ROUTES = {"default": "default", "background": "small"}
 _SERVER = {"HOST": "host", "PORT": "port"}
@@ -30,7 +30,7 @@ def read_router(config: dict[str, Any]) -> Carried:
         provider = _read_provider(carried, entry, f"Providers[{place}]")
         if provider is not None:
             names[str(entry.get("name"))] = provider
-    for name, value in table(config.get("Router")).items():
+    for name, value in as_object(config.get("Router")).items():
         provider, _, model = str(value).partition(",")
         if name in _ROUTES and provider in names and model:
             carried.models[_ROUTES[name]] = f"{names[provider]}/{model}"
@@ -45,7 +45,7 @@ def read_router(config: dict[str, Any]) -> Carried:
 
 
 def _read_provider(carried: Carried, entry: dict[str, Any], path: str) -> str | None:
-    transformers = list(_list_transformers(table(entry.get("transformer"))))
+    transformers = list(_list_transformers(as_object(entry.get("transformer"))))
     foreign = next((name for name, _ in transformers if name.startswith(_FOREIGN)), None)
     if foreign is not None:
         carried.leave(path, f"Dragoman has no kind for {foreign}; add a provider with the base_url by hand")
@@ -71,7 +71,7 @@ def _read_provider(carried: Carried, entry: dict[str, Any], path: str) -> str | 
 
 def _list_transformers(transformer: dict[str, Any]) -> list[tuple[str, Any]]:
     """The names of transformers with their options, of a provider and of its models."""
-    used = [transformer.get("use"), *(table(each).get("use") for each in transformer.values())]
+    used = [transformer.get("use"), *(as_object(each).get("use") for each in transformer.values())]
     listed = [each for uses in used if isinstance(uses, list) for each in uses]
     pairs = [each if isinstance(each, list) and each else [each] for each in listed]
     return [(str(name), options[0] if options else None) for name, *options in pairs]

@@ -12,10 +12,10 @@ from app.cli.importing.carried import (
     read_headers,
     read_keys,
     read_secret,
-    table,
     tables,
     texts,
 )
+from app.json_values import as_object
 
 _SECTIONS = {
     "claude-api-key": "anthropic",
@@ -83,7 +83,7 @@ def _read_compatible(carried: Carried, entry: dict[str, Any], path: str) -> None
 def _read_ways(carried: Carried, entry: dict[str, Any], path: str) -> dict[str, Any]:
     """Headers and proxy of a provider."""
     ways: dict[str, Any] = {}
-    headers = table(entry.get("headers"))
+    headers = as_object(entry.get("headers"))
     # Its `$NAME` is a header of the client, not a variable.
     copied = {name for name, value in headers.items() if str(value).startswith("$")}
     for name in sorted(copied):

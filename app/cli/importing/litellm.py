@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.cli.importing.carried import Carried, find_kind, read_headers, read_secret, table, tables, texts
+from app.cli.importing.carried import Carried, find_kind, read_headers, read_secret, tables, texts
+from app.json_values import as_object
 
 # Its names of vendors and servers, where neither ours nor our other names are the same.
 _KINDS = {
@@ -37,16 +38,16 @@ _TAKEN = frozenset(
 def read_litellm(config: dict[str, Any]) -> Carried:
     carried = Carried()
     credentials = {
-        each.get("credential_name"): table(each.get("credential_values"))
+        each.get("credential_name"): as_object(each.get("credential_values"))
         for each in tables(config.get("credential_list"))
     }
     for place, entry in enumerate(tables(config.get("model_list"))):
         _read_deployment(carried, entry, credentials, f"model_list[{place}]")
-    general, router, more = (table(config.get(f"{name}_settings")) for name in ("general", "router", "litellm"))
+    general, router, more = (as_object(config.get(f"{name}_settings")) for name in ("general", "router", "litellm"))
     if (key := read_secret(general.get("master_key"))) is not None:
         carried.server["api_keys"] = [key]
-    for alias, value in table(router.get("model_group_alias")).items():
-        name = table(value).get("model", value)
+    for alias, value in as_object(router.get("model_group_alias")).items():
+        name = as_object(value).get("model", value)
         if isinstance(name, str) and name in carried.routes:
             carried.add_route(str(alias), *carried.list_targets(name))
         else:
@@ -69,7 +70,7 @@ def read_litellm(config: dict[str, Any]) -> Carried:
 def _read_deployment(
     carried: Carried, entry: dict[str, Any], credentials: dict[Any, dict[str, Any]], path: str
 ) -> None:
-    own, info = table(entry.get("litellm_params")), table(entry.get("model_info"))
+    own, info = as_object(entry.get("litellm_params")), as_object(entry.get("model_info"))
     credential = own.get("litellm_credential_name")
     if credential is not None and credential not in credentials:
         carried.leave(f"{path}.litellm_params.litellm_credential_name", "credential_list has no such name")

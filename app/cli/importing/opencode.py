@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.cli.importing.carried import Carried, find_kind, name_provider, read_headers, read_secret, table, texts
+from app.cli.importing.carried import Carried, find_kind, name_provider, read_headers, read_secret, texts
+from app.json_values import as_object
 
 # Vendors by the end of a package's name, where that is not our name of them: `@ai-sdk/google` and the like.
 _PACKAGES = {"openai-compatible": "openai", "togetherai": "together", "ai-sdk-provider": "openrouter"}
@@ -19,8 +20,8 @@ def read_opencode(config: dict[str, Any]) -> Carried:
     carried = Carried()
     names: dict[str, str] = {}
     for section in ("provider", "providers"):
-        for name, value in table(config.get(section)).items():
-            provider = _read_provider(carried, name, table(value), f"{section}.{name}")
+        for name, value in as_object(config.get(section)).items():
+            provider = _read_provider(carried, name, as_object(value), f"{section}.{name}")
             if provider is not None:
                 names[name] = provider
     for key, ours in _MODELS.items():
@@ -36,7 +37,7 @@ def read_opencode(config: dict[str, Any]) -> Carried:
 
 
 def _read_provider(carried: Carried, name: str, entry: dict[str, Any], path: str) -> str | None:
-    options = {**table(entry.get("options")), **table(entry.get("settings"))}
+    options = {**as_object(entry.get("options")), **as_object(entry.get("settings"))}
     package = str(entry.get("npm") or entry.get("package") or "")
     vendor = package.rpartition("/")[2]
     kind = find_kind(_PACKAGES.get(vendor, vendor) if package else _CATALOGUE.get(name, name))
@@ -49,10 +50,10 @@ def _read_provider(carried: Carried, name: str, entry: dict[str, Any], path: str
         secret = None
     resource = options.get("resourceName")
     url = options.get("baseURL") or (f"https://{resource}.openai.azure.com" if resource and kind == "azure" else None)
-    headers = read_headers({**table(options.get("headers")), **table(entry.get("headers"))})
+    headers = read_headers({**as_object(options.get("headers")), **as_object(entry.get("headers"))})
     settings = {"kind": kind, "base_url": read_secret(url), "api_key": read_secret(secret), "headers": headers or None}
     provider = carried.add_provider(name_provider(name), settings)
-    _read_models(carried, table(entry.get("models")), provider, path)
+    _read_models(carried, as_object(entry.get("models")), provider, path)
     carried.leave_unknown(options, _OPTIONS, f"{path}.options")
     carried.leave_unknown(entry, _ENTRY, path)
     return provider
@@ -61,8 +62,8 @@ def _read_provider(carried: Carried, name: str, entry: dict[str, Any], path: str
 def _read_models(carried: Carried, models: dict[str, Any], provider: str, path: str) -> None:
     """The windows of models, and routes for those that the server calls otherwise."""
     for model, value in models.items():
-        info = table(value)
-        limit, served = table(info.get("limit")), str(info.get("id") or info.get("modelID") or model)
+        info = as_object(value)
+        limit, served = as_object(info.get("limit")), str(info.get("id") or info.get("modelID") or model)
         if isinstance(limit.get("context"), int):
             carried.providers[provider].setdefault("context_window", {})[served] = limit["context"]
         if served != model:

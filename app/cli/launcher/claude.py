@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from app.cli.launcher.agent import Connection, Launch, write_private
+from app.json_values import as_object
 
 # Variables that switch Claude Code to another service, and its name.
 OTHER_SERVICES = {
@@ -44,7 +45,7 @@ def prepare(connection: Connection, arguments: Sequence[str], folder: Path, _pro
     passed in a private file instead."""
     environ = list_variables(connection)
     given, rest = _take_settings(arguments)
-    merged = given | {"env": {**_table(given.get("env")), **dict.fromkeys(LEFT_OVER, ""), **environ}}
+    merged = given | {"env": {**as_object(given.get("env")), **dict.fromkeys(LEFT_OVER, ""), **environ}}
     # A helper that prints another server's key would take precedence over ours.
     merged.setdefault("apiKeyHelper", "")
     text = json.dumps(merged)
@@ -95,10 +96,6 @@ def _take_settings(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]
             rest.append(word)
     try:
         text = found if found.lstrip().startswith("{") else Path(found).expanduser().read_text(encoding="utf-8")
-        return _table(json.loads(text)), rest
+        return as_object(json.loads(text)), rest
     except (OSError, ValueError, RecursionError) as error:
         raise click.ClickException(f"{_FLAG} {found[:200]}: cannot be read as JSON ({type(error).__name__})") from error
-
-
-def _table(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterator
@@ -10,6 +9,8 @@ from typing import Any
 
 import sseclient
 from msgspec import Struct
+
+from app.json_values import decode_object
 
 PATH = "/v1/messages"
 PROMPT = "What is the weather in Paris? Call the tool get_weather to find out."
@@ -55,7 +56,7 @@ def read_answer(parts: Iterator[bytes], begun: float, answer: Answer, *, until_s
     for number, event in enumerate(sseclient.SSEClient(parts).events()):
         now = time.monotonic() - begun
         answer.first_event = now if answer.first_event is None else answer.first_event
-        ended = _note(answer, _decode(event.data), until_speaks=until_speaks)
+        ended = _note(answer, decode_object(event.data), until_speaks=until_speaks)
         if ended or answer.problem or number > MAX_EVENTS or now > longest:
             break
     if ended and not until_speaks:
@@ -83,10 +84,3 @@ def _note(answer: Answer, event: object, *, until_speaks: bool) -> bool:
         case {"type": "message_stop"}:
             return True
     return False
-
-
-def _decode(text: str) -> object:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None

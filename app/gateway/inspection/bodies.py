@@ -50,10 +50,10 @@ def clean_text(text: str) -> str:
     return hide_secrets(text)
 
 
-def indent_json(text: str) -> str:
-    """Indents JSON for display, with its fields in their order; returns any other text unchanged."""
+def indent_json(text: str, *, indent: int = 2, is_sorted: bool = False) -> str:
+    """Indents JSON for display, with its fields in their order or sorted; returns any other text unchanged."""
     try:
-        return json.dumps(json.loads(text), indent=2, ensure_ascii=False, sort_keys=False)
+        return json.dumps(json.loads(text), indent=indent, ensure_ascii=False, sort_keys=is_sorted)
     except (ValueError, RecursionError):
         return text
 

@@ -6,7 +6,7 @@ spelling; names of gateway metrics begin with `dragoman_`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -33,54 +33,30 @@ DOLLAR = 1e9
 # Counters from Traffic: name, help, the fields with the value of their `type` label, and the divisor.
 _COUNTERS: tuple[tuple[str, str, tuple[tuple[str, str], ...], float], ...] = (
     ("dragoman_requests", "Requests, by outcome", (("", "requests"),), 1),
-    (
-        "dragoman_tokens",
-        "Tokens, each in one type, except reasoning, which is part of output",
-        (
-            ("input", "fresh"),
-            ("cache_read", "cache_read"),
-            ("cache_write", "cache_written"),
-            ("output", "output"),
-            ("reasoning", "reasoning"),
-        ),
-        1,
-    ),
+    ("dragoman_tokens", "Tokens, each in one type, except reasoning, which is part of output",
+     (("input", "fresh"), ("cache_read", "cache_read"), ("cache_write", "cache_written"), ("output", "output"),
+      ("reasoning", "reasoning")), 1),
     ("dragoman_cost_usd", "List price of the tokens, in US dollars", (("", "cost"),), DOLLAR),
     ("dragoman_unpriced_requests", "Answers of models without a known price", (("", "unpriced"),), 1),
     ("dragoman_lossy_requests", "Requests of which a part could not be carried", (("", "lossy"),), 1),
     ("dragoman_lowered_requests", "Requests with a lowered limit", (("", "lowered"),), 1),
     ("dragoman_bytes", "Bytes of bodies", (("in", "bytes_in"), ("out", "bytes_out")), 1),
-)
+)  # fmt: skip
 # Most counters have few labels: all of them would multiply the series for little gain.
 _FEW = ("provider", "model")
 _ALL = TRAFFIC_LABELS
 
-_HISTOGRAMS: tuple[tuple[str, str, Sequence[float], tuple[tuple[str, Callable[[Timing], Histogram]], ...]], ...] = (
-    (
-        "gen_ai_client_token_usage",
-        "Tokens of one request",
-        TOKENS,
-        (("input", lambda timing: timing.input), ("output", lambda timing: timing.output)),
-    ),
-    (
-        "gen_ai_server_request_duration_seconds",
-        "Time from the request to the end of its answer",
-        DURATION,
-        (("", lambda timing: timing.duration),),
-    ),
-    (
-        "gen_ai_server_time_to_first_token_seconds",
-        "Time from the request to the first token of a stream",
-        FIRST_TOKEN,
-        (("", lambda timing: timing.first_token),),
-    ),
-    (
-        "gen_ai_server_time_per_output_token_seconds",
-        "Time for each token of a stream after the first",
-        PER_TOKEN,
-        (("", lambda timing: timing.per_token),),
-    ),
-)
+# Histograms from Timing: name, help, bounds, and the fields with the value of their token type.
+_HISTOGRAMS: tuple[tuple[str, str, Sequence[float], tuple[tuple[str, str], ...]], ...] = (
+    ("gen_ai_client_token_usage", "Tokens of one request", TOKENS,
+     (("input", "input"), ("output", "output"))),
+    ("gen_ai_server_request_duration_seconds", "Time from the request to the end of its answer", DURATION,
+     (("", "duration"),)),
+    ("gen_ai_server_time_to_first_token_seconds", "Time from the request to the first token of a stream", FIRST_TOKEN,
+     (("", "first_token"),)),
+    ("gen_ai_server_time_per_output_token_seconds", "Time for each token of a stream after the first", PER_TOKEN,
+     (("", "per_token"),)),
+)  # fmt: skip
 
 
 def write_metrics(whole: Whole, version: str) -> bytes:
@@ -149,8 +125,8 @@ def _spread(timings: Sequence[Timing]) -> Iterator[Metric]:
         labels = (*usual, "gen_ai_token_type") if typed else usual
         family = HistogramMetricFamily(name, description, labels=labels)
         for timing in timings:
-            for kind, find in parts:
-                histogram = find(timing)
+            for kind, field in parts:
+                histogram: Histogram = getattr(timing, field)
                 if any(histogram.counts):
                     operation, provider, model = timing.labels
                     attributes = (OPERATION_NAMES.get(operation, operation), provider, model)

@@ -15,10 +15,9 @@ import certifi
 
 from app.errors import ConfigError, UpstreamTimeout, UpstreamUnreachable
 from app.transport.call import Origin
-from app.transport.connections.addresses import AddressBook
+from app.transport.connections.addresses import AddressBook, is_loopback
 from app.transport.connections.connection import Connection, TlsConnection
 from app.transport.connections.waiting import Alarm
-from app.transport.network.public import is_loopback
 from app.transport.network.tunnel import Proxy
 
 # With these, a dead peer, for example behind a NAT that forgot us, is noticed within about two minutes of silence.
