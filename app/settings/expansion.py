@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import ConfigError
+from app.settings.texts import change_texts
 
 # The largest credential file.
 MAX_BYTES = 65_536
@@ -24,22 +25,15 @@ def expand_variables(tables: dict[str, Any], environ: Mapping[str, str]) -> tupl
     """The same tables with every variable replaced, and a fault with its key for each that cannot be: its text is
     empty."""
     faults: list[ConfigError] = []
-    expanded: dict[str, Any] = _expand(tables, environ, "", faults)
-    return expanded, faults
 
+    def expand(text: str, _name: str, key: str) -> str:
+        try:
+            return _VARIABLE.sub(lambda match: _replace(match, environ, key), text)
+        except ConfigError as error:
+            faults.append(error)
+            return ""
 
-def _expand(value: Any, environ: Mapping[str, str], key: str, faults: list[ConfigError]) -> Any:
-    if isinstance(value, dict):
-        return {name: _expand(each, environ, f"{key}.{name}" if key else name, faults) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_expand(each, environ, key, faults) for each in value]
-    if not isinstance(value, str):
-        return value
-    try:
-        return _VARIABLE.sub(lambda match: _replace(match, environ, key), value)
-    except ConfigError as error:
-        faults.append(error)
-        return ""
+    return change_texts(tables, expand), faults
 
 
 def _replace(match: re.Match[str], environ: Mapping[str, str], key: str) -> str:

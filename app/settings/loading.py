@@ -29,6 +29,7 @@ from app.settings.masking import find_secrets
 from app.settings.network import read_environment, strip_margin
 from app.settings.pasted_keys import clean_key, clean_keys
 from app.settings.tables import Settings
+from app.settings.texts import change_texts
 from app.settings.trust import check_found_file, check_programs
 from app.settings.writing import PATH_KEYS
 
@@ -365,17 +366,14 @@ def _read_json(text: str, variable: str) -> Any:
 def _locate_paths(tables: Tables, folder: Path, home: Path) -> Tables:
     """The same tables with every path absolute. `~` is the user's home; relative paths start in `folder`."""
 
-    def locate(key: str, value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: locate(name, each) for name, each in value.items()}
-        if isinstance(value, list):
-            return [locate(key, each) for each in value]
-        if key not in PATH_KEYS or not isinstance(value, str):
-            return value
-        spread = home / value[2:] if value.startswith("~/") else Path(value)
+    def locate(text: str, name: str, _path: str) -> str:
+        if name not in PATH_KEYS:
+            return text
+        spread = home / text[2:] if text.startswith("~/") else Path(text)
         return os.path.normpath(folder / spread)
 
-    return {key: locate(key, value) for key, value in tables.items()}
+    located: Tables = change_texts(tables, locate)
+    return located
 
 
 def _merge(tables: Tables, more: Mapping[str, Any]) -> None:

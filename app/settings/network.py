@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from app.errors import ConfigError
+from app.settings.texts import change_texts
 
 # The key that `requests` uses for each variable. A lower-case variable wins over its upper-case spelling, as in curl.
 PROXY_VARIABLES = {"HTTPS_PROXY": "https", "HTTP_PROXY": "http", "ALL_PROXY": "all", "NO_PROXY": "no_proxy"}
@@ -30,15 +31,7 @@ _NOT_IN_HOSTS = re.compile(r"[\\\"<>^`{|}%]")
 
 def strip_margin(value: Any) -> Any:
     """The same value, with surrounding white space and byte order marks stripped from all its text."""
-    match value:
-        case str():
-            return value.strip(_MARGIN)
-        case dict():
-            return {name: strip_margin(each) for name, each in value.items()}
-        case list():
-            return [strip_margin(each) for each in value]
-        case _:
-            return value
+    return change_texts(value, lambda text, _name, _path: text.strip(_MARGIN))
 
 
 def read_environment(environ: Mapping[str, str]) -> dict[str, Any]:

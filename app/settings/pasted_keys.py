@@ -7,6 +7,7 @@ from typing import Any
 
 from app.errors import ConfigError
 from app.settings.network import strip_margin
+from app.settings.texts import change_texts
 
 # Settings that are keys, or lists of them.
 _KEYS = frozenset({"api_key", "access_token", "api_keys", "key", "credentials"})
@@ -32,15 +33,12 @@ def clean_key(key: str) -> str:
 
 def clean_keys(tables: dict[str, Any]) -> dict[str, Any]:
     """The same tables with clean keys. Raises ConfigError for a key that is none."""
-    return {name: _clean(value, name, name) for name, value in tables.items()}
+    cleaned: dict[str, Any] = change_texts(tables, _clean)
+    return cleaned
 
 
-def _clean(value: Any, name: str, path: str) -> Any:
-    if isinstance(value, dict):
-        return {key: _clean(each, key, f"{path}.{key}") for key, each in value.items()}
-    if isinstance(value, list):
-        return [_clean(each, name, path) for each in value]
-    if name not in _KEYS or not isinstance(value, str):
+def _clean(value: str, name: str, path: str) -> str:
+    if name not in _KEYS:
         return value
     text = clean_key(value)
     if reference := _REFERENCE.fullmatch(text):

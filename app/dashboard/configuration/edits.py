@@ -23,6 +23,7 @@ from app.errors import ConfigError, Conflict, InvalidRequest
 from app.known_secrets import known_secrets
 from app.routing.build import build_routing
 from app.settings.loading import check_text, home_folder
+from app.settings.texts import change_texts
 
 # Maximum backup copies kept beside the file.
 MAX_BACKUPS = 10
@@ -127,11 +128,7 @@ def _change_table(held: dict[str, Any], wanted: Mapping[str, Any]) -> None:
 def _format(value: Any) -> Any:
     """A value as written in the file, with `${` escaped, because `${NAME}` would insert an environment variable and
     could show the page what only the file's owner may know."""
-    if isinstance(value, dict):
-        return {name: _format(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_format(each) for each in value]
-    return value.replace("${", "$${") if isinstance(value, str) else value
+    return change_texts(value, lambda text, _name, _path: text.replace("${", "$${"))
 
 
 def _back_up(target: Path) -> Path:
