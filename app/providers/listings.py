@@ -31,8 +31,6 @@ def read_entries(body: bytes, shape: type[T]) -> list[T]:
         found = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UpstreamMalformed("the upstream's model list is not valid") from error
-    if not isinstance(found, list | dict):
-        raise UpstreamMalformed("the upstream's model list is not valid")
     listed = _find_list(found)
     if listed is None:
         raise UpstreamMalformed("the upstream's model list is not valid")

@@ -86,6 +86,4 @@ def check_worker_folder(subject: Subject) -> Iterator[Finding]:
         yield Finding("warning", "workers", message, "unset XDG_RUNTIME_DIR")
 
 
-# Those that contact nothing outside this machine, and the others.
-OFFLINE = (check_files, check_worker_folder)
-CHECKS = (*OFFLINE, check_postgres, check_redis)
+CHECKS = (check_files, check_worker_folder, check_postgres, check_redis)

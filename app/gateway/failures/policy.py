@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import random
 import re
 import time
 from collections.abc import Callable, Mapping
-from email.utils import parsedate_to_datetime
 
 import msgspec
 
@@ -27,6 +25,7 @@ from app.gateway.failures.change import Change, Repair
 from app.gateway.failures.complaints import LONGEST_COMPLAINT, find_affordable
 from app.gateway.failures.complaints import find_repair as find_named
 from app.gateway.failures.own_words import own_words
+from app.gateway.failures.retry_after import read_moment
 from app.providers.provider import Operation
 
 # The gateway itself waits as long as an upstream asks, up to this many seconds. Longer waits are left to the client.
@@ -205,19 +204,6 @@ def cool_down(error: DragomanError) -> float | None:
 def _seconds(headers: Mapping[str, str]) -> float | None:
     """The seconds that the upstream asks to wait, or None."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        text = headers.get(name, "")
-        try:
-            asked = float(text) * unit
-        except ValueError:
-            asked = _until(text)
-        if math.isfinite(asked):
-            return max(0.0, asked)
+        if (asked := read_moment(headers.get(name, ""), time.time())) is not None:
+            return asked * unit
     return None
-
-
-def _until(date: str) -> float:
-    """Seconds from now to an HTTP date; not a number for any other text."""
-    try:
-        return parsedate_to_datetime(date).timestamp() - time.time()
-    except (ValueError, OverflowError):
-        return math.nan

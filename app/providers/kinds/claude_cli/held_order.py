@@ -21,7 +21,14 @@ from app.credentials.credential import Credential
 from app.errors import InvalidRequest, ProgramUnavailable
 from app.permissions.prompt import SERVER, TOOL
 from app.providers.kinds.claude_cli.client_options import ClientOptions, take_options
-from app.providers.kinds.claude_cli.order import SWITCHES, read_fields, read_system, write_environ
+from app.providers.kinds.claude_cli.order import (
+    SWITCHES,
+    read_fields,
+    read_system,
+    write_environ,
+    write_line,
+    write_text,
+)
 from app.providers.kinds.claude_cli.places import Place
 from app.settings import ProviderSettings
 from app.transport.process import Command
@@ -70,7 +77,7 @@ class HeldOrder(msgspec.Struct, frozen=True):
     def write(self, place: Place, run: Path, environ: Mapping[str, str]) -> Command:
         """The command to run in `place`; its files are in the folder `run`. `environ` is what the program inherits.
         Writes the turns that the program does not know to its transcript. Raises OSError."""
-        settings = {"disableAllHooks": True, "env": {"CLAUDE_CODE_EXTRA_BODY": _text(self.fields)}}
+        settings = {"disableAllHooks": True, "env": {"CLAUDE_CODE_EXTRA_BODY": write_text(self.fields)}}
         files = {"settings.json": msgspec.json.encode(settings)}
         arguments = [*self.program, *ARGUMENTS, f"--model={self.model}", "--settings", str(run / "settings.json")]
         own_tools = self.settings.tools == "own"
@@ -115,11 +122,7 @@ def read_held_order(
 ) -> HeldOrder:
     """Parses a request in Anthropic Messages. Without a `credential` the program uses its own login. Raises
     InvalidRequest."""
-    if not model.isprintable():
-        raise InvalidRequest(
-            "the model's name contains a control character; send the name as /v1/models lists it", param="model"
-        )
-    fields = read_fields(body)
+    fields = read_fields(model, body)
     options = take_options(fields, settings)
     system = read_system(fields.get("system"))
     try:
@@ -158,9 +161,7 @@ def read_servers(path: str | None) -> dict[str, Any]:
 def _say(turns: Sequence[_Turn]) -> bytes:
     """A user's turns merged into one input line, because the program answers each line separately."""
     blocks = [block for turn in turns for block in _blocks(turn)]
-    message = turns[0] if len(turns) == 1 else _Turn("user", blocks)
-    line = {"type": "user", "message": message, "parent_tool_use_id": None, "session_id": ""}
-    return msgspec.json.encode(line) + b"\n"
+    return write_line(turns[0] if len(turns) == 1 else _Turn("user", blocks))
 
 
 def _blocks(turn: _Turn) -> list[dict[str, Any]]:
@@ -198,7 +199,3 @@ def _write_transcript(place: Place, turns: Sequence[_Turn]) -> None:
         parent = own
     place.transcript.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     place.transcript.write_bytes(b"\n".join(lines) + b"\n")
-
-
-def _text(fields: Mapping[str, msgspec.Raw]) -> str:
-    return msgspec.json.encode(fields).decode()

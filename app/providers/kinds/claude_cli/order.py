@@ -161,35 +161,34 @@ def write_order(
     own. Without a `credential` it uses its own login. Raises InvalidRequest for a body of another shape, TooLarge for
     one that cannot be passed to the program.
     """
-    if not model.isprintable():
-        raise InvalidRequest(
-            "the model's name contains a control character; send the name as /v1/models lists it", param="model"
-        )
-    fields = read_fields(body)
+    fields = read_fields(model, body)
     # The program sets the model itself and always streams.
     fields.pop("model", None)
     fields.pop("stream", None)
     system = read_system(fields.pop("system", None))
     turn: object = _TRIGGER
-    extra = _text(fields)
+    extra = write_text(fields)
     if len(_write_settings(extra)) > SETTINGS_LIMIT:
         turn = _take_only_turn(fields)
-        extra = _text(fields)
+        extra = write_text(fields)
         if len(_write_settings(extra)) > SETTINGS_LIMIT:
             raise TooLarge("the tools and settings of this request are larger than the Claude program accepts (2 MiB)")
-    line = {"type": "user", "message": turn, "parent_tool_use_id": None, "session_id": ""}
     return Order(
         program=tuple(program),
         environ={**environ, **SWITCHES, **write_environ(fields, betas, headers or {}, base_url, credential)},
         model=model,
         system=system,
         extra=extra,
-        line=msgspec.json.encode(line) + b"\n",
+        line=write_line(turn),
     )
 
 
-def read_fields(body: bytes) -> dict[str, msgspec.Raw]:
-    """The fields of a request, undecoded. Raises InvalidRequest."""
+def read_fields(model: str, body: bytes) -> dict[str, msgspec.Raw]:
+    """The fields of a request for `model`, undecoded. Raises InvalidRequest."""
+    if not model.isprintable():
+        raise InvalidRequest(
+            "the model's name contains a control character; send the name as /v1/models lists it", param="model"
+        )
     try:
         return _fields_decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -207,8 +206,14 @@ def read_system(value: msgspec.Raw | None) -> str:
     return system if isinstance(system, str) else "\n\n".join(block.text for block in system if block.text)
 
 
-def _text(fields: Mapping[str, msgspec.Raw]) -> str:
+def write_text(fields: Mapping[str, msgspec.Raw]) -> str:
     return msgspec.json.encode(fields).decode()
+
+
+def write_line(message: object) -> bytes:
+    """A user's turn as the program reads it."""
+    line = {"type": "user", "message": message, "parent_tool_use_id": None, "session_id": ""}
+    return msgspec.json.encode(line) + b"\n"
 
 
 def _write_settings(extra: str | None) -> bytes:

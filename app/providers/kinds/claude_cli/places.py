@@ -102,7 +102,7 @@ class Places:
             raise UpstreamBusy(
                 f"another request has been running in this session for {QUEUE_TIMEOUT:g} s; try again later"
             )
-        return self._place(folder, lock)
+        return self._place(folder.name, folder, lock)
 
     def _check_share(self, owner: str, folder: Path) -> None:
         """Raises UpstreamBusy if another running session of this owner would leave the others too little. `folder` is
@@ -158,17 +158,17 @@ class Places:
         lock = self._lock(folder, 0.0)
         if lock is None:
             return not folder.exists()
-        self._place(folder, lock).forget()
+        self._place(folder.name, folder, lock).forget()
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
         return True
 
     def single(self, folder: Path) -> Place:
         """A place for one request, whose program runs in `folder`."""
-        return Place(str(uuid.uuid4()), folder, self._work or folder / "work", self._config or folder / "config")
+        return self._place(str(uuid.uuid4()), folder)
 
-    def _place(self, folder: Path, lock: int) -> Place:
-        return Place(folder.name, folder, self._work or folder / "work", self._config or folder / "config", lock)
+    def _place(self, session: str, folder: Path, lock: int | None = None) -> Place:
+        return Place(session, folder, self._work or folder / "work", self._config or folder / "config", lock)
 
     def _lock(self, folder: Path, seconds: float) -> int | None:
         """The lock of a session, released at the latest when this process ends; None if another request keeps it."""
