@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from app.known_secrets import known_secrets
 from app.logs import request_log
+from tests.support.clock import Clock
 from tests.support.postgres_server import PostgresServer
 
 # A change is judged by what it does, not by what a new draw happens to find: CI draws the same examples each time. Nor
@@ -45,6 +46,11 @@ def own_secrets() -> Iterator[None]:
     """Secrets belong to the process too: those of one module's tests are not looked for in another's."""
     yield
     known_secrets.forget()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture(scope="session")

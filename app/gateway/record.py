@@ -23,7 +23,6 @@ from app.routing.router import Upstream
 if TYPE_CHECKING:
     from app.gateway.inspection.wiretap import Wiretap
 
-
 log = logging.getLogger("dragoman")
 
 # Maximum characters of an error message, and of a name chosen by a client.
@@ -263,7 +262,7 @@ class Record:
             steps=self.steps,
             skipped=self.skipped,
             terminal="running" if running else self.terminal,
-            silent=self._find_silence() if running and self.stream else None,
+            silent=end - int(((self.heard or self.started) - self.started) * 1000) if running and self.stream else None,
             error=self.error or "",
             message="" if self.message is None else hide_secrets(self.message),
             origin=self.origin or "",
@@ -283,9 +282,6 @@ class Record:
             return None
         output = self.bytes_out // (STREAM_BYTES if self.stream else WHOLE_BYTES)
         return Usage(fresh=self.bytes_in // WHOLE_BYTES, output=output, estimated=True)
-
-    def _find_silence(self) -> int:
-        return int((time.monotonic() - (self.started if self.heard is None else self.heard)) * 1000)
 
     def _attempt(self, now: int, error: str, message: str) -> AttemptRecord:
         began = self._began or 0

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.machine import Machine
+from tests.support.gateway_process import free_port
 
 
 @pytest.fixture
@@ -19,3 +20,9 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setenv("HOME", str(machine.home))
     monkeypatch.chdir(machine.folder)
     return machine
+
+
+@pytest.fixture
+def port() -> int:
+    """A port that nobody listens on."""
+    return free_port()

@@ -34,14 +34,6 @@ def replaced(monkeypatch: pytest.MonkeyPatch) -> Replaced:
     return replaced
 
 
-@pytest.fixture
-def port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def started(result: Result, replaced: Replaced) -> str:
     assert result.exit_code == 0, result.output
     assert replaced.arguments

@@ -14,23 +14,12 @@ from app.credentials.cli_refresh import LOOK, PERIOD, CliRefresh
 from app.credentials.login_source import LoginSource
 from app.credentials.sources import open_source
 from app.settings import ProviderSettings
+from tests.support.clock import Clock
 
 NOTE = """
 import os, sys
 open(sys.argv[1], "a").write(" ".join(sys.argv[2:]) + os.environ.get("ANTHROPIC_BASE_URL", "") + "\\n")
 """
-
-
-class Clock:
-    now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 def program(tmp_path: Path) -> tuple[list[str], Path]:
@@ -43,9 +32,10 @@ def test_the_program_runs_at_once_and_again_after_23_hours(tmp_path: Path, clock
     command, notes = program(tmp_path)
     environ = {**os.environ, "ANTHROPIC_BASE_URL": "http://127.0.0.1:8080"}
     errand = CliRefresh(command, tmp_path / "stamp", environ, clock, monotonic=clock)
+    begun = clock.now
 
     for later in (0.0, LOOK + 1, PERIOD / 2, PERIOD + 1):
-        clock.now = Clock.now + later
+        clock.now = begun + later
         errand()
 
     assert notes.read_text() == "auth status\n" * 2

@@ -14,13 +14,7 @@ from app.credentials.static import StaticSource
 from app.errors import CredentialUnavailable
 from app.settings import ProviderSettings
 from app.settings.tables import CredentialSettings
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 def pool_of(*priorities: int, clock: Clock | None = None) -> CredentialPool:

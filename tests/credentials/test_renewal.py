@@ -6,7 +6,6 @@ import json
 import stat
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,13 +15,7 @@ from app.credentials.credential import Credential
 from app.errors import CredentialUnavailable
 from tests.credentials.issuer import Issuer, make_jwt
 from tests.credentials.logins import LoginFile
-
-
-def wait_until(condition: Callable[[], bool], limit: float = 5.0) -> None:
-    end = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.005)
+from tests.support.clock import wait_until
 
 
 def settled() -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from app import create_app
 from app.errors import CredentialUnavailable
 from app.settings import ProviderSettings, ServerSettings, Settings
 from tests.credentials.issuer import Issuer
+from tests.support.clock import wait_until
 
 OWN_PORT = "localhost:8669"
 
@@ -195,13 +195,6 @@ def test_a_server_on_another_port_listens_at_a_registered_one(serve: Serve, issu
 def is_free(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(("host", "address"), [("gateway.example", "/login"), (OWN_PORT, "/login?paste")])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from app import create_app
+from app.accounts.record import RequestRecord
 from app.application import Application
 from app.logs import request_log
 from app.settings import LedgerSettings, ModelsSettings, ProviderSettings, ServerSettings, Settings
@@ -40,6 +41,16 @@ class Client:
     def message(self, model: str = "chat/m", **more: Any) -> TestResponse:
         body = {"model": model, "max_tokens": 100, "messages": [{"role": "user", "content": "hi"}], **more}
         return self.ask("/v1/messages", body, anthropic_version="2023-06-01")
+
+
+class Collector:
+    """A sink that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.records: list[RequestRecord] = []
+
+    def take(self, taken: Iterable[RequestRecord]) -> None:
+        self.records.extend(taken)
 
 
 MakeClient = Callable[..., Client]

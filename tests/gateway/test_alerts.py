@@ -13,24 +13,10 @@ from app.gateway.recording.alerts import MAX_PER_HOUR, MAX_TRIES, Alert, Alerts
 from app.loops import Loop
 from app.settings import AlertsSettings
 from tests.gateway.conftest import MakeClient
+from tests.support.clock import Clock
 from tests.support.fake_upstream import FakeUpstream, Reply
 
 DOWN = Alert("provider_down", "oca", "provider oca is failing (unreachable): no <b>connection</b>")
-
-
-class Clock:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1_790_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
@@ -62,7 +48,7 @@ def test_a_webhook_gets_what_is_the_matter_and_that_it_is_over(
         "subject": "oca",
         "message": DOWN.message,
         "solved": False,
-        "time": "2026-09-21T14:13:20+00:00",
+        "time": "2025-10-09T08:53:20+00:00",
     }
     assert (ended["kind"], ended["subject"], ended["solved"]) == ("provider_down", "oca", True)
     assert (alerts.sent, alerts.lost) == (2, 0)

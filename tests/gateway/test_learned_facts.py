@@ -7,20 +7,9 @@ import pytest
 
 from app.conversation.capabilities import Capabilities
 from app.gateway.failures.learned_facts import LIFETIME, MAX_FACTS_PER_TENANT, KnownFact, LearnedFacts
+from tests.support.clock import Clock
 
 PLAIN = Capabilities(dialect="openai_chat")
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +16,7 @@ from app.gateway.plan import MAX_PLANS, Plan
 from app.headers import FIELDS, HeaderFields
 from app.settings import RouteSettings
 from app.settings.tables import CredentialSettings
-from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream, chunk
+from tests.gateway.conftest import Client, Collector, MakeClient, chat_answer, chat_stream, chunk
 from tests.support.fake_upstream import CLOSE, CUT, FakeUpstream, Reply, json_reply, raw, sse
 
 HEADERS = {
@@ -29,14 +28,6 @@ HEADERS = {
 CHAT, MESSAGES, RESPONSES = "/v1/chat/completions", "/v1/messages", "/v1/responses"
 TWO = (CredentialSettings(name="a", api_key="k-a"), CredentialSettings(name="b", api_key="k-b"))
 SAID = [{"role": "user", "content": "hi"}]
-
-
-class Collector:
-    def __init__(self) -> None:
-        self.records: list[RequestRecord] = []
-
-    def take(self, taken: Iterable[RequestRecord]) -> None:
-        self.records.extend(taken)
 
 
 class Sender:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from app.accounts.prices import load_prices
 from app.accounts.record import RequestRecord
 from app.settings import PriceSettings
-from tests.gateway.conftest import Client, MakeClient
+from tests.gateway.conftest import Client, Collector, MakeClient
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 
 # 100 tokens in and 10 out cost 120 microdollars at the standard price.
@@ -80,14 +80,9 @@ PATHS = {"chat": "/v1/chat/completions", "messages": "/v1/messages", "responses"
 
 
 def listen(client: Client) -> list[RequestRecord]:
-    records: list[RequestRecord] = []
-
-    class Collector:
-        def take(self, taken: Iterable[RequestRecord]) -> None:
-            records.extend(taken)
-
-    client.app.runtime.recorder.sinks = (Collector(),)
-    return records
+    collector = Collector()
+    client.app.runtime.recorder.sinks = (collector,)
+    return collector.records
 
 
 @pytest.fixture

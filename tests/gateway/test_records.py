@@ -18,18 +18,8 @@ from app.gateway.messages import new_id
 from app.gateway.record import Record, name_agent
 from app.gateway.recording.recorder import Recorder
 from app.settings import AccountsSettings, RouteSettings
-from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream, chunk
+from tests.gateway.conftest import Client, Collector, MakeClient, chat_answer, chat_stream, chunk
 from tests.support.fake_upstream import CUT, FakeUpstream, json_reply
-
-
-class Collector:
-    """A sink that keeps what it is given."""
-
-    def __init__(self) -> None:
-        self.records: list[RequestRecord] = []
-
-    def take(self, taken: Iterable[RequestRecord]) -> None:
-        self.records.extend(taken)
 
 
 def listen(client: Client) -> list[RequestRecord]:

@@ -1,18 +1,27 @@
-"""The figures of the hardening suite: each test reports what it measured, and the run ends with one table of all."""
+"""An answering upstream, and the figures of the suite: each test reports what it measured, and the run ends with one
+table of all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.cli.conftest import machine  # noqa: F401  # a fixture for the commands
+from tests.hardening.gateway import ANSWER
+from tests.support.fake_upstream import FakeUpstream, json_reply
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
 REPORTED = "dragoman-figure"
+
+
+@pytest.fixture
+def upstream() -> Iterator[FakeUpstream]:
+    with FakeUpstream(json_reply(ANSWER)) as fake:
+        yield fake
 
 
 @pytest.fixture

@@ -16,19 +16,14 @@ from typing import Any
 import pytest
 import zstandard
 
-from tests.hardening.gateway import ANSWER, KEY, PATHS, Attacked, question
-from tests.support.fake_upstream import FakeUpstream, json_reply
+from tests.hardening.gateway import KEY, PATHS, Attacked, question
+from tests.support.clock import wait_until
+from tests.support.fake_upstream import FakeUpstream
 from tests.support.postgres_server import PostgresServer
 
 Figure = Callable[[str, object, object], None]
 
 CHAT, RESPONSES = PATHS["openai_chat"], PATHS["openai_responses"]
-
-
-@pytest.fixture
-def upstream() -> Iterator[FakeUpstream]:
-    with FakeUpstream(json_reply(ANSWER)) as fake:
-        yield fake
 
 
 def stored(text: str = "hi", **more: Any) -> bytes:
@@ -49,13 +44,6 @@ def keep(gateway: Attacked, text: str) -> int:
     """The status with which a stored response is found again."""
     _, answer = gateway.ask(RESPONSES, stored(text))
     return get(gateway, f"/v1/responses/{json.loads(answer)['id']}")[0]
-
-
-def wait_until(holds: Callable[[], bool], seconds: float = 15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 def processes_of(pid: int) -> list[int]:
@@ -118,7 +106,7 @@ def test_a_postgres_that_crashes_is_used_again_once_it_is_back(upstream: FakeUps
         statuses = [gateway.ask(RESPONSES, stored(str(number)))[0] for number in range(5)]
         state = health(gateway)
         server.start()
-        wait_until(lambda: keep(gateway, "after") == 200, 30)
+        wait_until(lambda: keep(gateway, "after") == 200, seconds=30.0)
 
         assert statuses == [200] * 5
         assert state["status"] == "degraded"

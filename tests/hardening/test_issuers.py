@@ -19,6 +19,7 @@ from app.errors import CredentialPostponed, CredentialUnavailable
 from app.settings import ProviderSettings
 from app.transport import Transport, TransportSettings
 from tests.credentials.issuer import make_jwt
+from tests.support.clock import wait_until
 from tests.support.fake_upstream import CUT, STALL, FakeUpstream, Reply, json_reply, raw
 
 Figure = Callable[[str, object, object], None]
@@ -138,7 +139,7 @@ def test_the_old_token_is_used_as_long_as_it_is_valid(shape: str, tmp_path: Path
         login = Login(tmp_path, issuer, transport, left=120)
 
         first = login.source.snapshot()
-        wait_for(lambda: issuer.seen)
+        wait_until(lambda: issuer.seen)
         then = login.source.snapshot()
 
     assert first.access_token == then.access_token == "at-planted-0"
@@ -251,10 +252,3 @@ def test_an_answer_of_any_size_takes_little_memory(tmp_path: Path, transport: Tr
     figure("memory for an issuer's answer, at most", f"{max(peaks) / 2**20:.0f} MiB", "16 MiB")
     figure("issuers' odd answers tried / logins lost", f"{len(SHAPES) + len(SLOW) + len(DOCUMENTS)} / 0", "0 lost")
     assert max(peaks) < 16 * 2**20
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 5.0
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.01)

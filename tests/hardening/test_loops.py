@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ import pytest
 
 from app.log_target import LogTarget
 from app.loops import Loop
-from tests.hardening.gateway import ANSWER, KEY, PATHS, Attacked, post, question, read_rest
-from tests.support.fake_upstream import FakeUpstream, json_reply, sse
+from tests.hardening.gateway import KEY, PATHS, Attacked, post, question, read_rest
+from tests.support.clock import wait_until
+from tests.support.fake_upstream import FakeUpstream, sse
 from tests.support.gateway_process import bare_environ, free_port
 
 Figure = Callable[[str, object, object], None]
@@ -40,19 +41,6 @@ def chunk(text: str) -> bytes:
 
 
 SLOW = sse(chunk("one"), 2.5, chunk("two"), chunk("").replace(b"null", b'"stop"'), b"data: [DONE]\n\n")
-
-
-@pytest.fixture
-def upstream() -> Iterator[FakeUpstream]:
-    with FakeUpstream(json_reply(ANSWER)) as fake:
-        yield fake
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.05)
 
 
 # ---- the loop itself

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.hardening.gateway import ANSWER, KEY, PATHS, Attacked, post, question, read_rest
+from tests.support.clock import wait_until
 from tests.support.fake_upstream import FakeUpstream, json_reply, sse
 from tests.support.gateway_process import free_port
 
@@ -62,12 +63,6 @@ BROKEN_SERVER: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def upstream() -> Iterator[FakeUpstream]:
-    with FakeUpstream(json_reply(ANSWER)) as fake:
-        yield fake
-
-
-@pytest.fixture
 def gateway(upstream: FakeUpstream, tmp_path: Path) -> Iterator[Attacked]:
     with Attacked(tmp_path, upstream.url) as gateway:
         yield gateway
@@ -76,13 +71,6 @@ def gateway(upstream: FakeUpstream, tmp_path: Path) -> Iterator[Attacked]:
 def health(gateway: Attacked) -> Any:
     head = f"GET /health HTTP/1.1\r\nHost: localhost\r\nx-api-key: {KEY}\r\nConnection: close\r\n\r\n"
     return json.loads(gateway.exchange(head.encode()).partition(b"\r\n\r\n")[2])
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 8.0, what: str = "it") -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, f"{what} did not come true in time"
-        time.sleep(0.05)
 
 
 def is_whole(gateway: Attacked) -> bool:

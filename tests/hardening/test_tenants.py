@@ -28,12 +28,6 @@ ANNA, BERT, CARL = "sk-anna-0123456789", "sk-bert-0123456789", "sk-carl-01234567
 
 
 @pytest.fixture
-def upstream() -> Iterator[FakeUpstream]:
-    with FakeUpstream(json_reply(ANSWER)) as fake:
-        yield fake
-
-
-@pytest.fixture
 def client(upstream: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     providers = {

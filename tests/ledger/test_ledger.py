@@ -17,24 +17,12 @@ import pytest
 from app.errors import LedgerUnavailable
 from app.ledger import Collection, Ledger
 from app.settings import LedgerSettings
+from tests.support.clock import Clock
 
 DAY = 86_400
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_760_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 OpenLedger = Callable[..., Ledger]
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -15,6 +15,7 @@ from app.gateway.reasoning_memory import reasoning_store
 from app.gateway.reasoning_memory.reasoning_store import Keys, Owner, ReasoningStore
 from app.ledger import Ledger
 from app.settings import LedgerSettings
+from tests.support.clock import Clock
 
 ALICE = Owner("alice", "provider/model")
 
@@ -34,19 +35,6 @@ def remember(memory: ReasoningStore, text: str, *thoughts: Reasoning, owner: Own
 def recalled(memory: ReasoningStore, text: str, owner: Owner = ALICE) -> list[Block]:
     turn = memory.recall(asked(text), owner).turns[1]
     return [block for block in turn.blocks if isinstance(block, Reasoning)]
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_760_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 OpenMemory = Callable[..., ReasoningStore]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ from app.providers.kinds.claude_cli.early_programs import EarlyPrograms
 from app.providers.kinds.claude_cli.order import Order, write_order
 from app.providers.kinds.claude_cli.output import Output
 from app.transport.process import Process
+from tests.support.clock import wait_until
 
 # It says what it is told.
 ECHO = ("/bin/sh", "-c", "cat")
@@ -31,13 +32,6 @@ def early() -> Iterator[EarlyPrograms]:
     programs = EarlyPrograms(1)
     yield programs
     programs.end()
-
-
-def wait_until(true: Callable[[], object]) -> None:
-    end = time.monotonic() + 5
-    while not true():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.02)
 
 
 def prepare(early: EarlyPrograms, prepared: Order) -> None:
