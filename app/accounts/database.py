@@ -163,7 +163,7 @@ class AccountsDatabase:
         if this_hour != self._numbers_hour or len(self._numbers) > MAX_NAMES:
             self._numbers, self._numbers_hour = {}, this_hour
         # Clients choose names, and may have put a credential where a name belongs.
-        clean = {text: _clean_name(text) for text in texts if text not in self._numbers}
+        clean = {text: clean_text(hide_secrets(text)) for text in texts if text not in self._numbers}
         fresh = sorted(set(clean.values()))  # in one order, so that two writers never wait for each other
         self._insert_rows(name, ("text", "seen"), [(text, this_hour) for text in fresh], _JOIN_NAME)
         found: dict[str, int] = {}
@@ -243,10 +243,6 @@ class _Numbers(dict[str, int]):
     def __missing__(self, text: str) -> int:
         found = self[text] = self._database.number(text, self._hour)
         return found
-
-
-def _clean_name(text: str) -> str:
-    return clean_text(hide_secrets(text))
 
 
 def _fingerprint(record: RequestRecord) -> tuple[bytes, int]:

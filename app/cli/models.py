@@ -22,7 +22,7 @@ def models(path: Path | None, as_json: bool) -> None:
     # Imported here: the other commands need not wait for the whole server to load.
     from app import create_app
     from app.blueprints.models import render_model
-    from app.providers.catalogues import fill_catalogues
+    from app.providers.provider import fill_catalogues
 
     settings = read_settings(path)
     hush_log()  # what fails is said once, at the end

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import ClassVar, Literal
 from urllib.parse import urlsplit
@@ -69,6 +69,8 @@ TRACE_CONTEXT = ("traceparent", "tracestate")
 # Minimum seconds between two renewals caused by a 403.
 FORBIDDEN_RENEWAL = 3600.0
 CATALOGUE_LIMITS = Limits(connect=2.0, first_byte=5.0, idle=5.0, total=8.0)
+# Seconds to wait for upstreams' lists: Claude Code waits three seconds for the whole answer.
+LISTING_LIMIT = 1.5
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -532,3 +534,19 @@ class _ListedModel(msgspec.Struct):
     context_length: int | None = None
     max_model_len: int | None = None
     context_window: int | None = None
+
+
+def fill_catalogues(providers: Iterable[Provider], *, only_new: bool = False, limit: float = LISTING_LIMIT) -> None:
+    """Asks every upstream that was not asked recently for its models, waiting at most `limit` seconds.
+
+    `only_new` waits only for upstreams never asked before; an old list is good enough for the moment.
+    """
+    providers = list(providers)
+    for provider in providers:
+        if not provider.has_catalogue:
+            provider.asking = threading.Thread(target=provider.catalogue, daemon=True)
+            provider.asking.start()
+    end = time.monotonic() + limit
+    for provider in providers:
+        if provider.asking is not None and not (only_new and provider.was_asked):
+            provider.asking.join(max(0.0, end - time.monotonic()))

@@ -14,9 +14,8 @@ import msgspec
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import LossPolicy
 from app.errors import ConfigError, NotFound
-from app.providers.catalogues import fill_catalogues
 from app.providers.names import LONGEST_NAME, canonical_name, plain_name, split_vendor
-from app.providers.provider import CATALOGUE_RETRY, Provider
+from app.providers.provider import CATALOGUE_RETRY, Provider, fill_catalogues
 from app.routing.presets import HAIKU, OPUS, PRESETS, SONNET
 from app.settings import ModelsSettings, RouteSettings
 

@@ -7,9 +7,11 @@ HTTP/1.1 requests. From a connection's first unusual request on, gunicorn takes 
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import signal
 import socket
+import struct
 import time
 from functools import partial
 from ipaddress import ip_address, ip_network
@@ -24,6 +26,7 @@ from gunicorn.sock import ssl_context
 from gunicorn.util import http_date
 from gunicorn.workers import base
 from gunicorn.workers.ggevent import GeventWorker
+from gunicorn.workers.workertmp import WorkerTmp
 
 from app.server.connections.client_connection import ClientConnection
 from app.server.connections.refusals import explain, refuse
@@ -32,11 +35,7 @@ from app.server.connections.reread import Reread, name_host
 from app.server.connections.slots import Listener, Slots
 from app.server.gunicorn_settings import MAX_HEAD
 from app.server.heap import trim_heap
-from app.server.heartbeat import Heartbeat, Shown
 from app.server.master import ENDING
-
-# gunicorn's own creates a file in a temporary folder, and can only be replaced in this way.
-base.WorkerTmp = Heartbeat
 
 # If one of these gunicorn settings is not at its default, gunicorn serves all connections: they request TLS, other
 # protocols, or something to do for each request.
@@ -53,6 +52,21 @@ _GUNICORN_ONLY = (
     "proxy_protocol",
     "statsd_host",
 )
+_COUNT = struct.Struct("=i")
+
+
+class Heartbeat(WorkerTmp):  # type: ignore[misc]  # gunicorn is untyped
+    """Keeps the time of the last sign of life, in an anonymous memory file if the system has such files."""
+
+    def __init__(self, cfg: Any) -> None:
+        if hasattr(os, "memfd_create"):
+            self._tmp = os.fdopen(os.memfd_create("dragoman-worker"), "w+b", 0)
+        else:
+            super().__init__(cfg)
+
+
+# gunicorn's own creates a file in a temporary folder, and can only be replaced in this way.
+base.WorkerTmp = Heartbeat
 
 
 class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
@@ -260,3 +274,20 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
     def _is_trusted(self, host: str) -> bool:
         """Whether a proxy at this address is trusted to describe its client."""
         return self._trusts_all or any(ip_address(host) in network for network in self._trusted)
+
+
+class Shown:
+    """A number in memory that master and worker share: how many requests the worker runs. None until it sets it."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, _COUNT.size)
+        _COUNT.pack_into(self._memory, 0, -1)
+
+    @property
+    def count(self) -> int | None:
+        count = int(_COUNT.unpack_from(self._memory)[0])
+        return None if count < 0 else count
+
+    @count.setter
+    def count(self, count: int) -> None:
+        _COUNT.pack_into(self._memory, 0, count)

@@ -94,23 +94,20 @@ class Gateway(BaseApplication):  # type: ignore[misc]
             settings = load_settings(None, os.environ, {})
             if self.known:
                 self._check_change(settings)
-        except ConfigError as error:
-            if not self.known:
-                raise
-            self._report_problem(str(error))
         except Exception as fault:
             if not self.known:
                 raise
-            self._report_problem(f"{type(fault).__name__}: {fault}"[:500])
+            self._report_problem(fault)
         else:
             self.problem = None
             self.had_content = not _is_unconfigured(settings)
             return settings
         return None
 
-    def _report_problem(self, problem: str) -> None:
-        self.problem = problem
-        print(f"dragoman: the configuration is broken, so the last good one stays in force: {problem}", file=sys.stderr)
+    def _report_problem(self, fault: Exception) -> None:
+        self.problem = str(fault) if isinstance(fault, ConfigError) else f"{type(fault).__name__}: {fault}"[:500]
+        message = f"the configuration is broken, so the last good one stays in force: {self.problem}"
+        print(f"dragoman: {message}", file=sys.stderr)
 
     def _check_change(self, settings: Settings) -> None:
         """Raises ConfigError for changes that would make the master fail after the old workers have ended."""
@@ -137,10 +134,8 @@ class Gateway(BaseApplication):  # type: ignore[misc]
         for settings in (*([fresh] if fresh else []), *self.known[:-1]):
             try:
                 return self._build(settings)
-            except ConfigError as error:
-                self._report_problem(str(error))
             except Exception as fault:
-                self._report_problem(f"{type(fault).__name__}: {fault}"[:500])
+                self._report_problem(fault)
         return self._build(self.known[-1])
 
     def _build(self, settings: Settings) -> Any:

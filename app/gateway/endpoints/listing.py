@@ -8,9 +8,8 @@ import msgspec
 
 from app.errors import Forbidden, NotFound
 from app.gateway.client_access.client_keys import ANYBODY, ClientKey
-from app.providers.catalogues import fill_catalogues
 from app.providers.names import CLAUDE_ALIAS
-from app.providers.provider import Model, Provider
+from app.providers.provider import Model, Provider, fill_catalogues
 from app.routing.router import Router, Upstream
 
 # The creation date of models without a known one: the day of the gateway's first list.

@@ -35,7 +35,7 @@ class Owner(NamedTuple):
 def refuse(owner: Owner, full: Full, traits: DialectTraits) -> LimitReached:
     """The refusal of a request. A provider's limits get no headers, because clients must not learn what is left."""
     seconds = max(1, math.ceil(full.seconds))
-    resets = _after(seconds)
+    resets = datetime.datetime.fromtimestamp(int(time.time()) + seconds, datetime.UTC)
     limit = full.limit
     headers: dict[str, str] = {}
     if limit.kind in ("requests", "tokens") and owner.kind == "key":
@@ -98,10 +98,6 @@ def _format_date(moment: int) -> str:
 @lru_cache(maxsize=16)
 def _name_headers(template: str, what: str) -> list[str]:
     return [template.format(field=field, what=what) for field in ("limit", "remaining", "reset")]
-
-
-def _after(seconds: int) -> datetime.datetime:
-    return datetime.datetime.fromtimestamp(int(time.time()) + seconds, datetime.UTC)
 
 
 def _describe(owner: Owner, full: Full, seconds: int, resets: datetime.datetime) -> str:

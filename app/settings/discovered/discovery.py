@@ -5,7 +5,7 @@ It only finds them; `app/credentials` reads and renews them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from os.path import isfile
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ def discover(environ: Mapping[str, str], home: Path, folder: Path, token_file: P
         if (hit := look(place)) is not None:
             providers[name], where = hit
             found.append(Finding(name, where))
-    if (login := _codex_login(place)) is not None:
+    if (login := _find_file(find_codex_files, place)) is not None:
         found.append(Finding("codex", place.show(login), used=False))
 
     tables: dict[str, Any] = {"providers": providers, "models": _choose_models(providers)}
@@ -134,21 +134,17 @@ def _find_anthropic(place: _Place) -> tuple[dict[str, Any], str] | None:
     # `app/credentials` reads the login in this variable and stores it when renewed.
     if place.environ.get(CLAUDE_LOGIN_VARIABLE) and not place.environ.get("CLAUDE_CREDENTIALS_PATH"):
         return table, CLAUDE_LOGIN_VARIABLE
-    path = _claude_login(place)
+    path = _find_file(find_claude_files, place)
     return (table | {"credentials_file": str(path)}, place.show(path)) if path else None
 
 
-def _claude_login(place: _Place) -> Path | None:
-    return next((path for path in find_claude_files(place.environ, place.home) if isfile(path)), None)
+def _find_file(list_files: Callable[[Mapping[str, str], Path], Iterable[Path]], place: _Place) -> Path | None:
+    return next((path for path in list_files(place.environ, place.home) if isfile(path)), None)
 
 
 def _find_openai(place: _Place) -> tuple[dict[str, Any], str] | None:
     key = place.environ.get("OPENAI_API_KEY")
     return ({"api_key": key}, "OPENAI_API_KEY") if key else None
-
-
-def _codex_login(place: _Place) -> Path | None:
-    return next((path for path in find_codex_files(place.environ, place.home) if isfile(path)), None)
 
 
 def _import_oca_proxy(tables: dict[str, Any], place: _Place) -> None:

@@ -99,9 +99,6 @@ class Dialer:
         except OSError as error:
             raise UpstreamUnreachable(f"cannot connect to {origin}: {describe_failure(error)}") from error
 
-    def _proxy_for(self, origin: Origin) -> Proxy | None:
-        return self._choose(origin) if self._proxies else None
-
     def _find_proxy(self, origin: Origin) -> Proxy | None:
         """The proxy for an origin, chosen as requests does."""
         from requests.utils import select_proxy, should_bypass_proxies
@@ -114,7 +111,7 @@ class Dialer:
 
     def _reach(self, origin: Origin, deadline: float) -> socket.socket:
         """A socket connected to the origin, directly or through a proxy."""
-        proxy = self._proxy_for(origin)
+        proxy = self._choose(origin) if self._proxies else None
         if proxy is None:
             return self._connect(origin.host, origin.port, deadline, self._addresses)
         host = origin.host

@@ -41,12 +41,8 @@ class ExportSession(requests.Session):
         whole: Any = Timeout(seconds, seconds, seconds)  # requests' type stubs do not allow it
         answer = self._find_way().session.send(request, timeout=whole, allow_redirects=False, stream=True)
         response = Response()
-        response.status_code, response.reason, response.url, response.request = (
-            answer.status_code,
-            answer.reason,
-            answer.url,
-            request,
-        )
+        response.status_code, response.reason = answer.status_code, answer.reason
+        response.url, response.request = answer.url, request
         response.headers = answer.headers
         try:
             response.raw = io.BytesIO(answer.raw.read(MAX_ANSWER))
