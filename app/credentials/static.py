@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from app.credentials.credential import LOGIN_WORDS, Credential, SourceStatus
 from app.credentials.tokens import read_account, read_claims, read_expiry
@@ -23,10 +22,8 @@ class StaticSource:
         source: str,
         api_key: str | None = None,
         access_token: str | None = None,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._kind = kind
-        self._clock = clock
         self._credential = Credential(
             api_key=api_key,
             access_token=access_token,
@@ -45,7 +42,7 @@ class StaticSource:
 
     def describe(self) -> SourceStatus:
         credential = self._credential
-        is_over = credential.expires_at is not None and credential.expires_at <= self._clock()
+        is_over = credential.expires_at is not None and credential.expires_at <= time.time()
         return SourceStatus(
             source=credential.source,
             kind="api_key" if credential.api_key else "access_token",

@@ -68,9 +68,8 @@ class Follower(Struct, Generic[T], eq=False):
 class Live:
     """The shared polling of one worker."""
 
-    def __init__(self, runtime: Runtime, period: float = PERIOD) -> None:
+    def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._period = period
         self._budget = Budget(MAX_SHARE)
         self._followers: set[Follower[Any]] = set()
         refusal = "too many dashboard pages are receiving live updates; close some of them"
@@ -134,7 +133,7 @@ class Live:
 
     def _pause(self) -> float:
         """Seconds until the next poll."""
-        return max(self._period, self._budget.pause())
+        return max(PERIOD, self._budget.pause())
 
     def _update(self, seen: Seen) -> None:
         """Prepares for one follower after the other what it is sent, with requests in between."""

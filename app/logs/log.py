@@ -86,9 +86,9 @@ class LineFormatter(logging.Formatter):
 class RecentLines:
     """The last lines of this process's log, for pages that show them. `count` is the number of all lines so far."""
 
-    def __init__(self, maximum: int = MAX_RECENT) -> None:
+    def __init__(self) -> None:
         self.count = 0
-        self._lines: deque[bytes] = deque(maxlen=maximum)
+        self._lines: deque[bytes] = deque(maxlen=MAX_RECENT)
 
     def add(self, *lines: bytes) -> None:
         self.count += len(lines)

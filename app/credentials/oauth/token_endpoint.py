@@ -37,7 +37,7 @@ class TokenEndpoint:
     """One issuer. Safe to share between threads. Its only state is the discovered addresses.
 
     `http_session` makes all calls. It uses the same proxies and certificates as calls to models, adds no credential
-    from a .netrc and follows no redirect. `clock` returns unix seconds, `monotonic` those of a monotonic clock.
+    from a .netrc and follows no redirect. `clock` returns unix seconds.
     """
 
     def __init__(
@@ -46,12 +46,10 @@ class TokenEndpoint:
         http_session: requests.Session,
         *,
         clock: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.endpoints = endpoints
         self._http = http_session
         self._clock = clock
-        self._monotonic = monotonic
         self._discovered: tuple[float, dict[str, str]] | None = None
         self._discovering = threading.Lock()
 
@@ -97,10 +95,10 @@ class TokenEndpoint:
             return default
         # Held during the call: only renewals come here, and a second one would only have to wait for the same answer.
         with self._discovering:
-            if self._discovered is None or self._monotonic() >= self._discovered[0]:
+            if self._discovered is None or time.monotonic() >= self._discovered[0]:
                 found = self._discover()
                 lifetime = _REMEMBERED if found else _MISSING_REMEMBERED
-                self._discovered = (self._monotonic() + lifetime, found)
+                self._discovered = (time.monotonic() + lifetime, found)
             return self._discovered[1].get(name, default)
 
     def _discover(self) -> dict[str, str]:

@@ -59,13 +59,11 @@ class StoredLogin:
         file_format: LoginFormat,
         *,
         clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.kind = kind
         self.store = store
         self._format = file_format
         self._clock = clock
-        self._sleep = sleep
         self._renewal_lock = RenewalLock(store.places)
         self._warned = ""
 
@@ -160,7 +158,7 @@ class StoredLogin:
                     return True
             except CredentialUnavailable:
                 pass
-            self._sleep(_STEP)
+            time.sleep(_STEP)
         return False
 
     def replace(self, tokens: Tokens) -> None:
@@ -224,7 +222,7 @@ class StoredLogin:
             try:
                 return self._read_store()
             except LoginBroken:
-                self._sleep(_STEP)
+                time.sleep(_STEP)
         return self._read_store()
 
     def _say(self, words: dict[str, str]) -> str:

@@ -7,7 +7,6 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 
 from app.accounts.apart import AccountsThread
 from app.accounts.recordings import keep_recordings
@@ -28,10 +27,8 @@ class Inspector:
     """Records requests. It is `active` while there are orders; `lost` counts requests that could not be recorded or
     stored."""
 
-    def __init__(
-        self, settings: ServerSettings, file: Path | None = None, clock: Callable[[], float] = time.time
-    ) -> None:
-        self._file = file or orders_file()
+    def __init__(self, settings: ServerSettings, clock: Callable[[], float] = time.time) -> None:
+        self._file = orders_file()
         self._clock = clock
         self._own = order_of_settings(settings)
         self._given: list[RecordingOrder] = []

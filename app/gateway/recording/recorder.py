@@ -26,9 +26,9 @@ class Recorder:
     A sink that raises loses the record, which is counted in `lost`; the request and other sinks are not affected.
     """
 
-    def __init__(self, sinks: Sequence[Sink] = (), prices: Prices | None = None) -> None:
+    def __init__(self, sinks: Sequence[Sink] = ()) -> None:
         self.sinks: tuple[Sink, ...] = tuple(sinks)
-        self.prices = prices
+        self.prices: Prices | None = None
         self.lost: dict[str, int] = {}
         self.taken = 0
         # Whether a loop calls `hand_out`, so that records may wait for it.

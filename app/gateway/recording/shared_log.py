@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.gateway.recording.worker_files import WorkerFiles, touch
-from app.logs import RecentLines, recent_lines
+from app.logs import recent_lines
 
 # Seconds that one `watch` lasts, and bytes after which a worker starts its file anew.
 WATCHED = 10.0
@@ -24,9 +24,8 @@ _TIME = re.compile(rb'(?:\{"time":\s?")?(\d{4}-\d\d-\d\d[T ][\d:.,]{8,15})')
 class SharedLog:
     """Merges this worker's lines with those of the others. If the folder cannot be used, it shows nothing."""
 
-    def __init__(self, folder: Path, lines: RecentLines = recent_lines) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._lines = lines
         self._own = folder / f"{os.getpid()}.lines"
         self._written = 0
         self._writing = False
@@ -47,13 +46,13 @@ class SharedLog:
                 self._writing = False
                 self._own.unlink(missing_ok=True)
             return
-        fresh = self._lines.since(self._written if self._writing else 0)
+        fresh = recent_lines.since(self._written if self._writing else 0)
         if not fresh and self._writing:
             return
         how = os.O_APPEND
         if not self._writing or self._own.stat().st_size > MAX_BYTES:
             how = os.O_TRUNC
-        self._written, self._writing = self._lines.count, True
+        self._written, self._writing = recent_lines.count, True
         descriptor = os.open(self._own, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | how, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(b"".join(fresh))

@@ -11,7 +11,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import msgspec
 
@@ -59,7 +59,7 @@ MAX_JOBS_PER_TENANT = 25
 
 
 class Background:
-    """Runs this worker's background responses, and shows those of all workers. `clock` returns unix seconds."""
+    """Runs this worker's background responses, and shows those of all workers."""
 
     def __init__(
         self,
@@ -67,7 +67,6 @@ class Background:
         response_store: ResponseStore,
         events: Collection,
         interval: float,
-        clock: Callable[[], float] = time.time,
         recorder: Recorder | None = None,
     ) -> None:
         """`interval` is the time between pings to a client that follows the events, in seconds."""
@@ -76,7 +75,6 @@ class Background:
         self._response_store = response_store
         self._events = events
         self._interval = interval
-        self._clock = clock
         self._jobs: dict[tuple[str, str], _Job] = {}
         self._ticking = threading.Lock()
 
@@ -106,11 +104,11 @@ class Background:
         asked.continuation = state = ResponseContinuation(self._response_store, asked, background=True)
         upstream = self._gateway.resolve(client_request)[0]
         given = state.prepare(upstream)  # refuses an invalid continuation while the client is still connected
-        context = RenderContext(model=peek.model, id=asked.id, created=int(self._clock()), request=asked.request)
+        context = RenderContext(model=peek.model, id=asked.id, created=int(time.time()), request=asked.request)
         job = _Job(asked, state, context, record)
         record.operation = ""  # the job has a record of its own as the API request
         items = [msgspec.Raw(item) for item in input_items(given.body)]
-        queued = KeptResponse(response=msgspec.Raw(job.queued), input=items, alive=self._clock() + LEASE)
+        queued = KeptResponse(response=msgspec.Raw(job.queued), input=items, alive=time.time() + LEASE)
         self._response_store.start(asked.tenant, job.response_id, queued)
         job.reservation, record.reservation = record.reservation, None
         self._start(job)
@@ -241,7 +239,7 @@ class Background:
                     return
 
     def _write(self, job: _Job, over: bool) -> None:
-        now = self._clock()
+        now = time.time()
         while job.heard:
             job.unwritten += job.heard.popleft()
         if job.unwritten and not job.stopped:

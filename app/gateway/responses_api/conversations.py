@@ -50,9 +50,8 @@ class Conversations:
     """The conversations of all tenants; each tenant sees only its own. All methods raise LedgerUnavailable; those that
     read client input raise InvalidRequest, and those that need an existing conversation or item NotFound."""
 
-    def __init__(self, ledger: Ledger, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, ledger: Ledger) -> None:
         self._collection = ledger.conversations
-        self._clock = clock
 
     def find(self, tenant: str, conversation_id: str) -> Conversation | None:
         kept = self._collection.get(tenant, conversation_id)
@@ -69,7 +68,7 @@ class Conversations:
         """Creates a conversation. `body` may be empty."""
         body = body or b"{}"
         items = [msgspec.Raw(item) for item in identify_items(new_id(), read_items(body))]
-        kept = Conversation(int(self._clock()), read_metadata(body), items)
+        kept = Conversation(int(time.time()), read_metadata(body), items)
         conversation_id = f"conv_{new_id()}"
         self._collection.put(tenant, conversation_id, msgspec.json.encode(kept))
         return _show(conversation_id, kept)

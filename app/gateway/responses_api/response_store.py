@@ -67,12 +67,11 @@ _LOST = Failure(
 
 
 class ResponseStore:
-    """The stored responses, separately for each tenant. `clock` returns unix seconds."""
+    """The stored responses, separately for each tenant."""
 
-    def __init__(self, ledger: Ledger, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, ledger: Ledger) -> None:
         self._collection = ledger.responses
-        self._clock = clock
-        self.conversations = Conversations(ledger, clock)
+        self.conversations = Conversations(ledger)
 
     def begin(self, client_request: ClientRequest) -> ResponseContinuation | None:
         """The continuation of a request; None if it continues nothing and its response is not stored."""
@@ -89,7 +88,7 @@ class ResponseStore:
         kept = read_record(_kept_decoder, found)
         if kept is None or not (kept.provider or bytes(kept.response).startswith(b"{")):
             return None
-        return as_lost(kept) if 0 < kept.alive < self._clock() else kept
+        return as_lost(kept) if 0 < kept.alive < time.time() else kept
 
     def keep(self, tenant: str, response_id: str, kept: KeptResponse) -> None:
         """Stores a response. If the ledger fails, it has logged that, and the client still gets its answer."""

@@ -25,11 +25,8 @@ class LivenessCheck:
     """The liveness check of one provider; only one runs at a time, however many requests wait. `ask` returns whether
     there was an answer, and does not raise; `clock` never goes backwards."""
 
-    def __init__(
-        self, ask: Callable[[], bool], ask_after: float | None = None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, ask: Callable[[], bool], clock: Callable[[], float] = time.monotonic) -> None:
         self.ask = ask
-        self.ask_after = ASK_AFTER if ask_after is None else ask_after
         self.silences = 0
         self._clock = clock
         self._asking = False
@@ -61,10 +58,10 @@ class LivenessCheck:
     def wait(self, exchange: Exchange, wait: float) -> Obtaining[None]:
         """Waits for the response head; yields after each `wait` seconds of silence. Raises UpstreamGone."""
         began = heard = self._clock()
-        step = min(wait, self.ask_after)
+        step = min(wait, ASK_AFTER)
         while not exchange.wait_head(step):
             now = self._clock()
-            if now - began >= self.ask_after:
+            if now - began >= ASK_AFTER:
                 if self.is_gone and self.is_fresh(began):
                     raise UpstreamGone(now - began)
                 self.take()
