@@ -11,7 +11,7 @@ import pytest
 
 from tests.field.asked import read_asked
 from tests.field.pairs import UPSTREAMS, ask, whole_reply
-from tests.gateway.conftest import Client
+from tests.gateway.conftest import Client, MakeClient
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
 Q = {"role": "user", "content": "q"}
@@ -42,6 +42,10 @@ def _output(output: Any) -> dict[str, Any]:
 
 
 TOOL = {"role": "tool", "tool_call_id": "c"}
+SAID = {"role": "assistant", "content": "a"}
+AGAIN = {"role": "user", "content": "z"}
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+IMAGE = f"image image/png;base64,{PNG}"
 # What is sent, and what the upstream has to be told, in this order.
 CASES: dict[str, tuple[str, list[Any], list[str]]] = {
     # langchain-ai/deepagents#202, ComposioHQ/composio#1441: results that are no text
@@ -83,15 +87,42 @@ CASES: dict[str, tuple[str, list[Any], list[str]]] = {
     "a part without its list, of Responses": ("R", [{"role": "user", "content": {"type": "input_text", "text": "q"}}], ["user: q"]),
     "a part without its message": ("R", [{"type": "input_text", "text": "q"}], ["user: q"]),
 }  # fmt: skip
+# The same, but servers of the client's own dialect get it as it is.
+ABROAD: dict[str, tuple[str, list[Any], list[str]]] = {
+    # what stands beside a content, or in its place: Ollama's images, those of an answer of ours, the AI SDK's files
+    "images beside a content, of Chat": ("C", [{**Q, "images": [PNG]}], ["user: q", IMAGE]),
+    "images beside a content, of Messages": ("A", [{**Q, "images": [PNG]}], ["user: q", IMAGE]),
+    "images beside a content, of Responses": ("R", [{**Q, "images": [PNG]}], ["user: q", IMAGE]),
+    "images beside an answer": ("C", [Q, {**SAID, "images": [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}]}, AGAIN], ["user: q", IMAGE, "user: z"]),
+    "an image in an answer, of Responses": ("R", [Q, {**SAID, "content": [{"type": "output_text", "text": "a"}, {"type": "input_image", "image_url": f"data:image/png;base64,{PNG}"}]}, AGAIN], ["user: q", IMAGE, "user: z"]),
+    "an image before a call": ("A", [Q, {"role": "assistant", "content": [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}, *_uses()["content"]]}, _results("r")], ["call f {}", "result f r", IMAGE]),
+    "an image of the developer": ("R", [{"role": "developer", "content": [{"type": "input_text", "text": "s"}, {"type": "input_image", "image_url": f"data:image/png;base64,{PNG}"}]}, Q], [IMAGE, "user: q"]),
+    "attachments beside a content": ("C", [{**Q, "experimental_attachments": [{"name": "n", "contentType": "image/png", "url": f"data:image/png;base64,{PNG}"}]}], ["user: q", IMAGE]),
+    "parts in place of a content, of Chat": ("C", [{"role": "user", "parts": [{"type": "text", "text": "q"}]}, {"role": "assistant", "parts": [{"text": "a"}]}, AGAIN], ["user: q", "assistant: a", "user: z"]),
+    "parts in place of a content, of Messages": ("A", [{"role": "user", "parts": [{"type": "text", "text": "q"}]}], ["user: q"]),
+    "parts in place of a content, of Responses": ("R", [{"role": "user", "parts": [{"type": "text", "text": "q"}]}], ["user: q"]),
+    "parts beside a content": ("C", [{**Q, "parts": [{"type": "text", "text": "q"}]}], ["user: q"]),
+    "output in place of a content": ("C", [Q, _called(_call()), {**TOOL, "output": "r"}], ["result f r"]),
+    "a text under another name": ("R", [{"role": "user", "content": [{"type": "input_text", "content": "q"}]}], ["user: q"]),
+    "numbers among a result's values": ("C", [Q, _called(_call()), {**TOOL, "content": [1, "x"]}], ['result f [1, "x"]']),
+    "a refusal of Chat, of Messages": ("A", [Q, {"role": "assistant", "content": None, "refusal": "no"}, AGAIN], ["assistant: no", "user: z"]),
+    "a refusal of Chat, of Responses": ("R", [Q, {"role": "assistant", "content": None, "refusal": "no"}, AGAIN], ["assistant: no", "user: z"]),
+    # arguments under the names of LangChain, Messages and Gemini
+    "arguments under another name": ("C", [Q, {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "args": {"x": 1}}}]}, {**TOOL, "content": "r"}], ['call f {"x": 1}', "result f r"]),
+    "input in place of arguments": ("C", [Q, {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "input": {"x": 1}}}]}, {**TOOL, "content": "r"}], ['call f {"x": 1}', "result f r"]),
+    "no arguments at all": ("C", [Q, {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f"}}]}, {**TOOL, "content": "r"}], ["call f {}", "result f r"]),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("to", UPSTREAMS)
+@pytest.mark.parametrize(
+    ("case", "to"),
+    [(case, to) for to in UPSTREAMS for case in (*CASES, *ABROAD) if case in CASES or ABROAD[case][0] != to],
+)
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_odd_value_reaches_the_upstream_as_what_it_means(
     every: Client, upstream: FakeUpstream, case: str, to: str, stream: bool
 ) -> None:
-    dialect, turns, lines = CASES[case]
+    dialect, turns, lines = (CASES | ABROAD)[case]
     upstream.script(json_reply(whole_reply(to, "t")))
 
     told = ask(every, dialect, UPSTREAMS[to], stream=stream, **{"input" if dialect == "R" else "messages": turns})
@@ -123,3 +154,35 @@ def test_a_system_prompt_in_any_wrapping_is_one(every: Client, upstream: FakeUps
     assert ask(every, "A", UPSTREAMS[to], system=system).text == "t"
 
     assert read_asked(upstream.seen[0].json()).says("system: s", "user: hi")
+
+
+CALL_OF_RESPONSES = {"id": "c", "type": "function", "name": "f", "arguments": "{}"}
+
+
+@pytest.mark.parametrize("dialect", ["A", "C", "R"])
+@pytest.mark.parametrize("call", [_call(), CALL_OF_RESPONSES])
+@pytest.mark.parametrize("content", [None, "a"])
+def test_the_thought_beside_a_call_in_another_shape_is_kept(
+    make_client: MakeClient, upstream: FakeUpstream, dialect: str, call: Any, content: Any
+) -> None:
+    """DeepSeek and Kimi refuse a call without its thought."""
+    client = make_client(chat={"profile": "deepseek"})
+    answer = {"role": "assistant", "content": content, "reasoning_content": "hm", "tool_calls": [call]}
+    upstream.script(json_reply(whole_reply("C", "t")))
+
+    told = ask(client, dialect, "chat/deepseek-reasoner", **{"input" if dialect == "R" else "messages": [Q, answer, {**TOOL, "content": "r"}]})  # fmt: skip
+
+    assert told.text == "t", told.error
+    sent = upstream.seen[0].json()["messages"][1]
+    assert (sent["reasoning_content"], len(sent["tool_calls"])) == ("hm", 1)
+
+
+@pytest.mark.parametrize("name", ["audio", "files", "toolInvocations"])
+def test_what_a_message_says_outside_its_content_is_not_lost_in_silence(
+    every: Client, upstream: FakeUpstream, name: str
+) -> None:
+    upstream.script(json_reply(whole_reply("A", "t")))
+
+    told = every.chat("messages/m", messages=[Q, {**SAID, name: [{"id": "1"}]}, AGAIN])
+
+    assert f"messages[1].{name}" in told.headers["x-dragoman-dropped"]

@@ -51,13 +51,44 @@ def adapt_media(request: Request, capabilities: Capabilities, notes: Notes) -> R
         return request if turns is request.turns else replace(request, turns=turns)
     last_user = max((number for number, turn in enumerate(turns) if turn.role == "user"), default=-1)
     adapted: list[Turn] = []
+    shown: list[Block] = []  # in turns of others than the user, which may hold no media
     for number, turn in enumerate(turns):
-        if _is_plain(turn.blocks):
+        if _is_plain(turn.blocks) and not (shown and turn.role == "user"):
             adapted.append(turn)
             continue
         step = _Step(capabilities, notes, turn.path, "wrong" if number == last_user else "degrading")
-        adapted.extend(step.adapt_turn(turn))
+        for each in step.adapt_turn(turn):
+            if each.role != "user":
+                each, media = _take_media(each)
+                shown += media
+            elif shown:
+                each, shown = _show_again(each, shown), []
+            adapted.append(each)
+    if shown:
+        notes.lose("degrading", turns[-1].path, "images and documents may stand in a user's turn only")
     return replace(request, turns=tuple(adapted))
+
+
+def _take_media(turn: Turn) -> tuple[Turn, list[Block]]:
+    """A turn in words, and the images and documents that it showed."""
+    media: list[Block] = []
+    words: list[Block] = []
+    for block in turn.blocks:
+        if not isinstance(block, Image | File):
+            words.append(block)
+            continue
+        if not media:
+            words.append(Text("[attached below]"))
+        media.append(block)
+    return (replace(turn, blocks=tuple(words)) if media else turn), media
+
+
+def _show_again(turn: Turn, media: list[Block]) -> Turn:
+    """A user's turn with media of the turns before it, behind the results of their calls."""
+    results = [block for block in turn.blocks if isinstance(block, ToolResult)]
+    spoken = [block for block in turn.blocks if not isinstance(block, ToolResult)]
+    label = Text(f"[{_kind_of(media)} from the message above]")
+    return replace(turn, blocks=(*results, label, *media, *spoken))
 
 
 def _is_plain(blocks: Sequence[Block]) -> bool:

@@ -38,10 +38,19 @@ from app.dialects.anthropic_messages.vocabulary import (
     WireTurn,
 )
 from app.dialects.foreign.requests import check_fields, read_mended
-from app.dialects.json_bodies import check_text, read_body, read_value, repair_surrogates
+from app.dialects.foreign.turns import BESIDE_CONTENT
+from app.dialects.json_bodies import check_text, is_set, read_body, read_value, repair_surrogates
 from app.dialects.tool_schemas import mend_schemas
 from app.errors import InvalidRequest
-from app.json_values import UNREADABLE, Fields, any_decoder, decode_or_none, fields_decoder, list_decoder, text_decoder
+from app.json_values import (
+    UNREADABLE,
+    Fields,
+    any_decoder,
+    decode_or_none,
+    fields_decoder,
+    list_decoder,
+    text_decoder,
+)
 
 T = TypeVar("T")
 
@@ -310,6 +319,8 @@ def _decode_turn(raw: msgspec.Raw, path: str, note: NoteField) -> WireTurn:
     """One message of a list in which something is odd."""
     turn = read_value(raw, _any_turn, path)
     for name, value in read_value(raw, fields_decoder, path).items():
+        if name in BESIDE_CONTENT and is_set(value):
+            raise InvalidRequest(f"{path}.{name}: put it into content", param=f"{path}.{name}")
         if name not in WireTurn.__struct_fields__:
             note(f"{path}.{name}", value)
     return turn

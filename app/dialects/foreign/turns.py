@@ -26,6 +26,13 @@ _ROLES = {"model": "assistant", "ai": "assistant", "bot": "assistant", "human": 
 _RESULT_ROLES = ("tool", "function")
 _TEXTS = ("text", "input_text", "output_text")
 
+# Fields in which libraries put media beside a message's content, and those of Chat that hold what was said.
+BESIDE = frozenset(("parts", "images", "attachments", "experimental_attachments"))
+BESIDE_CONTENT = BESIDE | {"reasoning_content", "refusal"}
+# Fields with a message's content or a tool's output in place of `content`, and those for the arguments of a call.
+IN_PLACE = ("parts", "text", "output", "result")
+_ARGUMENTS = ("arguments", "args", "input", "parameters")
+
 # Types of parts and blocks that a dialect's own parser does not read, and other marks of another dialect.
 _FOREIGN_TYPES: dict[Shape, bytes] = {
     _MESSAGES: (
@@ -143,7 +150,7 @@ def _plain_role(role: str) -> str:
 def _read_message(role: str, value: Mapping[Any, Any]) -> Iterator[_Piece]:
     message: dict[str, Any] = dict(value)
     message.pop("type", None)
-    content, calls = message.pop("content", None), message.pop("tool_calls", None)
+    content, calls = _take_content(message), message.pop("tool_calls", None)
     parts = content if isinstance(content, list) else [] if content in (None, "") else [content]
     if role in _RESULT_ROLES:
         answers = [step for part in parts if isinstance(step := _read_step(part), _Answered)]
@@ -153,20 +160,58 @@ def _read_message(role: str, value: Mapping[Any, Any]) -> Iterator[_Piece]:
             yield _Said("user", beside)
         return
     spoken_parts: list[Any] = []
+    more = role == "assistant" and bool(message)
     for part in parts:
         step = _read_step(part)
         if step is None:
             spoken_parts += [] if _is_silent(part) else [part]
             continue
-        if spoken_parts:
+        if spoken_parts or more:
             yield _Said(role, spoken_parts, message)
-            spoken_parts = []
+            spoken_parts, more, message = [], False, {}
         yield step
-    if spoken_parts or not (parts or calls):
+    if spoken_parts or more or not (parts or calls):
         yield _Said(role, spoken_parts, message)
     for call in _list_calls(calls):
         if isinstance(step := _read_step(call), _Called):
             yield step
+
+
+def _take_content(message: dict[str, Any]) -> Any:
+    """The content of a message, wherever a library keeps it, with the media beside it."""
+    content = message.pop("content", None)
+    if content is None:
+        content = _first_of({name: message.pop(name, None) for name in IN_PLACE}, IN_PLACE)
+    media = [
+        _as_attachment(each)
+        for name in ("images", "attachments", "experimental_attachments")
+        if isinstance(listed := message.pop(name, None), list)
+        for each in listed
+    ]
+    message.pop("parts", None)
+    if not media:
+        return content
+    return [*(content if isinstance(content, list) else [] if content in (None, "") else [content]), *media]
+
+
+def _as_attachment(value: Any) -> Any:
+    """A medium that stands beside a content, as a part of it."""
+    match value:
+        case str() if value[:5].lower() in ("data:", "http:", "https"):
+            return {"type": "image_url", "image_url": {"url": value}}
+        case str():
+            return {"type": "image", "data": value}
+        case {"url": str(url)} if "type" not in value:
+            declared = str(value.get("contentType") or value.get("mediaType") or "")
+            if declared.startswith("image/"):
+                return _as_attachment(url)
+            return {"type": "file", "file": {"file_data" if url.startswith("data:") else "file_url": url}}
+        case _:
+            return value
+
+
+def _first_of(fields: Mapping[Any, Any], names: Sequence[str]) -> Any:
+    return next((fields[name] for name in names if fields.get(name) is not None), None)
 
 
 def _list_calls(calls: Any) -> list[Any]:
@@ -191,7 +236,7 @@ def _read_step(value: Any) -> _Called | _Answered | None:
         case {"type": "function_call", "name": name}:
             return _Called(value.get("call_id") or value.get("id"), name, value.get("arguments"))
         case {"function": {"name": name, **rest}}:
-            return _Called(value.get("id"), name, rest.get("arguments"))
+            return _Called(value.get("id"), name, _first_of(rest, _ARGUMENTS))
         case {"type": "tool-call", "toolCallId": id, "toolName": name}:  # the AI SDK's
             return _Called(id, name, value.get("input", value.get("args")))
         case {"type": "custom", "custom": {"name": name, **rest}}:
@@ -222,7 +267,16 @@ def _is_foreign(value: Any, shape: Shape) -> bool:
     role = value.get("role")
     if isinstance(role, str) and (_plain_role(role) != role or (role == "developer" and shape == _MESSAGES)):
         return True
+    if role is not None and _has_more(value, shape):
+        return True
     return any(map(_is_silent, _parts_of(value))) or _FOREIGN[shape](value, role)
+
+
+def _has_more(message: dict[str, Any], shape: Shape) -> bool:
+    """Whether a message says something outside its content."""
+    if message.get("content") is None and any(message.get(name) is not None for name in IN_PLACE):
+        return True
+    return not (BESIDE if shape == _CHAT else BESIDE_CONTENT).isdisjoint(message)
 
 
 def _is_silent(part: Any) -> bool:
@@ -265,6 +319,8 @@ def _is_content(content: Any) -> bool:
 
 
 def _is_no_chat(value: dict[str, Any], role: Any) -> bool:
+    if role == "tool" and not all(isinstance(part, str | dict) for part in _parts_of(value)):
+        return True
     calls = value.get("tool_calls")
     if isinstance(calls, list) and any(isinstance(call, dict) and not _has_call(call) for call in calls):
         return True
@@ -274,7 +330,10 @@ def _is_no_chat(value: dict[str, Any], role: Any) -> bool:
 
 
 def _has_call(call: dict[str, Any]) -> bool:
-    return bool(call.get("id")) and (isinstance(call.get("function"), dict) or isinstance(call.get("custom"), dict))
+    function = call.get("function")
+    if isinstance(function, dict) and "arguments" not in function:
+        return False
+    return bool(call.get("id")) and (isinstance(function, dict) or isinstance(call.get("custom"), dict))
 
 
 def _is_no_item(value: dict[str, Any], role: Any) -> bool:
@@ -327,6 +386,7 @@ def _write_messages(pieces: Sequence[_Piece]) -> Iterator[dict[str, Any]]:
     for piece in pieces:
         match piece:
             case _Said(role=role, parts=parts):
+                parts = [*_spoken_in(piece.more), *parts]
                 role, blocks = {"developer": "system"}.get(role, role), [_as_block(part) for part in parts]
             case _Called():
                 role, blocks = (
@@ -356,7 +416,7 @@ def _write_chat(pieces: Sequence[_Piece]) -> Iterator[dict[str, Any]]:
             case _Said(role=role, parts=parts, more=more):
                 if message is not None:
                     yield message
-                content = parts[0] if len(parts) == 1 and isinstance(parts[0], str) else parts
+                content = parts[0] if len(parts) == 1 and isinstance(parts[0], str) else parts or None
                 message = {"role": role, **more, "content": content}
             case _Called():
                 message = message or {"role": "assistant", "content": None}
@@ -376,7 +436,7 @@ def _write_items(pieces: Sequence[_Piece]) -> Iterator[dict[str, Any]]:
     for piece in pieces:
         match piece:
             case _Said(role=role, parts=parts):
-                yield from _write_spoken(role, parts)
+                yield from _write_spoken(role, [*_spoken_in(piece.more), *parts])
             case _Called():
                 arguments = _as_text(piece.arguments, "{}")
                 yield {"type": "function_call", "call_id": piece.id, "name": piece.name, "arguments": arguments}
@@ -385,6 +445,16 @@ def _write_items(pieces: Sequence[_Piece]) -> Iterator[dict[str, Any]]:
                 if piece.is_error:
                     output = f"[tool error] {output}" if isinstance(output, str) else [_text("[tool error]"), *output]
                 yield {"type": "function_call_output", "call_id": piece.id, "output": output}
+
+
+def _spoken_in(more: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """What a message of Chat says in fields that other dialects lack, as parts."""
+    match more.get("reasoning_content"):
+        case str(thought) if thought:
+            yield {"type": "thinking", "thinking": thought}
+    match more.get("refusal"):
+        case str(refusal) if refusal:
+            yield _text(refusal)
 
 
 def _write_spoken(role: str, parts: Sequence[Any]) -> Iterator[dict[str, Any]]:

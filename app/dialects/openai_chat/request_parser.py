@@ -28,6 +28,7 @@ from app.dialects.openai_chat.messages.tools import read_hint, read_tool_choice,
 from app.dialects.openai_chat.vocabulary import (
     EXTENSION_LOSSES,
     MAX_CHOICES,
+    MESSAGE_LOSSES,
     NAME,
     UNKNOWN_FIELD,
     PlainRequest,
@@ -208,7 +209,7 @@ class _Taker:
         self.keep(path, read_value(value, any_decoder, path))
 
     def keep(self, name: str, value: Any) -> None:
-        lost = EXTENSION_LOSSES.get(name, UNKNOWN_FIELD)
+        lost = EXTENSION_LOSSES.get(name) or MESSAGE_LOSSES.get(name.rpartition("]")[2], UNKNOWN_FIELD)
         loss = "ignorable" if value in lost.harmless else lost.severity
         if name == "moderation" and b'"block"' not in encode_body(value):
             loss = "degrading"  # a mere score; only "block" changes what may be said

@@ -95,6 +95,10 @@ EXTENSION_LOSSES: dict[str, ExtensionLoss] = {
     "guided_grammar": ExtensionLoss("degrading", "constrained decoding of one server"),
 }
 
+_UNTOLD = "only the content of a message is carried to other dialects"
+# The same for fields of messages that say something.
+MESSAGE_LOSSES = {name: ExtensionLoss("degrading", _UNTOLD, ([],)) for name in (".audio", ".files", ".toolInvocations")}
+
 UNKNOWN_FIELD = ExtensionLoss("ignorable", "only the client's own dialect has this field")
 
 

@@ -74,6 +74,13 @@ class Item(msgspec.Struct):
     tools: msgspec.Raw = NULL
     reasoning: msgspec.Raw = NULL
     text: msgspec.Raw = NULL
+    # Beside the content of messages as other dialects and libraries have them.
+    parts: msgspec.Raw = NULL
+    images: msgspec.Raw = NULL
+    attachments: msgspec.Raw = NULL
+    experimental_attachments: msgspec.Raw = NULL
+    reasoning_content: msgspec.Raw = NULL
+    refusal: msgspec.Raw = NULL
 
 
 class Grammar(msgspec.Struct):

@@ -18,7 +18,8 @@ from app.conversation.losses import Loss, Severity
 from app.conversation.request import Request, Turn
 from app.conversation.thoughts import interleave
 from app.dialects.foreign.listed_media import read_output
-from app.dialects.json_bodies import read_value
+from app.dialects.foreign.turns import BESIDE, IN_PLACE
+from app.dialects.json_bodies import is_set, read_value
 from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.messages.parts import NoteField, read_cache, read_content, write_part, write_text
 from app.dialects.openai_chat.response_renderer import write_call
@@ -76,11 +77,16 @@ class MessageReader:
         try:
             return _known_message.decode(raw)
         except UNREADABLE:
-            message = read_value(raw, _any_message, path)
-            for name, value in read_value(raw, fields_decoder, path).items():
-                if name not in WireMessage.__struct_fields__ and bytes(value) != b"null":
-                    self._note(f"{path}.{name}", value)
-            return message
+            return self._decode_odd(raw, path)
+
+    def _decode_odd(self, raw: msgspec.Raw, path: str) -> WireMessage:
+        message = read_value(raw, _any_message, path)
+        for name, value in read_value(raw, fields_decoder, path).items():
+            if name not in WireMessage.__struct_fields__ and is_set(value):
+                if name in BESIDE or (name in IN_PLACE and not is_set(message.content)):
+                    raise InvalidRequest(f"{path}.{name}: put it into content", param=f"{path}.{name}")
+                self._note(f"{path}.{name}", value)
+        return message
 
     def _add_system(self, message: WireMessage, path: str) -> None:
         blocks = self._content(message, path)
@@ -285,6 +291,8 @@ def _read_call(call: WireCall, path: str) -> ToolCall:
         kind, name, arguments = "custom", call.custom.name, call.custom.input or ""
     else:
         function = call.function or WireFunction()
+        if function.name is not None and not len(function.arguments):
+            raise InvalidRequest(f"{path}.function.arguments: a string is required", param=f"{path}.function.arguments")
         name, arguments = function.name, _read_arguments(function.arguments)
     if name is None:
         raise InvalidRequest(f"{path}: the name of the called tool is missing", param=f"{path}.function.name")

@@ -42,7 +42,7 @@ from app.dialects.openai_responses.vocabulary import (
     Part,
     part_decoder,
 )
-from app.dialects.readable import inline_image, read_unknown
+from app.dialects.readable import inline_image, read_unknown, readable_text
 from app.errors import InvalidRequest
 
 # The prefix that distinguishes the type of an unknown part from that of an unknown item.
@@ -66,7 +66,8 @@ def parse_part(raw: msgspec.Raw, path: str, phase: str | None = None) -> Block:
     part = read_value(raw, part_decoder, path)
     kind = part.type
     if kind in TEXT_PARTS or (kind is None and part.text is not None):
-        return Text(part.text or "", _hint(part), tuple(part.annotations or ()), phase)
+        text = part.text if part.text is not None else readable_text(bytes(raw))  # some have it under another name
+        return Text(text, _hint(part), tuple(part.annotations or ()), phase)
     match kind:
         case "refusal":
             return Refusal(part.refusal or "")

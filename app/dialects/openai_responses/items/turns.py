@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -25,6 +26,7 @@ from app.conversation.literals import as_object, is_object
 from app.conversation.losses import Loss
 from app.conversation.request import Extension, Request, Role, Tool, Turn
 from app.conversation.steps import SERVER_TOOL
+from app.dialects.foreign.turns import BESIDE_CONTENT
 from app.dialects.json_bodies import read_value
 from app.dialects.openai_responses.items.content import (
     PART_PREFIX,
@@ -38,6 +40,7 @@ from app.dialects.openai_responses.items.tools import parse_tools
 from app.dialects.openai_responses.vocabulary import (
     NAME,
     NATIVE_CALLS,
+    NULL,
     Format,
     Item,
     ReasoningField,
@@ -66,6 +69,9 @@ _NEW_IDS = (
     "function_call_output",
     *(item_type for call, _, output in NATIVE_CALLS.values() for item_type in (call, output)),
 )
+
+_beside = attrgetter(*BESIDE_CONTENT)
+_NOTHING = (NULL,) * len(BESIDE_CONTENT)
 
 _input_decoder = msgspec.json.Decoder(str | list[msgspec.Raw] | None)
 _reasoning_decoder = msgspec.json.Decoder(ReasoningField | None)
@@ -143,6 +149,8 @@ class Input:
                 self._add("user" if is_foreign else "assistant", blocks, path)
 
     def _read_message(self, item: Item, raw: msgspec.Raw, path: str) -> None:
+        if _beside(item) != _NOTHING or (item.text is not NULL and item.content is NULL):
+            raise InvalidRequest(f"{path}: put everything that the message says into its content", param=path)
         role = _ROLES.get(item.role or "")
         if role is None:
             raise InvalidRequest(f"{path}.role: must be one of {', '.join(_ROLES)}", param=f"{path}.role")
