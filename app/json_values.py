@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -26,6 +26,11 @@ text_decoder = msgspec.json.Decoder(str)
 object_decoder = msgspec.json.Decoder(dict[str, Any])
 fields_decoder = msgspec.json.Decoder(Fields)
 list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+
+# The number of a part of a reply. Numbers without a limit may be chosen so that they all fall into one place of a
+# dictionary, which then compares each with all others.
+MAX_INDEX = 2**31
+Index = Annotated[int, msgspec.Meta(ge=-MAX_INDEX, le=MAX_INDEX)]
 
 # More values than a model's whole context holds, and still decoded in a moment.
 MAX_VALUES = 500_000

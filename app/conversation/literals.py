@@ -102,6 +102,7 @@ _BEFORE_VALUES = (":", ",", "[")
 # Maximum pieces that are checked for repeating the whole object.
 _MAX_DOUBTS = 64
 NOTHING = b'"{}"'
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _one = json.JSONDecoder(strict=False)
 
 
@@ -245,6 +246,40 @@ def as_object(arguments: str) -> tuple[str, bool]:
     if is_object(inner):
         return inner, False
     return '{"_raw":' + literal(arguments.encode("utf-8", "replace").decode()).decode() + "}", False
+
+
+class ObjectEnd:
+    """Whether pieces of a text are a whole JSON object by now, without reading any of them twice."""
+
+    __slots__ = ("_depth", "_in_string", "_kept", "_read", "_whole")
+
+    def __init__(self) -> None:
+        self._read = 0  # pieces
+        self._depth = 0
+        self._in_string = False
+        self._kept = ""  # a backslash whose character comes with the next piece
+        self._whole: bool | None = None  # None until the outermost bracket is closed
+
+    def is_reached(self, pieces: Sequence[bytes]) -> bool:
+        """Whether literals, the same as at the last call and more, are one object."""
+        while self._read < len(pieces):
+            piece = pieces[self._read]
+            self._read += 1
+            if self._whole is not None:
+                self._whole = self._whole and (piece == EMPTY or is_blank(piece))
+            elif self._closes(self._kept + text_of(piece)):
+                self._whole = is_object(text_of(join(pieces[: self._read])))
+        return bool(self._whole)
+
+    def _closes(self, text: str) -> bool:
+        """Whether the outermost bracket is closed at the end of the next text."""
+        # Within a string, what precedes its end is as if it had been opened here.
+        outside, quote, inside = _STRING.sub("", '"' + text if self._in_string else text).partition('"')
+        self._in_string = bool(quote)
+        self._kept = "\\" if (len(inside) - len(inside.rstrip("\\"))) % 2 else ""
+        closed = outside.count("}") + outside.count("]")
+        self._depth += outside.count("{") + outside.count("[") - closed
+        return closed > 0 and self._depth <= 0 and not quote
 
 
 def is_object(text: str) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import pytest
 
-from app.conversation.literals import as_object
+from app.conversation.literals import ObjectEnd, as_object, is_object, literal
 
 ARGUMENTS = [
     ("", "{}", True),
@@ -25,3 +27,16 @@ ARGUMENTS = [
 @pytest.mark.parametrize(("arguments", "expected", "sensible"), ARGUMENTS)
 def test_arguments_become_one_object(arguments: str, expected: str, sensible: bool) -> None:
     assert as_object(arguments) == (expected, sensible)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{}", "{} x", "{}{}", "[{}]", "}{", '"{}"', '{"a":"}"}', '{"a":"\\""}\n', '{"\\\\":[{}]}', '{"a":"\\\\"}}', "x{}"],
+)
+def test_the_end_of_an_object_is_seen_however_its_text_is_cut(text: str) -> None:
+    for first, second in combinations(range(len(text) + 1), 2):
+        end = ObjectEnd()
+        pieces: list[bytes] = []
+        for start, stop in ((0, first), (first, second), (second, len(text))):
+            pieces.append(literal(text[start:stop]))
+            assert end.is_reached(pieces) == is_object(text[:stop])

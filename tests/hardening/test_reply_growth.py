@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -81,6 +82,8 @@ WHOLE: dict[str, dict[str, Maker]] = {
         "details": filled(message(reasoning_details=["FILL"]))('{"type":"reasoning.text","text":"x","index":0}', ","),
         "annotations": filled(message(annotations=["FILL"]))(
             '{"type":"url_citation","url_citation":{"url":"https://e.test","title":"t","start_index":0,"end_index":1}}', ","),
+        "pieces of a call": filled(message(tool_calls=[{"id": "c", "type": "function", "function": {
+            "name": "f", "arguments": "{"}}, "FILL"]))('{"function":{"arguments":"' + "x" * 80 + '"}}', ","),
         "arguments": filled(message(tool_calls=[{"id": "c", "type": "function",
                                                  "function": {"name": "f", "arguments": "FILL"}}]))("{", ""),
     },
@@ -123,6 +126,11 @@ def chunk(**delta: Any) -> bytes:
 
 def piece(arguments: str, index: int = 0, **more: Any) -> bytes:
     return chunk(tool_calls=[{"index": index, "function": {"arguments": arguments}, **more}])
+
+
+NAMED = piece('{"a":"', id="c", type="function").replace(b'"arguments"', b'"name": "f", "arguments"')
+# A dictionary takes all multiples of this number to the same place.
+COLLIDING = sys.hash_info.modulus
 
 
 def numbered(make: Callable[[int], bytes]) -> Maker:
@@ -185,12 +193,19 @@ STREAMS: dict[str, dict[str, Maker]] = {
         "counts": repeated(each=event(id="c", choices=[], usage={"prompt_tokens": 1, "completion_tokens": 1})),
         "ends": repeated(each=event(id="c", choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}])),
         "choices": numbered(lambda n: event(id="c", choices=[{"index": n, "delta": {"content": "x"}}])),
+        "arguments under numbers of their own": numbered(lambda n: piece("x", n) if n else NAMED),
+        "arguments with the name each": repeated(NAMED, each=chunk(
+            tool_calls=[{"index": 0, "function": {"name": "f", "arguments": "{"}}])),
+        "choices whose numbers collide": numbered(lambda n: event(
+            id="c", choices=[{"index": n * COLLIDING, "delta": {"content": "x"}, "finish_reason": "stop"}])),
         "nothing": repeated(each=b"data: {}\n\n"),
         "comments": repeated(each=b": x\n\n"),
     },
     "anthropic_messages": {
         "words": repeated(START, OPEN, each=named("content_block_delta", index=0, delta={"type": "text_delta", "text": "x"})),
         "blocks": numbered(lambda n: (START if n == 0 else b"") + block(n)),
+        "blocks whose numbers collide": numbered(lambda n: (START if n == 0 else b"") + named(
+            "content_block_start", index=n * COLLIDING, content_block={"type": "text", "text": ""})),
         "blocks of one number": repeated(START, each=block(0)),
         "starts": repeated(each=START),
         "open blocks": repeated(START, each=OPEN),
@@ -206,6 +221,7 @@ STREAMS: dict[str, dict[str, Maker]] = {
         "ends without a text": in_halves(CREATED, ADDED, PART, first=WORD, then=text_done(content_index=0)),
         "wrong ends": in_halves(CREATED, ADDED, PART, first=WORD, then=text_done(content_index=0, text="y")),
         "items": numbered(lambda n: (CREATED if n == 0 else b"") + item(n)),
+        "items whose numbers collide": numbered(lambda n: (CREATED if n == 0 else b"") + item(n * COLLIDING)),
         "items of one number": repeated(CREATED, each=item(0)),
         "starts": repeated(each=CREATED),
         "added": repeated(CREATED, each=ADDED),

@@ -37,7 +37,7 @@ from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import repair_surrogates
 from app.dialects.malformed import malformed
 from app.errors import InvalidRequest, UpstreamCut, UpstreamMalformed
-from app.json_values import UNREADABLE, Fields, decode_or_none, fields_decoder, object_decoder
+from app.json_values import MAX_INDEX, UNREADABLE, Fields, Index, decode_or_none, fields_decoder, object_decoder
 
 _QUOTE = ord('"')
 # How the types of other dialects' events about failures end.
@@ -60,7 +60,7 @@ class _Chunk(msgspec.Struct):
     """The fields of frequent payloads; other payloads are decoded separately, once per stream each."""
 
     type: str = ""
-    index: int = 0
+    index: Index = 0
     delta: _Delta | None = None
     content_block: msgspec.Raw = msgspec.Raw()
 
@@ -431,7 +431,8 @@ def _read_halves(payload: bytes, halves: HalfPairs) -> _Chunk | None:
             if name in fields["delta"]
         }
         delta = _Delta(**{name: msgspec.Raw(text) for name, text in texts.items()})
-        return _Chunk(kind, index, delta) if texts and isinstance(kind, str) and isinstance(index, int) else None
+        fits = texts and isinstance(kind, str) and isinstance(index, int) and abs(index) <= MAX_INDEX
+        return _Chunk(kind, index, delta) if fits else None
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
 

@@ -16,6 +16,7 @@ from app.conversation.losses import Severity
 from app.conversation.request import UNKNOWN_EFFORT
 from app.conversation.response import FinishReason
 from app.dialects.finish_words import judge_word
+from app.json_values import Index
 
 NAME: Final[Literal["openai_chat"]] = "openai_chat"
 
@@ -332,7 +333,7 @@ class CallFragment(msgspec.Struct, gc=False):
     """A fragment of a tool call, or a whole call if the server does not split it. Flat ones have name and arguments
     without a function around them."""
 
-    index: Number = None
+    index: Index | float | str | None = None
     id: Number = None
     type: str | None = None
     function: CallPiece | None = None
@@ -366,7 +367,7 @@ class WireChoice(msgspec.Struct, gc=False):
     """`text` belongs to legacy completions. vLLM and SGLang report the stop sequence that ended the answer, OpenRouter
     the error that did. Gemini's endpoint spelled `finishReason`."""
 
-    index: int | None = None
+    index: Index | None = None
     delta: WireDelta | None = None
     message: WireDelta | None = None
     finish_reason: str | None = None

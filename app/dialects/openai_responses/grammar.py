@@ -31,6 +31,7 @@ from app.dialects.openai_responses.stream_parser import (
 from app.dialects.openai_responses.stream_renderer import StreamRenderer
 from app.dialects.openai_responses.vocabulary import NULL
 from app.errors import Failure
+from app.json_values import Index
 
 _DELTA = ".delta"
 _CREATED = "response.created"
@@ -47,14 +48,14 @@ class StreamEvent(msgspec.Struct):
     """The fields of events that begin or end something, and of an item's first deltas."""
 
     type: str = ""
-    output_index: int | None = None
+    output_index: Index | None = None
     sequence_number: int | None = None
     item_id: str | None = None
     item: msgspec.Raw = NULL
     response: msgspec.Raw = NULL
     delta: msgspec.Raw = NULL
-    content_index: int | None = None
-    summary_index: int | None = None
+    content_index: Index | None = None
+    summary_index: Index | None = None
     text: msgspec.Raw = NULL
     refusal: msgspec.Raw = NULL
     arguments: msgspec.Raw = NULL

@@ -20,7 +20,7 @@ from app.dialects.openai_responses.response_object import parse_finish
 from app.dialects.openai_responses.usage import parse_usage
 from app.dialects.openai_responses.vocabulary import NULL, Item, WireResponse, item_decoder
 from app.errors import Failure, InvalidRequest, UpstreamCut
-from app.json_values import UNREADABLE, decode_or_none
+from app.json_values import UNREADABLE, Index, decode_or_none
 
 _TEXT_DELTA = "response.output_text.delta"
 # Other events whose `delta` adds to a block.
@@ -71,8 +71,8 @@ class _Chunk(msgspec.Struct):
     """The fields of an event in the plain case."""
 
     type: str = ""
-    output_index: int = 0
-    content_index: int = 0
+    output_index: Index = 0
+    content_index: Index = 0
     delta: msgspec.Raw = NULL
     logprobs: list[dict[str, Any]] | None = None
 
@@ -89,9 +89,9 @@ class _FullChunk(msgspec.Struct):
     """The fields of any event."""
 
     type: str = ""
-    output_index: int = 0
-    content_index: int = 0
-    summary_index: int | None = None
+    output_index: Index = 0
+    content_index: Index = 0
+    summary_index: Index | None = None
     delta: msgspec.Raw = NULL
     logprobs: list[dict[str, Any]] | None = None
     item: msgspec.Raw = NULL

@@ -21,7 +21,7 @@ from app.conversation.request import Extension, Request
 from app.conversation.response import Response, StopDetail, Usage
 from app.conversation.streams.fold import fold
 from app.dialects.openai_chat import NAME, StreamParser, StreamRenderer, render_response
-from app.errors import Failure, UpstreamRefused
+from app.errors import Failure, UpstreamMalformed, UpstreamRefused
 from app.sse import SseDecoder
 
 ReadWire = Callable[[str], bytes]
@@ -210,6 +210,20 @@ def test_a_name_may_come_in_pieces_until_the_arguments_begin() -> None:
     pieces = [fragment(0, "", id="a", name="get_"), fragment(0, "", name="weather"), fragment(0, "{}")]
 
     assert calls(said([*map(chunk, pieces), chunk(finish="tool_calls")])) == [("a", "get_weather", "{}")]
+
+
+def test_a_name_in_pieces_without_end_is_refused() -> None:
+    pieces = [chunk(fragment(0, "", name=f"{number}" * 100)) for number in range(1000)]
+
+    with pytest.raises(UpstreamMalformed):
+        parse(pieces)
+
+
+@pytest.mark.parametrize("index", [10**20, -(10**20), str(10**20), 1e300])
+def test_a_number_that_no_call_can_have_is_none(index: Any) -> None:
+    chunks = [chunk(fragment(index, "{}", id="a", name="f")), chunk(finish="tool_calls")]
+
+    assert calls(said(chunks)) == [("a", "f", "{}")]
 
 
 def test_calls_that_share_an_id_get_their_own() -> None:

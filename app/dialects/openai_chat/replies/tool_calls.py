@@ -15,6 +15,7 @@ import msgspec
 from app.conversation.literals import (
     EMPTY,
     NOTHING,
+    ObjectEnd,
     Resent,
     as_object,
     is_blank,
@@ -26,6 +27,7 @@ from app.conversation.literals import (
 )
 from app.dialects.openai_chat.vocabulary import CallFragment
 from app.errors import UpstreamMalformed
+from app.json_values import MAX_INDEX
 
 # Prefixes of the literal of an object's text: white space may precede the brace.
 _OBJECT_STARTS = (b'"{', b'" ', b'"\\n', b'"\\t', b'"\\r')
@@ -34,6 +36,8 @@ _OBJECT_STARTS = (b'"{', b'" ', b'"\\n', b'"\\t', b'"\\r')
 # Maximum calls in one answer. No model makes this many, and each fragment is compared with the calls still without a
 # name.
 MAX_CALLS = 1024
+# Maximum characters of a name that comes in pieces.
+MAX_NAME = 10_000
 
 
 class Call:
@@ -44,7 +48,9 @@ class Call:
     object, after which more may come.
     """
 
-    __slots__ = ("block", "custom", "empty", "extra", "held", "id", "name", "pieces", "position", "resent", "wire_id")
+    __slots__ = (
+        "block", "custom", "empty", "end", "extra", "held", "id", "name", "pieces", "position", "resent", "wire_id",
+    )  # fmt: skip
 
     def __init__(self, position: int, wire_id: str | None) -> None:
         self.position = position
@@ -56,12 +62,18 @@ class Call:
         self.empty = False
         self.resent = Resent()
         self.pieces: list[bytes] = []
+        self.end = ObjectEnd()
         self.extra: bytes | None = None
         self.block: int | None = None
 
+    def lengthen_name(self, more: str) -> None:
+        self.name += more
+        if len(self.name) > MAX_NAME:
+            raise UpstreamMalformed(f"the upstream's answer names a tool by more than {MAX_NAME:,} characters")
+
     def is_complete(self) -> bool:
         """Whether the arguments so far are a whole JSON object."""
-        return is_object(text_of(join(self.pieces))) if self.pieces else self.empty
+        return self.end.is_reached(self.pieces) if self.pieces else self.empty
 
     def is_cut(self) -> bool:
         """Whether the arguments have begun and have no end."""
@@ -106,7 +118,7 @@ class CallBinder:
             call.name = name
             call.custom = fragment.custom is not None or fragment.type == "custom"
         elif name != call.name and not call.pieces:
-            call.name += name
+            call.lengthen_name(name)
         if not call.id and (call.wire_id or call.name):
             taken = call.wire_id in self.taken
             call.id = call.wire_id if call.wire_id and not taken else self._mint(call.position)
@@ -183,32 +195,37 @@ def join_entries(entries: Sequence[CallFragment]) -> list[CallFragment]:
     """The calls of a whole reply. An entry without an id that does not begin a call continues the previous one: some
     gateways leave the fragments of a stream as separate entries (diegosouzapw/OmniRoute#653)."""
     calls: list[CallFragment] = []
+    texts: list[list[bytes]] = []  # the pieces of each call's arguments
     for entry in entries:
-        if calls and _is_continuation(calls[-1], entry):
-            _append(calls[-1], entry)
+        added = _arguments_of(entry)
+        if calls and _is_continuation(calls[-1], entry, begun=bool(texts[-1])):
+            _continue(calls[-1], entry)
+            if texts[-1] == [NOTHING] and added != EMPTY:
+                texts[-1].clear()  # a whole object replaces an empty one
         else:
             calls.append(entry)
+            texts.append([])
+        if added != EMPTY:
+            texts[-1].append(added)
+    for call, pieces in zip(calls, texts, strict=True):
+        if call.function is not None and pieces:
+            call.function.arguments = msgspec.Raw(join(pieces))
     return calls
 
 
-def _is_continuation(call: CallFragment, entry: CallFragment) -> bool:
+def _is_continuation(call: CallFragment, entry: CallFragment, *, begun: bool) -> bool:
     head, piece = call.function, entry.function
     if head is None or piece is None or entry.id not in (None, ""):
         return False
     if not piece.name or not head.name:
         return True
-    return call.id not in (None, "") and piece.name == head.name and not has_arguments(call)
+    return call.id not in (None, "") and piece.name == head.name and not begun
 
 
-def _append(call: CallFragment, entry: CallFragment) -> None:
-    """Appends an entry to the call that it continues. A whole object replaces an empty one."""
-    if call.function is None or entry.function is None:
-        return
-    call.function.name = call.function.name or entry.function.name
-    had, added = _arguments_of(call), _arguments_of(entry)
-    if added != EMPTY:
-        begun = b"" if had in (EMPTY, literal("{}")) else had
-        call.function.arguments = msgspec.Raw(join([begun, added]) if begun else added)
+def _continue(call: CallFragment, entry: CallFragment) -> None:
+    """Appends all of an entry but its arguments to the call that it continues."""
+    if call.function is not None and entry.function is not None:
+        call.function.name = call.function.name or entry.function.name
     if len(entry.extra_content):
         call.extra_content = entry.extra_content
 
@@ -302,9 +319,10 @@ def _cut_off(piece: bytes) -> bytes:
 
 def _index_of(fragment: CallFragment) -> int | None:
     try:
-        return int(fragment.index) if fragment.index is not None else None
+        index = int(fragment.index) if fragment.index is not None else None
     except (ValueError, OverflowError):
         return None
+    return index if index is None or abs(index) <= MAX_INDEX else None
 
 
 def _arguments_of(fragment: CallFragment) -> bytes:
