@@ -164,10 +164,12 @@ def _compact_with_anthropic(
 def _limit_searches(request: Request, extension: Extension, capabilities: Capabilities, notes: Notes) -> Request | None:
     """The limit on all server-run tools, applied to the searches among them; a loss if there are others."""
     tools = [_with_limit(tool, extension.value) for tool in request.tools]
-    unlimited = [tool for tool in tools if isinstance(tool, NativeTool) and tool.server and tool in request.tools]
-    if unlimited and tools != list(request.tools):
+    unlimited = [tool for tool, before in zip(tools, request.tools, strict=True) if tool is before]
+    if len(unlimited) == len(tools):
+        return None
+    if any(isinstance(tool, NativeTool) and tool.server for tool in unlimited):
         notes.lose("degrading", extension.name, "the upstream can limit only the search")
-    return replace(request, tools=tuple(tools)) if tools != list(request.tools) else None
+    return replace(request, tools=tuple(tools))
 
 
 def _with_limit(tool: Tool, limit: Any) -> Tool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 from codecs import getincrementaldecoder
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -208,15 +208,19 @@ def encode_body(value: Any) -> bytes:
         return msgspec.json.encode(_join_halves(value))
 
 
-def put_back(body: dict[str, Any], name: str, value: Any, objects: Container[str]) -> None:
-    """Puts a field that only its own dialect knows at its place: `reasoning.mode` into `reasoning`, which is one of the
-    dialect's `objects`. Any other name with a dot was invented by a client and is kept as it is."""
-    outer, dot, inner = name.partition(".")
-    if not dot or outer not in objects:
-        body[name] = value
-        return
-    holder = body.get(outer)
-    body[outer] = {**(holder if isinstance(holder, dict) else {}), inner: value}
+def put_back(body: dict[str, Any], fields: Iterable[tuple[str, Any]], objects: Container[str]) -> None:
+    """Puts fields that only their own dialect knows at their places: `reasoning.mode` into `reasoning`, which is one of
+    the dialect's `objects`. Any other name with a dot was invented by a client and is kept as it is."""
+    inside: dict[str, dict[str, Any]] = {}
+    for name, value in fields:
+        outer, dot, inner = name.partition(".")
+        if dot and outer in objects:
+            inside.setdefault(outer, {})[inner] = value
+        else:
+            body[name] = value
+    for outer, added in inside.items():
+        holder = body.get(outer)
+        body[outer] = {**(holder if isinstance(holder, dict) else {}), **added}
 
 
 def change_fields(raw: msgspec.Raw, **values: Any) -> msgspec.Raw:

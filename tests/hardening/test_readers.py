@@ -17,7 +17,7 @@ from app.conversation.capabilities import Capabilities
 from app.conversation.events import BlockDelta, BlockOpened
 from app.conversation.literals import literal
 from app.conversation.streams.custom_input import InputReader
-from app.dialects import openai_chat, openai_responses
+from app.dialects import anthropic_messages, openai_chat, openai_responses
 from app.dialects.error_bodies import read_error_body
 from app.dialects.foreign.requests import mend_request
 from app.dialects.json_bodies import replace_model
@@ -88,6 +88,25 @@ def read_images(url: str) -> None:
             adapt(dialect.parse_request(json.dumps(body).encode(), {}), CHAT)
 
 
+def translate(client: ModuleType, upstream: ModuleType) -> Callable[[bytes], object]:
+    capabilities = Capabilities(dialect=upstream.NAME)
+
+    def read(body: bytes) -> object:
+        return upstream.render_request(adapt(client.parse_request(body, {}), capabilities).request, capabilities)
+
+    return read
+
+
+def asked(client: ModuleType, **fields: Any) -> bytes:
+    said = [{"role": "user", "content": "q"}]
+    rest = {"input": said} if client is openai_responses else {"messages": said, "max_tokens": 2000}
+    return json.dumps({"model": "m", **rest, **fields}).encode()
+
+
+def numbered(count: int) -> dict[str, int]:
+    return {f"odd{number}": number for number in range(count)}
+
+
 SENT = json.dumps({"model": "m", "metadata": {"a": "b"}, "context": 1, "a": "unknown"}).encode()
 HARD = ["unknown ", "<title>", "1,", "eyJ", "sk-", "Bearer ", "context length ", "a", "\n", "sk-proj-4f9a8b7", "\u2028"]
 READERS: dict[str, Reader] = {}
@@ -114,6 +133,14 @@ for begun in ("", "{", ' {"patch": "'):
 READERS["models in a body"] = (
     lambda t: replace_model(t, "new", old="m"),
     lambda n: b'{"messages":[' + b'{"model":"m"},' * (n // 14) + b'1],"model":"m"}',
+)
+READERS["searches with a limit"] = (
+    translate(openai_responses, anthropic_messages),
+    lambda n: asked(openai_responses, max_tool_calls=3, tools=[{"type": "web_search"}] * (n // 24)),
+)
+READERS["odd fields of thinking"] = (
+    translate(anthropic_messages, anthropic_messages),
+    lambda n: asked(anthropic_messages, thinking={"type": "enabled", "budget_tokens": 1024} | numbered(n // 12)),
 )
 READERS["blanks before a thought"] = (fresh(feed_thoughts, 8), lambda n: " " * n)
 for piece in (b"x", b": ping\n", b"data: \n", b"\r", b"data: {}\n\n", b"event: ping\n", b"\n"):

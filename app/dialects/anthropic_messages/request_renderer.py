@@ -141,6 +141,7 @@ def _write_settings(request: Request, capabilities: Capabilities, losses: list[L
 
 def _restore_extensions(body: dict[str, Any], request: Request, losses: list[Loss], *, first_party: bool) -> None:
     """Restores this dialect's own fields to their places; those inside messages and tools are only reported."""
+    own: list[tuple[str, Any]] = []
     for extension in request.extensions:
         if extension.dialect != NAME or "[" in extension.name:
             continue
@@ -149,7 +150,8 @@ def _restore_extensions(body: dict[str, Any], request: Request, losses: list[Los
         elif extension.name.startswith("thinking.") and "thinking" not in body:
             losses.append(Loss("ignorable", extension.name, "the request asks for no thinking there"))
         else:
-            put_back(body, extension.name, extension.value, OBJECTS)
+            own.append((extension.name, extension.value))
+    put_back(body, own, OBJECTS)
 
 
 def _version(body: Mapping[str, Any], capabilities: Capabilities) -> str:

@@ -196,10 +196,12 @@ def _restore_extensions(body: dict[str, Any], request: Request) -> None:
     """Restores fields of this dialect that came with the request to their places."""
     if request.logprobs:
         body["top_logprobs"] = request.logprobs
+    own: list[tuple[str, Any]] = []
     for extension in request.extensions:
         if extension.dialect != NAME or "[" in extension.name:
             continue
         if extension.name == "include":
             body["include"] = [*body.get("include", ()), *extension.value]
         else:
-            put_back(body, extension.name, extension.value, ("reasoning",))
+            own.append((extension.name, extension.value))
+    put_back(body, own, ("reasoning",))
