@@ -179,6 +179,15 @@ def item(number: int) -> bytes:
     return added + named("response.output_item.done", output_index=number, item=made)
 
 
+def two_words(number: int) -> bytes:
+    place = {"output_index": number, "content_index": 0}
+    return b"".join(named("response.output_text.delta", **place, delta=word) for word in ("The", " sky"))
+
+
+def item_done(number: int) -> bytes:
+    return named("response.output_item.done", output_index=number, item={**json.loads(ITEM), "id": f"i{number}"})
+
+
 STREAMS: dict[str, dict[str, Maker]] = {
     "openai_chat": {
         "words": repeated(each=chunk(content="x")),
@@ -226,6 +235,10 @@ STREAMS: dict[str, dict[str, Maker]] = {
         "starts": repeated(each=CREATED),
         "added": repeated(CREATED, each=ADDED),
         "unknown events": repeated(CREATED, each=named("response.odd", x=1)),
+        "texts that end in turn": lambda length: b"".join(
+            [*map(two_words, range(length // 600)), *map(item_done, range(length // 600))]),
+        "calls that were not announced": numbered(lambda n: named("response.output_item.done", output_index=n, item={
+            **json.loads(CALL_RESPONSES), "id": f"i{n}", "call_id": f"c{n}"})),
         "parts": numbered(lambda n: (CREATED + ADDED if n == 0 else b"") + named(
             "response.content_part.added", item_id="i", output_index=0, content_index=n,
             part={"type": "output_text", "text": "", "annotations": []})),

@@ -118,9 +118,10 @@ _decode_full = msgspec.json.Decoder(_FullChunk).decode
 
 
 class _OpenBlock:
-    """`pieces` are the literals passed on so far; `part` is the part of the item to which the last of them belonged."""
+    """`pieces` are the literals passed on so far; `part` is the part of the item to which the last of them belonged.
+    `place` is where an open text block is kept for the plain case."""
 
-    __slots__ = ("begin", "citations", "compared", "index", "part", "pieces", "resent", "snapshots")
+    __slots__ = ("begin", "citations", "compared", "index", "part", "pieces", "place", "resent", "snapshots")
 
     def __init__(self, index: int) -> None:
         self.index = index
@@ -131,6 +132,7 @@ class _OpenBlock:
         self.compared = False  # its whole with its pieces
         self.citations = 0
         self.part: tuple[str, int] | None = None
+        self.place: tuple[int, int] | None = None
 
     def take(self, kind: str, added: bytes) -> bytes:
         """The new part of a delta in an event of this kind."""
@@ -188,6 +190,7 @@ class StreamParser:
 
     def __init__(self) -> None:
         self._items: dict[int, _UpstreamItem] = {}
+        self._by_call: dict[str, _UpstreamItem] = {}  # the first item of each call
         self._texts: dict[tuple[int, int], _OpenBlock] = {}  # the open text blocks, for the plain case
         self.steady = False
         self.growing: list[bytes] | None = None
@@ -293,10 +296,16 @@ class StreamParser:
             if _is_same(before.item, item):  # announced twice
                 return
             self._close_blocks(before, events)  # two items with one index: the first has ended
-        self._items[position] = opened = _UpstreamItem(item)
+        opened = self._note_item(position, item)
         # A call without a name yet waits for its end.
         if item.type in CALLS and item.name and (item.call_id or item.id):
             self._open_block(position, opened, 0, _head_of(item), events)
+
+    def _note_item(self, position: int, item: Item) -> _UpstreamItem:
+        opened = self._items[position] = _UpstreamItem(item)
+        if item.call_id is not None:
+            self._by_call.setdefault(item.call_id, opened)
+        return opened
 
     def _add_delta(
         self, chunk: _FullChunk, raw: msgspec.Raw, events: list[Event], *, unless_shown: bool = False
@@ -316,7 +325,8 @@ class StreamParser:
         block.part = part
         block.add(text if unless_shown else block.take(chunk.type, text), events)
         if block.snapshots.settled and chunk.type == _TEXT_DELTA:
-            self._texts[chunk.output_index, chunk.content_index] = block
+            block.place = chunk.output_index, chunk.content_index
+            self._texts[block.place] = block
             self.steady, self.growing = not chunk.logprobs, block.pieces
         if chunk.logprobs:
             self._items[chunk.output_index].logprobs = True
@@ -373,13 +383,13 @@ class StreamParser:
         if opened is None or opened.done:
             if item.call_id is not None and item.type in CALLS:
                 # Copilot ends a call under another id and place than it began with.
-                opened = next((one for one in self._items.values() if one.item.call_id == item.call_id), None)
+                opened = self._by_call.get(item.call_id)
             elif opened is not None and not _is_same(opened.item, item):
                 opened = None
             if opened is not None and opened.done:
                 return  # the same once more
             if opened is None:
-                opened = self._items[position] = _UpstreamItem(item)
+                opened = self._note_item(position, item)
         opened.item = item
         if not last and lacks_arguments(raw) and all(not block.pieces for block in opened.blocks.values()):
             return
@@ -411,9 +421,9 @@ class StreamParser:
         for block in opened.blocks.values():
             block.add(block.snapshots.flush(), events)
         events.extend(BlockClosed(block.index, proof, incomplete) for block in opened.blocks.values())
-        for place, block in list(self._texts.items()):
-            if block in opened.blocks.values():
-                del self._texts[place]
+        for block in opened.blocks.values():
+            if block.place is not None:
+                self._texts.pop(block.place, None)
 
     def _end(self, response: WireResponse, events: list[Event], beside: Any = None) -> None:
         """Handles the terminal response. `beside` is an error next to it, where some servers put it."""
