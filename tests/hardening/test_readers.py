@@ -21,6 +21,7 @@ from app.dialects import anthropic_messages, openai_chat, openai_responses
 from app.dialects.error_bodies import read_error_body
 from app.dialects.foreign.requests import mend_request
 from app.dialects.json_bodies import replace_model
+from app.dialects.openai_responses.state.history import new_items
 from app.dialects.overflow import find_overflow
 from app.errors import DragomanError, Failure
 from app.gateway.failures.own_words import own_words
@@ -141,6 +142,10 @@ READERS["searches with a limit"] = (
 READERS["odd fields of thinking"] = (
     translate(anthropic_messages, anthropic_messages),
     lambda n: asked(anthropic_messages, thinking={"type": "enabled", "budget_tokens": 1024} | numbered(n // 12)),
+)
+READERS["an input after a history"] = (
+    lambda items: new_items([b'{"id":"h%d","content":"a%d"}' % (n, n) for n in range(len(items))], items),
+    lambda n: [b'{"id":"i%d","content":"b%d"}' % (number, number) for number in range(n // 24)],
 )
 READERS["blanks before a thought"] = (fresh(feed_thoughts, 8), lambda n: " " * n)
 for piece in (b"x", b": ping\n", b"data: \n", b"\r", b"data: {}\n\n", b"event: ping\n", b"\n"):

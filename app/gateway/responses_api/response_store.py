@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -19,6 +19,7 @@ from app.dialects.openai_responses.state.conversation import read_conversation_i
 from app.dialects.openai_responses.state.history import (
     continue_request,
     find_id,
+    find_referred,
     find_response,
     history_of,
     input_items,
@@ -27,7 +28,8 @@ from app.dialects.openai_responses.state.history import (
     resolve_references,
 )
 from app.dialects.openai_responses.vocabulary import NAME
-from app.errors import Failure, InvalidRequest, LedgerUnavailable, NotFound
+from app.errors import Failure, InvalidRequest, LedgerUnavailable, NotFound, TooLarge, in_units
+from app.gateway.large_bodies.heavy_work import run_heavy
 from app.gateway.messages import ClientRequest, StartedResponse
 from app.gateway.peek import Peek, peek_body
 from app.gateway.replies.observed_stream import ObservedStream
@@ -35,6 +37,10 @@ from app.gateway.responses_api.conversations import Conversation, Conversations
 from app.gateway.responses_api.conversations import not_found as conversation_not_found
 from app.ledger import Ledger, read_record
 from app.routing.router import Upstream
+from app.turns import give_way
+
+# Maximum bytes of stored items that one request may refer to.
+MAX_RESOLVED = 64 << 20
 
 
 class KeptResponse(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -146,16 +152,14 @@ class ResponseContinuation:
         self._look_up()
         self._asked = self._client_request
         if self._conversation is not None:
-            self._asked = self._client_request.with_body(
-                continue_request(self._client_request.body, self._conversation.history, name_previous=True)
-            )
+            self._asked = self._after(self._conversation.history)
         elif self._place is not None:
             if self._client_request.tenant or not self._is_keeper(upstream):
                 raise conversation_not_found(self._place)
         elif self._previous is not None:
             self._continue(self._previous, upstream)
         if b'"item_reference"' in self._asked.body:
-            self._asked = self._asked.with_body(resolve_references(self._asked.body, self._find_output))
+            self._asked = self._resolve(self._asked)
         return self._asked
 
     def watch(self, started: StartedResponse) -> StartedResponse:
@@ -183,13 +187,37 @@ class ResponseContinuation:
     def conclude(self, response: bytes) -> KeptResponse:
         """The stored form of a response. Also appends the request's new items and the response to its conversation."""
         if self._place is not None and self._conversation is not None and find_id(response) is not None:
-            new = new_items(self._conversation.history, input_items(self._client_request.body))
+            body, history = self._client_request.body, self._conversation.history
+            new = run_heavy(len(body) + _size_of(history), lambda: new_items(history, input_items(body)))
             # If the conversation was deleted meanwhile, or the ledger fails, the client still gets its answer.
             with contextlib.suppress(NotFound, LedgerUnavailable):
                 place = self._response_store.conversations
                 place.append(self._client_request.tenant, self._place, [*new, *output_items(response)])
         items = [msgspec.Raw(item) for item in input_items(self._asked.body)]
         return KeptResponse(response=msgspec.Raw(response), input=items)
+
+    def _after(self, history: Sequence[bytes]) -> ClientRequest:
+        """The client's request with a history before its own input. The translation omits the id of a continued
+        response, and echoes it in the reply."""
+        body = self._client_request.body
+        size = len(body) + _size_of(history)
+        return self._client_request.with_body(
+            run_heavy(size, lambda: continue_request(body, history, name_previous=True))
+        )
+
+    def _resolve(self, asked: ClientRequest) -> ClientRequest:
+        """A request with the items to which it refers."""
+        outputs: list[list[bytes]] = []
+        left = MAX_RESOLVED
+        for response_id in run_heavy(asked.size, find_referred, asked.body):
+            outputs.append(self._find_output(response_id))
+            left -= _size_of(outputs[-1])
+            if left < 0:
+                raise TooLarge(f"input refers to more than {in_units(MAX_RESOLVED)} of stored items", param="input")
+            give_way()
+        if not any(outputs):
+            return asked
+        return asked.with_body(run_heavy(asked.size, resolve_references, asked.body, outputs))
 
     def _find_output(self, response_id: str) -> list[bytes]:
         kept = self._response_store.find(self._client_request.tenant, response_id)
@@ -224,13 +252,15 @@ class ResponseContinuation:
                 f"Previous response with id '{previous}' is not complete, so it cannot be continued.",
                 param="previous_response_id",
             )
-        # The translation omits the id, and echoes it in the reply.
-        body = continue_request(self._client_request.body, kept.history, name_previous=True)
-        self._asked = self._client_request.with_body(body)
+        self._asked = self._after(kept.history)
 
     def _is_keeper(self, upstream: Upstream) -> bool:
         """Whether the upstream's server stores the response, having given the client its id."""
         return not self.adopted and keeps_responses(upstream)
+
+
+def _size_of(items: Sequence[bytes]) -> int:
+    return sum(map(len, items))
 
 
 def as_lost(kept: KeptResponse) -> KeptResponse:

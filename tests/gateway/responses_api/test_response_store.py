@@ -214,6 +214,25 @@ def test_a_reference_to_an_item_of_ours_is_the_item(client: Client, upstream: Fa
     assert [word in sent for word in (b"orphan", b"no result", b"call_1")] == [False, False, True]
 
 
+def test_no_item_is_sent_more_often_than_it_was_answered(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(json_reply(chat_answer("x" * 1000)))
+    item = answer_of(ask(client, "q"))["output"][0]
+    upstream.seen.clear()
+
+    ask(client, [{"role": "user", "content": "q"}, *[{"type": "item_reference", "id": item["id"]}] * 1000])
+
+    assert sum(len(sent.body) for sent in upstream.seen) < 100_000
+
+
+def test_items_of_too_many_responses_are_refused(client: Client, upstream: FakeUpstream) -> None:
+    references = [{"type": "item_reference", "id": f"msg_{number:032x}_0"} for number in range(1001)]
+
+    told = ask(client, references)
+
+    assert (told.status_code, upstream.seen) == (400, [])
+    assert "1,000 responses" in told.get_data(as_text=True)
+
+
 @pytest.mark.parametrize("item_id", ["fc_" + "0" * 32 + "_0", "msg_1", 5])
 def test_a_reference_to_an_item_that_nobody_has_stays_what_it_was(
     client: Client, upstream: FakeUpstream, item_id: Any

@@ -6,7 +6,7 @@ Everything here stays JSON text: items are stored exactly as they were received 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -20,6 +20,9 @@ from app.sse import SseDecoder
 
 MAX_LISTED = 100
 LISTED = 20
+
+# Maximum responses to whose items one request may refer: each is looked up.
+MAX_REFERRED = 1000
 
 _TERMINALS = ("response.completed", "response.incomplete", "response.failed")
 _TERMINAL_MARKS = tuple(f'"{name}"'.encode() for name in _TERMINALS)
@@ -41,6 +44,7 @@ class _Head(msgspec.Struct):
 
 _terminal_decoder = msgspec.json.Decoder(_Terminal)
 _head_decoder = msgspec.json.Decoder(_Head)
+_sorting_encoder = msgspec.json.Encoder(order="sorted")
 
 
 def input_items(body: bytes) -> list[bytes]:
@@ -81,25 +85,34 @@ def new_items(history: Sequence[bytes], given: Sequence[bytes]) -> list[bytes]:
     and equal one of the history. Raises InvalidRequest.
     """
     known = [object_decoder.decode(item) for item in history]
-    ids = [item["id"] for item in known if item.get("id")]
-    contents = [_content_of(item) for item in known]
+    ids = {str(item["id"]) for item in known if item.get("id")}
+    contents = {_content_of(item) for item in known}
     values = [read_value(msgspec.Raw(item), object_decoder, f"input[{index}]") for index, item in enumerate(given)]
     equal = [not item.get("id") and _content_of(item) in contents for item in values]
     repeated = [
-        item.get("id") in ids or (equal[index] and str(item.get("type")).endswith("_call"))
+        str(item.get("id")) in ids or (equal[index] and str(item.get("type")).endswith("_call"))
         for index, item in enumerate(values)
     ]
     last = max((index for index, known_before in enumerate(repeated) if known_before), default=-1)
     return [item for index, item in enumerate(given) if not (repeated[index] or (equal[index] and index < last))]
 
 
-def resolve_references(body: bytes, find: Callable[[str], Sequence[bytes]]) -> bytes:
-    """The request with its references to items of ours replaced by the items. `find` returns the output of a response
-    that is stored here, or nothing. Raises InvalidRequest."""
-    items = input_items(body)
-    resolved = [_resolve(item, find) for item in items]
-    if resolved == items:
-        return body
+def find_referred(body: bytes) -> list[str]:
+    """The ids of the responses to whose items a request refers, each once. Raises InvalidRequest."""
+    found = list(dict.fromkeys(place[1] for item in input_items(body) if (place := _referred_to(item)) is not None))
+    if len(found) > MAX_REFERRED:
+        raise InvalidRequest(f"input refers to items of more than {MAX_REFERRED:,} responses", param="input")
+    return found
+
+
+def resolve_references(body: bytes, outputs: Iterable[Sequence[bytes]]) -> bytes:
+    """The request with its references to items of ours replaced by the items. `outputs` are the items of the responses
+    that are stored here. Each item is used once, or a short request could become any number of them. Raises
+    InvalidRequest."""
+    stored = {_head_decoder.decode(item).id: item for output in outputs for item in output}
+    resolved = [
+        item if (place := _referred_to(item)) is None else stored.pop(place[0], item) for item in input_items(body)
+    ]
     return encode_body({**read_body(body), "input": [msgspec.Raw(item) for item in resolved]})
 
 
@@ -162,18 +175,18 @@ def render_deleted(response_id: str) -> bytes:
     return msgspec.json.encode({"id": response_id, "object": "response", "deleted": True})
 
 
-def _content_of(item: dict[str, Any]) -> dict[str, Any]:
-    """What remains of an item if a client removes the fields that only a reply has."""
-    return {name: value for name, value in item.items() if name not in ("id", "status")}
+def _content_of(item: dict[str, Any]) -> bytes:
+    """What remains of an item if a client removes the fields that only a reply has, comparable as text."""
+    return _sorting_encoder.encode({name: value for name, value in item.items() if name not in ("id", "status")})
 
 
-def _resolve(item: bytes, find: Callable[[str], Sequence[bytes]]) -> bytes:
+def _referred_to(item: bytes) -> tuple[str, str] | None:
+    """The id of the item of ours that an item refers to, and of its response."""
     if _REFERENCE not in item:
-        return item
+        return None
     wanted = read_value(msgspec.Raw(item), object_decoder, "input").get("id")
     owner = _OWN_ITEM.fullmatch(wanted) if isinstance(wanted, str) else None
-    outputs = find(f"resp_{owner[1]}") if owner is not None else ()
-    return next((output for output in outputs if _head_decoder.decode(output).id == wanted), item)
+    return None if owner is None else (owner[0], f"resp_{owner[1]}")
 
 
 def _read_page(query: Mapping[str, str]) -> tuple[Literal["asc", "desc"], int]:
