@@ -70,7 +70,7 @@ def read_client_request(
     limit = parts.settings.server.max_body_mb * 1024 * 1024
     encoding = headers.get("content-encoding", "")
     hold = None
-    if encoding or length is None or length > SMALL:
+    if encoding or length is None or length > SMALL or endpoint.continues:
         hold = environ["dragoman.hold"] = owner.bodies.hold(admission.key.tenant)
     body = read_body(environ["wsgi.input"], length, encoding, limit, hold)
     session = environ.get("dragoman.session") or path_parts.get("session")
@@ -85,6 +85,8 @@ def read_client_request(
         path_parts,
     )  # fmt: skip
     client_request.plans = admission.plans
+    if hold is not None:
+        client_request.hold = hold
     return client_request
 
 

@@ -24,12 +24,14 @@ def ask_gateway(parts: Services, client_request: ClientRequest, record: Record) 
 
 class Endpoint(NamedTuple):
     """How a path is served: its dialect, how a request is answered, and how its model and mode are read. Requests to
-    endpoints without a model (`names_model` False) do not count towards the client's limits."""
+    endpoints without a model (`names_model` False) do not count towards the client's limits. With `continues`, a small
+    request may refer to much that is stored."""
 
     dialect: ClientDialect
     answer: Answer = ask_gateway
     read_peek: ReadPeek = PEEK
     names_model: bool = True
+    continues: bool = False
 
 
 class Endpoints:

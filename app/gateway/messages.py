@@ -15,6 +15,7 @@ from app.dialects.contract import ClientDialect, StreamPassthrough
 from app.dialects.json_bodies import repair_surrogates
 from app.errors import InvalidRequest
 from app.gateway.client_access.client_keys import ANYBODY, ClientKey
+from app.gateway.large_bodies.body_budget import Hold
 from app.gateway.large_bodies.heavy_work import run_heavy
 from app.gateway.peek import NO_PARTS, PEEK, Parts, Peek, ReadPeek
 from app.providers.conversation_names import name_conversation
@@ -78,13 +79,15 @@ class ClientRequest:
     of upstreams that offer it; all others are asked to generate. The endpoint supplies `read_peek` and `parts` (the
     parts of the path). A request that continues a response, or whose response is to be stored, has a `continuation`.
     `plans` are the plans for requests with the same head, by model and mode (plan.py). Unless `keeps_body`, the body is
-    dropped once it is parsed, because a large one would otherwise be held twice during translation.
+    dropped once it is parsed, because a large one would otherwise be held twice during translation. `hold` is the
+    request's part of the memory for bodies.
     """
 
     keeps_body = True
     operation: Operation = "generate"
     plans: dict[tuple[str, bool], Any] | None = None
     continuation: Continuation | None = None
+    hold: Hold | None = None
 
     def __init__(
         self,

@@ -56,9 +56,9 @@ ENDPOINTS = {
         "/chat/completions": Endpoint(DIALECTS["openai_chat"], _chat, PEEK_CHAT),
         "/completions": Endpoint(openai_completions, _complete, PEEK_CHAT),
         "/embeddings": Endpoint(openai_embeddings, _embed),
-        "/responses": Endpoint(RESPONSES, _create, PEEK_RESPONSES),
-        "/responses/input_tokens": Endpoint(RESPONSES, _count, PEEK_RESPONSES),
-        "/responses/compact": Endpoint(RESPONSES, _compact, PEEK_RESPONSES),
+        "/responses": Endpoint(RESPONSES, _create, PEEK_RESPONSES, continues=True),
+        "/responses/input_tokens": Endpoint(RESPONSES, _count, PEEK_RESPONSES, continues=True),
+        "/responses/compact": Endpoint(RESPONSES, _compact, PEEK_RESPONSES, continues=True),
     }.items()
     for root in ("/v1", "")
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from typing import Any, ClassVar
 
 import msgspec
@@ -28,7 +28,7 @@ from app.dialects.openai_responses.state.history import (
     resolve_references,
 )
 from app.dialects.openai_responses.vocabulary import NAME
-from app.errors import Failure, InvalidRequest, LedgerUnavailable, NotFound, TooLarge, in_units
+from app.errors import Failure, InvalidRequest, LedgerUnavailable, NotFound
 from app.gateway.large_bodies.heavy_work import run_heavy
 from app.gateway.messages import ClientRequest, StartedResponse
 from app.gateway.peek import Peek, peek_body
@@ -38,9 +38,6 @@ from app.gateway.responses_api.conversations import not_found as conversation_no
 from app.ledger import Ledger, read_record
 from app.routing.router import Upstream
 from app.turns import give_way
-
-# Maximum bytes of stored items that one request may refer to.
-MAX_RESOLVED = 64 << 20
 
 
 class KeptResponse(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -208,12 +205,9 @@ class ResponseContinuation:
     def _resolve(self, asked: ClientRequest) -> ClientRequest:
         """A request with the items to which it refers."""
         outputs: list[list[bytes]] = []
-        left = MAX_RESOLVED
         for response_id in run_heavy(asked.size, find_referred, asked.body):
             outputs.append(self._find_output(response_id))
-            left -= _size_of(outputs[-1])
-            if left < 0:
-                raise TooLarge(f"input refers to more than {in_units(MAX_RESOLVED)} of stored items", param="input")
+            self._take_room(outputs[-1])
             give_way()
         if not any(outputs):
             return asked
@@ -238,6 +232,15 @@ class ResponseContinuation:
         elif self._place is not None:
             self._conversation = self._response_store.conversations.find(self._client_request.tenant, self._place)
         self._looked = True
+        if self._conversation is not None:
+            self._take_room(self._conversation.items)
+        elif self._continued is not None:
+            self._take_room([*self._continued.input, self._continued.response])
+
+    def _take_room(self, items: Iterable[Sized]) -> None:
+        """Counts stored items like a body that the client sent. Raises NoRoom."""
+        if self._client_request.hold is not None:
+            self._client_request.hold.take(_size_of(items))
 
     def _continue(self, previous: str, upstream: Upstream) -> None:
         kept = self._continued
@@ -259,7 +262,7 @@ class ResponseContinuation:
         return not self.adopted and keeps_responses(upstream)
 
 
-def _size_of(items: Sequence[bytes]) -> int:
+def _size_of(items: Iterable[Sized]) -> int:
     return sum(map(len, items))
 
 

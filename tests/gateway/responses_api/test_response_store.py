@@ -224,6 +224,22 @@ def test_no_item_is_sent_more_often_than_it_was_answered(client: Client, upstrea
     assert sum(len(sent.body) for sent in upstream.seen) < 100_000
 
 
+@pytest.mark.parametrize("continued", [True, False])
+def test_what_a_request_continues_counts_like_its_body(
+    make_client: MakeClient, upstream: FakeUpstream, continued: bool
+) -> None:
+    upstream.script(json_reply(chat_answer("a")))
+    client = make_client(server={"bodies_mb": 1})
+    first = answer_of(ask(client, "x" * 900_000))
+    budget = client.app.runtime.bodies
+    budget.hold("another").take(200_000)
+
+    told = ask(client, "q", previous_response_id=first["id"] if continued else None)
+
+    assert told.status_code == (503 if continued else 200)
+    assert budget.taken == 200_000
+
+
 def test_items_of_too_many_responses_are_refused(client: Client, upstream: FakeUpstream) -> None:
     references = [{"type": "item_reference", "id": f"msg_{number:032x}_0"} for number in range(1001)]
 
