@@ -131,6 +131,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     # operations
     absent: tuple[str, ...] = ()  # what the provider offers but not for this model: completions, count_tokens, compact
 
+    passes: bool = True  # takes what its own clients send as it is; otherwise it is translated
+
     # replies
     cuts_context: bool = False  # silently drops what exceeds the context window
     stream_usage: bool = True  # supports stream_options.include_usage

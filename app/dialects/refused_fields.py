@@ -19,6 +19,10 @@ BETA = "beta:"
 ANY_BETA = f"{BETA}*"
 # The prefix of a refused type of content blocks, which have to be translated.
 BLOCK = "block:"
+# The prefix of a refused type of the vendor's own tools.
+TOOL = "tool:"
+# The prefix of a refused type of entries in any list, which are left out.
+ENTRY = "entry:"
 
 
 def nested_names(body: Any) -> set[str]:
@@ -40,8 +44,9 @@ def leave_out(body: bytes, refused: tuple[str, ...]) -> tuple[bytes, list[str]]:
     field in an object at the top level. Renderers omit refused fields at the top level already, but passing bodies may
     contain them."""
     names = {name.removeprefix(NESTED) for name in refused if name.startswith(NESTED)}
+    entries = {name.removeprefix(ENTRY) for name in refused if name.startswith(ENTRY)}
     top = set(refused) - names
-    if not any(b'"%b"' % name.rpartition(".")[2].encode() in body for name in names | top):
+    if not any(b'"%b"' % name.rpartition(".")[2].encode() in body for name in names | top | entries):
         return body, []
     value = msgspec.json.decode(body)
     found: set[str] = set()
@@ -60,6 +65,10 @@ def leave_out(body: bytes, refused: tuple[str, ...]) -> tuple[bytes, list[str]]:
                 found.add(name)
             pending.extend(_inside(inner))
         elif isinstance(inner, list):
+            gone = {one["type"] for one in inner if isinstance(one, dict) and one.get("type") in entries}
+            if gone:
+                inner[:] = [one for one in inner if not (isinstance(one, dict) and one.get("type") in gone)]
+                found |= gone
             pending.extend(inner)
     return (msgspec.json.encode(value), sorted(found)) if found else (body, [])
 

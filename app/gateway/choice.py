@@ -47,7 +47,9 @@ def open_attempt(
     )  # fmt: skip
     try:
         if target.same_dialect and client_request.body and (operation != "generate" or not _is_rewritten(target)):
-            if client_request.size <= SMALL:
+            if not capabilities.passes:
+                passed = None
+            elif client_request.size <= SMALL:
                 passed = dialect.pass_request(client_request.body, capabilities)
             else:
                 passed = run_heavy(client_request.size, dialect.pass_request, client_request.body, capabilities)

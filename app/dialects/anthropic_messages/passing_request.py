@@ -25,7 +25,7 @@ from app.dialects.foreign.tools import OF_RESPONSES
 from app.dialects.json_bodies import is_set, pass_fields, read_body, repair_surrogates
 from app.dialects.passing_fields import PassRequest, PlainValues, if_able, list_types, up_to, with_shortcut
 from app.dialects.readable import IMAGE_MAGIC
-from app.dialects.refused_fields import BLOCK, NESTED
+from app.dialects.refused_fields import BLOCK, NESTED, TOOL
 from app.dialects.tool_schemas import SUBSETS, holds_null_keyword, is_above_limit
 from app.json_values import any_decoder, decode_or_none
 
@@ -47,6 +47,7 @@ _INLINE_IMAGE = re.compile(
 )
 _EMPTY_DATA = re.compile(rb'"data"\s{0,4}:\s{0,4}""')
 _BASE64 = re.compile(rb'"type"\s{0,4}:\s{0,4}"base64"')
+_LINKED = re.compile(rb'"type"\s{0,4}:\s{0,4}"url"')
 _TYPED = re.compile(rb'"media_type"\s{0,4}:\s{0,4}"')
 _PLACEHOLDERS = ("PCF", "PGh", "PD9", "PHN2", "eyJ", "data:")  # a page, an error or a data URL in its place
 _MAGIC = (*IMAGE_MAGIC, *((start, "text") for start in _PLACEHOLDERS))
@@ -265,7 +266,8 @@ def _check_tools(asked: _Outline, can: Capabilities) -> bool:
 
 def _is_odd_tool(tool: _Tool, can: Capabilities) -> bool:
     native = tool.type not in (None, "custom")
-    if native and (not isinstance(tool.type, str) or tool.type == "function" or tool.type in OF_RESPONSES):
+    odd = not isinstance(tool.type, str) or tool.type == "function" or tool.type in OF_RESPONSES
+    if native and (odd or f"{TOOL}{tool.type}" in can.refused_fields):
         return True
     if not can.tools or (native and not can.native_tools) or is_set(tool.parameters) or is_set(tool.function):
         return True
@@ -340,6 +342,7 @@ class _Judge:
         self._required = capabilities.reasoning_required
         self._unsigned = self._required or capabilities.reasoning_replay != "none"
         self._image_types = capabilities.image_types
+        self._image_urls = capabilities.image_urls
         self._only_words = not capabilities.tool_result_media
         self._signed = NAME in capabilities.proofs
         self._longest_name = capabilities.tool_name_limit
@@ -405,6 +408,8 @@ class _Judge:
         if _EMPTY_DATA.search(source) is not None or (
             _BASE64.search(source) is not None and _TYPED.search(source) is None
         ):
+            return True
+        if not self._image_urls and _LINKED.search(source) is not None:
             return True
         for found in _INLINE_IMAGE.finditer(source):
             declared, start = found[1].decode(), found[2].decode()

@@ -37,6 +37,7 @@ from app.dialects.passing_fields import (
     up_to,
     with_shortcut,
 )
+from app.dialects.refused_fields import TOOL
 from app.dialects.tool_schemas import SUBSETS, holds_null_keyword, is_above_limit
 from app.json_values import Fields, any_decoder, decode_or_none
 
@@ -44,6 +45,7 @@ _SEALED = b'"' + PREFIX.encode()
 _IMAGE = b'"input_image"'
 # The beginnings of images without a data URL around their bytes.
 _BARE_IMAGES = (b'"iVBORw0KGgo', b'"/9j/')
+_LINKED_IMAGE = re.compile(rb'"image_url"\s{0,4}:\s{0,4}"http', re.IGNORECASE)
 _FILE = b'"input_file"'
 
 # Items that every server of this dialect supports; others belong to one vendor's server tools or newer versions.
@@ -161,6 +163,8 @@ def _holds_odd(body: bytes, can: Capabilities) -> bool:
     if _SEALED in body or (NAME not in can.proofs and b"encrypted_content" in body):
         return True
     if _IMAGE in body and any(mark in body for mark in _BARE_IMAGES):
+        return True
+    if not can.image_urls and _LINKED_IMAGE.search(body):
         return True
     if not can.tool_result_media and _LISTED_OUTPUT.search(body):
         return True
@@ -297,7 +301,7 @@ def _is_odd_tool(tool: _Tool, can: Capabilities) -> bool:
         case "namespace":
             return not can.namespaces
         case kind:
-            return kind is None or not can.native_tools or is_dated(kind)
+            return kind is None or not can.native_tools or is_dated(kind) or TOOL + str(kind) in can.refused_fields
 
 
 def _check_choice(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:

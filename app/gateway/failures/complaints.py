@@ -15,9 +15,9 @@ import msgspec
 
 from app.conversation.capabilities import Capabilities
 from app.conversation.schemas import SchemaStyle, sanitize
-from app.dialects.anthropic_messages.vocabulary import FIELD_BETAS
+from app.dialects.anthropic_messages.vocabulary import FIELD_BETAS, LONG_CONTEXT_BETA
 from app.dialects.json_bodies import repair_text
-from app.dialects.refused_fields import ANY_BETA, BETA, NESTED, nested_names
+from app.dialects.refused_fields import ANY_BETA, BETA, ENTRY, NESTED, TOOL, nested_names
 from app.dialects.registry import DIALECTS
 from app.errors import Failure
 from app.gateway.failures.change import Change, Repair
@@ -36,7 +36,7 @@ KEPT = frozenset(
     {"model", "messages", "input", "prompt", "system", "instructions", "tools", "functions", "n", "modalities", "audio",
      "previous_response_id", "conversation", "thread", "contents", "role", "content", "type", "name", "id", "function",
      "arguments", "tool_calls", "tool_call_id", "call_id", "tool_use_id", "text", "parameters", "input_schema",
-     "source", "image_url", "url", "data", "output", "description", "dimensions"}
+     "source", "image_url", "url", "data", "output", "description", "dimensions", "inference_geo"}
 )  # fmt: skip
 # Words that a message may use without meaning the field: they count only if quoted, or introduced as a field.
 COMMON = frozenset(
@@ -81,6 +81,7 @@ CAPABILITIES: dict[str, dict[str, Any]] = {
     "reasoning_details": {"reasoning_replay": "none", "reasoning_required": False},
     "thinking_blocks": {"reasoning_replay": "none", "reasoning_required": False},
     "extra_content": {"unsigned_call": {}},
+    "namespace": {"namespaces": False},
 }
 # Fields for which changing the capability is enough: passing requests consult it too.
 ASKED = frozenset({"temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "logit_bias", "logprobs",
@@ -91,7 +92,7 @@ _REFUSES = re.compile(
     r"|not (?:permitted|allowed|accept|recogni[sz]ed|implemented|available|valid|compatible)|invalid|incompatible"
     r"|extra (?:inputs?|fields?)|additional|deprecated|disallow|forbid|\bonly\b|cannot be|can't be|must be set|must not"
     r"|must either be|should not|extra_forbidden|for this model|with this model|no endpoints found"
-    r"|unavailable|may not|must be ['\"`]?(?:auto|none)|input should be ['\"]"
+    r"|unavailable|may not|must be ['\"`]?(?:auto|none)|input (?:should be|tag) ['\"]"
     r"|不支持|不允许|不被允许|不可用|无效|非法|未知|参数错误|参数有误"
 )
 # The field is required, or the client's value has the wrong type.
@@ -130,14 +131,24 @@ _WHOLE_ONLY = re.compile(
     r"(?:support|available|allow|implement)"
     r"|(?:not|n't) (?:yet |currently )?support (?:for )?(?:tool use (?:in|with) )?stream(?:ing|s)?\b"
     r"|stream['\"`]? (?:parameter )?(?:must|should|has to|needs to) be (?:set to )?['\"`]?false|set stream to false"
-    r"|stream=false|only non[- ]?stream"
+    r"|stream=false|only non[- ]?stream|verified to stream"
 )
 # How servers say that they only support function tools.
 _FUNCTIONS_ONLY = re.compile(
     r"\btools?(?:\[\d{1,4}\]|\.\d{1,4})\.type|only [^.]{0,40}function[^.]{0,12} (?:tools|tool type|is|are)\b"
     r"|(?:unsupported|unknown|invalid|unrecogni[sz]ed) tool type"
     r"|tool type [^.]{0,60}(?:not |un)(?:yet )?(?:support|known)"
-    r"|input tag '[^']{1,60}' found using 'type' does not match|\.custom\.input_schema: field required"
+    r"|\btools\b[^:]{0,40}: input tag '[^']{1,60}' found using 'type' does not match"
+    r"|\.custom\.input_schema: field required|'type' of tool must be|function name or parameters is empty"
+)
+# How servers name a tool of the vendor's that they do not have, at least not for this model.
+_LACKS_TOOL = re.compile(
+    r"tools? (?:type )?['\"`]?([a-z_0-9]{1,40})['\"`]? (?:is|are) not (?:supported|available|allowed)"
+)
+# How servers refuse an entry of a list for its type.
+_ENTRY = re.compile(
+    r"(?:messages|context_management)[.\[][^:]{1,100}: input tag '([a-z_0-9]{1,60})'"
+    r"|['\"`]((?:clear|compact)_[a-z_0-9]{1,60})['\"`] strategy"
 )
 # How servers say that a tool's description is too long.
 _LONG_DESCRIPTION = re.compile(
@@ -177,7 +188,8 @@ _SPEAKS_OF_FORCE = re.compile(
 )
 _SPEAKS_OF_TOOLS = re.compile(r"tool|function|schema conversion|unrecognized schema|pars(?:e|ing) grammar")
 _SCHEMA = re.compile(
-    r"schema|grammar|function[._](?:declarations|parameters)|\bparameters\b[^.]{0,40}(?:invalid|not valid|support)"
+    r"schema|grammar|for '\w{1,20}' type, propert"
+    r"|function[._](?:declarations|parameters)|\bparameters\b[^.]{0,40}(?:invalid|not valid|support)"
 )
 _NAMES_FORMAT = re.compile(
     r"response_format|output[_ ]format|output_config(?!\.effort)|text\.format|json_schema|structured output"
@@ -193,6 +205,10 @@ _PROOFS = (
     ("thinking", "signature", "required"),
     ("thinking", "cannot be modified"),
     ("thinking block", "must contain"),
+    ("thinking is disabled", "cannot contain"),
+    ("without a corresponding", "tool_result"),
+    ("corresponding `server_tool_use`",),
+    ("advisor_tool_result",),
     ("invalid", "data", "redacted_thinking"),
     ("expected", "thinking", "redacted_thinking", "found"),
     ("invalid_encrypted_content",),
@@ -244,7 +260,7 @@ def find_repair(failure: Failure, message: str, capabilities: Capabilities, sent
         return None
     if contains_any(lower, EMPTY):
         return _needed(repair_of_empty(sent), capabilities)
-    repair = _repair_by_fields(lower, sent, fields)
+    repair = _repair_by_fields(failure, lower, sent, fields)
     if repair is not None:
         return _needed(repair, capabilities)
     suspected = _likely_repairs(failure, text, capabilities, sent, fields)
@@ -276,10 +292,12 @@ def _repair_by_words(failure: Failure, text: str, capabilities: Capabilities) ->
 def _refused_betas(text: str) -> list[str] | None:
     """The betas that a complaint names; empty if it names none of them, and None if it is about something else."""
     names = _BETA_NAME.findall(text) if "beta" in text or "anthropic" in text else []
+    if not names and "long context" in text:
+        return [LONG_CONTEXT_BETA] if "beta" in text or "extra usage" in text else None
     return names if names or _REFUSES_BETAS.search(text) else None
 
 
-def _repair_by_fields(text: str, sent: bytes, fields: dict[str, msgspec.Raw]) -> Repair | None:
+def _repair_by_fields(failure: Failure, text: str, sent: bytes, fields: dict[str, msgspec.Raw]) -> Repair | None:
     """The repair that the words call for in view of what was sent."""
     if "container" in fields and "container" in text and _GONE.search(text):
         return Repair("container", Change(refused=("container",)), learned=False)
@@ -289,7 +307,7 @@ def _repair_by_fields(text: str, sent: bytes, fields: dict[str, msgspec.Raw]) ->
             return Repair("stream", Change({"stream_only": True}))
         if streams and _WHOLE_ONLY.search(text):
             return Repair("whole", Change({"whole_only": True}))
-    if (repair := repair_of_turns(text, sent, fields)) is not None:
+    if (repair := repair_of_turns(text, failure.param, sent, fields)) is not None:
         return repair
     limit = _find_limit(text, fields)
     return None if limit is None else Repair("max_output", Change({"max_output": limit}))
@@ -300,10 +318,13 @@ def _likely_repairs(
 ) -> Iterator[Repair | None]:
     """Possible repairs, the likeliest first: schemas, tools, then each field that a complaint seems to name."""
     lower, named = text.lower(), failure.param or ""
-    if b'"json_schema"' in bytes(fields.get("response_format", b"")) and _SCHEMA_OF_ANSWER.search(f"{named} {lower}"):
+    if (entry := _ENTRY.search(lower)) is not None:
+        yield Repair("entry", Change(refused=(ENTRY + (entry[1] or entry[2]),)), learned=False)
+    wanted = bytes(fields.get("response_format") or fields.get("text") or b"")
+    if b'"json_schema"' in wanted and _SCHEMA_OF_ANSWER.search(f"{named} {lower}"):
         yield Repair("format", Change({"closed_formats": True}))
     if "tools" in fields and (_SPEAKS_OF_TOOLS.search(lower) or named.startswith("tools")):
-        yield _repair_of_tools(failure, lower, fields)
+        yield _repair_of_tools(failure, lower, fields, capabilities)
     if _is_forced(fields) and _SPEAKS_OF_FORCE.search(lower):
         yield _repair_of("tool_choice", "", fields, capabilities)
     if (ranged := _RANGED.search(lower)) is not None and ranged[1] in fields:
@@ -327,11 +348,16 @@ def _find_below(sent: bytes) -> set[str]:
         return set()
 
 
-def _repair_of_tools(failure: Failure, text: str, fields: dict[str, msgspec.Raw]) -> Repair | None:
+def _repair_of_tools(
+    failure: Failure, text: str, fields: dict[str, msgspec.Raw], capabilities: Capabilities
+) -> Repair | None:
     """Fewer tools, function tools only, or schemas reduced to the keywords that every vendor accepts."""
     if (found := _TOO_MANY.search(text)) is not None:
         maximum = next(int(number) for number in found.groups() if number)
         return Repair("tools", Change({"tools_limit": maximum})) if 0 < maximum < _count_of(fields["tools"]) else None
+    if (lacking := _LACKS_TOOL.search(text)) is not None and lacking[1].encode() in bytes(fields["tools"]):
+        others = tuple(kind for kind in capabilities.native_tools if kind != lacking[1])
+        return Repair(f"tool {lacking[1]}", Change({"native_tools": others}, (TOOL + lacking[1],)))
     if (dated := "not support tool types" in text) or _FUNCTIONS_ONLY.search(f"{failure.param or ''} {text}"):
         return Repair("tool types", Change(PLAIN_TOOLS), learned=not dated)  # Claude takes another date's
     if _SCHEMA.search(f"{failure.code or ''} {failure.param or ''} {text}"):
@@ -449,6 +475,8 @@ def _repair_of(name: str, place: str, fields: dict[str, msgspec.Raw], capabiliti
             return other if capabilities.max_tokens_field == name else Repair(name, Change(refused=(name,)))
         case "max_tokens" if traits.needs_limit:
             return None
+        case "tool_choice" if b'"none"' in bytes(fields.get("tool_choice", b"")):
+            return Repair("no choice", Change({"tool_choice": False}, ("tool_choice",)))
         case "tool_choice":
             if bytes(fields.get("tool_choice", b"")).startswith(b"{") and capabilities.named_tool:
                 return Repair("named tool", Change({"named_tool": False}))

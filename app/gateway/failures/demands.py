@@ -55,6 +55,9 @@ DEMANDS: tuple[tuple[tuple[tuple[str, ...], ...], str, dict[str, Any]], ...] = (
          ("thinking", "adaptive", "not support"), ("thinking", "input tag 'adaptive'")),
         "adaptive thinking", {"reasoning_style": "budget"},
     ),
+    ((("thinking.type.enabled", "not support"),), "adaptive thinking", {"reasoning_style": "adaptive"}),
+    ((("thinking", "only type=enabled"),), "thinking", {"reasoning_off": "never"}),
+    ((("too many strict tools",), ("number of strict tools",)), "strict", {"strict_tools": False}),
     ((("reasoning input items", "only", "reasoning"),), "past reasoning", {"proofs": (), "reasoning_replay": "none"}),
     ((("unexpected role 'user' after role 'tool'",),), "results", {"user_after_results": False}),
     (
@@ -97,7 +100,8 @@ DEMANDS: tuple[tuple[tuple[tuple[str, ...], ...], str, dict[str, Any]], ...] = (
         "format", {"structured": "none", "json_object": False},
     ),
     (
-        (("external image url", "not supported"), ("image url", "not supported"), ("only base64", "image")),
+        (("external image url", "not supported"), ("image url", "not supported"), ("only base64", "image"),
+         ("image", "source", "input tag 'url'"), ("image_url", "must be a base64"), ("image_url", "only data url")),
         "image URLs", {"image_urls": False},
     ),
 )  # fmt: skip

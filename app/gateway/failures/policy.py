@@ -66,6 +66,7 @@ _SURELY = re.compile(
     r"extra inputs are not permitted|extra_forbidden|unexpected keyword argument|invalid_request_error"
     r"|invalid `?signature"
     r"|system messages? must be|roles must alternate|expected an array with maximum length"
+    r"|required for long context requests"
     r"|un(?:supported|known|recogni[sz]ed|expected) (?:request )?(?:parameter|argument|field|value)"
 )
 # How servers say "not found" about something in the request: OpenRouter of a feature, others of an item of the input.

@@ -16,6 +16,7 @@ from app.errors import CredentialPostponed, CredentialUnavailable, DragomanError
 from app.gateway.attempt import Attempt, Sends
 from app.gateway.failures.change import UNSEALED, seals_for_account
 from app.gateway.failures.explanation import raise_explained
+from app.gateway.failures.last_resorts import find_last_resort
 from app.gateway.failures.learned_facts import COOL_DOWN, LearnedFacts
 from app.gateway.failures.policy import (
     cool_down,
@@ -133,13 +134,19 @@ class Recovery:
 
     def _repair(self, failure: Failure, attempt: Attempt) -> bool:
         """Changes the capabilities so that the request may pass; returns whether a repair was found."""
-        sent, operation = attempt.upstream_request.body, attempt.target.operation
-        repair = find_repair(failure, self.capabilities, sent, operation) if self._repairs else None
-        if repair is None:
+        if not self._repairs:
+            return False
+        sent, before = attempt.upstream_request.body, self.capabilities
+        repair = find_repair(failure, before, sent, attempt.target.operation)
+        if repair is not None:
+            general = is_general(failure, repair, before, sent)
+        elif (repair := find_last_resort(failure, attempt, before)) is not None:
+            general = repair.learned
+        else:
             return False
         self._repairs -= 1
-        before, self.capabilities = self.capabilities, repair.change(self.capabilities)
-        if is_general(failure, repair, before, sent):
+        self.capabilities = repair.change(before)
+        if general:
             self._facts.report(self._upstream.label, self._client_request.tenant, repair.name, repair.change)
         return True
 

@@ -42,6 +42,7 @@ _NAMES_NO_TYPE = re.compile(
 _UNKNOWN_ITEM = re.compile(
     r"(?:unknown|unsupported|unexpected|unrecogni[sz]ed|invalid) (?:responses api )?input item|unknown input type"
     r"|input item type|input\[\d{1,5}\] did not match any|input\[\d{1,5}\]\.type"
+    r"|type of 'item'"
 )
 # The same, by its place in the list.
 _PLACE = re.compile(r"\binput[\[.](\d{1,5})\b")
@@ -77,13 +78,13 @@ def find_blocks(text: str, sent: bytes) -> list[str]:
     return named or (present if _NAMES_NO_TYPE.search(text) else [])
 
 
-def refuses_item(text: str, items: msgspec.Raw) -> bool:
+def refuses_item(text: str, param: str, items: msgspec.Raw) -> bool:
     """Whether a complaint, in lower case, is about the type of an item: in general words, or by the name or the place
     of one that was sent and that not every server knows."""
     if _UNKNOWN_ITEM.search(text):
         return True
     named = {name for found in _REFUSED_TYPE.findall(text[:1000])[:_MAX_NAMES] for name in found if name}
-    place, wordless = _PLACE.search(text), _WORDLESS.fullmatch(text)
+    place, wordless = _PLACE.search(text) or _PLACE.search(param), _WORDLESS.fullmatch(text)
     if not (named or place or wordless):
         return False
     heads = decode_or_none(items, _heads) or []

@@ -57,11 +57,11 @@ class _Said(msgspec.Struct):
 _said = msgspec.json.Decoder(list[_Said])
 
 
-def repair_of_turns(text: str, sent: bytes, fields: dict[str, msgspec.Raw]) -> Repair | None:
+def repair_of_turns(text: str, param: str | None, sent: bytes, fields: dict[str, msgspec.Raw]) -> Repair | None:
     """The repair of turns with a role, a content or an item that the server refuses."""
     if contains_any(text, _NO_USER) and _lacks_user(fields):
         return Repair("user", Change({"user_required": True}))
-    if "input" in fields and refuses_item(text, fields["input"]):
+    if "input" in fields and refuses_item(text, param or "", fields["input"]):
         # Items of the vendor's own programs become text, and calls of its own tools become function calls.
         tools = PLAIN_TOOLS if any(mark in sent for mark in _NATIVE_ITEMS) else {}
         return Repair("items", Change({"proofs": (), **tools}))

@@ -73,6 +73,8 @@ _NEW_IDS = (
 _beside = attrgetter(*BESIDE_CONTENT)
 _NOTHING = (NULL,) * len(BESIDE_CONTENT)
 
+_NULL_CONTENT = re.compile(rb'"content"\s*+:\s*+null')
+_fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _input_decoder = msgspec.json.Decoder(str | list[msgspec.Raw] | None)
 _reasoning_decoder = msgspec.json.Decoder(ReasoningField | None)
 _text_decoder = msgspec.json.Decoder(TextSettings | None)
@@ -216,6 +218,14 @@ def _is_invented(block: Reasoning) -> bool:
     return not wire.encrypted_content and has_foreign_id("reasoning", wire.id)
 
 
+def _without_null(item: bytes) -> bytes:
+    """Reasoning without a content of null, which Codex sends, and servers of other vendors refuse."""
+    if _NULL_CONTENT.search(item) is None:
+        return item
+    fields = _fields_decoder.decode(item)
+    return msgspec.json.encode({name: value for name, value in fields.items() if bytes(value) != b"null"})
+
+
 def render_turn(
     turn: Turn, position: int, request: Request, capabilities: Capabilities, losses: list[Loss]
 ) -> list[Any]:
@@ -330,7 +340,8 @@ class _AssistantItems:
         if native and self._capabilities.first_party and self._own:
             native = not _is_invented(block)
         if proof is not None and native and (proof.kind in ("reasoning", SERVER_TOOL) or self._stored):
-            return [msgspec.Raw(original) for original in proof.originals]
+            own = self._capabilities.first_party
+            return [msgspec.Raw(original if own else _without_null(original)) for original in proof.originals]
         if block.text and self._capabilities.reasoning_replay != "none":
             part = {"type": "reasoning_text", "text": block.text}
             item_id = self._mint_id("reasoning", block.text)
