@@ -41,8 +41,8 @@ def nested_names(body: Any) -> set[str]:
 
 def leave_out(body: bytes, refused: tuple[str, ...]) -> tuple[bytes, list[str]]:
     """The request without the refused fields, and the names of those it had. A name such as `reasoning.summary` is that
-    field in an object at the top level. Renderers omit refused fields at the top level already, but passing bodies may
-    contain them."""
+    field in an object at the top level, and `messages[].id` that in each object of a list. Renderers omit refused
+    fields at the top level already, but passing bodies may contain them."""
     names = {name.removeprefix(NESTED) for name in refused if name.startswith(NESTED)}
     entries = {name.removeprefix(ENTRY) for name in refused if name.startswith(ENTRY)}
     top = set(refused) - names
@@ -52,10 +52,11 @@ def leave_out(body: bytes, refused: tuple[str, ...]) -> tuple[bytes, list[str]]:
     found: set[str] = set()
     for path in top if isinstance(value, dict) else ():
         owner, _, name = path.rpartition(".")
-        holder = value.get(owner) if owner else value
-        if isinstance(holder, dict) and name in holder:
-            del holder[name]
-            found.add(path)
+        held = value.get(owner.removesuffix("[]")) if owner else value
+        for holder in held if owner.endswith("[]") and isinstance(held, list) else [held]:
+            if isinstance(holder, dict) and name in holder:
+                del holder[name]
+                found.add(path)
     pending = list(value.values()) if isinstance(value, dict) else []
     while pending:
         inner = pending.pop()

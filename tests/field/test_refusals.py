@@ -144,6 +144,74 @@ def test_a_field_below_the_top_is_left_out_too(
     assert json.loads(json.loads(second)["messages"][1]["tool_calls"][0]["function"]["arguments"]) == {"x": 1}
 
 
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        # carlrobertoh/ProxyAI#1142
+        (
+            "toolCallId",
+            "'messages.0' : for 'role:user' the following must be satisfied[('messages.0' : property 'toolCallId' is unsupported)]",
+        ),
+        ("createdAt", "messages.0.createdAt: Extra inputs are not permitted"),
+        ("createdAt", "Additional properties are not allowed ('createdAt' was unexpected) - 'messages.0'"),
+        ("id", "messages.0.id: Extra inputs are not permitted"),
+        ("id", "Unknown parameter: 'messages[0].id'."),
+        ("id", "'messages.0' : property 'id' is unsupported"),
+        (
+            "name",
+            "Invalid 'messages[0].name': string does not match pattern. Expected a string that matches the pattern '^[^\\s<|\\\\/>]+$'.",
+        ),
+        ("name", "'messages.0' : property 'name' is unsupported"),
+    ],
+)
+def test_a_field_of_messages_is_left_out_of_messages_alone(
+    client: Client, upstream: FakeUpstream, field: str, said: str
+) -> None:
+    """`said` is what Groq, Cerebras and OpenAI say. Calls need their ids and names."""
+    upstream.script(json_reply({"error": {"message": said}}, 400), GOOD)
+    question, *others = HISTORY["C"]["messages"]
+
+    told = ask(client, "C", "chat/m", messages=[{**question, field: "an odd one"}, *others])
+
+    assert told.text == "t", told.error
+    first, call, _ = upstream.seen[1].json()["messages"]
+    assert field not in first
+    assert (call["tool_calls"][0]["id"], call["tool_calls"][0]["function"]["name"]) == ("c1", "f")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        # anthropics/anthropic-sdk-typescript#885, alphaXiv/agents#49, agno-agi/agno#8122
+        "The compiled grammar is too large, which would cause performance issues. Simplify your tool schemas or reduce the number of strict tools.",
+        # langchain-ai/langchainjs#11100, genkit-ai/genkit#5230, CherryHQ/cherry-studio#18179
+        "Schema is too complex for compilation. Try reducing the number of tools or simplifying tool schemas.",
+        "Too many strict tools (25). The maximum number of strict tools supported is 20.",
+    ],
+)
+@every_client
+def test_tools_whose_schemas_cannot_be_enforced_are_no_longer_strict(
+    every: Client, upstream: FakeUpstream, dialect: str, said: str
+) -> None:
+    """The SDKs of OpenAI make every tool strict, and Claude refuses more than a few."""
+    refused = {"type": "error", "error": {"type": "invalid_request_error", "message": said}}
+    upstream.script(json_reply(refused, 400), json_reply(whole_reply("A", "t")))
+    schema = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"],
+              "additionalProperties": False}  # fmt: skip
+    function = {"name": "f", "strict": True, "parameters": schema}
+    tool = {
+        "A": {"name": "f", "strict": True, "input_schema": schema},
+        "C": {"type": "function", "function": function},
+        "R": {"type": "function", **function},
+    }[dialect]
+
+    told = ask(every, dialect, "messages/claude-sonnet-4-5", tools=[tool])
+
+    assert told.text == "t", told.error
+    first, second = (seen.json()["tools"][0] for seen in upstream.seen)
+    assert (first["strict"], second.get("strict"), second["input_schema"]) == (True, None, schema)
+
+
 @every_client
 def test_fields_of_the_clients_own_are_never_left_out(client: Client, upstream: FakeUpstream, dialect: str) -> None:
     said = "Unsupported property 'x' in the schema of tool 'f'; model m is invalid; messages are not supported"

@@ -221,6 +221,8 @@ _PROOFS = (
     ("items are not persisted",),
     ("item with id", "not found"),
 )
+# How servers name the id or the name of a message, which other objects need.
+_OF_MESSAGE = re.compile(r"\bmessages[.\[]\d{1,6}\]?(?:\.|['\"`] : property ['\"`])(id|name)\b")
 # What directly follows the name of a refused field, and what precedes one that ends the sentence.
 _VERDICT = re.compile(
     r" (?:is|are|was) (?:not (?:yet )?|un|dis)(?:supported|allowed|permitted|accepted|available|recogni)| is deprecated"
@@ -336,6 +338,8 @@ def _likely_repairs(
         return
     if _NAMES_FORMAT.search(f"{named} {lower}") and _asks_schema(fields):
         yield _repair_of_format(fields, capabilities)
+    if (odd := _OF_MESSAGE.search(f"{named} {lower}")) is not None:
+        yield Repair("messages", Change(refused=(f"messages[].{odd[1]}",)))
     for name, place in _names(named[:LONGEST_COMPLAINT], text, fields, _find_below(sent)):
         yield _repair_of(name, place, fields, capabilities)
 
@@ -444,7 +448,15 @@ def _steps(
     """The sent field that a path names: its last step, or else its first, with the prefix for its place: none at the
     top level, that of an object there, or NESTED. Servers that are not written in Python may write
     `presencePenalty`."""
-    steps = [_HUMP.sub(lambda hump: "_" + hump[0].lower(), step) for step in _PART.findall(path) if step != "body"]
+    written = [step for step in _PART.findall(path) if step != "body"]
+    plainly = [_HUMP.sub(lambda hump: "_" + hump[0].lower(), step) for step in written]
+    for steps in (written,) if plainly == written else (written, plainly):
+        yield from _find_step(steps, fields, below, plain)
+
+
+def _find_step(
+    steps: Sequence[str], fields: dict[str, msgspec.Raw], below: set[str], plain: bool
+) -> Iterator[tuple[str, str]]:
     if not steps:
         return
     last, first = steps[-1], steps[0]

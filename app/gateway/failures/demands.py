@@ -18,6 +18,12 @@ def _part_words(*types: str) -> tuple[tuple[str, ...], ...]:
     return tuple([(words.format(kind),) for kind in types for words in _PART_WORDS])
 
 
+# How Anthropic refuses schemas that it would have to enforce.
+_GRAMMAR = (
+    ("compiled grammar", "too large"), ("too complex for compilation",), ("grammar compilation",),
+    ("too many strict tools",), ("strict tools", "maximum number"),
+)  # fmt: skip
+
 # What a server demands: words that occur together, the repair's name, and the capabilities. If the first row for the
 # words is already in force, the next one is tried. The second subject is the backend of ChatGPT logins and proxies.
 DEMANDS: tuple[tuple[tuple[tuple[str, ...], ...], str, dict[str, Any]], ...] = (
@@ -59,6 +65,8 @@ DEMANDS: tuple[tuple[tuple[tuple[str, ...], ...], str, dict[str, Any]], ...] = (
     ((("thinking", "only type=enabled"),), "thinking", {"reasoning_off": "never"}),
     ((("too many strict tools",), ("number of strict tools",)), "strict", {"strict_tools": False}),
     ((("reasoning input items", "only", "reasoning"),), "past reasoning", {"proofs": (), "reasoning_replay": "none"}),
+    (_GRAMMAR, "strict tools", {"strict_tools": False}),
+    (_GRAMMAR, "format", {"structured": "tool"}),
     ((("unexpected role 'user' after role 'tool'",),), "results", {"user_after_results": False}),
     (
         (("must define tools",), ("without `tools=`",), ("toolconfig field must be defined",)),
