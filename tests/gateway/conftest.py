@@ -53,6 +53,13 @@ class Collector:
         self.records.extend(taken)
 
 
+def listen(client: Client) -> list[RequestRecord]:
+    """What the gateway records from now on."""
+    collector = Collector()
+    client.app.runtime.recorder.sinks = (collector,)
+    return collector.records
+
+
 MakeClient = Callable[..., Client]
 
 

@@ -6,13 +6,12 @@ import logging
 
 import pytest
 
-from app.accounts.record import RequestRecord
 from app.errors import ConfigError, DragomanError, Forbidden
 from app.gateway.messages import ClientRequest
 from app.gateway.recording import hooks as module
 from app.gateway.recording.hooks import MAX_WAITING, Hook, Hooks, load_hooks
 from tests.accounts.records import record
-from tests.gateway.conftest import Client, chat_answer
+from tests.gateway.conftest import Client, chat_answer, listen
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
 
@@ -42,8 +41,7 @@ def test_a_hook_refuses_in_the_clients_dialect(client: Client, upstream: FakeUps
 
 def test_who_a_hook_refused_is_accounted_for(client: Client) -> None:
     use(client, Hook("sunday", on_request=refuse))
-    records: list[RequestRecord] = []
-    client.app.runtime.recorder.sinks = (type("Taker", (), {"take": lambda self, taken: records.extend(taken)})(),)
+    records = listen(client)
 
     client.chat()
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.conftest import MakeClient
-from tests.gateway.test_price_classes import PATHS, UPSTREAMS, listen
+from tests.gateway.conftest import MakeClient, listen
+from tests.gateway.test_price_classes import PATHS, UPSTREAMS
 from tests.support.fake_upstream import CLOSE, CUT, FakeUpstream, Piece, json_reply, sse
 
 _COUNTS = re.compile(rb',? "usage": \{[^{}]*\}')

@@ -16,7 +16,7 @@ from app.gateway.plan import MAX_PLANS, Plan
 from app.headers import FIELDS, HeaderFields
 from app.settings import RouteSettings
 from app.settings.tables import CredentialSettings
-from tests.gateway.conftest import Client, Collector, MakeClient, chat_answer, chat_stream, chunk
+from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream, chunk, listen
 from tests.support.fake_upstream import CLOSE, CUT, FakeUpstream, Reply, json_reply, raw, sse
 
 HEADERS = {
@@ -35,8 +35,7 @@ class Sender:
 
     def __init__(self, client: Client, path: str = CHAT, *, planned: bool = True) -> None:
         self.client, self.path, self.planned = client, path, planned
-        self.collector = Collector()
-        client.app.runtime.recorder.sinks = (self.collector,)
+        self.records = listen(client)
         self.fields = HeaderFields(HEADERS)
 
     def send(self, body: bytes) -> TestResponse:
@@ -217,7 +216,7 @@ def ask_once(
     for _ in range(2):
         assert sender.ask(stream=stream).status_code == 200
     upstream.seen.clear()
-    sender.collector.records.clear()
+    sender.records.clear()
     upstream.script(*replies)
     answer = sender.ask(**{"stream": True} if stream else {}, **body)
     runtime = sender.client.app.runtime
@@ -232,7 +231,7 @@ def ask_once(
         len(runtime.recorder),
     )
     told = told_by(answer)
-    return told, seen_of(upstream), [without_times(record) for record in sender.collector.records], health
+    return told, seen_of(upstream), [without_times(record) for record in sender.records], health
 
 
 @pytest.mark.parametrize("name", REPLIES)

@@ -11,7 +11,7 @@ import pytest
 from app.accounts.prices import load_prices
 from app.accounts.record import RequestRecord
 from app.settings import PriceSettings
-from tests.gateway.conftest import Client, Collector, MakeClient
+from tests.gateway.conftest import Client, MakeClient, listen
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 
 # 100 tokens in and 10 out cost 120 microdollars at the standard price.
@@ -77,12 +77,6 @@ def responses(stream: bool, tier: Any, *more: dict[str, Any]) -> Reply:
 
 UPSTREAMS: dict[str, Callable[..., Reply]] = {"chat": chat, "messages": messages, "responses": responses}
 PATHS = {"chat": "/v1/chat/completions", "messages": "/v1/messages", "responses": "/v1/responses"}
-
-
-def listen(client: Client) -> list[RequestRecord]:
-    collector = Collector()
-    client.app.runtime.recorder.sinks = (collector,)
-    return collector.records
 
 
 @pytest.fixture

@@ -18,15 +18,8 @@ from app.gateway.messages import new_id
 from app.gateway.record import Record, name_agent
 from app.gateway.recording.recorder import Recorder
 from app.settings import AccountsSettings, RouteSettings
-from tests.gateway.conftest import Client, Collector, MakeClient, chat_answer, chat_stream, chunk
+from tests.gateway.conftest import Client, Collector, MakeClient, chat_answer, chat_stream, chunk, listen
 from tests.support.fake_upstream import CUT, FakeUpstream, json_reply
-
-
-def listen(client: Client) -> list[RequestRecord]:
-    """What is recorded from now on."""
-    collector = Collector()
-    client.app.runtime.recorder.sinks = (collector,)
-    return collector.records
 
 
 def test_an_answered_request_is_recorded_whole(make_client: MakeClient, upstream: FakeUpstream) -> None:

@@ -8,19 +8,18 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from app.accounts.record import AttemptRecord, RequestRecord, StepRecord
+from app.accounts.record import AttemptRecord, StepRecord
 from app.gateway.recording.telemetry.exported_logs import open_exported_logs
 from app.gateway.recording.telemetry.traces import open_traces
 from app.known_secrets import known_secrets
 from app.transport import Transport, TransportSettings
 from tests.accounts.records import record
 from tests.docs.blocks import ROOT
-from tests.gateway.conftest import MakeClient, chat_answer
+from tests.gateway.conftest import MakeClient, chat_answer, listen
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -144,8 +143,7 @@ def test_a_renewed_credential_and_a_wait_in_the_queue_are_steps_of_a_request(
 ) -> None:
     upstream.script(json_reply(chat_answer()))
     client = make_client(chat={"max_parallel": 1})
-    told: list[RequestRecord] = []
-    client.app.runtime.recorder.sinks = (SimpleNamespace(take=told.extend),)
+    told = listen(client)
     provider = client.app.runtime.services.providers["chat"]
     usual = provider.credential
 

@@ -22,7 +22,6 @@ import time
 import zlib
 from dataclasses import dataclass, field
 from enum import Enum
-from types import TracebackType
 from typing import Any, Literal
 
 import trustme
@@ -165,9 +164,7 @@ class FakeUpstream:
         threading.Thread(target=self._accept, daemon=True).start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stopped = True
         _close(self._listener)
         self.drop_idle()

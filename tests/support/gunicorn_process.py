@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
 
 ROOT = Path(__file__).parents[2]
 WORKER_CLASSES = ["gevent", "app.server.gateway_worker.GatewayWorker"]
@@ -55,9 +54,7 @@ class GunicornProcess:
         self.address = ("127.0.0.1", int(found[1]))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._end()
 
     def connect(self) -> socket.socket:

@@ -6,7 +6,6 @@ import contextlib
 import socket
 import struct
 import threading
-from types import TracebackType
 
 _GRANTED_4 = b"\x00\x5a" + bytes(6)
 _GRANTED_5 = b"\x05\x00\x00\x01" + bytes(6)
@@ -30,9 +29,7 @@ class SocksServer:
         threading.Thread(target=self._accept, daemon=True).start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
