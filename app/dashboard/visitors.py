@@ -12,7 +12,7 @@ from typing import NamedTuple
 from flask import Response, request
 
 from app.blueprints.forms import read_form
-from app.blueprints.operations.rights import is_local
+from app.blueprints.operations.rights import check_local
 from app.blueprints.views import services
 from app.dashboard.tickets import read_cookie_secret
 from app.errors import Forbidden, Unauthorized
@@ -41,11 +41,8 @@ def find_visitor() -> Visitor:
     """The sender of this request. Raises Unauthorized without a valid cookie, Forbidden for another machine if there
     are no keys."""
     access = services().access
-    if not access.demands_key and not is_local(request.environ):
-        raise Forbidden(
-            "without client keys, this is shown only on the gateway's own machine; "
-            "to see it elsewhere, set server.api_keys"
-        )
+    if not access.demands_key:
+        check_local()
     signed = _read_cookie(request.cookies.get(COOKIE, "")[:_LONGEST])
     if signed is None:
         raise Unauthorized("sign in to see this")

@@ -47,12 +47,17 @@ def own_rows() -> Mapping[str, str]:
     if access.demands_key:
         key = access.check_key(read_headers(request.environ))
         return {} if key.role == "admin" else {"tenant": key.tenant}
+    check_local()
+    return {}
+
+
+def check_local() -> None:
+    """Raises Forbidden for a caller without a key on another machine."""
     if not is_local(request.environ):
         raise Forbidden(
             "without client keys, this is shown only on the gateway's own machine; "
             "to see it elsewhere, set server.api_keys"
         )
-    return {}
 
 
 def is_own(tenant: str, own: Mapping[str, str]) -> bool:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from app.cli.doctor.finding import Finding, Subject
-from app.cli.launcher.claude import OTHER_SERVICES
+from app.cli.launcher.claude import MODEL_VARIABLES, OTHER_SERVICES
 from app.cli.launcher.plan import CLAUDE_NAMES, SMALL_CLAUDE_NAME, find_window
 from app.cli.serving.start_screen import base_url
 from app.errors import DragomanError
@@ -27,10 +27,6 @@ MANAGED = (
 BASE, TOKEN, KEY = "ANTHROPIC_BASE_URL", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY"
 # The model in a settings file, beside its variables. It counts only if the variable does not say another.
 MODEL, MODEL_SETTING = "ANTHROPIC_MODEL", '"model"'
-MODELS = (
-    *(MODEL, "ANTHROPIC_SMALL_FAST_MODEL", "CLAUDE_CODE_SUBAGENT_MODEL"),
-    *(f"ANTHROPIC_DEFAULT_{tier}_MODEL" for tier in ("OPUS", "SONNET", "HAIKU")),
-)
 # Claude Code's own words for several models, which it never sends.
 ALIASES = frozenset({"", "best", "default", "inherit", "opusplan"})
 WINDOW = "CLAUDE_CODE_AUTO_COMPACT_WINDOW"
@@ -167,7 +163,7 @@ def _check_key(
 def _check_models(subject: Subject, sources: list[Source]) -> Iterator[Finding]:
     """Checks that the models that Claude Code is told to use lead somewhere."""
     chosen = _find_winner(sources, MODEL)
-    for name in MODELS if chosen is not None and chosen[1] else (*MODELS, MODEL_SETTING):
+    for name in MODEL_VARIABLES if chosen is not None and chosen[1] else (*MODEL_VARIABLES, MODEL_SETTING):
         winner = _find_winner(sources, name)
         # The mark is Claude Code's own, for a window of a million tokens.
         model = winner[1].removesuffix("[1m]") if winner is not None else ""

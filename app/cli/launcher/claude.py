@@ -22,18 +22,17 @@ OTHER_SERVICES = {
     "CLAUDE_CODE_USE_ANTHROPIC_GOOGLE_CLOUD": "Claude on Google Cloud",
     "CLAUDE_CODE_USE_GATEWAY": "an organization's gateway",
 }
+# Each names a model.
+MODEL_VARIABLES = (
+    *("ANTHROPIC_MODEL", "ANTHROPIC_SMALL_FAST_MODEL", "CLAUDE_CODE_SUBAGENT_MODEL"),
+    *(f"ANTHROPIC_DEFAULT_{tier}_MODEL" for tier in ("OPUS", "SONNET", "HAIKU", "FABLE")),
+)
 # Variables left behind by other tools that point Claude Code elsewhere, or to unknown models. An empty value counts as
 # unset and hides lower-ranking ones.
 LEFT_OVER = (
     "ANTHROPIC_API_KEY",
-    "ANTHROPIC_MODEL",
-    "ANTHROPIC_SMALL_FAST_MODEL",
-    "ANTHROPIC_DEFAULT_OPUS_MODEL",
-    "ANTHROPIC_DEFAULT_SONNET_MODEL",
-    "ANTHROPIC_DEFAULT_HAIKU_MODEL",
-    "ANTHROPIC_DEFAULT_FABLE_MODEL",
+    *MODEL_VARIABLES,
     "ANTHROPIC_UNIX_SOCKET",
-    "CLAUDE_CODE_SUBAGENT_MODEL",
     "CLAUDE_CODE_OAUTH_TOKEN",
     *OTHER_SERVICES,
 )
