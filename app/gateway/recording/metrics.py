@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
+from dataclasses import dataclass, fields
 from typing import Literal, TypeVar
 
 import msgspec
@@ -34,7 +35,8 @@ TRAFFIC_LABELS = ("method", "operation", "dialect_in", "dialect_out", "provider"
 ATTEMPT_LABELS = ("provider", "status", "error")
 
 
-class Histogram(msgspec.Struct, array_like=True):
+@dataclass(slots=True)
+class Histogram:
     """`counts` has one more entry than there are bounds, for values above them all; counts are not cumulative."""
 
     counts: list[int]
@@ -53,7 +55,8 @@ class Histogram(msgspec.Struct, array_like=True):
         self.sum += other.sum
 
 
-class Traffic(msgspec.Struct, array_like=True):
+@dataclass(slots=True)
+class Traffic:
     """Counts of the requests with the same TRAFFIC_LABELS. `cost` is in billionths of a dollar."""
 
     labels: tuple[str, ...]
@@ -97,7 +100,7 @@ class Traffic(msgspec.Struct, array_like=True):
             setattr(self, field, getattr(self, field) + getattr(other, field))
 
 
-_SUMMED = Traffic.__struct_fields__[1:]
+_SUMMED = [field.name for field in fields(Traffic)][1:]
 
 
 class Timing(msgspec.Struct, array_like=True):
@@ -137,7 +140,8 @@ class Timing(msgspec.Struct, array_like=True):
             getattr(self, field).add(getattr(other, field))
 
 
-class Attempts(msgspec.Struct, array_like=True):
+@dataclass(slots=True)
+class Attempts:
     """Counts of the attempts with the same ATTEMPT_LABELS."""
 
     labels: tuple[str, ...]

@@ -13,6 +13,7 @@ from gunicorn.util import hop_headers
 
 _LAST_CHUNK = b"0\r\n\r\n"
 _BODILESS = frozenset({"204", "304"})
+_WHOLE = (list, tuple)
 
 
 class ResponseWriter:
@@ -86,7 +87,7 @@ class ResponseWriter:
 
     def write_all(self, pieces: Iterable[bytes]) -> None:
         """Writes a whole body. Raises ValueError if it is shorter than announced."""
-        if isinstance(pieces, list | tuple) or getattr(pieces, "came_whole", False):
+        if isinstance(pieces, _WHOLE) or getattr(pieces, "came_whole", False):
             whole = b"".join(pieces)
             if self._left == len(whole) and not self.has_begun:
                 self.has_begun, self._left = True, 0
