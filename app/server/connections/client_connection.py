@@ -43,14 +43,15 @@ class ClientConnection:
         returned, for gunicorn's own loop. Raises GreenletExit if the client is gone."""
         watcher = Readable(self._client.fileno())
         try:
-            while self._receive_head(watcher) and self._answer_next():
+            while (end := self._receive_head(watcher)) is not None and self._answer_next(end):
                 pass
         finally:
             watcher.close()
         return self._unusual
 
-    def _receive_head(self, watcher: Readable) -> bool:
-        """Waits until there is a head to parse. Returns False at the end of the connection.
+    def _receive_head(self, watcher: Readable) -> int | None:
+        """Waits until there is a head to parse. Returns where its last line ends, -1 for a head that is wrong or too
+        large, and None at the end of the connection.
 
         Always waits before it reads: a client that sends request after request must not block others, and a read that
         finds nothing costs more than the wait.
@@ -60,32 +61,35 @@ class ClientConnection:
         try:
             if self._ahead:
                 give_way()
-            # Faster than `in`, which first tries the operand as a number and discards the exception.
-            while not (self._ahead.find(HEAD_END) >= 0 or (self._ahead and _is_parseable(self._ahead))):
+            while True:
+                if self._ahead:
+                    # Faster than `in`, which first tries the operand as a number and discards the exception.
+                    end = self._ahead.find(HEAD_END, 0, MAX_HEAD)
+                    if end >= 0 or _is_wrong(self._ahead):
+                        return end
                 watcher.wait()
                 try:
                     received = self._bare.recv(_READ_SIZE)
                 except BlockingIOError:
                     continue
                 if not received:
-                    return False
+                    return None
                 if not self._ahead:
                     # The whole head has the same time limit as the silence before it. Its bytes do not extend it.
                     worker.idle[client] = worker.clock
                 self._ahead += received
         except OSError:
-            return False
+            return None
         finally:
             worker.idle.pop(client, None)
-        return True
 
-    def _answer_next(self) -> bool:
+    def _answer_next(self, head_end: int) -> bool:
         """Answers the first request in the bytes read. Returns whether the connection can be used again."""
         worker = self._worker
-        end = self._ahead.find(HEAD_END, 0, MAX_HEAD) + len(HEAD_END)
-        if end < len(HEAD_END):
+        if head_end < 0:
             self._refuse_head()
             return False
+        end = head_end + len(HEAD_END)
         head = parse_head(self._ahead[:end], self._site)
         if head is None:
             self._unusual = self._ahead
@@ -138,6 +142,6 @@ class ClientConnection:
             refuse(self._client, 400, "a line of the request's head ends without a carriage return", self._ahead)
 
 
-def _is_parseable(data: bytes) -> bool:
-    """Whether the data holds a whole head, or one that is certainly wrong, so that waiting for more is useless."""
-    return HEAD_END in data or len(data) >= MAX_HEAD or data.count(b"\n") != data.count(b"\r\n")
+def _is_wrong(data: bytes) -> bool:
+    """Whether the data begins with a head that has not ended and never will be good."""
+    return len(data) >= MAX_HEAD or data.count(b"\n") != data.count(b"\r\n")
