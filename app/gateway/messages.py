@@ -44,8 +44,9 @@ def new_id() -> str:
         try:
             return _drawn.pop()
         except IndexError:
-            began, digits = f"{int(time.time()):08x}", os.urandom(_RANDOM * _DRAWN_AT_ONCE).hex()
-            _drawn.extend([began + digits[start : start + 2 * _RANDOM] for start in range(0, len(digits), 2 * _RANDOM)])
+            began = f"{int(time.time()):08x}"
+            digits = os.urandom(_RANDOM * _DRAWN_AT_ONCE).hex(" ", _RANDOM).split()
+            _drawn.extend([began + each for each in digits])
 
 
 # Unused ids: random bytes for many are drawn at once. A forked process draws its own.

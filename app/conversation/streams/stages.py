@@ -40,7 +40,12 @@ def chain(stages: Sequence[Stage], events: Sequence[Event]) -> Sequence[Event]:
 
 def find_needed(stages: Sequence[StageMaker], response: Response) -> list[StageMaker]:
     """The stages that may change a complete answer."""
-    return [make for make in stages if (leaves := getattr(make, "leaves", None)) is None or not leaves(response)]
+    needed: list[StageMaker] = []
+    for make in stages:  # a comprehension costs more for the one that most answers have
+        leaves = getattr(make, "leaves", None)
+        if leaves is None or not leaves(response):
+            needed.append(make)
+    return needed
 
 
 def active(stages: Sequence[Stage]) -> list[Stage]:

@@ -27,10 +27,12 @@ class Readable:
     that nobody waits for. Must be closed before the descriptor.
     """
 
-    __slots__ = ("_is_started", "_waiter", "_watcher")
+    __slots__ = ("_is_started", "_wait", "_waiter", "_watcher")
 
     def __init__(self, descriptor: int) -> None:
-        self._watcher = get_hub().loop.io(descriptor, _READABLE)
+        hub = get_hub()
+        self._watcher = hub.loop.io(descriptor, _READABLE)
+        self._wait = hub.switch
         self._is_started = False
         self._waiter: Any = None
 
@@ -40,7 +42,7 @@ class Readable:
             self._watcher.start(self._wake)
         self._waiter = getcurrent()
         try:
-            get_hub().switch()
+            self._wait()
         finally:
             self._waiter = None
 
