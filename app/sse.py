@@ -104,7 +104,7 @@ class SseDecoder:
 
     def take(self, part: bytes) -> bytes:
         """The bytes of the events that `part` completes, with LF as line ends. Raises UpstreamMalformed."""
-        if self.after_cr or b"\r" in part:
+        if self.after_cr or part.find(b"\r") >= 0:  # faster than `in`, which first tries the operand as a number
             part = self._unify_line_ends(part)
         return self.unfinished.take(part)
 
@@ -130,13 +130,13 @@ def read_events(text: bytes) -> list[bytes]:
     """
     if text.startswith(b"data: "):
         payloads = text[6:-2].split(b"\n\ndata: ")
-        if b"\n" not in b"".join(payloads) and b"" not in payloads:
+        if b"".join(payloads).find(b"\n") < 0 and all(payloads):
             return payloads
     elif text.startswith(b"event: "):
         blocks = text[7:-2].split(b"\n\nevent: ")
         if text.count(b"\n") == 3 * len(blocks):
             payloads = [block.partition(b"\ndata: ")[2] for block in blocks]
-            if b"" not in payloads:
+            if all(payloads):
                 return payloads
     return _read_each_block(text)
 

@@ -178,8 +178,8 @@ def repair_escapes(data: bytes) -> bytes:
     escapes of other languages (`\\x41`, `\\'`) replaced; the same object if there are none."""
     if len(data.translate(None, _CONTROLS)) != len(data):
         data = _CONTROL.sub(lambda found: b"\\u%04x" % found[0][0], data)
-    # A search for one byte takes a tenth of the time of one for two.
-    if b"\\" in data and (b"\\x" in data or b"\\'" in data):
+    # A search for one byte takes a tenth of the time of one for two, and `in` first tries the operand as a number.
+    if data.find(b"\\") >= 0 and (b"\\x" in data or b"\\'" in data):
         data = _FOREIGN_ESCAPE.sub(_escape_as_json, data)
     return data
 

@@ -67,11 +67,8 @@ class Frame:
 
     def write(self, texts: Sequence[bytes]) -> bytes:
         """The events of these texts."""
-        return b"".join((self.before, self.join(texts), self.after))
-
-    def join(self, texts: Sequence[bytes]) -> bytes:
-        """The same, from the first text to the last."""
-        return texts[0] if len(texts) == 1 else (self.after + self.before).join(texts)
+        joined = texts[0] if len(texts) == 1 else (self.after + self.before).join(texts)
+        return b"".join((self.before, joined, self.after))
 
     def renamed(self, old: bytes, new: bytes) -> Frame:
         """The frame with `old` replaced by `new`."""
@@ -177,7 +174,7 @@ def _read_many(frame: Frame, data: bytes) -> tuple[list[bytes], bytes]:
     texts = list(map(itemgetter(slice(len(before), -len(after))), spoken[:count]))
     # Joining the texts once more proves that nothing but the frame is between them.
     if _are_texts(texts) and data.startswith(frame.before):
-        joined = frame.join(texts)
+        joined = (frame.after + frame.before).join(texts)
         end = len(frame.before) + len(joined)
         if data.startswith(joined, len(frame.before)) and data.startswith(frame.after, end):
             return texts, data[end + len(frame.after) :]

@@ -169,7 +169,7 @@ class StreamPassthrough:
 
     def _take(self, part: bytes) -> bytes:
         """The events completed by `part`, with LF line ends."""
-        if b"\r" in part and self._decoder is None:
+        if self._decoder is None and part.find(b"\r") >= 0:
             self._decoder = SseDecoder(self._context.max_event)
             part = self._unfinished.drain() + part
         events = self._unfinished.take(part) if self._decoder is None else _frame(self._decoder.feed(part))
@@ -191,7 +191,7 @@ class StreamPassthrough:
             events = events.replace(*self._model)
         if self._start and not self._are_alike(events):
             events = b"".join(map(self._unify, _split(events)))
-        if self._no_role in events:  # MiniMax; the AI SDK accepts no role but its own
+        if events.find(self._no_role) >= 0:  # MiniMax; the AI SDK accepts no role but its own
             events = events.replace(self._no_role, self._no_role[:-1] + b'assistant"')
         head = b""
         if self._state is _State.WAITING:
@@ -252,11 +252,11 @@ class StreamPassthrough:
         content, reasoning = _SAYS[self._calm]
         if events.count(content) != whole and events.count(reasoning) != whole:
             return False
-        if b'"tool_calls"' in events or b'"message":' in events:
+        if events.find(b'"tool_calls"') >= 0 or events.find(b'"message":') >= 0:
             return False
         # A server that counts in one event counts in all.
         last = events.rfind(b"\n\n", 0, -2) + 1
-        return _COUNTS[self._calm] not in events[last:]
+        return events.find(_COUNTS[self._calm], last) < 0
 
     def _look(self, events: bytes) -> bytes:
         out = []
@@ -293,7 +293,7 @@ class StreamPassthrough:
             return known_secrets.mask_bytes(event) if comments else b""
         if (sound := repair_text(payload)) is not payload:
             event, payload = encode_event(sound), sound
-        elif event.startswith(_UNSPACED) or b"\n" in payload:  # legal, but many clients ignore such events
+        elif event.startswith(_UNSPACED) or payload.find(b"\n") >= 0:  # legal, but many clients ignore such events
             payload = payload.replace(b"\n", b" ")
             event = encode_event(payload)
         if payload.startswith(b"[DONE]"):
@@ -527,7 +527,7 @@ def _adds_arguments(choice: WireChoice) -> bool:
 def _split(events: bytes) -> list[bytes]:
     """Whole events, each with its blank line. Extra blank lines are dropped: one read may contain ten thousand of
     them."""
-    if b"\n\n\n" in events:
+    if events.find(b"\n\n\n") >= 0:
         events = _BLANKS.sub(b"\n\n", events)
     return [event + b"\n\n" for event in events.split(b"\n\n")[:-1]]
 

@@ -199,7 +199,7 @@ class StreamParser:
     def _matches(self, payload: bytes) -> bool:
         """Whether the payload that was read last, in full, has the shape that is expected of the next one."""
         shape = self._shape or self._first_shape
-        if shape is None or self.growing is not None:
+        if shape is None or self.growing is not None or self.ending:
             return False
         try:
             text = shape(payload)
