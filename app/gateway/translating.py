@@ -7,6 +7,7 @@ the client sent. In that case a reply that needs no change still passes.
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import msgspec
 
@@ -108,10 +109,12 @@ class Translating(Attempt):
             return passing_context(self.target)
         client_request, traits = self.client_request, self.client_request.dialect.TRAITS
         request, counted = client_request.request, 0
-        # A stream lives long and a history is large, so what was counted is dropped.
-        if self.stream and traits.counts_input_first:
+        # A stream lives long and a history is large, so it is counted, in case no upstream does it, and dropped.
+        if self.stream and (traits.counts_input_first or client_request.size > SMALL):
             counted = estimate_tokens(request, self.target.model, traits.image_rule)
-            request = msgspec.structs.replace(request, instructions=(), turns=(), tools=())
+            turns = tuple([msgspec.structs.replace(turn, blocks=()) for turn in request.turns[:1]])
+            rest: dict[str, Any] = {"instructions": (), "tools": ()} if traits.counts_input_first else {}
+            request = msgspec.structs.replace(request, turns=turns, **rest)  # some answers repeat the rest
         return RenderContext(
             model=client_request.peek.model,
             id=client_request.id,

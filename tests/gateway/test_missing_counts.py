@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.gateway.replies.translation import StreamTranslation
 from tests.gateway.conftest import MakeClient, listen
 from tests.gateway.test_price_classes import PATHS, UPSTREAMS
 from tests.support.fake_upstream import CLOSE, CUT, FakeUpstream, Piece, json_reply, sse
@@ -44,6 +45,38 @@ def test_a_reply_without_counts_is_recorded_as_it_ended(
     assert record.usage.estimated
     assert record.usage.input > 0
     assert record.usage.output > 0
+
+
+LONG = "Say in a few words what a dragoman was. " * 2000
+ASKED: dict[str, dict[str, Any]] = {
+    "chat": {"messages": [{"role": "user", "content": LONG}]},
+    "messages": {"messages": [{"role": "user", "content": LONG}], "max_tokens": 50},
+    "responses": {"input": LONG, "instructions": "Be brief.", "store": False},
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_stream_keeps_no_long_history_and_its_estimate_is_that_of_a_whole_answer(
+    make_client: MakeClient, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    kind = "chat" if path == "messages" else "messages"
+    client = make_client()
+    records = listen(client)
+    opened: list[StreamTranslation] = []
+    monkeypatch.setattr(
+        "app.gateway.translating.StreamTranslation", lambda *its: opened.append(StreamTranslation(*its)) or opened[-1]
+    )
+    for pieces in (sse(*without_counts(kind)), sse(*without_counts(kind))):
+        upstream.script(pieces)
+        client.ask(PATHS[path], {"model": f"{kind}/m", "stream": not records, **ASKED[path]}).get_data()
+
+    streamed, whole = records
+    assert streamed.usage is not None
+    assert whole.usage is not None
+    assert streamed.usage.input == whole.usage.input > 10_000
+    (stream,) = opened
+    assert stream._context.request is not None
+    assert not any(turn.blocks for turn in stream._context.request.turns)
 
 
 def test_what_failed_or_takes_no_tokens_has_no_estimate(make_client: MakeClient, upstream: FakeUpstream) -> None:
