@@ -19,6 +19,7 @@ KIND_MOUNTS: dict[tuple[str, ...], tuple[str, ...] | None] = {
     ("api",): None,
     ("claude",): ("claude_cli", "anthropic"),
     ("anthropic",): None,
+    ("openai",): None,
 }
 
 # Prefixes of paths below /api that are not mounts: Claude Code's own paths and the gateway's.
@@ -40,6 +41,8 @@ def strip_mount(path: str, kinds: Mapping[str, str], roots: Set[str] = ROOTS) ->
     """
     path = tidy_path(path)
     segments = path.split("/")[1:]
+    if segments[:2] == ["openai", "deployments"] and len(segments) > 3:
+        segments[1:3] = []  # SDKs for Azure name the model here too
     if segments[0] in roots and segments[0] != "api" and not _is_provider(segments, kinds):
         return Mounted(path)
     if path.startswith(API_PATHS):

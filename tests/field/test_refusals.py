@@ -179,6 +179,18 @@ def test_a_field_of_messages_is_left_out_of_messages_alone(
     assert (call["tool_calls"][0]["id"], call["tool_calls"][0]["function"]["name"]) == ("c1", "f")
 
 
+def test_one_refusal_is_enough_for_all_odd_fields_of_messages(client: Client, upstream: FakeUpstream) -> None:
+    """Answers that clients send back with all that came beside them, to a vendor that names one field at a time."""
+    said = {"message": "Unknown parameter: 'messages[1].usage'.", "param": "messages[1].usage"}
+    upstream.script(json_reply({"error": said}, 400), GOOD)
+    odd = {"usage": {"x": 1}, "model": "m", "finish_reason": "stop", "type": "message", "id": "1", "createdAt": "now"}
+    turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}, {"role": "user", "content": "z"}]
+
+    told = ask(client, "C", "chat/m", messages=[turns[0], {**turns[1], **odd}, turns[2]])
+
+    assert (told.text, upstream.seen[1].json()["messages"]) == ("t", turns)
+
+
 @pytest.mark.parametrize(
     "said",
     [

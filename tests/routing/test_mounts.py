@@ -30,6 +30,10 @@ KINDS = {"local": "openai", "work": "oca", "mine": "anthropic", "plus": "codex"}
         ("/claude", Mounted("/", "mine")),
         ("/anthropic/v1/messages", Mounted("/v1/messages")),
         ("/anthropic/v1/models", Mounted("/v1/models")),
+        ("/openai/v1/responses", Mounted("/v1/responses")),
+        ("/openai/responses", Mounted("/responses")),
+        ("/openai/deployments/gpt-5/chat/completions", Mounted("/chat/completions")),
+        ("/openai/deployments/gpt-5/embeddings", Mounted("/embeddings")),
         ("/claude/api/hello", Mounted("/api/hello", "mine")),
         ("/api/event_logging/v2/batch", Mounted("/api/event_logging/v2/batch")),
         ("//v1/messages", Mounted("/v1/messages")),
@@ -53,6 +57,12 @@ def test_a_mount_of_a_kind_that_nobody_configured_is_no_mount() -> None:
 
 def test_a_provider_may_be_called_like_a_mount_of_a_kind() -> None:
     assert strip_mount("/claude/v1/messages", {"claude": "openai"}) == Mounted("/v1/messages", "claude")
+
+
+def test_the_paths_of_azure_lead_to_a_provider_of_that_name() -> None:
+    path = "/openai/deployments/gpt-5/chat/completions"
+
+    assert strip_mount(path, {"openai": "openai"}) == Mounted("/chat/completions", "openai")
 
 
 def test_a_provider_may_be_called_like_an_endpoint() -> None:

@@ -221,8 +221,10 @@ _PROOFS = (
     ("items are not persisted",),
     ("item with id", "not found"),
 )
-# How servers name the id or the name of a message, which other objects need.
-_OF_MESSAGE = re.compile(r"\bmessages[.\[]\d{1,6}\]?(?:\.|['\"`] : property ['\"`])(id|name)\b")
+# How servers name a field of a message, and those that servers take or that are dealt with otherwise.
+_OF_MESSAGE = re.compile(r"\bmessages[.\[]\d{1,6}\]?(?:\.|['\"`] : property ['\"`])([A-Za-z_]\w{0,63})\b")
+_IN_MESSAGES = frozenset({"role", "content", "tool_calls", "tool_call_id", "function_call", "audio", "name"})
+_MAX_ODD = 16
 # What directly follows the name of a refused field, and what precedes one that ends the sentence.
 _VERDICT = re.compile(
     r" (?:is|are|was) (?:not (?:yet )?|un|dis)(?:supported|allowed|permitted|accepted|available|recogni)| is deprecated"
@@ -246,6 +248,7 @@ class _Tool(_Function):
 _declared = msgspec.json.Decoder(list[_Tool])
 _listed = msgspec.json.Decoder(list[msgspec.Raw])
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_messages = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 
 
 def find_repair(failure: Failure, message: str, capabilities: Capabilities, sent: bytes) -> Repair | None:
@@ -338,10 +341,21 @@ def _likely_repairs(
         return
     if _NAMES_FORMAT.search(f"{named} {lower}") and _asks_schema(fields):
         yield _repair_of_format(fields, capabilities)
-    if (odd := _OF_MESSAGE.search(f"{named} {lower}")) is not None:
-        yield Repair("messages", Change(refused=(f"messages[].{odd[1]}",)))
+    yield _repair_of_messages(f"{named[:LONGEST_COMPLAINT]} {text}", fields)
     for name, place in _names(named[:LONGEST_COMPLAINT], text, fields, _find_below(sent)):
         yield _repair_of(name, place, fields, capabilities)
+
+
+def _repair_of_messages(text: str, fields: dict[str, msgspec.Raw]) -> Repair | None:
+    """A field of messages left out, with all others that no server needs: the next refusal would name one of these."""
+    found = _OF_MESSAGE.search(text)
+    name = found[1] if found is not None else "content"
+    if name in CAPABILITIES or name in _IN_MESSAGES - {"name"}:
+        return None
+    messages = decode_or_none(fields.get("messages", msgspec.Raw()), _messages) or ()
+    odd = {each for message in messages for each in message} - _IN_MESSAGES - CAPABILITIES.keys()
+    names = odd | {name} if len(odd) < _MAX_ODD else {name}
+    return Repair("messages", Change(refused=tuple([f"messages[].{each}" for each in sorted(names)])))
 
 
 def _find_below(sent: bytes) -> set[str]:
