@@ -23,6 +23,8 @@ IMAGES: dict[str, tuple[str, dict[str, Any]]] = {
     "MCP": ("ACR", {"type": "image", "data": PNG, "mimeType": "image/png"}),
     "AI SDK, an image": ("ACR", {"type": "image", "image": URL}),
     "AI SDK, a file": ("CR", {"type": "file", "mediaType": "image/png", "data": PNG}),
+    "AI SDK, a file with a URL": ("CR", {"type": "file", "mediaType": "image/png", "url": URL}),
+    "a URL beside its type": ("CR", {"type": "image_url", "url": URL}),
     "LangChain 0": ("ACR", {"type": "image", "source_type": "base64", "mime_type": "image/png", "data": PNG}),
     "LangChain 1": ("ACR", {"type": "image", "base64": PNG, "mime_type": "image/png"}),
     "LangChain for Gemini": ("CR", {"type": "media", "mime_type": "image/png", "data": PNG}),
@@ -64,6 +66,7 @@ PDF = "JVBERi0xLjQ="
     [
         {"type": "file", "source_type": "base64", "mime_type": "application/pdf", "data": PDF},
         {"type": "file", "mediaType": "application/pdf", "data": PDF, "filename": "a.pdf"},
+        {"type": "file", "mediaType": "application/pdf", "url": f"data:application/pdf;base64,{PDF}"},
         {"type": "media", "mime_type": "application/pdf", "data": PDF},
         {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": PDF}},
     ],

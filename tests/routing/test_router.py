@@ -213,6 +213,11 @@ def test_every_spelling_reaches_the_provider_that_lists_the_model(tmp_path: Path
     assert lead(build(LISTED, tmp_path), name, default="box/qwen3:8b") == ["router/anthropic/claude-sonnet-4.5"]
 
 
+@pytest.mark.parametrize("name", ["qwen3:8b\r\n", " qwen3:8b ", "box/qwen3:8b\n"])
+def test_blanks_around_a_name_are_no_part_of_it(tmp_path: Path, name: str) -> None:
+    assert lead(build(LISTED, tmp_path), name, default="router/shared") == ["box/qwen3:8b"]
+
+
 @pytest.mark.parametrize(
     ("name", "target"),
     [

@@ -9,7 +9,7 @@ from typing import Any
 Medium = tuple[str, dict[str, Any], str | None]
 
 _TYPES = ("mime_type", "mimeType", "mediaType", "media_type")
-_DATA = ("data", "base64")
+_DATA = ("data", "base64", "url")
 
 
 def read_media(part: Mapping[Any, Any]) -> Medium | None:
@@ -18,7 +18,7 @@ def read_media(part: Mapping[Any, Any]) -> Medium | None:
         case {"type": "image" | "document" as kind, "source": {}}:
             title = part.get("title")
             return str(kind), dict(part["source"]), title if isinstance(title, str) else None
-        case {"type": "image", "image": str(url)} | {"type": "image" | "input_image", "url": str(url)}:
+        case {"type": "image", "image": str(url)} | {"type": "image" | "input_image" | "image_url", "url": str(url)}:
             return "image", _source_of(url), None
         case {"type": "image_url" | "input_image", "image_url": {"url": str(url)} | str(url)}:
             return "image", _source_of(url), None
@@ -44,7 +44,7 @@ def _read_library_medium(part: Mapping[Any, Any]) -> Medium | None:
         return None
     declared = declared or "image/png"
     name = inner.get("filename")
-    source = _source_of(data) if data.startswith("data:") else _inline(declared, data)
+    source = _source_of(data) if data.startswith(("data:", "https:", "http:")) else _inline(declared, data)
     return "image" if declared.startswith("image/") else "document", source, name if isinstance(name, str) else None
 
 

@@ -49,7 +49,7 @@ _BREAKPOINT_TTLS = {"30m": "30m", "12h": "12h"}
 _TYPES_BY_ENDING = {"pdf": "application/pdf", "txt": "text/plain", "md": "text/markdown", "csv": "text/csv"}
 
 # Types under which libraries send a file, or that only others than this dialect leave out.
-_LIBRARIES = ("file", "")
+_LIBRARIES = ("file", "image_url", "")
 
 _known_part = msgspec.json.Decoder(KnownPart)
 _any_part = msgspec.json.Decoder(WirePart)
@@ -93,8 +93,10 @@ def read_part(raw: msgspec.Raw, path: str, note: NoteField) -> Block:
             for name, value in read_value(raw, fields_decoder, path).items():
                 if name not in WirePart.__struct_fields__:
                     note(f"{path}.{name}", value)
-    if part.type in _LIBRARIES and part.file is None and (medium := read_library_medium(raw, path, note)) is not None:
-        return medium
+    if part.type in _LIBRARIES and part.file is None and part.image_url is None:
+        medium = read_library_medium(raw, path, note)
+        if medium is not None:
+            return medium
     if part.type in FOREIGN_TYPES and (foreign := read_foreign(part.type, raw, path, note)) is not None:
         return foreign
     cache = read_cache(part.cache_control or part.prompt_cache_breakpoint)
