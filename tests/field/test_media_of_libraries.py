@@ -6,6 +6,7 @@ langchain-ai/langchain-mcp-adapters#107, danny-avila/LibreChat#16054.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -116,3 +117,34 @@ def test_a_whole_result_of_mcp_is_its_content(every: Client, upstream: FakeUpstr
     asked = read_asked(upstream.seen[0].json())
     assert asked.says("call f {}", IMAGE)
     assert any(line.startswith("result f r") for line in asked.said)
+
+
+@pytest.mark.parametrize("to", ["C", "R"])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"type": "image", "source": {}},
+        {"type": "image", "source": {"media_type": "image/png", "data": PNG}},
+        {"type": "image", "source": {"type": "base64", "data": PNG}},
+        {"type": "document", "source": {"type": "base64", "media_type": ["x"], "data": PNG}},
+        {"type": "image", "source": {"type": "url", "url": None}},
+        {"type": "input_image", "file_id": "file_1"},
+    ],
+)
+def test_media_without_bytes_or_an_address_in_a_list_stay_text(
+    every: Client, upstream: FakeUpstream, to: str, odd: dict[str, Any]
+) -> None:
+    content = json.dumps([{"type": "image", "data": PNG, "mimeType": "image/png"}, odd])
+    history = [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "f", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": content}]},
+    ]
+    upstream.script(json_reply(whole_reply(to, "t")))
+
+    told = ask(every, "A", UPSTREAMS[to], messages=history)
+
+    assert told.text == "t", told.error
+    asked = read_asked(upstream.seen[0].json())
+    assert asked.says(IMAGE)
+    assert any(str(odd["type"]) in line for line in asked.said), asked.said
