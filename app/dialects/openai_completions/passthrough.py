@@ -11,9 +11,9 @@ from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import encode_body, read_body, replace_model
 from app.dialects.openai_chat.errors import error_event
 from app.dialects.openai_chat.replies.repair import missing_head
+from app.dialects.openai_chat.response_parser import parse_response
 from app.dialects.openai_chat.usage import find_usage, read_usage
-from app.dialects.openai_completions.response_parser import parse_response
-from app.dialects.openai_completions.vocabulary import completion_decoder
+from app.dialects.openai_chat.vocabulary import WireChunk
 from app.errors import Failure, UpstreamCut
 from app.json_values import decode_or_none, fields_decoder, object_decoder
 from app.sse import COMMENT_KEEPALIVE, DONE, SseDecoder, encode_event
@@ -41,6 +41,7 @@ class _Limit(msgspec.Struct):
 
 
 _limit_decoder = msgspec.json.Decoder(_Limit)
+_chunk_decoder = msgspec.json.Decoder(WireChunk)
 
 
 def find_lowered(body: bytes, capabilities: Capabilities) -> list[Loss]:
@@ -94,10 +95,10 @@ class StreamPassthrough:
         return b"".join(self._encode(payload) for payload in data if payload.strip() != b"[DONE]")
 
     def _encode(self, payload: bytes) -> bytes:
-        chunk = decode_or_none(payload, completion_decoder)
+        chunk = decode_or_none(payload, _chunk_decoder)
         if chunk is None:
             return encode_event(payload.replace(b"\n", b" "))
-        self.failed = decode_error(payload) if chunk.error else None
+        self.failed = decode_error(payload) if len(chunk.error) else None
         if chunk.usage is not None:
             self.usage = read_usage(chunk.usage)
         if any(choice.finish_reason is not None for choice in chunk.choices or ()):

@@ -11,9 +11,9 @@ from app.conversation.blocks import Refusal, Text
 from app.conversation.capabilities import RenderContext
 from app.conversation.response import Response, Usage, add_usages
 from app.dialects.json_bodies import encode_body
+from app.dialects.openai_chat.response_parser import parse_response
 from app.dialects.openai_chat.usage import write_usage
 from app.dialects.openai_completions.request_parser import read_request
-from app.dialects.openai_completions.response_parser import parse_response
 from app.dialects.openai_completions.vocabulary import FINISH_NAMES
 from app.errors import InvalidRequest, UpstreamCut
 from app.sse import DONE, encode_event
@@ -23,8 +23,7 @@ def render_response(response: Response, context: RenderContext) -> bytes:
     """A `text_completion` object. Raises UpstreamCut for a response that broke off."""
     if response.finish_reason is None:
         raise UpstreamCut("the upstream's reply ended before it was complete", began=True)
-    texts = [block.text for block in response.blocks if isinstance(block, Text | Refusal)]
-    text = "".join([echoed_prompt(context), *texts])
+    text = echoed_prompt(context) + _text_of(response)
     body = {**head_of(context), "choices": [choice_of(text, FINISH_NAMES[response.finish_reason])]}
     if response.usage is not None:
         body["usage"] = write_usage(response.usage)
@@ -35,10 +34,7 @@ def join_responses(bodies: Sequence[bytes], context: RenderContext) -> bytes:
     """One completion with the choices of all our replies, in order; the counts are added up."""
     wires = [parse_response(body) for body in bodies]
     choices = [
-        choice_of(block.text, FINISH_NAMES[wire.finish_reason or "stop"], index)
-        for index, wire in enumerate(wires)
-        for block in wire.blocks
-        if isinstance(block, Text)
+        choice_of(_text_of(wire), FINISH_NAMES[wire.finish_reason or "stop"], index) for index, wire in enumerate(wires)
     ]
     total = add_usages([wire.usage for wire in wires if wire.usage is not None]) or Usage()
     return encode_body({**head_of(context), "choices": choices, "usage": write_usage(total)})
@@ -65,6 +61,10 @@ def head_of(context: RenderContext) -> dict[str, Any]:
 
 def choice_of(text: str, finish: str | None, index: int = 0) -> dict[str, Any]:
     return {"index": index, "text": text, "logprobs": None, "finish_reason": finish}
+
+
+def _text_of(response: Response) -> str:
+    return "".join([block.text for block in response.blocks if isinstance(block, Text | Refusal)])
 
 
 def echoed_prompt(context: RenderContext) -> str:

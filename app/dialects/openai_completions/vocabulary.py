@@ -9,8 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from app.conversation.response import FinishReason
-from app.dialects.openai_chat.vocabulary import WireUsage
+from app.dialects.openai_chat.vocabulary import FINISH_NAMES as CHAT_NAMES
 
 NAME: Final[Literal["openai_completions"]] = "openai_completions"
 
@@ -49,31 +48,5 @@ class WireRequest(msgspec.Struct):
     stream_options: StreamOptions | None = None
 
 
-class WireChoice(msgspec.Struct):
-    text: str | None = None
-    finish_reason: str | None = None
-
-
-class WireCompletion(msgspec.Struct):
-    """A whole completion, or one chunk of a stream."""
-
-    id: str | None = None
-    model: str | None = None
-    choices: list[WireChoice] | None = None
-    usage: WireUsage | None = None
-    error: Any = None
-
-
-completion_decoder = msgspec.json.Decoder(WireCompletion)
-
 # There are no tools in this dialect, so a call can only be the end.
-FINISH_NAMES: dict[FinishReason, str] = {
-    "stop": "stop",
-    "stop_sequence": "stop",
-    "tool_calls": "stop",
-    "compaction": "stop",
-    "length": "length",
-    "pause": "length",
-    "content_filter": "content_filter",
-}
-FINISH_REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "content_filter"}
+FINISH_NAMES = {**CHAT_NAMES, "tool_calls": "stop"}
