@@ -6,10 +6,11 @@ Every vendor refuses a request with a fifth mark. Later marks cover the prefix o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from msgspec.structs import replace
 
+from app.adaptation.features import find_hints
 from app.adaptation.notes import Notes, field
 from app.conversation.blocks import Block, CacheHint, ToolResult
 from app.conversation.capabilities import Capabilities
@@ -25,7 +26,7 @@ T = TypeVar("T")
 def adapt_cache_marks(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
     if capabilities.cache_hints == "none":
         return request
-    hints = _list_hints(request)
+    hints = find_hints(request)
     over = len(hints) - MAX_MARKS
     if over > 0:
         why = f"only {MAX_MARKS} are accepted: the earliest are left out"
@@ -40,18 +41,6 @@ def adapt_cache_marks(request: Request, capabilities: Capabilities, notes: Notes
     instructions = tuple(marks.fit(text) for text in request.instructions)
     turns = tuple(replace(turn, blocks=tuple(map(marks.fit_block, turn.blocks))) for turn in request.turns)
     return marks.fit(replace(request, tools=tools, instructions=instructions, turns=turns))
-
-
-def _list_hints(request: Request) -> list[CacheHint]:
-    """All hints in the order of the prefix; the request's own one is for its end."""
-    holders: list[Any] = [*request.tools, *request.instructions]
-    for turn in request.turns:
-        for block in turn.blocks:
-            if type(block) is ToolResult:
-                holders += block.blocks
-            holders.append(block)
-    holders.append(request)
-    return [hint for holder in holders if (hint := getattr(holder, "cache", None)) is not None]
 
 
 def _is_ordered(hints: Sequence[CacheHint]) -> bool:

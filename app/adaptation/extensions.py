@@ -92,15 +92,7 @@ def _name_user(request: Request, extension: Extension, capabilities: Capabilitie
 def _search_with_anthropic(
     request: Request, extension: Extension, capabilities: Capabilities, notes: Notes
 ) -> Request | None:
-    """Chat's `web_search_options` as Anthropic's tool; Chat nests the user's location one level deeper."""
-    options = extension.value if isinstance(extension.value, dict) else {}
-    if not _SEARCH_OPTIONS.issuperset(options):
-        return None  # an unknown option may be a limit
-    definition: dict[str, Any] = {"type": ANTHROPIC_WEB_SEARCH, "name": "web_search"}
-    if place := _approximate_place(options):
-        definition["user_location"] = place
-    tool = NativeTool(capabilities.dialect, ANTHROPIC_WEB_SEARCH, "web_search", definition, server=True)
-    return replace(request, tools=(*request.tools, tool))
+    return _add_search(request, extension, capabilities, {"type": ANTHROPIC_WEB_SEARCH, "name": "web_search"})
 
 
 def _search_with_openai(
@@ -108,15 +100,21 @@ def _search_with_openai(
 ) -> Request | None:
     if "web_search" not in capabilities.native_tools:
         return None
+    size = extension.value.get("search_context_size") if isinstance(extension.value, dict) else None
+    sized = {"search_context_size": size} if size else {}
+    return _add_search(request, extension, capabilities, {"type": "web_search", **sized})
+
+
+def _add_search(
+    request: Request, extension: Extension, capabilities: Capabilities, definition: dict[str, Any]
+) -> Request | None:
+    """Chat's `web_search_options` as a vendor's tool; Chat nests the user's location one level deeper."""
     options = extension.value if isinstance(extension.value, dict) else {}
     if not _SEARCH_OPTIONS.issuperset(options):
-        return None
-    definition: dict[str, Any] = {"type": "web_search"}
-    if size := options.get("search_context_size"):
-        definition["search_context_size"] = size
+        return None  # an unknown option may be a limit
     if place := _approximate_place(options):
         definition["user_location"] = place
-    tool = NativeTool(capabilities.dialect, "web_search", "web_search", definition, server=True)
+    tool = NativeTool(capabilities.dialect, definition["type"], "web_search", definition, server=True)
     return replace(request, tools=(*request.tools, tool))
 
 

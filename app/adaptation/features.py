@@ -7,10 +7,12 @@ the step that the feature wakes (`STEPS` in adapt.py).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from app.conversation.blocks import (
     Audio,
     Block,
+    CacheHint,
     Compaction,
     File,
     Image,
@@ -160,6 +162,18 @@ def find_in_turns(turns: Sequence[Turn]) -> Features:
                 found |= _find_in_block(block)
             late = True
     return found
+
+
+def find_hints(request: Request) -> list[CacheHint]:
+    """All cache marks in the order of the prefix; the request's own one is for its end."""
+    holders: list[Any] = [*request.tools, *request.instructions]
+    for turn in request.turns:
+        for block in turn.blocks:
+            if type(block) is ToolResult:
+                holders += block.blocks
+            holders.append(block)
+    holders.append(request)
+    return [hint for holder in holders if (hint := getattr(holder, "cache", None)) is not None]
 
 
 def _find_in_block(block: Block) -> Features:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -14,10 +13,9 @@ from app.adaptation import features as has
 from app.adaptation.features import Features
 from app.adaptation.notes import Notes, field
 from app.adaptation.replies.stop import StopMatcher
-from app.conversation.blocks import CacheHint, ToolResult
 from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Severity
-from app.conversation.request import FunctionTool, Request, Sampling, State
+from app.conversation.request import Request, Sampling, State
 from app.dialects.registry import have_one_owner, traits_of
 from app.errors import InvalidRequest
 from app.json_values import decode_or_none, object_decoder
@@ -188,7 +186,7 @@ def _adapt_hints(request: Request, capabilities: Capabilities, notes: Notes) -> 
     for name, kept in hints.items():
         if kept is None and getattr(request, name) is not None:
             notes.lose("degrading" if name == "verbosity" else "ignorable", field(request.dialect, name), _NOT_TAKEN)
-    if capabilities.cache_hints == "none" and (request.cache or any(_cache_hints(request))):
+    if capabilities.cache_hints == "none" and has.find_hints(request):
         notes.lose("ignorable", field(request.dialect, "cache"), "this upstream caches automatically or not at all")
     return hints
 
@@ -221,13 +219,3 @@ def _split_user(user: str) -> tuple[str, str]:
             return msgspec.json.encode(known, order="sorted").decode(), session
     person, _, session = user.partition("_session_")
     return (person, session) if session else (user, user)
-
-
-def _cache_hints(request: Request) -> Iterator[CacheHint | None]:
-    yield from (text.cache for text in request.instructions)
-    yield from (tool.cache for tool in request.tools if isinstance(tool, FunctionTool))
-    for turn in request.turns:
-        for block in turn.blocks:
-            yield getattr(block, "cache", None)
-            if isinstance(block, ToolResult):
-                yield from (getattr(inner, "cache", None) for inner in block.blocks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -75,8 +75,11 @@ class CustomTool(msgspec.Struct, frozen=True):
 class NativeTool(msgspec.Struct, frozen=True):
     """A tool whose schema the vendor defines, run by the upstream (web search …) or by the client (shell …).
 
-    `type` is the vendor's name for it, `definition` its whole object, `server` whether the upstream runs it.
+    `type` is the vendor's name for it, `definition` its whole object, `server` whether the upstream runs it. It has no
+    namespace.
     """
+
+    namespace: ClassVar[None] = None
 
     dialect: DialectName
     type: str

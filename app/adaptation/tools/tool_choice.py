@@ -154,4 +154,4 @@ def _switch_parallel(request: Request, capabilities: Capabilities, notes: Notes)
 
 
 def _key_of(tool: Tool) -> tuple[str | None, str]:
-    return (None if isinstance(tool, NativeTool) else tool.namespace), tool.name
+    return tool.namespace, tool.name

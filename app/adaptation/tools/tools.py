@@ -117,7 +117,7 @@ def _declare_all(request: Request, calls: Sequence[ToolCall], capabilities: Capa
                 properties[key] = {name: fit for fit, name in meant.items()}
         tools.append(plain)
         if original is not None:
-            originals[(plain.namespace if not isinstance(plain, NativeTool) else None), plain.name] = original
+            originals[plain.namespace, plain.name] = original
     return _Declared(tuple(tools), declared, own, names, originals, properties, notes.losses)
 
 

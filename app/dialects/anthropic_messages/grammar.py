@@ -60,12 +60,9 @@ class Grammar:
         self._reason: str | None = None
         self._passed: list[bytes] = []
 
-    def allows(self, payload: bytes) -> bool:
-        """Whether an event is in order at this point; if so, it is noted as passed."""
-        try:
-            event = object_decoder.decode(payload)
-        except UNREADABLE:
-            return True  # the client may know better
+    def allows(self, payload: bytes, event: dict[str, Any]) -> bool:
+        """Whether an event is in order at this point; if so, it is noted as passed. The client may know better what to
+        do with an unreadable one, of which `event` is empty."""
         match event.get("type"):
             case "message_start":
                 allowed = not self._started and _is_whole(_object(event, "message"))

@@ -191,14 +191,14 @@ class StreamPassthrough:
         blocks = events.split(b"\n\n")
         odd = False
         for position, block in enumerate(blocks):
-            if block.startswith(_DELTA):
-                ordered = self._grammar.continues(block)
-                if ordered and block.endswith(b"}"):
-                    continue
-                payloads = SseDecoder().feed(block + b"\n\n")
-            else:
-                payloads = SseDecoder().feed(block + b"\n\n")
-                ordered = all(map(self._grammar.allows, payloads))
+            is_delta = block.startswith(_DELTA)
+            ordered = is_delta and self._grammar.continues(block)
+            if ordered and block.endswith(b"}"):
+                continue
+            payloads = SseDecoder().feed(block + b"\n\n")
+            decoded = [_decode_event(data) for data in payloads]
+            if not is_delta:
+                ordered = all(map(self._grammar.allows, payloads, decoded))
             if not block:
                 continue
             if self._state is _State.ENDED:  # nothing may follow
@@ -207,7 +207,7 @@ class StreamPassthrough:
                 return join_events(blocks[:position]) + self._turn(blocks[position:])
             if block.startswith(b"{"):  # without the fields of an event
                 block = _frame(payloads)[:-2]
-            if (failure := self._read(payloads)) is not None:
+            if (failure := self._read(payloads, decoded)) is not None:
                 return join_events(blocks[:position]) + self.fail(failure)
             passed = self._hold(block if block.startswith(_KNOWN) else known_secrets.mask_bytes(block))
             if passed is not blocks[position]:
@@ -215,10 +215,9 @@ class StreamPassthrough:
                 blocks[position] = passed
         return (join_events(blocks[:-1]) + blocks[-1]) if odd else events
 
-    def _read(self, payloads: list[bytes]) -> Failure | None:
+    def _read(self, payloads: list[bytes], decoded: list[dict[str, Any]]) -> Failure | None:
         """Notes what events say; returns a failure that one of them reports."""
-        for data in payloads:
-            event = _decode_event(data)
+        for data, event in zip(payloads, decoded, strict=True):
             if (failure := _failure_of(event, data, ended=self._reason is not None)) is not None:
                 return failure
             self._note(event)

@@ -147,14 +147,13 @@ class _Reader:
         sampling = self._sampling()
         choice, parallel = self._tool_choice()
         reasoning, output_format = read_reasoning(self._fields, self._note)
-        metadata = self._take("metadata", _object) or {}
-        user = metadata.pop("user_id", None)
+        metadata = self._take("metadata", _object)
         tier = self._take("service_tier", optional_text)
         max_tokens = self._take("max_tokens", _integer)
         if max_tokens is not None and max_tokens < 0:
             raise InvalidRequest("max_tokens must be a non-negative number", param="max_tokens")
         stream = bool(self._take("stream", _flag))
-        return Request(
+        request = Request(
             dialect=NAME,
             model=model,
             instructions=self._instructions(),
@@ -166,17 +165,13 @@ class _Reader:
             sampling=sampling,
             max_tokens=max_tokens,
             stop=tuple(self._take("stop_sequences", _texts) or ()),
-            output_format=output_format,
-            user=user if isinstance(user, str) else None,
-            cache=self._cache_hint(),
-            service_tier=ASKED_TIERS.get(tier, tier) if tier else None,
-            metadata=metadata or None,
             compact=_wants_summary(self._fields.get("compaction")),
             stream=stream,
             include_usage=stream,
             betas=_split_betas(self._headers.get("anthropic-beta", "")),
-            extensions=self._remaining_extensions(),
         )
+        request = _with_hints(request, output_format, tier, metadata, self._take("cache_control", _cache))
+        return msgspec.structs.replace(request, extensions=self._remaining_extensions())
 
     def plain_request(self, plain: PlainRequest) -> Request:
         """As `request`, from fields already decoded, except for those that most requests lack. Plain blocks change no
@@ -207,16 +202,7 @@ class _Reader:
         tier, metadata, cache = plain.service_tier, plain.metadata, plain.cache_control
         if output_format is None and tier is None and metadata is None and cache is None:
             return request
-        metadata = metadata or {}
-        user = metadata.pop("user_id", None)
-        return msgspec.structs.replace(
-            request,
-            output_format=output_format,
-            user=user if isinstance(user, str) else None,
-            cache=None if cache is None else CacheHint(cache.ttl),
-            service_tier=ASKED_TIERS.get(tier, tier) if tier else None,
-            metadata=metadata or None,
-        )
+        return _with_hints(request, output_format, tier, metadata, cache)
 
     def _take(self, name: str, decoder: msgspec.json.Decoder[T]) -> T | None:
         return take_field(self._fields, name, decoder) if name in self._fields else None
@@ -294,15 +280,31 @@ class _Reader:
         serial = choice.get("disable_parallel_tool_use") if isinstance(choice, dict) else None
         return read_tool_choice(choice), None if serial is None else not serial
 
-    def _cache_hint(self) -> CacheHint | None:
-        cache = self._take("cache_control", _cache)
-        return CacheHint(cache.ttl) if cache else None
-
     def _remaining_extensions(self) -> tuple[Extension, ...]:
         for name, raw in self._fields.items():
             if bytes(raw) != b"null":
                 self._note(name, raw)
         return tuple(self._extensions)
+
+
+def _with_hints(
+    request: Request,
+    output_format: OutputFormat | None,
+    tier: str | None,
+    metadata: dict[str, Any] | None,
+    cache: WireCache | None,
+) -> Request:
+    """The request with the settings that most lack."""
+    others = dict(metadata or {})
+    user = others.pop("user_id", None)
+    return msgspec.structs.replace(
+        request,
+        output_format=output_format,
+        user=user if isinstance(user, str) else None,
+        cache=None if cache is None else CacheHint(cache.ttl),
+        service_tier=ASKED_TIERS.get(tier, tier) if tier else None,
+        metadata=others or None,
+    )
 
 
 def _read_instructions(system: Content, note: NoteField) -> tuple[Text, ...]:

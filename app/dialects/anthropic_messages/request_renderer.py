@@ -43,7 +43,7 @@ def render_request(request: Request, capabilities: Capabilities) -> RenderedRequ
         "max_tokens": _max_tokens(request, capabilities),
     }
     if request.instructions:
-        writer = BlockWriter(_loser(losses, "system"), cached=cached)
+        writer = BlockWriter(losses, "system", cached=cached)
         body["system"] = writer.blocks(request.instructions)
     body["messages"] = _write_turns(request, capabilities, losses, betas)
     if request.tools and (tools := write_tools(request.tools, losses, cached=cached, own=request.dialect == NAME)):
@@ -65,13 +65,6 @@ def render_request(request: Request, capabilities: Capabilities) -> RenderedRequ
     return RenderedRequest(encode_body(body), headers, tuple(losses))
 
 
-def _loser(losses: list[Loss], path: str) -> Any:
-    def lose(severity: Severity, why: str) -> None:
-        losses.append(Loss(severity, path, why))
-
-    return lose
-
-
 def _max_tokens(request: Request, capabilities: Capabilities) -> int:
     if request.max_tokens is not None:
         return request.max_tokens
@@ -86,9 +79,8 @@ def _write_turns(
     unsigned = capabilities.reasoning_required or capabilities.reasoning_replay != "none"
     messages = []
     for turn in request.turns:
-        lose = _loser(losses, turn.path)
         message: dict[str, Any] = {"role": turn.role}
-        message["content"] = BlockWriter(lose, cached=cached, unsigned=unsigned).content(turn.blocks)
+        message["content"] = BlockWriter(losses, turn.path, cached=cached, unsigned=unsigned).content(turn.blocks)
         if turn.role == "system":
             if turn.effort is not None:
                 message["output_config"] = {"effort": turn.effort}
@@ -97,7 +89,7 @@ def _write_turns(
                 message["clear_at"] = turn.clear_at
                 betas.append(CLEAR_AT_BETA)
         if turn.name is not None:
-            lose("ignorable", "this dialect has no message names")
+            losses.append(Loss("ignorable", turn.path, "this dialect has no message names"))
         if message["content"] or "output_config" in message:
             messages.append(message)
     return messages

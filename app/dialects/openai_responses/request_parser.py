@@ -21,7 +21,7 @@ from app.conversation.request import (
 )
 from app.dialects.foreign.requests import check_fields, read_mended
 from app.dialects.json_bodies import encode_body, read_body, read_value, repair_surrogates
-from app.dialects.openai_responses.items.tools import namespace_of, parse_tool_choice, parse_tools
+from app.dialects.openai_responses.items.tools import parse_tool_choice, parse_tools
 from app.dialects.openai_responses.items.turns import Input
 from app.dialects.openai_responses.vocabulary import (
     EXTENSIONS,
@@ -119,9 +119,9 @@ def _parse_tools(declared: msgspec.Raw | None, found: Sequence[Tool]) -> Sequenc
     if not found:
         return tools
     joined = list(tools)
-    known = {(namespace_of(tool), tool.name) for tool in tools}
+    known = {(tool.namespace, tool.name) for tool in tools}
     for tool in found:
-        if (name := (namespace_of(tool), tool.name)) not in known:
+        if (name := (tool.namespace, tool.name)) not in known:
             known.add(name)
             joined.append(tool)
     return joined

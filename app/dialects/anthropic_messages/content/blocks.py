@@ -32,7 +32,7 @@ from app.conversation.blocks import (
 )
 from app.conversation.envelope import is_sealed, seal, unseal
 from app.conversation.literals import as_object, one_object, text_of
-from app.conversation.losses import Severity
+from app.conversation.losses import Loss, Severity
 from app.conversation.steps import CITATION
 from app.dialects.anthropic_messages.content.server_steps import parse_step
 from app.dialects.anthropic_messages.vocabulary import (
@@ -55,8 +55,6 @@ from app.json_values import UNREADABLE, any_decoder, decode_or_none, fields_deco
 Content = msgspec.Raw | str | list[PlainBlock] | None
 # Called with the path of a block's field that the neutral model lacks.
 NoteField = Callable[[str, msgspec.Raw], None]
-# Called with the severity and the reason of a loss, for the current block.
-Lose = Callable[[Severity, str], None]
 
 _known_block = msgspec.json.Decoder(KnownBlock)
 _known_blocks = msgspec.json.Decoder(list[KnownBlock])
@@ -205,14 +203,15 @@ def is_absent(raw: msgspec.Raw) -> bool:
 class BlockWriter:
     """Writes blocks in wire form, ready for encoding.
 
-    Losses are passed to `lose`. `cached`: write cache hints. `unsigned`: the server accepts reasoning without a
+    Losses go to `losses`, under `path`. `cached`: write cache hints. `unsigned`: the server accepts reasoning without a
     signature, as those of DeepSeek and Kimi do.
     """
 
-    __slots__ = ("_cached", "_lose", "_unsigned")
+    __slots__ = ("_cached", "_losses", "_path", "_unsigned")
 
-    def __init__(self, lose: Lose, *, cached: bool = True, unsigned: bool = False) -> None:
-        self._lose = lose
+    def __init__(self, losses: list[Loss], path: str, *, cached: bool, unsigned: bool = False) -> None:
+        self._losses = losses
+        self._path = path
         self._cached = cached
         self._unsigned = unsigned
 
@@ -229,6 +228,9 @@ class BlockWriter:
         for block in blocks:
             self._write(block, written)
         return written
+
+    def _lose(self, severity: Severity, why: str) -> None:
+        self._losses.append(Loss(severity, self._path, why))
 
     def _write(self, block: Block, written: list[Any]) -> None:
         """Appends the wire form of `block` to `written`: one block, none, or several."""

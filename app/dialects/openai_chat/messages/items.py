@@ -42,7 +42,7 @@ def read_items(items: msgspec.Raw, reader: MessageReader, instructions: str | No
     """Feeds the messages that `items` represent to `reader`. Raises InvalidRequest for an item without an
     equivalent."""
     if instructions:
-        reader.add(WireMessage("system", _raw(instructions)), "instructions")
+        reader.add(WireMessage("system", msgspec.Raw(msgspec.json.encode(instructions))), "instructions")
     if bytes(items).startswith(b'"'):
         reader.add(WireMessage("user", items), "input")
         return
@@ -79,17 +79,15 @@ def _finish(assistant: WireMessage | None, path: str, reader: MessageReader) -> 
 
 def _add(assistant: WireMessage, item: WireItem) -> None:
     """Adds one item of the assistant's side to its message."""
+    calls, call_id = assistant.tool_calls or [], item.call_id or item.id
     match item.type:
         case "function_call":
-            function = WireFunction(item.name, item.arguments)
-            assistant.tool_calls = [*(assistant.tool_calls or ()), WireCall(item.call_id or item.id, function=function)]
+            calls.append(WireCall(call_id, function=WireFunction(item.name, item.arguments)))
         case "custom_tool_call":
-            custom = WireCustom(item.name, item.input)
-            assistant.tool_calls = [*(assistant.tool_calls or ()), WireCall(item.call_id or item.id, custom=custom)]
+            calls.append(WireCall(call_id, custom=WireCustom(item.name, item.input)))
         case str(kind) if kind in _NATIVE_CALLS:
             name, field = _NATIVE_CALLS[kind]
-            function = WireFunction(name, getattr(item, field))
-            assistant.tool_calls = [*(assistant.tool_calls or ()), WireCall(item.call_id or item.id, function=function)]
+            calls.append(WireCall(call_id, function=WireFunction(name, getattr(item, field))))
         case "reasoning":
             thoughts = item.summary or (read_value(item.content, _parts, "content") if len(item.content) else None)
             texts = [part.text or "" for part in thoughts or ()]
@@ -100,6 +98,7 @@ def _add(assistant: WireMessage, item: WireItem) -> None:
                 assistant.reasoning_details = details
         case _:
             assistant.content = item.content
+    assistant.tool_calls = calls or None
 
 
 def _message_of(item: WireItem) -> WireMessage:
@@ -117,7 +116,3 @@ def _turn_of(kind: str, raw: msgspec.Raw, path: str) -> Turn:
         )
     item = bytes(raw)
     return Turn("user", (Opaque("openai_responses", kind, item, read_unknown(item, kind), from_user=False),), path=path)
-
-
-def _raw(text: str) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(text))

@@ -7,6 +7,7 @@ dialect and a block of a user turn in the neutral model.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -258,7 +259,7 @@ class MessageWriter:
             return call
         arguments, _ = as_object(call.arguments)
         if arguments != "{}":
-            self._lose("degrading", f"{path}.tool_calls", f"the arguments of {call.name} are not a JSON object")
+            self._lose(f"{path}.tool_calls", "degrading", f"the arguments of {call.name} are not a JSON object")
         return msgspec.structs.replace(call, arguments=arguments)
 
     def _content(self, blocks: Sequence[Block], path: str, joint: str) -> str | list[Any]:
@@ -268,11 +269,9 @@ class MessageWriter:
         texts = [block for block in blocks if type(block) is Text]
         if len(texts) == len(blocks):
             return self._text_content(texts, joint)
-
-        def lose(severity: Severity, why: str) -> None:
-            self._lose(severity, path, why)
-
-        return [part for block in blocks for part in write_part(block, self._can.cache_hints, lose)]
+        return [
+            part for block in blocks for part in write_part(block, self._can.cache_hints, partial(self._lose, path))
+        ]
 
     def _text_content(self, texts: Sequence[Text], joint: str) -> str | list[Any]:
         hinted = self._can.cache_hints != "none" and any(text.cache is not None for text in texts)
@@ -280,7 +279,7 @@ class MessageWriter:
             return [write_text(text.text, text.cache, self._can.cache_hints) for text in texts]
         return joint.join([text.text for text in texts])
 
-    def _lose(self, severity: Severity, path: str, why: str) -> None:
+    def _lose(self, path: str, severity: Severity, why: str) -> None:
         self.losses.append(Loss(severity, path, why))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from operator import attrgetter
 from typing import Any, Literal, assert_never, cast
 
 import msgspec
@@ -100,7 +101,7 @@ def render_tools(tools: Sequence[Tool], losses: list[Loss], *, own: bool) -> lis
     clients it is set explicitly.
     """
     rendered: list[Any] = []
-    for namespace, group in groupby(tools, key=namespace_of):
+    for namespace, group in groupby(tools, key=attrgetter("namespace")):
         members = [tool for tool in group if not isinstance(tool, NativeTool) or _is_ours(tool, losses)]
         shapes = [_render_tool(tool, own) for tool in members]
         if namespace is None:
@@ -137,11 +138,6 @@ def render_tool_choice(choice: ToolChoice, tools: Sequence[Tool]) -> str | dict[
     if not choice.names:
         return mode
     return {"type": "allowed_tools", "mode": mode, "tools": [_render_chosen(name, tools) for name in choice.names]}
-
-
-def namespace_of(tool: Tool) -> str | None:
-    """The group in which a tool was declared; None for the vendor's own tools."""
-    return None if isinstance(tool, NativeTool) else tool.namespace
 
 
 def _parse_member(tool: WireTool, path: str, namespace: str | None = None) -> FunctionTool | CustomTool:
