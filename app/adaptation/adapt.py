@@ -81,6 +81,12 @@ def adapt(request: Request, capabilities: Capabilities) -> Adapted:
     return Adapted(request, tuple(notes.losses), tuple(reversed(notes.stages)))
 
 
+def wakes_writing(can: Capabilities) -> Features:
+    if can.think_tags:
+        return has.ALWAYS
+    return has.TOOLS if can.text_tool_calls or not can.first_party else has.NONE
+
+
 def adapt_writing(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
     """Restores tool calls and thoughts that models write into their text."""
     tools = request.tools
@@ -117,16 +123,8 @@ STEPS: tuple[Step, ...] = (
     Step(adapt_replay, wakes_replay),
     Step(adapt_turns, wakes_turns),
     Step(adapt_reasoning, wakes_reasoning),
-    Step(adapt_writing, lambda can: _any_if(can.think_tags) | _tools_if(can.text_tool_calls or not can.first_party)),
+    Step(adapt_writing, wakes_writing),
 )
-
-
-def _any_if(needed: bool) -> Features:
-    return has.ALWAYS if needed else has.NONE
-
-
-def _tools_if(needed: bool) -> Features:
-    return has.TOOLS if needed else has.NONE
 
 
 class _Plan(NamedTuple):

@@ -107,20 +107,8 @@ def add_usages(usages: Sequence[Usage]) -> Usage | None:
     """The sum of the counts of several answers; None for an empty sequence."""
     if not usages:
         return None
-    return Usage(
-        fresh=sum(usage.fresh for usage in usages),
-        cache_read=sum(usage.cache_read for usage in usages),
-        cache_written=sum(usage.cache_written for usage in usages),
-        output=sum(usage.output for usage in usages),
-        reasoning=sum(usage.reasoning for usage in usages),
-        web_searches=sum(usage.web_searches for usage in usages),
-        estimated=any(usage.estimated for usage in usages),
-        cache_written_1h=sum(usage.cache_written_1h for usage in usages),
-        tier=usages[-1].tier,
-        images=sum(usage.images for usage in usages),
-        media=sum(usage.media for usage in usages),
-        region=usages[-1].region,
-    )
+    sums = {name: sum([getattr(usage, name) for usage in usages]) for name in _COUNTED}
+    return msgspec.structs.replace(usages[-1], **sums, estimated=any(usage.estimated for usage in usages))
 
 
 class StopDetail(msgspec.Struct, frozen=True):

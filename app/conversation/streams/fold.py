@@ -97,7 +97,7 @@ def unfold(response: Response) -> list[Event]:
     ]
     logprobs = response.logprobs
     for index, block in enumerate(response.blocks):
-        head, text, proof = _split(block)
+        head, text, proof = split(block)
         events.append(BlockOpened(index, head))
         if text:
             events.append(BlockDelta(index, literal(text)))
@@ -158,7 +158,8 @@ class _OpenBlock:
                 return head
 
 
-def _split(block: Block) -> tuple[Block, str, Proof | None]:
+def split(block: Block) -> tuple[Block, str, Proof | None]:
+    """The head with which a block opens, its text, and the proof that comes at its end."""
     match block:
         case Text():
             return msgspec.structs.replace(block, text="", citations=()), block.text, None

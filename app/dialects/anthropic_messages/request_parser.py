@@ -32,6 +32,7 @@ from app.dialects.anthropic_messages.vocabulary import (
     FIELD_LOSSES,
     NAME,
     UNLISTED_LOSS,
+    USUAL_FIELDS,
     PlainRequest,
     UsualRequest,
     WireCache,
@@ -64,8 +65,7 @@ _object = msgspec.json.Decoder(dict[str, Any] | None)
 _objects = msgspec.json.Decoder(list[dict[str, Any]] | None)
 _cache = msgspec.json.Decoder(WireCache | None)
 _plain_request = msgspec.json.Decoder(PlainRequest)
-_usual_request = msgspec.json.Decoder(UsualRequest)
-_USUAL_FIELDS = [name for name in UsualRequest.__struct_fields__ if name != "messages"]
+_usual_request: msgspec.json.Decoder[Any] = msgspec.json.Decoder(UsualRequest)
 # Fields of a plain request that are still raw.
 _RAW_FIELDS = ("tools", "tool_choice", "thinking", "output_config", "context_management")
 _raw_fields_of = attrgetter(*_RAW_FIELDS)
@@ -126,7 +126,7 @@ def _open(body: bytes) -> tuple[Fields, Sequence[WireTurn] | None]:
     with contextlib.suppress(*UNREADABLE):
         usual = _usual_request.decode(body)
         check_text(body)
-        return {name: raw for name in _USUAL_FIELDS if len(raw := getattr(usual, name))}, usual.messages
+        return {name: raw for name in USUAL_FIELDS if len(raw := getattr(usual, name))}, usual.messages
     fields = read_body(body)
     check_fields(fields, "messages")
     return fields, None

@@ -87,28 +87,6 @@ class PlainTurn(KnownTurn, forbid_unknown_fields=True, kw_only=True):
     content: str | list[PlainBlock] | None  # type: ignore[assignment]
 
 
-class UsualRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """The usual fields, decoded at once because each pass over a long history is expensive."""
-
-    messages: list[KnownTurn]
-    model: msgspec.Raw = msgspec.Raw()
-    system: msgspec.Raw = msgspec.Raw()
-    tools: msgspec.Raw = msgspec.Raw()
-    tool_choice: msgspec.Raw = msgspec.Raw()
-    metadata: msgspec.Raw = msgspec.Raw()
-    max_tokens: msgspec.Raw = msgspec.Raw()
-    temperature: msgspec.Raw = msgspec.Raw()
-    top_p: msgspec.Raw = msgspec.Raw()
-    top_k: msgspec.Raw = msgspec.Raw()
-    stop_sequences: msgspec.Raw = msgspec.Raw()
-    stream: msgspec.Raw = msgspec.Raw()
-    service_tier: msgspec.Raw = msgspec.Raw()
-    thinking: msgspec.Raw = msgspec.Raw()
-    output_config: msgspec.Raw = msgspec.Raw()
-    cache_control: msgspec.Raw = msgspec.Raw()
-    context_management: msgspec.Raw = msgspec.Raw()
-
-
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)] | None
 _Count = Annotated[int, msgspec.Meta(ge=0)] | None
 
@@ -133,6 +111,16 @@ class PlainRequest(msgspec.Struct, forbid_unknown_fields=True):
     output_config: msgspec.Raw = msgspec.Raw()
     cache_control: WireCache | None = None
     context_management: msgspec.Raw = msgspec.Raw()
+
+
+# The usual fields, of messages of any blocks: all but these stay raw. Decoded at once because each pass over a long
+# history is expensive.
+USUAL_FIELDS = [name for name in PlainRequest.__struct_fields__ if name != "messages"]
+UsualRequest = msgspec.defstruct(
+    "UsualRequest",
+    [("messages", list[KnownTurn]), *((name, msgspec.Raw, msgspec.Raw()) for name in USUAL_FIELDS)],
+    forbid_unknown_fields=True,
+)
 
 
 class WireMessage(msgspec.Struct):

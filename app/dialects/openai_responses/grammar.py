@@ -6,7 +6,6 @@ Source: OpenAI API reference, "Responses", "Streaming events".
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import msgspec
 
@@ -26,6 +25,7 @@ from app.dialects.openai_responses.stream_parser import (
     PART_ENDS,
     WHOLES,
     StreamParser,
+    WireEvent,
     WirePart,
 )
 from app.dialects.openai_responses.stream_renderer import StreamRenderer
@@ -44,27 +44,14 @@ _IN_PARTS = ("response.output_text.delta", "response.refusal.delta", "response.r
 Place = tuple[int | None, int | None, int | None]  # an item, and a part of its content or of its summary
 
 
-class StreamEvent(msgspec.Struct):
+class StreamEvent(WireEvent):
     """The fields of events that begin or end something, and of an item's first deltas."""
 
-    type: str = ""
     output_index: Index | None = None
+    content_index: Index | None = None
     sequence_number: int | None = None
     item_id: str | None = None
-    item: msgspec.Raw = NULL
     response: msgspec.Raw = NULL
-    delta: msgspec.Raw = NULL
-    content_index: Index | None = None
-    summary_index: Index | None = None
-    text: msgspec.Raw = NULL
-    refusal: msgspec.Raw = NULL
-    arguments: msgspec.Raw = NULL
-    input: msgspec.Raw = NULL
-    part: WirePart | None = None
-    error: Any = None
-    code: Any = None
-    message: str | None = None
-    param: str | None = None
 
     @property
     def place(self) -> Place:

@@ -11,6 +11,7 @@ import msgspec
 from app.conversation.blocks import Block, Compaction, Proof, Reasoning, Refusal, Text, ToolCall, ToolKind
 from app.conversation.events import BlockClosed, BlockDelta, BlockNoted, BlockOpened, Event, Failed, Started, UsageSeen
 from app.conversation.literals import EMPTY, NOTHING, HalfPairs, Resent, Snapshots, is_blank, join, literal, text_of
+from app.conversation.streams.fold import split
 from app.dialects.error_kinds import decode_error, decode_named_error, judge_reported
 from app.dialects.json_bodies import repair_surrogates
 from app.dialects.malformed import decode_tolerantly, malformed
@@ -85,18 +86,13 @@ class WirePart(msgspec.Struct):
     refusal: msgspec.Raw = NULL
 
 
-class _FullChunk(msgspec.Struct):
-    """The fields of any event."""
+class WireEvent(msgspec.Struct):
+    """The fields of any event that are read in the same way wherever it goes."""
 
     type: str = ""
-    output_index: Index = 0
-    content_index: Index = 0
     summary_index: Index | None = None
     delta: msgspec.Raw = NULL
-    logprobs: list[dict[str, Any]] | None = None
     item: msgspec.Raw = NULL
-    response: WireResponse | None = None
-    annotation: dict[str, Any] | None = None
     text: msgspec.Raw = NULL
     arguments: msgspec.Raw = NULL
     input: msgspec.Raw = NULL
@@ -106,6 +102,14 @@ class _FullChunk(msgspec.Struct):
     code: Any = None
     message: str | None = None
     param: str | None = None
+
+
+class _FullChunk(WireEvent):
+    output_index: Index = 0
+    content_index: Index = 0
+    logprobs: list[dict[str, Any]] | None = None
+    response: WireResponse | None = None
+    annotation: dict[str, Any] | None = None
 
 
 class _Kind(msgspec.Struct):
@@ -395,7 +399,7 @@ class StreamParser:
             return
         proof = None
         for place, whole in enumerate(parse_item(item, raw, "output")):
-            head, text = _split_block(whole)
+            head, text, _ = split(whole)
             block = opened.blocks.get(place)
             if block is None:
                 block = self._open_block(position, opened, place, head, events)
@@ -486,23 +490,6 @@ def _decode_half(payload: bytes) -> _FullChunk | None:
 def _head_of(item: Item) -> ToolCall:
     kind: ToolKind = "custom" if item.type == "custom_tool_call" else "function"
     return ToolCall(item.call_id or item.id or "", item.name or "", "", kind, item.namespace)
-
-
-def _split_block(block: Block) -> tuple[Block, str]:
-    """The head with which a block opens, and its text."""
-    match block:
-        case Text():
-            return msgspec.structs.replace(block, text="", citations=()), block.text
-        case Refusal():
-            return Refusal(""), block.text
-        case Reasoning() if block.text:
-            return Reasoning(""), block.text
-        case ToolCall():
-            return msgspec.structs.replace(block, arguments=""), block.arguments
-        case Compaction():
-            return Compaction(None), block.text or ""
-        case _:
-            return block, ""
 
 
 def _rest_of(text: str, so_far: Sequence[bytes]) -> bytes | None:
