@@ -177,8 +177,9 @@ def _with_limit(tool: Tool, limit: Any) -> Tool:
 
 
 def _limit_tools(request: Request, capabilities: Capabilities, notes: Notes) -> Request:
-    """Anthropic's limit on a search, applied to all server-run tools."""
-    limits = [tool.definition.get("max_uses") for tool in request.tools if isinstance(tool, NativeTool)]
+    """Anthropic's limit on a search, applied to all server-run tools; those that fetch pages are not carried."""
+    searches = [tool for tool in request.tools if isinstance(tool, NativeTool) and tool.type.startswith("web_search")]
+    limits = [tool.definition.get("max_uses") for tool in searches]
     limit = next((limit for limit in limits if isinstance(limit, int)), None)
     if limit is None or "web_search" not in capabilities.native_tools:
         return request

@@ -18,6 +18,8 @@ from app.conversation.steps import SERVER_TOOL
 
 # Types that a later step handles.
 _PLACED = ("tool_reference",)
+# Steps that only found tools, all of which another vendor is told of.
+_SEARCHES_OF_TOOLS = "tool_search_tool"
 # Blocks without meaning for a model, by their type in their own dialect.
 SILENT_OPAQUES = ("fallback", "mcp_tool_listing", "ghost_snapshot")
 
@@ -151,7 +153,7 @@ class _Describer:
         if isinstance(block, Opaque):
             return self._describe_opaque(block, path)
         images = block.step.images if block.step is not None else ()
-        if not block.text and not images:
+        if (not block.text and not images) or block.name.startswith(_SEARCHES_OF_TOOLS):
             self._notes.lose("ignorable", path, f"{block.name} has no meaning at another vendor")
             return []
         self._notes.lose("degrading", path, f"{block.name} was run by another vendor: only a summary is passed on")

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from tests.field.pairs import whole_reply
+from tests.field.vectors import named
 from tests.gateway.conftest import Client
-from tests.support.fake_upstream import FakeUpstream, Reply, Seen, json_reply
+from tests.support.fake_upstream import FakeUpstream, Reply, Seen, json_reply, sse
 
 both_modes = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 PATHS = {"A": "/v1/messages", "R": "/v1/responses"}
@@ -74,6 +75,18 @@ MESSAGES: dict[str, tuple[Body, Is, str]] = {
     "an answer that nobody asked for": (messages(said({"type": "text", "text": "a"}), USER), lambda body: body["messages"][0]["role"] != "user", 'messages: first message must use the "user" role'),
     "no choice": (messages(tools=[FUNCTION], tool_choice={"type": "none"}), has('"none"'), "tool_choice: Input tag 'none' found using 'type' does not match any of the expected tags: 'auto', 'any', 'tool'"),
     "no system text": (messages(system=[]), lambda body: body.get("system") == [], "system: List should have at least 1 item after validation"),
+}  # fmt: skip
+
+OLDER: dict[str, tuple[Body, Is, Body]] = {
+    "GLM": (messages(USER, said(ASKED, {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []}, {"type": "text", "text": "a"}), USER), has('"server_tool_use"'), {"type": "error", "error": {"type": "1210", "message": "API 调用参数有误"}}),
+    "Z.ai": (messages(tools=[FUNCTION, SEARCH]), has("web_search_2025"), {"type": "error", "error": {"type": "1210", "message": "Invalid API parameter, please check the documentation."}}),
+    "Bedrock": (messages(USER, said({"type": "redacted_thinking", "data": "x"}, {"type": "text", "text": "a"}), USER), has('"redacted_thinking"'), {"message": "Malformed input request: #/messages/1/content/0/type: redacted_thinking is not a valid enum value, please reformat your input and try again."}),
+    "Ollama": (messages(USER, said(USED), told({**RESULT, "content": [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}}]}), tools=[FUNCTION]), has_block(lambda block: isinstance(block.get("content"), list)), {"error": {"message": "json: cannot unmarshal array into Go struct field ContentBlock.content of type string"}}),
+    "LM Studio": (messages(USER, said(THOUGHT, USED), told(RESULT), tools=[FUNCTION]), has_block(lambda block: block["type"] == "thinking"), {"type": "error", "error": {"type": "invalid_request_error", "message": "Invalid discriminator value. Expected 'text' | 'image' | 'tool_use' | 'tool_result'", "param": "messages.1.content.0.type"}}),
+    "llama.cpp": (messages(USER, said(THOUGHT, USED), told(RESULT), tools=[FUNCTION]), has_block(lambda block: block["type"] == "thinking"), {"error": {"code": 400, "message": "unsupported content[].type: thinking", "type": "invalid_request_error"}}),
+    "a long user": (messages(metadata={"user_id": "x" * 300}), has("x" * 300), {"error": {"message": "metadata.user_id: String should have at most 256 characters"}}),
+    "many tools": (messages(tools=[{**FUNCTION, "name": f"f{index}"} for index in range(150)]), lambda body: len(body["tools"]) > 128, {"error": {"message": "tools: List should have at most 128 items after validation, not 150"}}),
+    "long ids": (messages(USER, said({**USED, "id": "x" * 70}), told({**RESULT, "tool_use_id": "x" * 70}), tools=[FUNCTION]), has("x" * 70), {"error": {"message": "messages.1.content.0.tool_use.id: String should have at most 64 characters"}}),
 }  # fmt: skip
 
 CLAUDE: dict[str, tuple[Body, Is, str]] = {
@@ -148,6 +161,9 @@ RESPONSES: dict[str, tuple[Body, Is, Body]] = {
     "an open format that is strict": (items(text={"format": {"type": "json_schema", "name": "n", "strict": True, "schema": OPEN}}), lambda body: "additionalProperties" not in json.dumps(body), refusal("Invalid schema for response_format 'n': In context=(), 'additionalProperties' is required to be supplied and to be false.", "text.format.schema", "invalid_json_schema")),
     "JSON without its name": (items(text={"format": {"type": "json_object"}}), lambda body: "JSON" not in json.dumps(body["input"]), refusal("Response input messages must contain the word 'json' in some form to use 'text.format' of type 'json_object'.", "input")),
     "a message that nobody stored": (items(USER, {**SAID, "id": "msg_1", "status": "completed"}, USER), has("msg_1"), refusal("Item with id 'msg_1' not found. Items are not persisted when `store` is set to false. Try again with `store` set to true, or remove this item from your input.", "input")),
+    "Azure": (items(tools=[TOOL, {"type": "web_search"}]), has("web_search"), {"error": {"code": "OperationNotSupported", "message": "The requested operation is unsupported."}}),
+    "xAI's empty answer": (items(USER, {"role": "assistant", "content": ""}, USER), has_item(lambda item: item.get("content") in ("", [])), {"code": "Client specified an invalid argument", "error": "Each message must have at least one content element."}),
+    "metadata of null": (items(metadata=None), has('"metadata": null'), {"detail": [{"type": "dict_type", "loc": ["body", "metadata"], "msg": "Input should be a valid dictionary", "input": None}]}),
     "a stream to an organization that nobody verified": (items(stream=True), lambda body: bool(body.get("stream")), refusal("Your organization must be verified to stream this model. Please go to: https://platform.openai.com/settings/organization/general", "stream", "unsupported_value")),
 }  # fmt: skip
 
@@ -181,6 +197,15 @@ def test_a_messages_server_is_asked_in_the_shape_that_it_takes(
     body = {**body, "stream": stream}
 
     assert ask_strict(monkeypatch, every, upstream, "A", "messages/m", body, is_bad, anthropics(words)) == 200
+
+
+@pytest.mark.parametrize("case", OLDER)
+def test_a_server_that_resembles_anthropics_is_understood(
+    every: Client, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    body, is_bad, refused = OLDER[case]
+
+    assert ask_strict(monkeypatch, every, upstream, "A", "messages/m", body, is_bad, refused) == 200
 
 
 @pytest.mark.parametrize("case", CLAUDE)
@@ -261,3 +286,53 @@ def test_an_image_whose_address_a_messages_server_refuses_is_not_sent_again(
 
     assert "base64" in refused.text
     assert len(upstream.seen) == 1
+
+
+@both_modes
+def test_a_full_context_has_the_code_at_which_codex_compacts(
+    every: Client, upstream: FakeUpstream, stream: bool
+) -> None:
+    """unslothai/unsloth#10938."""
+    error = {"code": 400, "message": "This model's maximum context length is 4096 tokens"}
+    failed = {**whole_reply("R", ""), "output": [], "status": "failed", "error": error}
+    events = named(
+        {
+            "type": "response.created",
+            "sequence_number": 0,
+            "response": {**failed, "status": "in_progress", "error": None},
+        },
+        {"type": "response.failed", "sequence_number": 1, "response": failed},
+    )
+    upstream.script(sse(*events) if stream else json_reply(failed))
+
+    told = every.ask(PATHS["R"], items(model="responses/m", stream=stream))
+
+    assert '"code":"context_length_exceeded"' in told.text.replace(" ", "")
+
+
+def test_a_limit_of_a_tool_that_is_not_carried_limits_no_other(every: Client, upstream: FakeUpstream) -> None:
+    upstream.script(json_reply(whole_reply("R", "t")))
+
+    every.ask(
+        PATHS["A"],
+        messages(model="responses/gpt-5", tools=[{"type": "web_fetch_20250910", "name": "web_fetch", "max_uses": 3}]),
+    )
+
+    assert "max_tool_calls" not in upstream.seen[0].json()
+
+
+@pytest.mark.parametrize("model", ["chat/m", "responses/m"])
+def test_nobody_is_told_of_a_search_for_tools(every: Client, upstream: FakeUpstream, model: str) -> None:
+    found = {
+        "type": "tool_search_tool_search_result",
+        "tool_references": [{"type": "tool_reference", "tool_name": "f"}],
+    }
+    searched = (
+        {**ASKED, "name": "tool_search_tool_bm25"},
+        {"type": "tool_search_tool_result", "tool_use_id": ASKED["id"], "content": found},
+    )
+    upstream.script(json_reply(whole_reply("C" if model == "chat/m" else "R", "t")))
+
+    every.ask(PATHS["A"], messages(USER, said(*searched, USED), told(RESULT), tools=[FUNCTION], model=model))
+
+    assert "tool_search" not in upstream.seen[0].body.decode()

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from app.dialects.error_kinds import own_name, read_failure
+from app.dialects.error_kinds import judge_reported, own_name, read_failure
 from app.errors import Failure, FailureKind
 
 # Status, type and code of each kind. A status or code from the upstream takes precedence.
@@ -90,3 +90,12 @@ def response_error(failure: Failure) -> dict[str, Any]:
     if failure.kind == "rate_limit" and (failure.retry_after or "").isdigit() and "try again in" not in message:
         message = f"{message} Please try again in {failure.retry_after}s."
     return {"code": error["code"] or "server_error", "message": message}
+
+
+def told_error(error: Any) -> Any:
+    """The error of a failed response with a code that clients act on: Codex compacts at the vendor's own only."""
+    failure = judge_reported(error)
+    if isinstance(error, dict) and isinstance(error.get("code"), str) and failure.kind != "context_overflow":
+        return error
+    told = response_error(failure)
+    return error if isinstance(error, dict) and error.get("code") == told["code"] else told

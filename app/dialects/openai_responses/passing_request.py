@@ -200,6 +200,8 @@ def _has_odd_items(heads: list[_Head], fields: Fields, can: Capabilities) -> boo
 def _is_odd_item(head: _Head, can: Capabilities) -> bool:
     if _has_odd_values(head) or (head.role is not None and _is_odd_speaker(head.role, head.content)):
         return True
+    if head.role is not None and not can.empty_content and bytes(head.content) in (b'""', b"[]"):
+        return True
     if can.first_party and has_foreign_id(head.type or "message", head.id):
         return True
     if any(isinstance(name, str) and len(name) > _LONGEST_ID for name in (head.id, head.call_id)):

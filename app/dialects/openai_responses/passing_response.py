@@ -13,7 +13,7 @@ from app.conversation.response import Usage
 from app.dialects.error_kinds import decode_error, judge_reported
 from app.dialects.json_bodies import change_fields, repair_surrogates, repair_text, replace_model
 from app.dialects.malformed import malformed
-from app.dialects.openai_responses.errors import response_error
+from app.dialects.openai_responses.errors import told_error
 from app.dialects.openai_responses.items.custom_calls import restore_response
 from app.dialects.openai_responses.items.sparse_items import complete_item, output_of, settle_item
 from app.dialects.openai_responses.usage import find_usage, read_counts
@@ -53,9 +53,8 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
         raise UpstreamRefused(failure) if (failure := decode_error(body)) else malformed("a response", body)
     if verdict.status is None and not verdict.error and verdict.object in (None, "response"):
         body = bytes(change_fields(msgspec.Raw(repair_surrogates(body)), status="completed"))
-    elif verdict.error and not isinstance(verdict.error, dict):
-        failed = response_error(judge_reported(verdict.error))
-        body = bytes(change_fields(msgspec.Raw(repair_surrogates(body)), error=failed))
+    elif verdict.error and (told := told_error(verdict.error)) is not verdict.error:
+        body = bytes(change_fields(msgspec.Raw(repair_surrogates(body)), error=told))
     if listed is not None:
         # The client judges unreadable items.
         with contextlib.suppress(*UNREADABLE):

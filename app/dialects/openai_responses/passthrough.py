@@ -16,7 +16,7 @@ from app.conversation.response import Usage
 from app.dialects.error_kinds import decode_error, decode_named_error, judge_reported
 from app.dialects.json_bodies import change_fields, replace_model
 from app.dialects.malformed import decode_tolerantly, malformed
-from app.dialects.openai_responses.errors import response_error
+from app.dialects.openai_responses.errors import response_error, told_error
 from app.dialects.openai_responses.grammar import Grammar, Rewriter, StreamEvent, item_head_decoder, repeated_text
 from app.dialects.openai_responses.items.custom_calls import CallRestorer
 from app.dialects.openai_responses.items.output import Output
@@ -485,6 +485,8 @@ def _true_end(event: StreamEvent) -> tuple[str, msgspec.Raw]:
         verb = "was cancelled" if "cancelled" in (wire.status, named) else "failed"
         error = event.error or {"message": f"the response {verb}, and the upstream did not say why"}
         changes["error"] = response_error(judge_reported(error))
+    elif wire.error and (told := told_error(wire.error)) is not wire.error:
+        changes["error"] = told
     return f"response.{status}", change_fields(event.response, **changes) if changes else event.response
 
 

@@ -92,7 +92,7 @@ _REFUSES = re.compile(
     r"|not (?:permitted|allowed|accept|recogni[sz]ed|implemented|available|valid|compatible)|invalid|incompatible"
     r"|extra (?:inputs?|fields?)|additional|deprecated|disallow|forbid|\bonly\b|cannot be|can't be|must be set|must not"
     r"|must either be|should not|extra_forbidden|for this model|with this model|no endpoints found"
-    r"|unavailable|may not|must be ['\"`]?(?:auto|none)|input (?:should be|tag) ['\"]"
+    r"|unavailable|may not|must be ['\"`]?(?:auto|none)|input (?:should be|tag) ['\"]|should have at most"
     r"|不支持|不允许|不被允许|不可用|无效|非法|未知|参数错误|参数有误"
 )
 # The field is required, or the client's value has the wrong type.
@@ -177,7 +177,7 @@ _COUNT = re.compile(r"(?<![\w.,-])\d{1,3}(?:,\d{3}){1,3}(?![\w-])|(?<![\w.,-])\d
 # How servers say that there are too many tools, and that they do not accept a tool's schema.
 _TOO_MANY = re.compile(
     r"maximum (?:length|number of (?:items|tools|functions))[^\d]{0,20}(\d{1,5})"
-    r"|(?:at most|more than|up to) (\d{1,5}) tools"
+    r"|(?:at most|more than|up to) (\d{1,5}) (?:tools|items)"
     r"|maximum of (\d{1,5}) (?:tools|functions)|limit of (\d{1,5}) tools"
 )
 # A choice that demands no call, and how servers speak of one that does.
@@ -323,11 +323,7 @@ def _likely_repairs(
 ) -> Iterator[Repair | None]:
     """Possible repairs, the likeliest first: schemas, tools, then each field that a complaint seems to name."""
     lower, named = text.lower(), failure.param or ""
-    if (entry := _ENTRY.search(lower)) is not None:
-        yield Repair("entry", Change(refused=(ENTRY + (entry[1] or entry[2]),)), learned=False)
-    wanted = bytes(fields.get("response_format") or fields.get("text") or b"")
-    if b'"json_schema"' in wanted and _SCHEMA_OF_ANSWER.search(f"{named} {lower}"):
-        yield Repair("format", Change({"closed_formats": True}))
+    yield _repair_of_parts(named, lower, fields)
     if "tools" in fields and (_SPEAKS_OF_TOOLS.search(lower) or named.startswith("tools")):
         yield _repair_of_tools(failure, lower, fields, capabilities)
     if _is_forced(fields) and _SPEAKS_OF_FORCE.search(lower):
@@ -356,6 +352,16 @@ def _repair_of_messages(text: str, fields: dict[str, msgspec.Raw]) -> Repair | N
     odd = {each for message in messages for each in message} - _IN_MESSAGES - CAPABILITIES.keys()
     names = odd | {name} if len(odd) < _MAX_ODD else {name}
     return Repair("messages", Change(refused=tuple([f"messages[].{each}" for each in sorted(names)])))
+
+
+def _repair_of_parts(named: str, text: str, fields: dict[str, msgspec.Raw]) -> Repair | None:
+    """The repair for an entry of a list whose type is refused, or for a format that is not closed."""
+    if (entry := _ENTRY.search(text)) is not None:
+        return Repair("entry", Change(refused=(ENTRY + (entry[1] or entry[2]),)), learned=False)
+    wanted = bytes(fields.get("response_format") or fields.get("text") or b"")
+    if b'"json_schema"' in wanted and _SCHEMA_OF_ANSWER.search(f"{named} {text}"):
+        return Repair("format", Change({"closed_formats": True}))
+    return None
 
 
 def _find_below(sent: bytes) -> set[str]:

@@ -78,6 +78,10 @@ DEMANDS: tuple[tuple[tuple[tuple[str, ...], ...], str, dict[str, Any]], ...] = (
          ("tool_call_id", "at most 40")),
         "tool ids", {"tool_id": "openai"},
     ),
+    (
+        (("tool_use.id", "at most 64"), ("tool_use.id", "64 characters")),
+        "tool ids", {"tool_id": "responses", "passes": False},
+    ),
     ((("tool_result content", "must be a string"),), "results", {"tool_result_media": False}),
     (
         (("content type: <nil>",), ("content' field must be a string or an array",), ("received null", "content"),

@@ -33,6 +33,7 @@ _SHAPE = re.compile(
     r"(?<![\w.])(?:messages|input|tools|system)(?:\[\d|\.\d|: )"
     r"|untagged enum|did not match any|deseriali[sz]|unmarshal|invalid_union|validation error|'loc': |failed to convert"
     r"|tool (?:output|call) found|tool_(?:use|result)\b|duplicate item|message role|type of 'item'|compaction blob"
+    r"|#/(?:messages|tools)|参数有误|api parameter|requested operation is unsupported"
     r"|invalid (?:responses api )?(?:request|input|params|prompt)\b"
 )
 # Fields that change the reply only.
@@ -44,9 +45,11 @@ _fields = msgspec.json.Decoder(dict[str, Any])
 def find_last_resort(failure: Failure, attempt: Attempt, capabilities: Capabilities) -> Repair | None:
     """The first resort that makes another request of a refused one, if the refusal is about its shape."""
     target, sent = attempt.target, attempt.upstream_request.body
-    if target.operation != "generate" or not _is_about_shape(failure) or len(sent) > LONGEST_REQUEST:
+    if target.operation != "generate" or len(sent) > LONGEST_REQUEST:
         return None
     before = _content(sent)
+    if before is None or not (_is_about_shape(failure) or _is_null(failure, before)):
+        return None
     for repair in (_ANEW, _PLAIN):
         changed = repair.change(capabilities)
         if changed == capabilities:
@@ -67,6 +70,11 @@ def _is_about_shape(failure: Failure) -> bool:
     if failure.kind != "invalid_request" or failure.status not in _STATUSES:
         return "items are not persisted" in text
     return _PLACE.match(failure.param or "") is not None or _SHAPE.search(text) is not None
+
+
+def _is_null(failure: Failure, sent: dict[str, Any]) -> bool:
+    """Whether the refusal names a field that was sent without a value."""
+    return failure.status in _STATUSES and sent.get(failure.param or "", "") is None
 
 
 def _unquoted(failure: Failure, sent: bytes) -> Failure:

@@ -18,7 +18,7 @@ BLOCKS: dict[str, dict[str, Any]] = {
         for kind in
         ("server_tool_use", "mcp_tool_use", "mcp_tool_result", "web_search_tool_result", "web_fetch_tool_result",
          "code_execution_tool_result", "bash_code_execution_tool_result", "text_editor_code_execution_tool_result",
-         "tool_search_tool_result")
+         "tool_search_tool_result", "advisor_tool_result")
     },
     "tool_reference": {"deferred_tools": False},
     "search_result": {"text_documents": False},
@@ -29,10 +29,10 @@ _NAMES = {kind: re.compile(rf"(?<![a-z_.]){kind}(?![a-z_.])") for kind in BLOCKS
 # How servers speak of the type of a content block that they refuse, and of those that they accept.
 _SPEAKS_OF_BLOCKS = re.compile(
     r"\bblocks?\b[^.]{0,40}(?:support|allow|accept|type)|content[ _]type|content[ _]block|unknown variant"
-    r"|messages\.content\.type|content(?:\.|\[)\d+\]?\.type"
+    r"|messages\.content\.type|content(?:\.|\[)\d*\]?\.type|content/\d+/type"
     r"|content(?:\.|\[)\d+[\].:][^.]{0,80}(?:input tag|unknown|unsupported|invalid|unexpected)"
 )
-_LISTS_TYPES = re.compile(r"\.type: input should be ")
+_LISTS_TYPES = re.compile(r"\.type: input should be |discriminator value\. expected ")
 _NAMES_NO_TYPE = re.compile(
     r"messages\.content\.type.{0,80}invalid value|invalid value.{0,80}messages\.content\.type"
     r"|content block type[^.]{0,20}not supported"

@@ -20,6 +20,7 @@ EMPTY: tuple[tuple[str, ...], ...] = (
     ("content", "not be empty"), ("content", "cannot be empty"), ("content", "can't be empty"),
     ("content", "non-empty"), ("contain either", "content", "tool_calls"), ("content or tool_calls must be set",),
     ("未正常接收到prompt参数",), ("prompt parameter was not received",), ("content", "is blank"),
+    ("at least one content element",),
 )  # fmt: skip
 _EMPTY_TEXT = re.compile(rb'"(?:content|text)"\s*:\s*(?:"(?:\s|\\[nrt])*"|\[\s*\])')
 _NULL_CONTENT = re.compile(rb'"content"\s*:\s*null')
@@ -28,7 +29,8 @@ _LISTED_CONTENT = re.compile(rb'"content"\s*:\s*\[')
 _RESULT = re.compile(rb'"output"\s*:\s*\[|"tool_result"')
 _TYPE_OF_RESULT = re.compile(
     r"(?:\boutput\b|tool[_ ]result|tool messages?\b).{0,80}(?:\bstr(?:ing)?\b|\bimages?\b|\barray\b)"
-    r"|\bimages?\b.{0,60}tool (?:result|message)|unmarshal array.{0,60}\boutput\b|unsupported image"
+    r"|\bimages?\b.{0,60}tool (?:result|message)|unsupported image"
+    r"|unmarshal array.{0,60}\b(?:output|contentblock\.content)\b"
 )
 # How validators say that a message's content has the wrong type.
 _TYPE_OF_CONTENT = re.compile(
@@ -67,7 +69,7 @@ def repair_of_turns(text: str, param: str | None, sent: bytes, fields: dict[str,
         return Repair("items", Change({"proofs": (), **tools}))
     if _TYPE_OF_RESULT.search(text) and _RESULT.search(sent):
         return Repair("results", Change({"tool_result_media": False}))
-    if (blocks := find_blocks(text, sent)) and "messages" in fields:
+    if (blocks := find_blocks(f"{param or ''} {text}", sent)) and "messages" in fields:
         values = {name: value for kind in blocks for name, value in BLOCKS[kind].items()}
         return Repair("blocks", Change(values, tuple(BLOCK + kind for kind in blocks)))
     if "developer" in text and b'"developer"' in sent:
