@@ -13,7 +13,7 @@ import msgspec
 from app.conversation.blocks import Block, File, Image, Inline, ToolResult, Url
 from app.conversation.capabilities import Capabilities
 from app.conversation.request import Request
-from app.errors import InvalidRequest, UpstreamError
+from app.errors import InvalidRequest, UpstreamError, in_units
 from app.transport import Call, Limits, Transport
 
 LIMITS = Limits(connect=5.0, first_byte=10.0, idle=10.0, total=20.0)
@@ -44,7 +44,7 @@ class Fetcher:
 
 
 class _FetchedFiles:
-    """What has been fetched for one request so far; each URL is fetched only once."""
+    """What has been fetched for one request so far. Each URL is fetched only once, and its bytes count each time."""
 
     def __init__(self, transport: Transport, capabilities: Capabilities) -> None:
         self._transport = transport
@@ -70,7 +70,11 @@ class _FetchedFiles:
                     f"this request contains more than {MAX_URLS} URLs to fetch; send the bytes instead"
                 )
             self._fetched[url] = self._fetch(url)
-        return self._fetched[url]
+        found = self._fetched[url]
+        self._left -= len(found.data) * 3 // 4
+        if self._left < 0:
+            raise InvalidRequest(f"the files behind this request's URLs are larger than {in_units(MAX_TOTAL_BYTES)}")
+        return found
 
     def _fetch(self, url: str) -> Inline:
         named = url if len(url) <= _QUOTED else f"{url[:_QUOTED]}…"
@@ -88,5 +92,4 @@ class _FetchedFiles:
                 exchange.close()
         except UpstreamError as error:
             raise InvalidRequest(f"{named} cannot be fetched: {error}") from error
-        self._left -= len(data)
         return Inline(media_type, base64.b64encode(data).decode("ascii"))

@@ -248,15 +248,16 @@ def test_one_request_fetches_so_many_urls_and_no_more(canary: FakeUpstream) -> N
     assert len(canary.seen) == 5 + MAX_URLS
 
 
-def test_one_request_fetches_so_many_bytes_and_no_more() -> None:
+@pytest.mark.parametrize(("different", "fetched"), [(9, 3), (1, 1)])
+def test_one_request_fetches_so_many_bytes_and_no_more(different: int, fetched: int) -> None:
     with (
         FakeUpstream(Reply((bytes(15 << 20),))) as host,
         closing(Transport(TransportSettings(pool_size=0))) as transport,
     ):
         with pytest.raises(InvalidRequest, match="larger"):
-            bring(transport, *[f"{host.url}/{number}" for number in range(9)])
+            bring(transport, *[f"{host.url}/{number % different}" for number in range(9)])
 
-        assert len(host.seen) == 3
+        assert len(host.seen) == fetched
 
 
 def test_a_dead_name_holds_up_nobody_and_counts_in_the_connect_timeout(names: dict[str, Any]) -> None:
