@@ -45,8 +45,10 @@ _ANTHROPIC = frozenset(
 ) | {"title", "format", "minItems", "additionalProperties"}
 _ANTHROPIC_FORMATS = ("date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid")
 
-# Maximum characters that the references of one schema expand to, the minimum counted for each, and the maximum depth.
-_MAX_INLINED = 128 * 1024
+# Maximum characters that the references of one schema expand to, and those of all tools of a request; the minimum
+# counted for each, and the maximum depth.
+MAX_INLINED = 128 * 1024
+MAX_INLINED_IN_ALL = 4 * 1024 * 1024
 _LEAST_INLINED = 64
 _MAX_CHAIN = 64
 # Maximum characters of a reference quoted in a loss.
@@ -74,11 +76,11 @@ def has_odd_properties(schema: Any) -> bool:
     return isinstance(properties, dict) and not all(map(is_plain_property, properties))
 
 
-def sanitize(schema: Schema | None, style: SchemaStyle) -> tuple[Schema, tuple[str, ...]]:
+def sanitize(schema: Schema | None, style: SchemaStyle, room: int = MAX_INLINED) -> tuple[Schema, tuple[str, ...]]:
     """The schema of a tool's arguments for an upstream of this style, and what it lost.
 
     The root is always an object. "object", "openai" and "anthropic" lose only noise and a union at the root, "gemini"
-    everything beyond its OpenAPI subset, "plain" everything that some vendor rejects.
+    everything beyond its OpenAPI subset, "plain" everything that some vendor rejects. `room` is for these two.
     """
     if schema is None:
         return {"type": "object", "properties": {}}, ()
@@ -87,9 +89,9 @@ def sanitize(schema: Schema | None, style: SchemaStyle) -> tuple[Schema, tuple[s
         return schema if schema else {"type": "object", "properties": {}}, ()
     match style:
         case "gemini":
-            schema, beyond = to_gemini_subset(schema)
+            schema, beyond = to_gemini_subset(schema, room)
         case "plain":
-            schema, beyond = to_plain_subset(to_current_draft(schema))
+            schema, beyond = to_plain_subset(to_current_draft(schema), room)
         case _:
             schema, beyond = without_noise(schema), ()
     lost.extend(beyond)
@@ -157,17 +159,18 @@ def to_anthropic_subset(schema: Schema) -> tuple[Schema, tuple[str, ...]]:
     return _to_anthropic(schema, lost), tuple(dict.fromkeys(lost))
 
 
-def to_gemini_subset(schema: Schema) -> tuple[Schema, tuple[str, ...]]:
-    """The schema within the OpenAPI subset that Gemini supports, and what it lost."""
+def to_gemini_subset(schema: Schema, room: int = MAX_INLINED) -> tuple[Schema, tuple[str, ...]]:
+    """The schema within the OpenAPI subset that Gemini supports, and what it lost. Its references may expand to as many
+    characters as there is `room`."""
     lost: list[str] = []
-    return _to_gemini(_inline(schema, lost), lost), tuple(dict.fromkeys(lost))
+    return _to_gemini(_inline(schema, lost, room), lost), tuple(dict.fromkeys(lost))
 
 
-def to_plain_subset(schema: Schema, *, closed: bool = False) -> tuple[Schema, tuple[str, ...]]:
+def to_plain_subset(schema: Schema, room: int = MAX_INLINED, *, closed: bool = False) -> tuple[Schema, tuple[str, ...]]:
     """The schema in the few keywords that every vendor accepts, and what it lost; other keywords move into the
     description. `closed`: objects allow no unlisted properties."""
     lost: list[str] = []
-    return _to_plain(_inline(schema, lost), lost, closed), tuple(dict.fromkeys(lost))
+    return _to_plain(_inline(schema, lost, room), lost, closed), tuple(dict.fromkeys(lost))
 
 
 def is_openai_strict(schema: Schema) -> bool:
@@ -425,7 +428,7 @@ def _intersect(parts: Any) -> Schema:
     return {word: value for part in reversed(schemas) for word, value in part.items()}
 
 
-def _inline(schema: Schema, lost: list[str]) -> Schema:
+def _inline(schema: Schema, lost: list[str], room: int) -> Schema:
     """The schema with each `$ref` replaced by its definition; a recursive one ends as an object of any shape.
 
     The expansion is limited: a few definitions that use each other twice could grow without end, and a thousand
@@ -439,7 +442,7 @@ def _inline(schema: Schema, lost: list[str]) -> Schema:
     }
     sizes: dict[str, int] = {}
     within: set[str] = set()
-    left = _MAX_INLINED
+    left = room
 
     def fits(target: str) -> bool:
         nonlocal left

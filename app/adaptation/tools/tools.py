@@ -20,7 +20,7 @@ from app.conversation.capabilities import Capabilities
 from app.conversation.losses import Loss
 from app.conversation.repeated_tools import derive, is_repeated, keep_beside
 from app.conversation.request import CustomTool, FunctionTool, NativeTool, Request, Tool, ToolChoice, Turn
-from app.conversation.schemas import is_openai_strict, sanitize, to_anthropic_subset
+from app.conversation.schemas import MAX_INLINED, MAX_INLINED_IN_ALL, is_openai_strict, sanitize, to_anthropic_subset
 from app.conversation.streams.custom_input import INPUT_SCHEMA, wrap_input
 from app.errors import InvalidRequest
 
@@ -89,6 +89,7 @@ def _declare_all(request: Request, calls: Sequence[ToolCall], capabilities: Capa
     called = [_key_of_call(call, own) for call in calls]
     wanted = {*called, *(request.tool_choice.names if request.tool_choice else ())}
     declared = _within_limit(declared, wanted, capabilities, notes)
+    notes.room = min(MAX_INLINED, MAX_INLINED_IN_ALL // max(1, len(declared)))
     vendors = {_key_of(tool): _find_twin(tool, capabilities, notes) for tool in declared if _is_native(tool)}
     fixed = [name for twin in vendors.values() if isinstance(twin, NativeTool) and (name := _fixed_name(twin))]
     keys = [_key_of(tool) for tool in declared if not isinstance(vendors.get(_key_of(tool)), NativeTool)]
@@ -206,7 +207,7 @@ def _declare(tool: FunctionTool | CustomTool, name: str, capabilities: Capabilit
 
 def _declare_function(tool: FunctionTool, path: str, capabilities: Capabilities, notes: Notes) -> FunctionTool:
     try:
-        schema, strict, lost = _fit_schema(tool, capabilities)
+        schema, strict, lost = _fit_schema(tool, capabilities, notes.room)
     except RecursionError as error:
         raise InvalidRequest("the schema is nested too deeply", param=path) from error
     for why in dict.fromkeys(lost):
@@ -230,9 +231,11 @@ def _declare_function(tool: FunctionTool, path: str, capabilities: Capabilities,
     )
 
 
-def _fit_schema(tool: FunctionTool, capabilities: Capabilities) -> tuple[dict[str, Any], bool | None, tuple[str, ...]]:
+def _fit_schema(
+    tool: FunctionTool, capabilities: Capabilities, room: int
+) -> tuple[dict[str, Any], bool | None, tuple[str, ...]]:
     """The schema for the upstream, its `strict` setting, and what was lost."""
-    schema, lost = sanitize(tool.schema, capabilities.schema)
+    schema, lost = sanitize(tool.schema, capabilities.schema, room)
     if not tool.strict or not capabilities.strict_tools:
         if tool.strict:
             lost += ("the upstream does not enforce schemas",)

@@ -43,6 +43,18 @@ def only_function(*tools: Tool, to: Capabilities = CHAT) -> FunctionTool:
     return tool
 
 
+def test_references_of_many_tools_expand_to_little_in_all() -> None:
+    large = {"type": "object", "properties": {f"q{number}": {"type": "string"} for number in range(65)}}
+    schema = {"type": "object", "properties": {f"p{number}": {"$ref": "#/$defs/d"} for number in range(77)}}
+    schema["$defs"] = {"d": large}
+    tools = [function(f"f{number}", schema=schema) for number in range(200)]
+
+    found = declared(*tools, to=replace(CHAT, schema="gemini"))
+
+    assert len(json.dumps([tool.schema for tool in found])) < 8 * 1024 * 1024
+    assert len(json.dumps(only_function(tools[0], to=replace(CHAT, schema="gemini")).schema)) > 100_000
+
+
 def come_back(request: Request, answer: ToolCall, to: Capabilities = CHAT) -> ToolCall:
     """The call as the client gets it when the upstream makes this one."""
     _, notes = take(adapt_tools, request, to)
