@@ -22,7 +22,7 @@ from app.dialects.error_kinds import decode_error, judge_error, judge_reported
 from app.dialects.json_bodies import encode_body, repair_text
 from app.dialects.malformed import decode_tolerantly, malformed, no_answer
 from app.dialects.openai_chat.errors import error_event
-from app.dialects.openai_chat.replies.repair import missing_head, true_finish
+from app.dialects.openai_chat.replies.repair import MAX_IDENTITY, missing_head, true_finish
 from app.dialects.openai_chat.replies.reply_parts import is_odd_content, open_envelope
 from app.dialects.openai_chat.replies.rewriting import Rewriter
 from app.dialects.openai_chat.replies.shapes import (
@@ -224,7 +224,8 @@ class StreamPassthrough:
             new = found[0][: found.start(1) - found.start()] + encode_body(self._context.model)
             self._model = found[0], new
             head = _IDENTITY.search(events)
-            if head is not None and head.start() < found.start() < head.end() and b'""' not in head[0]:
+            fits = head is not None and len(head[0]) <= MAX_IDENTITY and b'""' not in head[0]
+            if head is not None and fits and head.start() < found.start() < head.end():
                 self._start = head[0].replace(found[0], new)
             self._calm = _LOOSE if _LOOSE in events else _TIGHT
             self._no_role = _NO_ROLE[self._calm]

@@ -751,6 +751,18 @@ def test_all_chunks_have_the_identity_of_the_first(other: dict[str, Any], step: 
     assert "".join(c["delta"].get("content") or "" for p in payloads for c in p["choices"]) == "xyz"
 
 
+@pytest.mark.parametrize("field", ["id", "model"])
+def test_an_identity_of_any_length_is_written_once(field: str) -> None:
+    said = [chunk({"content": f"{number} "}) | {"created": number} for number in range(1000)]
+    body = stream([ROLE | {field: "x" * 20_000}, *said, chunk(finish="stop"), "[DONE]"])
+    passing = StreamPassthrough(CONTEXT, can())
+
+    out = passing.feed(body) + passing.close()
+
+    assert len(out) < 2 * len(body)
+    assert out.count(b'"content":"') >= 1000
+
+
 def test_a_last_chunk_with_its_fields_in_another_order_has_the_clients_name_of_the_model() -> None:
     counted = {"choices": [], "usage": USAGE, "model": "up", "id": "c", "created": 7, "object": "chat.completion.chunk"}
 

@@ -40,6 +40,10 @@ _HALVES = re.compile(rb"\\u[dD]")
 _Said = Annotated[str, msgspec.Meta(min_length=1)]
 
 
+# Maximum bytes of what every chunk begins with: it may be written before each word of an answer.
+MAX_IDENTITY = 1000
+
+
 class _Whole(msgspec.Struct):
     """The fields of a whole reply that are examined."""
 
@@ -222,9 +226,14 @@ def true_finish(reason: str, called: bool, capabilities: Capabilities) -> str:
 
 
 def missing_head(value: dict[str, Any], context: RenderContext, kind: str) -> dict[str, Any]:
-    """The fields that every reply and every chunk begins with, as far as the server left them out or empty."""
+    """The fields that every reply and every chunk begins with, as far as the server left them out, empty, or too long
+    to be repeated."""
     named = {"id": f"chatcmpl-{context.id}", "object": kind, "created": context.created, "model": context.model}
-    return {name: ours for name, ours in named.items() if not value.get(name) or type(value[name]) is not type(ours)}
+    return {name: ours for name, ours in named.items() if not _is_fit(value.get(name), type(ours))}
+
+
+def _is_fit(said: object, wanted: type) -> bool:
+    return bool(said) and type(said) is wanted and not (isinstance(said, str) and len(said) > MAX_IDENTITY)
 
 
 def _says_who(message: dict[str, Any]) -> bool:
