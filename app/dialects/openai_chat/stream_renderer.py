@@ -23,7 +23,7 @@ from app.conversation.events import (
     Started,
     UsageSeen,
 )
-from app.conversation.literals import join, literal, text_of
+from app.conversation.literals import literal, text_of
 from app.conversation.response import Usage
 from app.conversation.steps import carry
 from app.conversation.thoughts import place_of_next
@@ -40,7 +40,6 @@ from app.sse import COMMENT_KEEPALIVE, DONE, encode_event
 
 # Separates a commentary from the answer; this dialect has one text for both.
 PARAGRAPH = "\n\n"
-_PARAGRAPH = literal(PARAGRAPH)
 
 
 class _State(Enum):
@@ -53,7 +52,7 @@ class _State(Enum):
 class _BlockFrame:
     """The frame around each delta of one open block, and what its end needs."""
 
-    __slots__ = ("call", "citations", "frame", "pieces", "place", "prefix", "proof", "suffix")
+    __slots__ = ("apart", "call", "citations", "frame", "place", "prefix", "proof", "said", "suffix")
 
     def __init__(self, prefix: bytes, suffix: bytes, *, call: bool = False, proof: Proof | None = None) -> None:
         self.prefix = prefix
@@ -62,7 +61,8 @@ class _BlockFrame:
         self.call = call
         self.proof = proof
         self.place = 0  # of a thought
-        self.pieces: list[bytes] = []
+        self.said = bytearray()  # the insides of its literals; a list of them would take four times the memory
+        self.apart = False  # from the text before, by a paragraph
         self.citations: list[dict[str, Any]] = []
 
 
@@ -97,7 +97,7 @@ class StreamRenderer:
             if type(event) is BlockDelta:
                 frame = pens[event.index]
                 if frame.prefix:
-                    frame.pieces.append(event.text)
+                    frame.said += event.text[1:-1]
                     out += (frame.prefix, event.text, frame.suffix)
             elif self._state is _State.WAITING or self._state is _State.OPEN:
                 self._render(event, out)
@@ -110,7 +110,7 @@ class StreamRenderer:
         frame = self._pens[run.index]
         if not frame.prefix:
             return b""
-        frame.pieces.append(run.whole)
+        frame.said += run.whole[1:-1]
         if frame.frame is None:
             frame.frame = Frame(frame.prefix + b'"', b'"' + frame.suffix)
         return frame.frame.write(run.texts)
@@ -167,6 +167,7 @@ class StreamRenderer:
                 frame = self._block_frame(b'{"content":', b"}")
                 if self._phase is not None and block.phase != self._phase:
                     self._add_text(frame, PARAGRAPH, out)
+                    frame.apart = True
                 self._phase = block.phase
                 self._said = True
                 self._add_text(frame, block.text, out)
@@ -215,7 +216,7 @@ class StreamRenderer:
         frame = self._pens.pop(event.index)
         proof = event.proof or frame.proof
         if frame.call:
-            if not frame.pieces:
+            if not frame.said:
                 out += (frame.prefix, b'"{}"', frame.suffix)
         elif proof is not None and not reasoning.belongs_to_call(proof):
             out.append(self._chunk(reasoning.write_proof(proof, self._proofs, frame.place)))
@@ -246,8 +247,8 @@ class StreamRenderer:
     def _add_text(self, frame: _BlockFrame, text: str, out: list[bytes]) -> None:
         """Writes the text of a block that comes whole when it is opened."""
         if text and frame.prefix:
-            frame.pieces.append(literal(text))
-            out += (frame.prefix, frame.pieces[-1], frame.suffix)
+            frame.said += literal(text)[1:-1]
+            out += (frame.prefix, literal(text), frame.suffix)
 
     def _place_citations(self) -> list[dict[str, Any]]:
         """The annotations of all texts. Text lengths are computed only if there are any."""
@@ -256,8 +257,8 @@ class StreamRenderer:
         annotations: list[dict[str, Any]] = []
         start = 0
         for frame in self._texts:
-            length = len(text_of(join(frame.pieces)))
-            begin = start + (len(PARAGRAPH) if frame.pieces[:1] == [_PARAGRAPH] else 0)
+            length = len(text_of(b'"%b"' % bytes(frame.said)))
+            begin = start + (len(PARAGRAPH) if frame.apart else 0)
             start += length
             for citation in frame.citations:
                 if (annotation := write_citation(citation, begin, start)) is not None:

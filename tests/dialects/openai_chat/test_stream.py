@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -634,6 +635,31 @@ def test_citations_become_annotations_before_the_end() -> None:
     (annotation,) = got[2]["annotations"]
     assert annotation["type"] == "url_citation"
     assert annotation["url_citation"]["url"] == "https://example.org"
+
+
+@pytest.mark.parametrize("texts", [("\n\nxy",), ("\n\n", "x", "y")])
+def test_where_a_citation_begins_does_not_depend_on_how_its_text_is_cut(texts: tuple[str, ...]) -> None:
+    citation = {"type": "web_search_result_location", "url": "https://example.org", "title": "E", "cited_text": "c"}
+    deltas_of_text = [BlockDelta(0, literal(text)) for text in texts]
+    noted = [BlockNoted(0, citation=citation), BlockClosed(0), Finished("stop")]
+    events = [Started("up", "m"), BlockOpened(0, Text("")), *deltas_of_text, *noted]
+
+    (annotation,) = (delta["annotations"][0] for delta in deltas(render(events)) if "annotations" in delta)
+
+    placed = annotation["url_citation"]
+    assert (placed["start_index"], placed["end_index"]) == (0, 4)
+
+
+def test_a_text_keeps_its_bytes_and_not_its_deltas() -> None:
+    renderer = StreamRenderer(CONTEXT)
+    renderer.feed([Started("up", "m"), BlockOpened(0, Text(""))])
+    tracemalloc.start()
+    for _ in range(1000):
+        renderer.feed([BlockDelta(0, literal("a word or two "))])
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert kept < 1000 * 2 * len("a word or two ")
 
 
 def test_why_the_vendor_stopped_is_the_refusal() -> None:
