@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 # What it was called with is in a file; the rest is what a test wants it to do.
 _PROGRAM = """#!{python}
-import json, os, sys
+import json, os, signal, sys
+signal.alarm(60)  # a test that waits for more than this agent has to say fails and does not hang
 if sys.argv[1:3] == ["debug", "models"]:
     print({catalogue!r})
     sys.exit()

@@ -20,6 +20,8 @@ from tests.support.gateway_process import BIN, GatewayProcess, bare_environ, fre
 
 CONFIG = '[server]\napi_keys = ["client-key-1234567890"]\n[providers.demo]\n[models]\ndefault = "demo/demo"\n'
 WINDOW = "[providers.demo]\ncontext_window = 50000\n"
+# A blocked signal stays pending; a handler's would be lost to a read or a pause that begins just after it.
+WAITS_FOR = "signal.pthread_sigmask(signal.SIG_BLOCK, [{0}]); print('ready', flush=True); signal.sigwait([{0}])"
 
 
 def run(
@@ -214,8 +216,7 @@ def test_the_end_of_the_agent_is_the_end_of_the_command(then: str, code: int, tm
 
 
 def test_a_signal_reaches_the_agent_and_the_gateway_ends_with_it(tmp_path: Path) -> None:
-    waiting = "import signal; signal.signal(15, lambda *_: sys.exit(9)); print('ready', flush=True); signal.pause()"
-    agent = StandInAgent(tmp_path, "claude", waiting)
+    agent = StandInAgent(tmp_path, "claude", f"{WAITS_FOR.format(15)}; sys.exit(9)")
     environ = bare_environ(tmp_path / "home", PATH=f"{BIN}:{agent.path}", PORT=str(free_port()))
     with subprocess.Popen(
         ("dragoman", "run", "claude"),
@@ -236,8 +237,7 @@ def test_a_signal_reaches_the_agent_and_the_gateway_ends_with_it(tmp_path: Path)
 
 
 def test_ctrl_c_is_for_the_agent_and_leaves_the_gateway(tmp_path: Path) -> None:
-    waiting = "import signal; signal.signal(2, lambda *_: os.write(1, b'heard\\n')); print('ready', flush=True)"
-    agent = StandInAgent(tmp_path, "claude", f"{waiting}; sys.stdin.read()")
+    agent = StandInAgent(tmp_path, "claude", f"{WAITS_FOR.format(2)}; print('heard', flush=True); sys.stdin.read()")
     environ = bare_environ(tmp_path / "home", PATH=f"{BIN}:{agent.path}", PORT=str(free_port()))
     with subprocess.Popen(
         ("dragoman", "run", "claude"),
