@@ -14,8 +14,10 @@ from msgspec import Struct
 
 from app.accounts.queries import list_new
 from app.accounts.record import RequestRecord
+from app.blueprints.operations.rights import own_rows, while_allowed
 from app.blueprints.turnstile import Turnstile, until_client_leaves
 from app.dashboard.rendering import PAGE_HEADERS
+from app.dashboard.visitors import find_visitor
 from app.errors import DragomanError
 from app.runtime import Runtime
 from app.turns import Budget, give_way
@@ -87,17 +89,18 @@ class Live:
         def prepare(seen: Seen) -> bytes:
             return _encode(seen, "".join(self._budget.run(render(seen))), root)
 
-        return self._open(Follower(prepare, bytes, Queue(MAX_WAITING)), tenant)
+        return self._open(Follower(prepare, bytes, Queue(MAX_WAITING)), tenant, find_visitor)
 
     def stream(self, render: Callable[[Seen], bytes], tenant: str) -> Response:
         """Server-sent events for a program of `tenant`. `render` gives whole events; it is called at once, with nothing
         new, and after polls, and may wait. Raises TooMany."""
         queue: Queue[Seen] = Queue(MAX_WAITING)
         queue.put_nowait(Seen([], None, {}, {}))
-        return self._open(Follower(lambda seen: seen, render, queue), tenant)
+        return self._open(Follower(lambda seen: seen, render, queue), tenant, own_rows)
 
-    def _open(self, follower: Follower[Any], tenant: str) -> Response:
-        return send_events(self._turnstile.hold(until_client_leaves(self._follow(follower)), tenant))
+    def _open(self, follower: Follower[Any], tenant: str, find_rights: Callable[[], object]) -> Response:
+        parts = while_allowed(find_rights, self._follow(follower))
+        return send_events(self._turnstile.hold(until_client_leaves(parts), tenant))
 
     def _follow(self, follower: Follower[Any]) -> Iterator[bytes]:
         self._followers.add(follower)

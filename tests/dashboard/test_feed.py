@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 import time
@@ -10,16 +11,21 @@ from typing import Any
 
 import gevent
 import pytest
+from msgspec.structs import replace
 from werkzeug.test import Client
 
 from app.application import Application
 from app.dashboard import json_views
+from app.gateway.client_access.client_keys import read_key
 from app.gateway.messages import new_id
 from app.settings import KeySettings
-from tests.dashboard.conftest import SECRET, MakeApp
-from tests.dashboard.test_dashboard import hostile, record
+from app.settings.key_checks import hash_key
+from tests.dashboard.conftest import SECRET, MakeApp, sign_with
+from tests.dashboard.test_dashboard import STREAMS, hostile, record
 
 Event = tuple[str, str | None, Any]
+FOLLOWED_BY_KEY = ("/_/api/live", "/_/api/live?running=yes", "/permissions/stream", "/api/logs/stream")
+ADMIN = KeySettings(key="dm-" + "e" * 32, role="admin")
 
 
 def read(client: Client, query: str = "", **headers: str) -> Iterator[Event]:
@@ -171,3 +177,30 @@ def test_a_parameter_that_would_be_ignored_is_refused(make_app: MakeApp) -> None
 
     assert answer.status_code == 400
     assert "'modle'" in answer.text
+
+
+@pytest.mark.parametrize(
+    "later",
+    [None, replace(ADMIN, role="user"), replace(ADMIN, expires=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))],
+)
+@pytest.mark.parametrize("path", [*STREAMS, *FOLLOWED_BY_KEY])
+def test_a_stream_ends_with_the_rights_of_its_key(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, path: str, later: KeySettings | None
+) -> None:
+    for name in ("operations.rights.RIGHTS_HOLD", "operations.permissions.KEEPALIVE"):
+        monkeypatch.setattr(f"app.blueprints.{name}", 0.0)
+    monkeypatch.setattr("app.dashboard.live.PING", 0.0)
+    app = make_app(keys={"root": KeySettings(key="dm-" + "r" * 32, role="admin")})
+    access = app.runtime.services.access
+    access.set_made_keys({hash_key(ADMIN.key): read_key("eve", "eve", ADMIN)})
+    client, _ = sign_with(app, ADMIN.key)
+    stream = client.get(path, headers={} if path in STREAMS else {"x-api-key": ADMIN.key}, buffered=False)
+    parts = iter(stream.response)
+    with gevent.Timeout(10):
+        shown = [next(parts), next(parts)]
+
+        access.set_made_keys({hash_key(ADMIN.key): read_key("eve", "eve", later)} if later else {})
+        after = next(parts, None)
+
+    stream.close()
+    assert (stream.status_code, all(shown), after) == (200, True, None)

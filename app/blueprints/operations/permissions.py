@@ -10,7 +10,7 @@ import msgspec
 from flask import Blueprint, Response, request
 
 from app.blueprints.bodies import read_body
-from app.blueprints.operations.rights import json_view, own_rows
+from app.blueprints.operations.rights import json_view, own_rows, while_allowed
 from app.blueprints.operations.versions import own_version
 from app.blueprints.turnstile import Turnstile, until_client_leaves
 from app.blueprints.views import runtime, services
@@ -80,7 +80,8 @@ def respond(own: Mapping[str, str], permission_id: str) -> Any:
 def stream() -> Response:
     """Streams requests for permission as they arrive, are answered and expire. Starts with those already open."""
     own, pending = own_rows(), services().permissions
-    return _sse(_watchers.hold(until_client_leaves(_follow(runtime(), pending, own)), own.get("tenant", "")))
+    parts = while_allowed(own_rows, _follow(runtime(), pending, own))
+    return _sse(_watchers.hold(until_client_leaves(parts), own.get("tenant", "")))
 
 
 def _follow(owner: Runtime, pending: Permissions, own: Mapping[str, str]) -> Iterator[bytes]:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import ipaddress
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
-from flask import Response, request
+from flask import Response, copy_current_request_context, request
 
 from app.blueprints.views import services
-from app.errors import Forbidden
+from app.errors import DragomanError, Forbidden
 from app.headers import read_headers
 from app.known_secrets import known_secrets
 
 # Headers that proxies add. Behind a proxy, a local address is only the proxy's.
 _FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP", "HTTP_VIA")
+# Seconds for which a caller's rights are taken as known while a stream is sent.
+RIGHTS_HOLD = 2.0
 
 
 def json_view(*, to_admins: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Response]]:
@@ -58,6 +62,28 @@ def check_local() -> None:
             "without client keys, this is shown only on the gateway's own machine; "
             "to see it elsewhere, set server.api_keys"
         )
+
+
+def while_allowed(find_rights: Callable[[], object], parts: Iterator[bytes]) -> Iterator[bytes]:
+    """The same stream, which ends once `find_rights` no longer answers as it does now: the key was revoked, has expired
+    or has another role. Clients that still may see something connect again."""
+    before, find_again, asked = find_rights(), copy_current_request_context(find_rights), time.monotonic()
+
+    def is_allowed() -> bool:
+        with contextlib.suppress(DragomanError):
+            return find_again() == before
+        return False
+
+    def checked() -> Iterator[bytes]:
+        nonlocal asked
+        for part in parts:
+            if time.monotonic() - asked >= RIGHTS_HOLD:
+                if not is_allowed():
+                    return
+                asked = time.monotonic()
+            yield part
+
+    return checked()
 
 
 def is_own(tenant: str, own: Mapping[str, str]) -> bool:

@@ -9,14 +9,14 @@ import msgspec
 from flask import Response, request
 
 from app.blueprints.operations.reports import LONGEST_VALUE
-from app.blueprints.operations.rights import own_rows
+from app.blueprints.operations.rights import own_rows, while_allowed
 from app.blueprints.turnstile import Turnstile, until_client_leaves
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
 from app.dashboard.live import send_events, watch
 from app.dashboard.page import show
 from app.dashboard.rendering import PAGE_HEADERS
-from app.dashboard.visitors import find_admin
+from app.dashboard.visitors import find_admin, find_visitor
 from app.errors import Forbidden, TooMany
 from app.gateway.recording.observers import LOG_PERIOD
 from app.gateway.recording.shared_log import sort_lines
@@ -96,7 +96,8 @@ def _stream(*, as_page: bool) -> Response:
         lines = [line for line in map(read_line, look()) if _is_wanted(line, level, text)]
         return b"".join(_encode(line, as_page=as_page) for line in lines[-MAX_KEPT:])
 
-    return send_events(_followers.hold(until_client_leaves(watch(owner, find))))
+    parts = while_allowed(find_visitor if as_page else own_rows, watch(owner, find))
+    return send_events(_followers.hold(until_client_leaves(parts)))
 
 
 def _encode(line: LogLine, *, as_page: bool) -> bytes:

@@ -9,6 +9,7 @@ import msgspec
 from flask import Response, request
 
 from app.blueprints.forms import read_form
+from app.blueprints.operations.rights import while_allowed
 from app.blueprints.turnstile import Turnstile, until_client_leaves
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
@@ -50,7 +51,7 @@ def answer_permission() -> Response:
 @blueprint.get("/live/permissions")
 def follow_permissions() -> Response:
     visitor = find_visitor()
-    pages = _follow(runtime(), services().permissions, visitor, form_mark())
+    pages = while_allowed(find_visitor, _follow(runtime(), services().permissions, visitor, form_mark()))
     return send_events(_pages.hold(until_client_leaves(pages), visitor.own.get("tenant", "")))
 
 
