@@ -174,7 +174,7 @@ class KnownSecrets:
             for start in range(0, len(letters), _GRAM):
                 if letters[start : start + _GRAM] in loose:
                     return True
-        return bool(self._short) and any(value in text for value in self._short)
+        return bool(self._short) and any(map(text.__contains__, self._short))
 
     def _find(self, text: str) -> _Spans:
         spans = _find_parts(text, self._grams)
