@@ -18,7 +18,6 @@ from app.dialects.openai_responses.items.whole_items import has_text
 from app.dialects.openai_responses.stream_parser import (
     ARGUMENTS,
     BEGINNINGS,
-    CALLS,
     CONTENTS,
     ITEM_ADDED,
     ITEM_DONE,
@@ -29,7 +28,7 @@ from app.dialects.openai_responses.stream_parser import (
     WirePart,
 )
 from app.dialects.openai_responses.stream_renderer import StreamRenderer
-from app.dialects.openai_responses.vocabulary import NULL
+from app.dialects.openai_responses.vocabulary import CALLS, NULL
 from app.errors import Failure
 from app.json_values import Index
 

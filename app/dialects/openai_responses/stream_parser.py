@@ -19,31 +19,16 @@ from app.dialects.openai_responses.items.items import logprobs_of, parse_item
 from app.dialects.openai_responses.items.sparse_items import lacks_arguments, output_of
 from app.dialects.openai_responses.response_object import parse_finish
 from app.dialects.openai_responses.usage import parse_usage
-from app.dialects.openai_responses.vocabulary import NULL, Item, WireResponse, item_decoder
+from app.dialects.openai_responses.vocabulary import CALLS, NULL, TEXTS, Item, WireResponse, item_decoder
 from app.errors import Failure, InvalidRequest, UpstreamCut
 from app.json_values import UNREADABLE, Index, decode_or_none
 
 _TEXT_DELTA = "response.output_text.delta"
-# Other events whose `delta` adds to a block.
-_DELTAS = {
-    "response.refusal.delta",
-    "response.function_call_arguments.delta",
-    "response.custom_tool_call_input.delta",
-    "response.reasoning_summary_text.delta",
-    "response.reasoning_text.delta",
-    "response.reasoning.delta",  # Open Responses' spelling
-}
 # Events that repeat a whole block, with the field that contains it. Some upstreams send them without deltas before.
-WHOLES = {
-    "response.output_text.done": "text",
-    "response.refusal.done": "refusal",
-    "response.function_call_arguments.done": "arguments",
-    "response.custom_tool_call_input.done": "input",
-    "response.reasoning_summary_text.done": "text",
-    "response.reasoning_text.done": "text",
-    "response.reasoning.done": "text",
-}
-CONTENTS = {_TEXT_DELTA, *_DELTAS, *WHOLES}
+WHOLES = {f"{event}.done": field for field, event in TEXTS.values()}
+WHOLES["response.reasoning.done"] = "text"  # Open Responses' spelling
+_DELTAS = {whole.replace(".done", ".delta") for whole in WHOLES}
+CONTENTS = {*_DELTAS, *WHOLES}
 ENDS = {"response.completed", "response.incomplete", "response.failed", "response.cancelled", "response.done"}
 BEGINNINGS = {"response.created", "response.queued", "response.in_progress"}
 ITEM_ADDED = "response.output_item.added"
@@ -52,20 +37,13 @@ _ANNOTATED = "response.output_text.annotation.added"
 _PARTS = ("response.content_part.added", "response.reasoning_part.added")
 # Events that repeat a whole part. Some upstreams send a text only there.
 PART_ENDS = ("response.content_part.done", "response.reasoning_part.done", "response.reasoning_summary_part.done")
-_WHOLE_OF_PART = {
-    "output_text": "response.output_text.done",
-    "text": "response.output_text.done",
-    "refusal": "response.refusal.done",
-    "summary_text": "response.reasoning_summary_text.done",
-    "reasoning_text": "response.reasoning_text.done",
-}
+_TEXTS_OF_PARTS = {**TEXTS, "text": TEXTS["output_text"]}
 _ERRORS = ("error", "response.error")
 _READ = {*CONTENTS, *ENDS, *BEGINNINGS, ITEM_ADDED, ITEM_DONE, *PART_ENDS, _ANNOTATED, *_ERRORS, ""}
 _PARAGRAPH = b'"\\n\\n"'
 _QUOTE = ord('"')
 ARGUMENTS = "response.function_call_arguments"
 _INPUT = "response.custom_tool_call_input"
-CALLS = ("function_call", "custom_tool_call")
 
 
 class _Chunk(msgspec.Struct):
@@ -257,7 +235,7 @@ class StreamParser:
 
     def _take(self, chunk: _FullChunk, payload: bytes, events: list[Event]) -> None:
         kind = chunk.type
-        if kind in _DELTAS or kind == _TEXT_DELTA:
+        if kind in _DELTAS:
             self._add_delta(chunk, chunk.delta, events)
         elif kind in WHOLES:
             whole: msgspec.Raw = getattr(chunk, WHOLES[kind])
@@ -268,8 +246,8 @@ class StreamParser:
             self._settle_item(chunk.output_index, chunk.item, events)
         elif kind in _PARTS:
             self._parts.add((chunk.output_index, chunk.content_index))
-        elif kind in PART_ENDS and chunk.part is not None and chunk.part.type in _WHOLE_OF_PART:
-            chunk.type = _WHOLE_OF_PART[chunk.part.type]
+        elif kind in PART_ENDS and chunk.part is not None and chunk.part.type in _TEXTS_OF_PARTS:
+            chunk.type = f"{_TEXTS_OF_PARTS[chunk.part.type][1]}.done"
             text = chunk.part.refusal if chunk.part.type == "refusal" else chunk.part.text
             self._add_delta(chunk, text, events, unless_shown=True)
         elif kind == _ANNOTATED and chunk.annotation is not None:

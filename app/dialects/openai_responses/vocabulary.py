@@ -290,6 +290,18 @@ NATIVE_CALLS: dict[ToolKind, tuple[str, str, str]] = {
     "apply_patch": ("apply_patch_call", "operation", "apply_patch_call_output"),
 }
 
+# Calls of tools that the client defines. Their results name them by `call_id`.
+CALLS = ("function_call", "custom_tool_call")
+# What holds a text, by type: calls and parts, with its field and how the names of its events begin.
+TEXTS = {
+    "function_call": ("arguments", "response.function_call_arguments"),
+    "custom_tool_call": ("input", "response.custom_tool_call_input"),
+    "output_text": ("text", "response.output_text"),
+    "refusal": ("refusal", "response.refusal"),
+    "reasoning_text": ("text", "response.reasoning_text"),
+    "summary_text": ("text", "response.reasoning_summary_text"),
+}
+
 # Steps that the upstream performs itself and shows.
 HOSTED_CALLS = (
     "web_search_call",

@@ -11,18 +11,16 @@ import msgspec
 
 from app.conversation.literals import EMPTY, is_blank, one_object, text_of
 from app.dialects.json_bodies import change_fields
+from app.dialects.openai_responses.vocabulary import CALLS
 from app.json_values import fields_decoder, list_decoder
 
 _ABSENT = msgspec.Raw()
 _EMPTY = msgspec.Raw(b"[]")
 _SAY_NOTHING = (b"", b"null", b'"null"', EMPTY)
-_NOT_GIVEN = (b"", b"null")
 _MISSING: dict[str, dict[str, Any]] = {
     "message": {"role": msgspec.Raw(b'"assistant"'), "content": _EMPTY},
     "reasoning": {"summary": _EMPTY},
 }
-# Calls, whose results name them by `call_id`.
-_CALLS = ("function_call", "custom_tool_call")
 
 
 class _Head(msgspec.Struct):
@@ -82,7 +80,7 @@ def settle_item(raw: msgspec.Raw) -> msgspec.Raw:
     if b'_call"' not in bytes(raw):
         return raw
     call = _call_decoder.decode(raw)
-    if call.type in _CALLS and not call.call_id and call.id:
+    if call.type in CALLS and not call.call_id and call.id:
         raw = change_fields(raw, call_id=call.id)
     encoded = bytes(call.arguments)
     if call.type != "function_call":

@@ -5,17 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from app.dialects.openai_responses.items.output import Output
+from app.dialects.openai_responses.vocabulary import TEXTS
 from app.json_values import object_decoder
 
-# Types of calls and of parts, with the field of their text and the prefix of their events' names.
-_TEXTS = {
-    "function_call": ("arguments", "response.function_call_arguments"),
-    "custom_tool_call": ("input", "response.custom_tool_call_input"),
-    "output_text": ("text", "response.output_text"),
-    "refusal": ("refusal", "response.refusal"),
-    "reasoning_text": ("text", "response.reasoning_text"),
-    "summary_text": ("text", "response.reasoning_summary_text"),
-}
 # Lists of parts, with the index field of their events and the prefix of the events' names.
 _LISTS = {
     "content": ("content_index", "response.content_part"),
@@ -58,7 +50,7 @@ def _is_parts(value: Any) -> bool:
 
 def _text_of(holder: dict[str, Any]) -> tuple[str, str] | None:
     kind = holder.get("type")
-    return _TEXTS.get(kind) if isinstance(kind, str) else None
+    return TEXTS.get(kind) if isinstance(kind, str) else None
 
 
 def _without_text(holder: dict[str, Any]) -> dict[str, Any]:
