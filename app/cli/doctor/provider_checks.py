@@ -28,13 +28,11 @@ TIMEOUT = 5.0
 def check_credentials(subject: Subject) -> Iterator[Finding]:
     if subject.routing is None or subject.settings is None:
         return
-    logins = list_logins(subject.settings.providers)
     for name, provider in subject.routing.providers.items():
         if provider.source is None:
             continue
         known = provider.source.describe()
-        check = f"login {name}"
-        mend = f"dragoman login {name}" if name in logins else f"set api_key in [providers.{name}]"
+        check, mend = f"login {name}", _mend_credential(provider)
         if known.kind == "none":
             yield Finding("error", check, known.problem or "no credential", mend)
         elif known.problem is not None:
@@ -124,16 +122,21 @@ def judge_answer(provider: Provider, named: str, answer: Answer, *, takes_tools:
 
 def _find_remedy(provider: Provider, answer: Answer) -> str:
     """The command that fixes a refusal, by its status."""
-    has_login = provider.source is not None and provider.source.describe().kind == "access_token"
-    renewed = f"dragoman login {provider.name}" if has_login else f"set a valid api_key in [providers.{provider.name}]"
+    problem, renewed = answer.problem or "", _mend_credential(provider)
     remedies = {
         400: f"dragoman explain {provider.name}/MODEL",
-        401: "use a key of [server] api_keys",
+        401: "use a key of [server] api_keys" if "client key" in problem else renewed,
         403: renewed,
         404: "dragoman models",
         429: "wait, or add another credential: credentials = […]",
     }
-    return remedies.get(answer.status, renewed if "credential" in (answer.problem or "") else "dragoman status")
+    return remedies.get(answer.status, renewed if "credential" in problem else "dragoman status")
+
+
+def _mend_credential(provider: Provider) -> str:
+    """The command or setting that gives a provider a good credential."""
+    has_login = provider.name in list_logins({provider.name: provider.settings})
+    return f"dragoman login {provider.name}" if has_login else f"set a valid api_key in [providers.{provider.name}]"
 
 
 def _list_chosen(subject: Subject) -> Iterator[tuple[Provider, str]]:

@@ -457,6 +457,8 @@ def test_a_clock_that_was_never_set_is_told(machine: Machine) -> None:
     ("answer", "level", "said", "remedy"),
     [
         (Answer(problem="the provider says that the key is invalid", status=403), "error", "invalid", "valid api_key"),
+        (Answer(problem="Not authenticated. Please visit /login", status=401), "error", "Please", "valid api_key"),
+        (Answer(problem="the client key is wrong", status=401), "error", "client key", "[server] api_keys"),
         (Answer(problem="no such model", status=404), "error", "no such model", "dragoman models"),
         (Answer(problem="slow down", status=429), "error", "slow down", "another credential"),
         (Answer(problem="the stream broke off", status=200), "error", "broke off", "dragoman status"),
@@ -476,6 +478,16 @@ def test_what_a_provider_answers_is_judged(
     assert found.level == level
     assert said in found.what
     assert remedy in (found.remedy or "")
+
+
+def test_a_login_that_is_missing_is_mended_by_one(machine: Machine) -> None:
+    with open_subject(machine.write("dragoman.toml", "[providers.codex]\n"), 0) as subject:
+        assert subject.routing is not None
+        codex = subject.routing.providers["codex"]
+
+        found = judge_answer(codex, "codex/m", Answer(problem="Not authenticated.", status=401))
+
+    assert found.remedy == "dragoman login codex"
 
 
 def test_words_of_claude_code_for_several_models_are_no_fault(machine: Machine) -> None:
