@@ -10,6 +10,7 @@ import pytest
 from app.errors import ConfigError
 from app.settings import Settings, load_settings
 from app.settings.discovered.other_gateways import read_other_variables
+from app.settings.writing import write_settings
 from tests.docs.blocks import CONFIGURATION
 
 PARTS = ("client_request", "client_response", "provider_request", "provider_response")
@@ -90,6 +91,14 @@ def test_they_go_before_the_file_and_our_own_names_before_them(tmp_path: Path) -
     ours = load(tmp_path, text, LOGGING__LEVEL="info", LOG_LEVEL="debug")
 
     assert (theirs.server.log_level, ours.server.log_level) == ("info", "debug")
+
+
+def test_the_key_that_guarded_the_other_gateway_guards_this_one(tmp_path: Path) -> None:
+    theirs = load(tmp_path, "", SECURITY__AUTH_TOKEN="Bearer key-of-theirs")
+    both = load(tmp_path, "", SECURITY__AUTH_TOKEN="key-of-theirs", PROXY_API_KEY="key-of-ours")
+
+    assert (theirs.server.api_keys, both.server.api_keys) == (("key-of-theirs",), ("key-of-ours",))
+    assert "key-of" not in write_settings(theirs, {"SECURITY__AUTH_TOKEN": "Bearer key-of-theirs"}, tmp_path)
 
 
 WRONG = {

@@ -21,13 +21,13 @@ from app.errors import ConfigError, in_units
 from app.known_secrets import known_secrets
 from app.settings.checking import KINDS, SECTIONS, build_settings
 from app.settings.discovered.discovery import Discovery, discover, fill_provider
-from app.settings.discovered.other_gateways import read_other_variables
+from app.settings.discovered.other_gateways import read_client_key, read_other_variables
 from app.settings.expansion import expand_variables
 from app.settings.known_servers import expand_known_server
 from app.settings.lines import find_line
 from app.settings.masking import find_secrets
 from app.settings.network import read_environment, strip_margin
-from app.settings.pasted_keys import clean_key, clean_keys
+from app.settings.pasted_keys import clean_keys
 from app.settings.tables import Settings
 from app.settings.texts import change_texts
 from app.settings.trust import check_found_file, check_programs
@@ -130,7 +130,7 @@ def _build(
     try:
         settings = build_settings(
             tables,
-            client_key=clean_key(environ.get("PROXY_API_KEY", "")),
+            client_key=read_client_key(environ),
             source=source,
             found=discovery.found,
             key_variable=key_variable,

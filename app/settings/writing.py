@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec import Struct, structs
 
+from app.settings.discovered.other_gateways import CLIENT_KEYS, read_client_key
 from app.settings.known_servers import KNOWN_SERVERS
 from app.settings.tables import ProviderSettings, RouteSettings, Settings
 
@@ -28,7 +29,7 @@ VARIABLES = (
     "OCA_MODE",
     "OCA_IDCS_URL",
     "OCA_CLIENT_ID",
-    "PROXY_API_KEY",
+    *CLIENT_KEYS,
     *(server.key for server in KNOWN_SERVERS.values() if server.key),
 )
 PATH_KEYS = frozenset(
@@ -84,8 +85,8 @@ def write_settings(settings: Settings, environ: Mapping[str, str], home: Path) -
             return "[" + ", ".join(say(each) for each in value) + "]"
         return json.dumps(value)
 
-    # Left out, since PROXY_API_KEY adds its key again on each load.
-    given = environ.get("PROXY_API_KEY", "").strip()
+    # Left out, since its variable adds it again on each load.
+    given = read_client_key(environ)
     server = _changed(settings.server)
     server["api_keys"] = [key for key in settings.server.api_keys if key != given]
     models = _changed(settings.models)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from app.json_values import decode_object
+from app.settings.discovered.other_gateways import CLIENT_KEYS
 from app.settings.lines import find_line
 from app.settings.loading import HANDED_ON, PLAIN_VARIABLES, PREFIX
 from app.settings.network import CA_VARIABLES, PROXY_VARIABLES
@@ -42,7 +43,7 @@ def find_origins(settings: Settings, environ: Mapping[str, str]) -> dict[str, st
 def _find_common(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Settings, and the variables of other programs that set them."""
     proxies = [spelling for name in PROXY_VARIABLES for spelling in (name.lower(), name)]
-    names = {"server.ca_bundle": CA_VARIABLES, "server.proxies": proxies, "server.api_keys": ("PROXY_API_KEY",)}
+    names = {"server.ca_bundle": CA_VARIABLES, "server.proxies": proxies, "server.api_keys": CLIENT_KEYS}
     for key, variables in names.items():
         found = next((variable for variable in variables if environ.get(variable)), None)
         if found is not None:

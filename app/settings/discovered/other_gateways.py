@@ -7,12 +7,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from app.errors import ConfigError
+from app.settings.pasted_keys import clean_key
 
+# Variables that add a client key; the first one that is set counts.
+CLIENT_KEYS = ("PROXY_API_KEY", "SECURITY__AUTH_TOKEN")
 # Prefixes of the raw HTTP log's variables: by the plugin's name, and as its documentation spells them.
 _RAW_LOG = ("PLUGINS__RAW_HTTP_LOGGER__", "PLUGINS__RAWHTTPLOGGERCONFIG__")
 _PARTS = ("client_request", "client_response", "provider_request", "provider_response")
 _TRUE, _FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
 _LEVELS = {"warning": "warn", "critical": "error", "trace": "debug"}
+
+
+def read_client_key(environ: Mapping[str, str]) -> str:
+    """The client key that a variable adds; empty if none does."""
+    return next(filter(None, (clean_key(environ.get(name, "")) for name in CLIENT_KEYS)), "")
 
 
 def read_other_variables(environ: Mapping[str, str]) -> dict[str, Any]:
