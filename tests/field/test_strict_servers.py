@@ -89,6 +89,13 @@ OLDER: dict[str, tuple[Body, Is, Body]] = {
     "long ids": (messages(USER, said({**USED, "id": "x" * 70}), told({**RESULT, "tool_use_id": "x" * 70}), tools=[FUNCTION]), has("x" * 70), {"error": {"message": "messages.1.content.0.tool_use.id: String should have at most 64 characters"}}),
 }  # fmt: skip
 
+NEWER: dict[str, tuple[Body, Is, str]] = {
+    "a thought without an answer": (messages(USER, said(THOUGHT), USER, thinking={"type": "enabled", "budget_tokens": 1024}), has_block(lambda block: block["type"] == "thinking"), "messages.1: The final block in an assistant message cannot be `thinking`."),
+    "a large budget": (messages(max_tokens=1000, thinking={"type": "enabled", "budget_tokens": 1024}), lambda body: body.get("thinking", {}).get("budget_tokens", 0) >= body["max_tokens"], "`max_tokens` must be greater than `thinking.budget_tokens`. Please consult our documentation"),
+    "no search in Copilot": (messages(tools=[SEARCH, FUNCTION]), has("web_search_2025"), "The use of the web search tool is not supported."),
+    "no search in this organization": (messages(tools=[SEARCH, FUNCTION]), has("web_search_2025"), "Web search is not enabled for this organization."),
+}  # fmt: skip
+
 CLAUDE: dict[str, tuple[Body, Is, str]] = {
     "strict schemas": (messages(tools=[{**FUNCTION, "strict": True, "input_schema": {"type": "object", "properties": {"a": {"type": "integer", "minimum": 1}}, "additionalProperties": False}}]), has('"minimum"'), "tools.0.custom: For 'integer' type, property 'minimum' is not supported"),
     "many strict tools": (messages(tools=[{**FUNCTION, "name": f"f{index}", "strict": True} for index in range(25)]), lambda body: sum(bool(tool.get("strict")) for tool in body["tools"]) > 20, "Too many strict tools (25). The maximum number of strict tools supported is 20."),
@@ -101,6 +108,13 @@ OUTPUT = {"type": "function_call_output", "call_id": "call_1", "output": "r"}
 REASONING: Body = {"type": "reasoning", "id": "rs_1", "summary": [], "content": None, "encrypted_content": "gAAAAx"}
 SAID = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "a"}]}
 NAMESPACE = {"type": "namespace", "name": "mcp__x__", "description": "d", "tools": [{**TOOL, "name": "g"}]}
+SECRET = {"type": "object", "properties": {"message": {"type": "string", "encrypted": True}}, "required": ["message"]}
+AGENTS: Body = {
+    "type": "namespace",
+    "name": "agents",
+    "description": "d",
+    "tools": [{**TOOL, "name": "spawn_agent", "parameters": SECRET}],
+}
 OPEN = {"type": "object", "properties": {"a": {"type": "string"}}}
 
 
@@ -164,6 +178,8 @@ RESPONSES: dict[str, tuple[Body, Is, Body]] = {
     "Azure": (items(tools=[TOOL, {"type": "web_search"}]), has("web_search"), {"error": {"code": "OperationNotSupported", "message": "The requested operation is unsupported."}}),
     "xAI's empty answer": (items(USER, {"role": "assistant", "content": ""}, USER), has_item(lambda item: item.get("content") in ("", [])), {"code": "Client specified an invalid argument", "error": "Each message must have at least one content element."}),
     "metadata of null": (items(metadata=None), has('"metadata": null'), {"detail": [{"type": "dict_type", "loc": ["body", "metadata"], "msg": "Input should be a valid dictionary", "input": None}]}),
+    "decolua/9router#1758": (items(tools=[AGENTS["tools"][0]]), has('"encrypted"'), refusal("Function 'functions.spawn_agent' declares encrypted parameters, but the selected model is not configured for encrypted tool use.", "tools")),
+    "the same in a namespace": (items(tools=[AGENTS]), has('"encrypted"'), refusal("functions.spawn_agent declares encrypted parameters, but the selected model/backend is not configured for encrypted tool use")),
     "a stream to an organization that nobody verified": (items(stream=True), lambda body: bool(body.get("stream")), refusal("Your organization must be verified to stream this model. Please go to: https://platform.openai.com/settings/organization/general", "stream", "unsupported_value")),
 }  # fmt: skip
 
@@ -189,11 +205,11 @@ def anthropics(words: str) -> Body:
 
 
 @both_modes
-@pytest.mark.parametrize("case", MESSAGES)
+@pytest.mark.parametrize("case", [*MESSAGES, *NEWER])
 def test_a_messages_server_is_asked_in_the_shape_that_it_takes(
     every: Client, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch, case: str, stream: bool
 ) -> None:
-    body, is_bad, words = MESSAGES[case]
+    body, is_bad, words = (MESSAGES | NEWER)[case]
     body = {**body, "stream": stream}
 
     assert ask_strict(monkeypatch, every, upstream, "A", "messages/m", body, is_bad, anthropics(words)) == 200

@@ -38,6 +38,8 @@ KEPT = frozenset(
      "arguments", "tool_calls", "tool_call_id", "call_id", "tool_use_id", "text", "parameters", "input_schema",
      "source", "image_url", "url", "data", "output", "description", "dimensions", "inference_geo"}
 )  # fmt: skip
+# The same below the top level, where these are a thought and its proof.
+KEPT_BELOW = KEPT | {"thinking", "signature"}
 # Words that a message may use without meaning the field: they count only if quoted, or introduced as a field.
 COMMON = frozenset(
     {"user", "store", "stop", "stream", "include", "thinking", "reasoning", "metadata", "seed", "background", "strict",
@@ -143,7 +145,8 @@ _FUNCTIONS_ONLY = re.compile(
 )
 # How servers name a tool of the vendor's that they do not have, at least not for this model.
 _LACKS_TOOL = re.compile(
-    r"tools? (?:type )?['\"`]?([a-z_0-9]{1,40})['\"`]? (?:is|are) not (?:supported|available|allowed)"
+    r"(?:tools? (?:type )?['\"`]?([a-z_0-9]{1,40})['\"`]?|\b(web[ _](?:search|fetch)|code[ _]execution)\b(?: tool)?)"
+    r" (?:is|are) not (?:supported|available|allowed|enabled)"
 )
 # How servers refuse an entry of a list for its type.
 _ENTRY = re.compile(
@@ -186,9 +189,9 @@ _SPEAKS_OF_FORCE = re.compile(
     r"tool choice|tool_choice[^.]{0,20} (?:must|should|has to) be (?:a |of type )?str"
     r"|forc(?:ed?|es|ing) (?:a |the )?(?:tool|function)"
 )
-_SPEAKS_OF_TOOLS = re.compile(r"tool|function|schema conversion|unrecognized schema|pars(?:e|ing) grammar")
+_SPEAKS_OF_TOOLS = re.compile(r"tool|function|web search|schema conversion|unrecognized schema|pars(?:e|ing) grammar")
 _SCHEMA = re.compile(
-    r"schema|grammar|for '\w{1,20}' type, propert"
+    r"schema|grammar|declares encrypted parameters|for '\w{1,20}' type, propert"
     r"|function[._](?:declarations|parameters)|\bparameters\b[^.]{0,40}(?:invalid|not valid|support)"
 )
 _NAMES_FORMAT = re.compile(
@@ -206,6 +209,7 @@ _PROOFS = (
     ("thinking", "cannot be modified"),
     ("thinking block", "must contain"),
     ("thinking is disabled", "cannot contain"),
+    ("final block", "cannot be `thinking`"),
     ("without a corresponding", "tool_result"),
     ("corresponding `server_tool_use`",),
     ("advisor_tool_result",),
@@ -243,6 +247,7 @@ class _Tool(_Function):
 
     function: _Function | None = None
     input_schema: dict[str, Any] | None = None
+    tools: list[_Tool] = []  # of a namespace
 
 
 _declared = msgspec.json.Decoder(list[_Tool])
@@ -379,9 +384,12 @@ def _repair_of_tools(
     if (found := _TOO_MANY.search(text)) is not None:
         maximum = next(int(number) for number in found.groups() if number)
         return Repair("tools", Change({"tools_limit": maximum})) if 0 < maximum < _count_of(fields["tools"]) else None
-    if (lacking := _LACKS_TOOL.search(text)) is not None and lacking[1].encode() in bytes(fields["tools"]):
-        others = tuple(kind for kind in capabilities.native_tools if kind != lacking[1])
-        return Repair(f"tool {lacking[1]}", Change({"native_tools": others}, (TOOL + lacking[1],)))
+    if (lacking := _LACKS_TOOL.search(text)) is not None:
+        name = (lacking[1] or lacking[2]).replace(" ", "_").encode()
+        if (declared := re.search(rb'"type"\s*:\s*"(%b(?:_\d{8})?)"' % name, bytes(fields["tools"]))) is not None:
+            kind = declared[1].decode()
+            others = tuple(each for each in capabilities.native_tools if each != kind)
+            return Repair(f"tool {kind}", Change({"native_tools": others}, (TOOL + kind,)))
     if (dated := "not support tool types" in text) or _FUNCTIONS_ONLY.search(f"{failure.param or ''} {text}"):
         return Repair("tool types", Change(PLAIN_TOOLS), learned=not dated)  # Claude takes another date's
     if _SCHEMA.search(f"{failure.code or ''} {failure.param or ''} {text}"):
@@ -408,7 +416,7 @@ def _may_be_reduced(tools: msgspec.Raw, style: SchemaStyle) -> bool:
     if len(tools) > LONGEST_WALK:
         return False
     try:
-        declared = _declared.decode(tools)
+        declared = [each for tool in _declared.decode(tools) for each in (tool, *tool.tools)]
         schemas = [(tool.function or tool).parameters or tool.input_schema for tool in declared]
         return any(
             sanitize(schema, style)[0] != schema or (style == "gemini" and not schema.get("properties"))
@@ -483,7 +491,7 @@ def _find_step(
     if len(steps) == 1:
         if last in fields and last not in KEPT:
             yield last, ""
-        elif last not in KEPT and (not plain or "_" in last) and last in below:
+        elif last not in KEPT_BELOW and (not plain or "_" in last) and last in below:
             yield last, NESTED
         return
     if last not in KEPT and last in below:

@@ -33,6 +33,7 @@ _SHAPE = re.compile(
     r"(?<![\w.])(?:messages|input|tools|system)(?:\[\d|\.\d|: )"
     r"|untagged enum|did not match any|deseriali[sz]|unmarshal|invalid_union|validation error|'loc': |failed to convert"
     r"|tool (?:output|call) found|tool_(?:use|result)\b|duplicate item|message role|type of 'item'|compaction blob"
+    r"|thinking\.budget_tokens"
     r"|#/(?:messages|tools)|参数有误|api parameter|requested operation is unsupported"
     r"|invalid (?:responses api )?(?:request|input|params|prompt)\b"
 )
