@@ -20,6 +20,7 @@ from app.gateway.failures.change import Change, Repair
 from app.gateway.failures.complaints import LONGEST_COMPLAINT, LONGEST_REQUEST
 from app.gateway.failures.own_words import own_words
 from app.gateway.failures.refused_turns import PLAIN_TOOLS
+from app.gateway.large_bodies.heavy_work import run_heavy
 from app.json_values import decode_or_none
 
 _ANEW = Repair("rendering", Change({"passes": False}))
@@ -48,7 +49,7 @@ def find_last_resort(failure: Failure, attempt: Attempt, capabilities: Capabilit
     target, sent = attempt.target, attempt.upstream_request.body
     if target.operation != "generate" or len(sent) > LONGEST_REQUEST:
         return None
-    before = _content(sent)
+    before = run_heavy(len(sent), _content, sent)
     if before is None or not (_is_about_shape(failure) or _is_null(failure, before)):
         return None
     for repair in (_ANEW, _PLAIN):
@@ -61,7 +62,8 @@ def find_last_resort(failure: Failure, attempt: Attempt, capabilities: Capabilit
             )
         except DragomanError:
             continue
-        if _content(other.rendered.body) != before:
+        body = other.rendered.body
+        if run_heavy(len(body), _content, body) != before:
             return replace(repair, learned=repair.learned and _is_about_shape(_unquoted(failure, sent)))
     return None
 
