@@ -126,7 +126,8 @@ def _ensure_spoken(
     if not turns and instructions and (traits.needs_turn or capabilities.merge_system or capabilities.user_required):
         speaker: Role = "system" if traits.system_speaks else "user"
         return instructions[:-1], [Turn(speaker, instructions[-1:])]
-    if traits.needs_turn and all(turn.role != "system" and all(map(_is_blank, turn.blocks)) for turn in turns):
+    needed = traits.needs_turn or not (turns or instructions)
+    if needed and all(turn.role != "system" and all(map(_is_blank, turn.blocks)) for turn in turns):
         notes.lose("wrong", turns[0].path if turns else "messages", "there is nothing to answer; add a user message")
     starts_late = traits.strict_turns or capabilities.alternate
     begins = starts_late and turns and turns[0].role == "assistant" and not _starts_with(turns[0], Compaction)

@@ -135,3 +135,25 @@ def test_an_empty_message_at_the_end_does_not_ask_to_continue_the_answer_before_
     assert told.error == ""
     body = upstream.seen[0].json()
     assert [turn["role"] for turn in body.get("messages") or body["input"]] == ["user", "assistant", "user"]
+
+
+@pytest.mark.parametrize(("dialect", "to"), [("A", "C"), ("A", "R"), ("C", "A"), ("C", "R"), ("R", "A"), ("R", "C")])
+def test_a_conversation_of_nothing_is_the_clients_to_mend(
+    every: Client, upstream: FakeUpstream, dialect: str, to: str
+) -> None:
+    turns = [{"role": "system", "content": " " if dialect == "A" else ""}]
+
+    told = ask(every, dialect, UPSTREAMS[to], **{"input" if dialect == "R" else "messages": turns})
+
+    assert (told.status, upstream.seen) == (400, [])
+    assert told.error.startswith("messages")
+
+
+def test_a_user_s_turn_of_which_nothing_is_left_is_an_empty_text(every: Client, upstream: FakeUpstream) -> None:
+    """OpenAI takes no empty list of parts."""
+    upstream.script(GOOD)
+    stray = {"type": "tool_use", "id": "c", "name": "f", "input": {}}
+
+    assert ask(every, "A", "chat/m", messages=[USER, {"role": "user", "content": [stray]}]).text == "t"
+
+    assert [] not in [turn["content"] for turn in upstream.seen[0].json()["messages"]]

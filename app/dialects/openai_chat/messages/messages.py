@@ -269,9 +269,8 @@ class MessageWriter:
         texts = [block for block in blocks if type(block) is Text]
         if len(texts) == len(blocks):
             return self._text_content(texts, joint)
-        return [
-            part for block in blocks for part in write_part(block, self._can.cache_hints, partial(self._lose, path))
-        ]
+        lose = partial(self._lose, path)
+        return [part for block in blocks for part in write_part(block, self._can.cache_hints, lose)] or ""
 
     def _text_content(self, texts: Sequence[Text], joint: str) -> str | list[Any]:
         hinted = self._can.cache_hints != "none" and any(text.cache is not None for text in texts)
