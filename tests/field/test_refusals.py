@@ -179,6 +179,25 @@ def test_a_field_of_messages_is_left_out_of_messages_alone(
     assert (call["tool_calls"][0]["id"], call["tool_calls"][0]["function"]["name"]) == ("c1", "f")
 
 
+def test_a_server_that_names_one_field_at_a_time_is_asked_until_it_is_content(
+    client: Client, upstream: FakeUpstream
+) -> None:
+    """decolua/9router#1468, anthropics/claude-code#41966, raine/claude-code-proxy#56: what Claude Code sends."""
+    odd: dict[str, Any] = {"diagnostics": {"previous_message_id": None}, "speed": "standard", "service_tier": "auto",
+                           "context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}, "novelty": 1,
+                           "another": "us"}  # fmt: skip
+    refusals = [
+        json_reply({"type": "error", "error": {"type": "invalid_request_error",
+                                               "message": f"{name}: Extra inputs are not permitted"}}, 400)
+        for name in odd
+    ]  # fmt: skip
+    upstream.script(*refusals, json_reply(whole_reply("A", "t")))
+
+    assert ask(client, "A", "messages/m", **odd).text == "t"
+
+    assert odd.keys().isdisjoint(upstream.seen[-1].json())
+
+
 def test_one_refusal_is_enough_for_all_odd_fields_of_messages(client: Client, upstream: FakeUpstream) -> None:
     """Answers that clients send back with all that came beside them, to a vendor that names one field at a time."""
     said = {"message": "Unknown parameter: 'messages[1].usage'.", "param": "messages[1].usage"}

@@ -34,8 +34,9 @@ from app.routing.router import Upstream
 
 log = logging.getLogger("dragoman")
 
-# Maximum changes to one request after refusals that name a field.
-MAX_REPAIRS = 3
+# Maximum changes to one request after refusals that name a field. Strict servers name one field at a time, and agents
+# send more of those that only their vendor knows than a few.
+MAX_REPAIRS = 8
 
 
 class Recovery:
