@@ -179,6 +179,21 @@ def test_a_field_of_messages_is_left_out_of_messages_alone(
     assert (call["tool_calls"][0]["id"], call["tool_calls"][0]["function"]["name"]) == ("c1", "f")
 
 
+@every_client
+def test_the_ids_of_items_are_left_out_where_they_are_refused(
+    every: Client, upstream: FakeUpstream, dialect: str
+) -> None:
+    said = {"message": "Unknown parameter: 'input[1].id'.", "code": "unknown_parameter", "param": "input[1].id"}
+    upstream.script(json_reply({"error": said}, 400), json_reply(whole_reply("R", "t")))
+
+    told = ask(every, dialect, "responses/m", **HISTORY[dialect])
+
+    assert told.text == "t", told.error
+    items = upstream.seen[1].json()["input"]
+    assert [item for item in items if "id" in item] == []
+    assert [item["call_id"] for item in items if item.get("type") == "function_call"] == ["c1"]
+
+
 def test_a_server_that_names_one_field_at_a_time_is_asked_until_it_is_content(
     client: Client, upstream: FakeUpstream
 ) -> None:

@@ -225,8 +225,9 @@ _PROOFS = (
     ("items are not persisted",),
     ("item with id", "not found"),
 )
-# How servers name a field of a message, and those that servers take or that are dealt with otherwise.
-_OF_MESSAGE = re.compile(r"\bmessages[.\[]\d{1,6}\]?(?:\.|['\"`] : property ['\"`])([A-Za-z_]\w{0,63})\b")
+# How servers name a field of a message or an item, and those of messages that servers take or that are dealt with
+# otherwise.
+_OF_MESSAGE = re.compile(r"\b(messages|input)[.\[]\d{1,6}\]?(?:\.|['\"`] : property ['\"`])([A-Za-z_]\w{0,63})\b")
 _IN_MESSAGES = frozenset({"role", "content", "tool_calls", "tool_call_id", "function_call", "audio", "name"})
 _MAX_ODD = 16
 # What directly follows the name of a refused field, and what precedes one that ends the sentence.
@@ -348,9 +349,12 @@ def _likely_repairs(
 
 
 def _repair_of_messages(text: str, fields: dict[str, msgspec.Raw]) -> Repair | None:
-    """A field of messages left out, with all others that no server needs: the next refusal would name one of these."""
+    """A field of messages left out, with all others that no server needs: the next refusal would name one of these. Of
+    items, only the id: each type has fields of its own."""
     found = _OF_MESSAGE.search(text)
-    name = found[1] if found is not None else "content"
+    owner, name = found.groups() if found is not None else ("messages", "content")
+    if owner == "input":
+        return Repair("items", Change(refused=("input[].id",))) if name == "id" else None
     if name in CAPABILITIES or name in _IN_MESSAGES - {"name"}:
         return None
     messages = decode_or_none(fields.get("messages", msgspec.Raw()), _messages) or ()
