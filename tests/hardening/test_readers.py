@@ -12,6 +12,8 @@ import pytest
 
 from app.adaptation.adapt import adapt
 from app.adaptation.reasoning.think_tags import ThinkTags
+from app.adaptation.tools.text_tool_calls import ReadTextToolCalls
+from app.adaptation.tools.written_calls import WRITINGS
 from app.conversation.blocks import Text
 from app.conversation.capabilities import Capabilities
 from app.conversation.events import BlockDelta, BlockOpened
@@ -108,6 +110,12 @@ def numbered(count: int) -> dict[str, int]:
     return {f"odd{number}": number for number in range(count)}
 
 
+def feed_calls() -> Callable[[str], object]:
+    stage = ReadTextToolCalls({"f": None})
+    stage.feed([BlockOpened(0, Text(""))])
+    return lambda text: stage.feed([BlockDelta(0, literal(text))])
+
+
 SENT = json.dumps({"model": "m", "metadata": {"a": "b"}, "context": 1, "a": "unknown"}).encode()
 HARD = ["unknown ", "<title>", "1,", "eyJ", "sk-", "Bearer ", "context length ", "a", "\n", "sk-proj-4f9a8b7", "\u2028"]
 READERS: dict[str, Reader] = {}
@@ -147,6 +155,16 @@ READERS["an input after a history"] = (
     lambda items: new_items([b'{"id":"h%d","content":"a%d"}' % (n, n) for n in range(len(items))], items),
     lambda n: [b'{"id":"i%d","content":"b%d"}' % (number, number) for number in range(n // 24)],
 )
+for written in WRITINGS:
+    READERS[f"openings of {written.opening}"] = (
+        fresh(feed_calls, 1 << 20),
+        lambda n, w=written: f"{w.opening}f{{" * (n // len(w.opening)) + w.closing,
+    )
+    READERS[f"openings of {written.opening} in pieces"] = (
+        fresh(feed_calls, 64),
+        lambda n, w=written: f"{w.opening}f{{" * (n // len(w.opening)),
+    )
+READERS["blanks before a call"] = (fresh(feed_calls, 8), lambda n: " " * n)
 READERS["blanks before a thought"] = (fresh(feed_thoughts, 8), lambda n: " " * n)
 for piece in (b"x", b": ping\n", b"data: \n", b"\r", b"data: {}\n\n", b"event: ping\n", b"\n"):
     READERS[f"events, {piece!r}"] = (fresh(lambda: SseDecoder().feed), lambda n, p=piece: p * (n // len(p)))

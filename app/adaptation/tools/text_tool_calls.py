@@ -22,6 +22,11 @@ _MARK = re.compile("|".join(map(re.escape, _MARKS)))
 _BEGUN = beginnings(_MARKS)
 _LONGEST = max(map(len, _MARKS))
 _LONGEST_NAME = 128
+# Characters after the opening of a call that decide whether it may be one.
+_DECIDING = 1024
+# Maximum characters of texts that look like calls and are none: many may have one end. After that, no more are looked
+# for in a reply.
+_MAX_FAILED = 256 * 1024
 _BY_OPENING = {writing.opening: writing for writing in WRITINGS}
 # A literal without any of these contains no part of a mark; some servers escape the angle bracket.
 _SUSPECT = re.compile(rb"[<`\[]|\\u")
@@ -40,6 +45,7 @@ class ReadTextToolCalls:
         self._texts: dict[int, _OpenText] = {}
         self._reply_id = ""
         self._rescued = 0
+        self._failed = 0  # characters between marks that were no calls
 
     def feed(self, events: Sequence[Event]) -> Sequence[Event]:
         out: list[Event] = []
@@ -68,33 +74,42 @@ class ReadTextToolCalls:
         return out
 
     def _read(self, block: _OpenText, text: str, out: list[Event]) -> None:
-        block.waiting += text
-        while mark := _MARK.search(block.waiting):
-            self._add_text(block, block.take(mark.start()), out)
+        if not block.ends_with(text):
+            return
+        waiting, told, at, searched = block.empty(), 0, 0, block.searched
+        block.searched = 0
+        while mark := _MARK.search(waiting, at):
+            start, at = mark.span()
             writing = _BY_OPENING.get(mark.group())
             if writing is None:
                 block.fenced = not block.fenced
-            elif not block.fenced and self._may_be_call(block, writing):
-                length = block.find_end(writing)
-                if length < 0:
+            elif not block.fenced and self._failed < _MAX_FAILED and self._may_be_call(waiting, at, writing):
+                end = waiting.find(writing.closing, max(at, searched)) if writing.closing else -1
+                searched = 0
+                if end < 0:
+                    self._add_text(block, waiting[told:start], out)
+                    block.await_end(waiting[start:], writing)
                     return
-                if calls := self._parse(writing, block.waiting[:length]):
-                    block.take(length)
-                    self._end_text(block, out)
-                    for call in calls:
-                        self._call(call, out)
+                end += len(writing.closing)
+                if not (calls := self._parse(writing, waiting[start:end])):
+                    self._failed += end - start
                     continue
-            self._add_text(block, block.take(len(mark.group())), out)
-        held = held_length(block.waiting, _BEGUN, _LONGEST)
-        self._add_text(block, block.take(len(block.waiting) - held), out)
+                self._add_text(block, waiting[told:start], out)
+                self._end_text(block, out)
+                for call in calls:
+                    self._call(call, out)
+                told = at = end
+        held = held_length(waiting[at:], _BEGUN, _LONGEST)
+        self._add_text(block, waiting[told : len(waiting) - held], out)
+        block.waiting = [waiting[len(waiting) - held :]] if held else []
 
-    def _may_be_call(self, block: _OpenText, writing: Writing) -> bool:
-        """Whether the text after the first opening of WRITINGS is, or may become, one of the formats that it
-        introduces."""
-        rest = block.waiting[len(writing.opening) :].lstrip()[:_LONGEST_NAME]
+    def _may_be_call(self, text: str, start: int, writing: Writing) -> bool:
+        """Whether the text from `start`, after the opening of a writing, is, or may become, one of the formats that it
+        introduces. Only the first of WRITINGS is in doubt."""
+        rest = text[start : start + _DECIDING].lstrip()[:_LONGEST_NAME]
         if writing is not WRITINGS[0] or not rest:
             return True
-        return any(rest.startswith(start) or start.startswith(rest) for start in ("{", "<function=", *self._schemas))
+        return any(rest.startswith(each) or each.startswith(rest) for each in ("{", "<function=", *self._schemas))
 
     def _parse(self, writing: Writing, written: str) -> list[ToolCall]:
         """The calls, still without ids; empty if the text is no call."""
@@ -109,12 +124,13 @@ class ReadTextToolCalls:
 
     def _read_to_end(self, block: _OpenText, out: list[Event]) -> None:
         """Reads the calls of a format without an end mark."""
-        mark = _MARK.match(block.waiting)
+        waiting = "".join(block.waiting)
+        mark = _MARK.match(waiting)
         writing = _BY_OPENING.get(mark.group()) if mark is not None else None
         if writing is None or writing.closing or block.fenced:
             return
-        if calls := self._parse(writing, block.waiting):
-            block.take(len(block.waiting))
+        if calls := self._parse(writing, waiting):
+            block.empty()
             self._end_text(block, out)
             for call in calls:
                 self._call(call, out)
@@ -129,17 +145,18 @@ class ReadTextToolCalls:
 
     def _add_text(self, block: _OpenText, text: str, out: list[Event]) -> None:
         if block.index is None:
-            block.blank += text
-            if not block.blank.strip():
+            block.blanks.append(text)
+            if not text or text.isspace():
                 return
-            text, block.blank = block.blank, ""
+            text = "".join(block.blanks)
+            block.blanks.clear()
             block.index = self._numbering.fresh()
             out.append(BlockOpened(block.index, block.head))
         if text:
             out.append(BlockDelta(block.index, literal(text)))
 
     def _end_text(self, block: _OpenText, out: list[Event]) -> None:
-        block.blank = ""
+        block.blanks.clear()
         block.pure = False
         if block.index is not None:
             out.append(BlockClosed(block.index))
@@ -147,37 +164,50 @@ class ReadTextToolCalls:
 
     def _close(self, block: _OpenText, out: list[Event]) -> None:
         self._read_to_end(block, out)
-        self._add_text(block, block.take(len(block.waiting)), out)
+        self._add_text(block, block.empty(), out)
         if block.index is None and block.pure:
             block.index = self._numbering.fresh()
             out.append(BlockOpened(block.index, block.head))
-            if block.blank:
-                out.append(BlockDelta(block.index, literal(block.blank)))
+            if blank := "".join(block.blanks):
+                out.append(BlockDelta(block.index, literal(blank)))
         self._end_text(block, out)
 
 
 class _OpenText:
     """A text block of the upstream, and the output block that it currently feeds, if opened."""
 
-    __slots__ = ("blank", "fenced", "head", "index", "pure", "searched", "waiting")
+    __slots__ = ("blanks", "closing", "fenced", "head", "index", "pure", "searched", "tail", "waiting")
 
     def __init__(self, head: Text) -> None:
         self.head = head
         self.index: int | None = None
-        self.waiting = ""  # may be the beginning of a mark or of a call
+        self.waiting: list[str] = []  # may be the beginning of a mark or of a call
+        self.closing: str | None = None  # the end of the call that the waiting text certainly may be
+        self.tail = ""  # the last characters before which that end does not begin
         self.searched = 0  # this many characters do not contain the end of the call
-        self.blank = ""  # white space before the first character of the next block
+        self.blanks: list[str] = []  # before the first character of the next block
         self.fenced = False
         self.pure = True  # no call was found in it
 
-    def take(self, length: int) -> str:
-        taken, self.waiting = self.waiting[:length], self.waiting[length:]
-        self.searched = 0
-        return taken
+    def empty(self) -> str:
+        """All that waits, which then waits no more."""
+        waiting, self.waiting, self.closing = "".join(self.waiting), [], None
+        return waiting
 
-    def find_end(self, writing: Writing) -> int:
-        """The length of the call that the waiting text begins with; negative until its end has arrived."""
-        closing = writing.closing
-        end = self.waiting.find(closing, self.searched) if closing else -1
-        self.searched = max(0, len(self.waiting) - len(closing))
-        return end + len(closing) if end >= 0 else -1
+    def await_end(self, waiting: str, writing: Writing) -> None:
+        """Lets the beginning of a call wait for its end."""
+        self.waiting = [waiting]
+        self.searched = max(0, len(waiting) - len(writing.closing))
+        if len(waiting) > _DECIDING + _LONGEST:
+            self.closing, self.tail = writing.closing, waiting[self.searched :]
+
+    def ends_with(self, text: str) -> bool:
+        """Lets more text wait. Returns whether it must be read now: not if a call goes on."""
+        self.waiting.append(text)
+        if self.closing is None:
+            return True
+        tail = self.tail + text
+        if self.closing and self.closing in tail:
+            return True
+        self.tail = tail[len(tail) - len(self.closing) :] if self.closing else ""
+        return False

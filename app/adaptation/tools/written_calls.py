@@ -6,6 +6,7 @@ row reads one format. All readers pass over a text once, from beginning to end.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -60,7 +61,10 @@ def encode_arguments(call: WrittenCall, schema: Schema | None) -> str | None:
     properties = (schema or {}).get("properties")
     kinds = properties if isinstance(properties, dict) else {}
     values = {name: _value_of(text, kinds.get(name)) for name, text in call.arguments.items()}
-    return msgspec.json.encode(values).decode()
+    try:
+        return msgspec.json.encode(values).decode()
+    except UnicodeEncodeError:
+        return json.dumps(values)  # escapes a half of a surrogate pair, which UTF-8 cannot hold
 
 
 def _value_of(text: str, schema: Any) -> Any:

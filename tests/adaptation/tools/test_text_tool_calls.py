@@ -10,6 +10,7 @@ from hypothesis import given
 from app.adaptation.tools.text_tool_calls import ReadTextToolCalls
 from app.conversation.blocks import Text, ToolCall
 from app.conversation.events import BlockClosed, BlockDelta, BlockOpened
+from app.conversation.literals import literal, text_of
 from app.conversation.response import Response
 from app.conversation.schemas import Schema
 from tests.adaptation.tools.asking import call
@@ -145,6 +146,18 @@ def test_arguments_may_be_written_as_a_string_or_not_at_all() -> None:
     assert said(rescued(text)) == ['f {"x":1}', "f {}"]
 
 
+def test_a_value_with_half_a_character_is_carried() -> None:
+    events = ReadTextToolCalls({"f": None}).feed(
+        [
+            BlockOpened(0, Text("")),
+            BlockDelta(0, literal("<tool_call><function=f><parameter=a>x\ud83d</parameter></function></tool_call>")),
+        ]
+    )
+
+    said = [text_of(event.text) for event in events if isinstance(event, BlockDelta)]
+    assert [json.loads(text) for text in said] == [{"a": "x\ud83d"}]
+
+
 def test_calls_that_were_made_stay() -> None:
     response = reply(Text("t"), call("c", "f", '{"x":1}'), finish="tool_calls")
 
@@ -167,4 +180,4 @@ def test_prose_does_not_wait_for_the_end_of_a_tag() -> None:
         [2, 11, 2],
     )
 
-    assert deltas(events) == ["a ", "<tool_call>", " b"]
+    assert deltas(events) == ["a ", "<tool_call> b"]
