@@ -223,14 +223,18 @@ def one_object(text: str) -> str:
     return found
 
 
+# The list is PHP's empty object.
+_NO_ARGUMENTS = ("", "null", '""', "[]", "None", "undefined")
+
+
 def as_object(arguments: str) -> tuple[str, bool]:
     """The arguments of a call as the text of a JSON object, verbatim if they are one; and whether they are valid JSON.
 
-    An empty text becomes {}, an object inside a string is unwrapped, another value is put under "value", an object is
-    taken out of a fence or of the words around it, and anything else is put under "_raw".
+    Arguments that say nothing become {}, an object inside a string or a list is unwrapped, another value is put under
+    "value", an object is taken out of a fence or of the words around it, and anything else is put under "_raw".
     """
     text = arguments.strip()
-    if text in ("", "null"):
+    if text in _NO_ARGUMENTS:
         return "{}", True
     if is_object(text):
         return text, True
@@ -240,6 +244,8 @@ def as_object(arguments: str) -> tuple[str, bool]:
     value = decode_or_none(text, any_decoder)
     if isinstance(value, str) and value.lstrip().startswith("{"):
         return as_object(value)
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
+        return text[1:-1].strip(), True
     if value is not None:
         return f'{{"value":{text}}}', True
     inner = text[text.find("{") : text.rfind("}") + 1]

@@ -181,7 +181,8 @@ def _error_values(fields: dict[str, Any], *, answered: bool) -> Iterator[object]
     if any(isinstance(fields[name], str) for name in _MESSAGES if name in fields):
         yield fields.get("message")
         yield _code_of(fields)
-        yield fields.get("status") if isinstance(fields.get("status"), int) else None
+        status = fields.get("status")
+        yield status if isinstance(status, int) or (isinstance(status, str) and status.isdigit()) else None
 
 
 def _is_error(accusation: object) -> bool:

@@ -17,9 +17,9 @@ _INTERVENTION = ("filter", "guardrail", "interven", "moderat", "safety", "unsafe
                  "jailbreak", "inspection")  # fmt: skip
 _BROKEN = ("error", "fail", "abort", "cancel", "timeout", "timed_out", "exception", "crash", "malformed", "broken",
            "disconnect", "unavailable", "overload", "insufficient", "rate_limit", "killed", "preempt",
-           "evict")  # fmt: skip
+           "evict", "unexpected", "too_many", "missing")  # fmt: skip
 _LIMIT = ("length", "max_tok", "maxtok", "max_new", "max_output", "token_limit", "tokenlimit", "truncat", "limit",
-          "context_window")  # fmt: skip
+          "context_window", "repetition", "repeat")  # fmt: skip
 _CALL = ("tool", "function_call", "functioncall")
 
 

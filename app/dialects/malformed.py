@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -11,7 +12,17 @@ from app.dialects.error_bodies import quote
 from app.errors import MALFORMED, UpstreamMalformed
 from app.json_values import any_decoder
 
+_scan = json.JSONDecoder().raw_decode
 _STEP = re.compile(r"\.(\w+)")
+# What stands around documents, or in place of one: a second prefix, a list, a comment, a heartbeat, a value that says
+# nothing.
+_AROUND = re.compile(
+    r"(?:[\s,\]]|\[(?!DONE\])|data:|:[^\n]*|-?(?:ping|pong|heartbeat|keep-?alive|alive)\b"
+    r'|(?:null|true|false|""|\d{1,20})(?=\s|$))*',
+    re.IGNORECASE,
+)
+_END = "[DONE]"
+_MAX_DOCUMENTS = 10_000
 _MAX_ODD_FIELDS = 8
 
 # Fields whose loss harms nobody: counts, names and numbers beside the answer.
@@ -31,6 +42,34 @@ def no_answer(came: bytes) -> UpstreamMalformed:
     """The error for a reply of the right form that contains nothing."""
     message = f": {quote(came)}" if came else ""
     return UpstreamMalformed(f"the upstream's reply contained no answer{message}", code=MALFORMED)
+
+
+def split_documents(payload: bytes) -> list[bytes] | None:
+    """The objects and end marks in a payload that is no single one: several events without their blank lines, or an
+    event in a list, in a text or behind a second `data:`. Empty for a heartbeat, None for anything else."""
+    text, documents, place = payload.decode("utf-8", "replace").strip(), list[bytes](), 0
+    try:
+        if text.startswith('"{'):
+            text = _scan(text)[0].strip()
+        while place < len(text) and len(documents) < _MAX_DOCUMENTS:
+            start = place = _skip(text, place)
+            if text.startswith(_END, place):
+                place += len(_END)
+            elif text.startswith("{", place):
+                place = _scan(text, place)[1]
+            elif place < len(text):
+                return None
+            if place > start:
+                documents.append(text[start:place].encode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return None
+    return None if place < len(text) or documents == [payload.strip()] else documents
+
+
+def _skip(text: str, place: int) -> int:
+    """The place of the next document."""
+    found = _AROUND.match(text, place)
+    return found.end() if found is not None else place
 
 
 def without_odd_field(payload: bytes, complaint: msgspec.ValidationError) -> bytes | None:

@@ -207,11 +207,75 @@ ERRORS = [
     Vector("an object in `message`", chat_events('{"object":"error","message":"boom","type":"BadRequestError","code":400}'), error="boom"),
 ]  # fmt: skip
 
+HEARTBEATS = [
+    Vector(f"{what} {place}", sent, "t")
+    for what in ("ping", "heartbeat", "keep-alive", ": OPENROUTER PROCESSING", '""', "null", "[]", "true", "0", "{}", '{"warning":"no usage"}')
+    for beat in (f"data: {what}\n\n".encode(),)
+    for place, sent in {
+        "first": sse(beat, *chat_events(T, END, DONE).pieces),
+        "between": sse(*chat_events(T).pieces, beat, *chat_events(END, DONE).pieces),
+        "last": sse(*chat_events(T, END).pieces, beat, *chat_events(DONE).pieces),
+    }.items()
+]  # fmt: skip
+JOINED = [
+    Vector("a second prefix", framed(T, END, line="data: data: {}\n\n", end=b"data: data: [DONE]\n\n"), "t"),
+    Vector("mpetazzoni/sse.js#36 no blank lines", framed(T, END, line="data: {}\n", end=b"data: [DONE]\n"), "t"),
+    Vector("a mark in the last event", framed(T, end=b"data: " + json.dumps({**CHAT_HEAD, **END}).encode() + b"\ndata: [DONE]\n\n"), "t"),
+    Vector("danny-avila/LibreChat#4820 two chunks in one line", sse(b"data: " + b"".join(json.dumps({**CHAT_HEAD, **one}).encode() for one in (T, delta({"content": "u"}), END)) + b"\n\n", b"data: [DONE]\n\n"), "tu"),
+    Vector("chunks in lists", framed(T, END, line="data: [{}]\n\n"), "t"),
+    Vector("chunks as texts of JSON", sse(*(b"data: " + json.dumps(json.dumps({**CHAT_HEAD, **one})).encode() + b"\n\n" for one in (T, END)), b"data: [DONE]\n\n"), "t"),
+    Vector("a chunk and no chunk", sse(b"data: " + json.dumps({**CHAT_HEAD, **T}).encode() + b"boom\n\n", b"data: [DONE]\n\n"), error="boom"),
+]  # fmt: skip
+TOLD_AT_THE_END = [
+    Vector("a call in the whole message alone", chat_events(T, {"choices": [{"index": 0, "message": {"role": "assistant", "content": "t", "tool_calls": [call()]}, "finish_reason": "tool_calls"}]}, DONE), "t", "", ONE, "tool_calls"),
+    Vector("a call in the whole message beside an empty delta", chat_events(T, {"choices": [{"index": 0, "delta": {}, "message": {"role": "assistant", "content": "t", "tool_calls": [call()]}, "finish_reason": "tool_calls"}]}, DONE), "t", "", ONE, "tool_calls"),
+    Vector("a call in both", chat_events(called(call()), {"choices": [{"index": 0, "delta": {}, "message": {"role": "assistant", "content": None, "tool_calls": [call()]}, "finish_reason": "tool_calls"}]}, DONE), "", "", ONE, "tool_calls"),
+    Vector("the answer after streamed thoughts", chat_events(delta({"reasoning_content": "r"}), {"choices": [{"index": 0, "message": {"role": "assistant", "content": "t", "reasoning_content": "r"}, "finish_reason": "stop"}]}, DONE), "t", "r", but=("C",)),
+]  # fmt: skip
+ARGUMENTS = [
+    Vector(f"{written!r} {how}", sent, calls=(("f", meant),), finish="tool_calls")
+    for written, meant in {
+        "[]": {}, '""': {}, "None": {}, "undefined": {}, '[{"x":1}]': {"x": 1}, '{"x":1}</tool_call>': {"x": 1}, '{"x":1}<|tool_call_end|>': {"x": 1},
+    }.items()
+    for how, sent in {"streamed": chat_events(called(call(written)), CALLED, DONE), "whole": whole({"tool_calls": [call(written)]}, "tool_calls")}.items()
+]  # fmt: skip
+ARGUMENTS += [
+    Vector("an id and a name in each fragment", chat_events(called(call("")), called(call('{"x"', id="c2")), called(call(":1}", id="c3")), CALLED, DONE), calls=ONE, finish="tool_calls"),
+    Vector("calls of one index, the first without arguments", chat_events(called(call("{}")), called(call('{"x":1}', id="c2")), CALLED, DONE), calls=(("f", {}), *ONE), finish="tool_calls"),
+]  # fmt: skip
+ANSWER = chat_reply({"content": "t"})
+ENVELOPES = [
+    Vector(f"a reply in {what}", json_reply(body), "t")
+    for what, body in {
+        "cline/cline#13348 data": {"data": ANSWER, "success": True},
+        "Cloudflare's result": {"result": ANSWER, "success": True, "errors": [], "messages": []},
+        "a body of text": {"statusCode": 200, "body": json.dumps(ANSWER)},
+        "DashScope's output": {"output": {"choices": ANSWER["choices"]}, "usage": {"input_tokens": 1, "output_tokens": 1}, "request_id": "x"},
+        "a list": [ANSWER],
+        "a text": json.dumps(ANSWER),
+    }.items()
+]  # fmt: skip
+ENVELOPES += [
+    Vector(f"chunks in {name}", sse(*(f"data: {json.dumps({name: {**CHAT_HEAD, **one}})}\n\n".encode() for one in (T, END)), b"data: [DONE]\n\n"), "t")
+    for name in ("data", "result", "response")
+]  # fmt: skip
+REASONS = [
+    Vector("BerriAI/litellm#27101 repetition", whole({"content": "t"}, "repetition"), "t", finish="length"),
+    Vector("MoonshotAI/moonpalace#3 repeat", whole({"content": "t"}, "repeat"), "t", finish="length"),
+    Vector("UNEXPECTED_TOOL_CALL", whole({"content": "t"}, "UNEXPECTED_TOOL_CALL"), error="UNEXPECTED_TOOL_CALL"),
+    Vector("TOO_MANY_TOOL_CALLS", whole({"content": "t"}, "stop", native_finish_reason="TOO_MANY_TOOL_CALLS"), error="TOO_MANY_TOOL_CALLS"),
+    Vector("MISSING_THOUGHT_SIGNATURE", whole({"content": "t"}, "MISSING_THOUGHT_SIGNATURE"), error="MISSING_THOUGHT_SIGNATURE"),
+    Vector("a status in digits", framed(T, end=b'data: {"status":"449","msg":"boom","body":null}\n\n'), error="boom"),
+]  # fmt: skip
 
-@pytest.mark.parametrize(
-    "vectors",
-    [AFTER_THE_FINISH, HEADS, PLACES, CALLS, FRAMES, ERRORS],
-    ids=["after the finish", "heads", "places", "calls", "frames", "errors"],
-)
+
+FAMILIES = {
+    "after the finish": AFTER_THE_FINISH, "heads": HEADS, "places": PLACES, "calls": CALLS, "frames": FRAMES, "errors": ERRORS,
+    "heartbeats": HEARTBEATS, "joined": JOINED, "told at the end": TOLD_AT_THE_END, "arguments": ARGUMENTS, "envelopes": ENVELOPES,
+    "reasons": REASONS,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("vectors", FAMILIES.values(), ids=FAMILIES)
 def test_a_reply_is_read_as_its_server_meant_it(client: Client, upstream: FakeUpstream, vectors: list[Vector]) -> None:
     assert misread(client, upstream, "C", vectors) == {}

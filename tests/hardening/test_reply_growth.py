@@ -133,6 +133,10 @@ NAMED = piece('{"a":"', id="c", type="function").replace(b'"arguments"', b'"name
 COLLIDING = sys.hash_info.modulus
 
 
+def named_piece(arguments: str, **more: Any) -> bytes:
+    return chunk(tool_calls=[{"index": 0, "function": {"name": "f", "arguments": arguments}, **more}])
+
+
 def numbered(make: Callable[[int], bytes]) -> Maker:
     """Events of which each has a number of its own."""
 
@@ -198,6 +202,11 @@ STREAMS: dict[str, dict[str, Maker]] = {
         "braces": repeated(piece("", id="c", type="function"), each=piece("{")),
         "calls": numbered(lambda n: piece("{}", n, id=f"c{n}", type="function")),
         "calls of one place": numbered(lambda n: piece("{}", 0, id=f"c{n}", type="function")),
+        "names": repeated(each=named_piece("{")),
+        "names and ids": numbered(lambda n: named_piece("{" if n == 0 else "x", id=f"c{n}")),
+        "names and ids of nothing": numbered(lambda n: named_piece("{" if n == 0 else "", id=f"c{n}")),
+        "events in one": repeated(b"data: ", each=chunk(content="x")[len(b"data: ") : -2]),
+        "prefixes": repeated(each=b"data: "),
         "empty chunks": repeated(each=event(id="c", choices=[])),
         "counts": repeated(each=event(id="c", choices=[], usage={"prompt_tokens": 1, "completion_tokens": 1})),
         "ends": repeated(each=event(id="c", choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}])),

@@ -20,7 +20,7 @@ from app.conversation.response import Usage
 from app.dialects.error_bodies import find_error
 from app.dialects.error_kinds import decode_error, judge_error, judge_reported
 from app.dialects.json_bodies import encode_body, repair_text
-from app.dialects.malformed import decode_tolerantly, malformed, no_answer
+from app.dialects.malformed import decode_tolerantly, malformed, no_answer, split_documents
 from app.dialects.openai_chat.errors import error_event
 from app.dialects.openai_chat.replies.repair import MAX_IDENTITY, missing_head, true_finish
 from app.dialects.openai_chat.replies.reply_parts import is_odd_content, open_envelope
@@ -309,6 +309,11 @@ class StreamPassthrough:
         except UNREADABLE:
             if hide_halves(payload) != payload:
                 return event if self._context.several else self._turn(event)
+            documents = split_documents(payload)
+            if documents and not self._context.several:
+                return self._turn(event)
+            if documents is not None:
+                return b"".join([self._look_into(encode_event(document)) for document in documents])
             return self._break(decode_error(payload) or malformed("a chat chunk", payload).failure)
         for error in errors_in(chunk.error, chunk.choices):
             if value := any_decoder.decode(error):
@@ -366,8 +371,10 @@ class StreamPassthrough:
         if len(choices) > 1 or choices[0].index or read_reason(choices[0]) != choices[0].finish_reason:
             return False
         delta = choices[0].delta
+        if choices[0].message is not None and (delta is None or choices[0].finish_reason):
+            return False
         if delta is None:
-            return choices[0].message is None and not len(choices[0].text)
+            return not len(choices[0].text)
         if isinstance(delta.tool_calls, CallFragment):
             return False
         if any(map(is_odd_content, (delta.content, delta.reasoning, delta.reasoning_content))):

@@ -24,10 +24,10 @@ from app.conversation.events import (
     Started,
     UsageSeen,
 )
-from app.conversation.literals import EMPTY, HalfPairs, Snapshots, hide_halves, literal, show_halves, text_of
+from app.conversation.literals import EMPTY, HalfPairs, Snapshots, hide_halves, literal, show_halves
 from app.dialects.error_bodies import find_error
 from app.dialects.error_kinds import decode_error, judge_error, judge_reported
-from app.dialects.malformed import decode_tolerantly, malformed, no_answer
+from app.dialects.malformed import decode_tolerantly, malformed, no_answer, split_documents
 from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.replies.citations import read_sources
 from app.dialects.openai_chat.replies.reply_parts import (
@@ -53,7 +53,6 @@ from app.dialects.openai_chat.vocabulary import (
     CallFragment,
     CallPiece,
     FirstChunk,
-    Number,
     WireChoice,
     WireChunk,
     WireDelta,
@@ -63,6 +62,8 @@ from app.dialects.openai_chat.vocabulary import (
     errors_in,
     read_finish,
     read_reason,
+    read_stop,
+    seconds_of,
 )
 from app.errors import Failure, UpstreamCut, UpstreamMalformed
 from app.json_values import UNREADABLE, any_decoder
@@ -81,6 +82,9 @@ _REASONING_SHAPES: dict[str, Shape | None] = {
     "cot_summary": None,
 }
 _reasoning_of = attrgetter(*_REASONING_SHAPES)
+_FIELDS: dict[type, tuple[str, ...]] = {
+    Text: ("content",), Refusal: ("refusal",), Reasoning: (*_REASONING_SHAPES, *reasoning.FIELDS.values()),
+}  # fmt: skip
 _QUOTE = ord('"')
 # Offset between the call indices of one choice and the next.
 _CALLS_OF_A_CHOICE = 1000
@@ -112,6 +116,7 @@ class StreamParser:
         self._state = _State.WAITING
         self._decode: Any = _decode_first
         self._kind: type[Text | Reasoning | Refusal] | None = None
+        self._opened = set[type[Text | Reasoning | Refusal]]()
         self._block = -1
         self.snapshots = Snapshots()  # of the open text
         self._first_shape: Shape | None = None  # of a text's first delta, as long as the next may repeat it
@@ -140,8 +145,9 @@ class StreamParser:
         self._halves = HalfPairs()
 
     def resume(self, usage: WireUsage | None) -> list[Event]:
-        """Continues a stream of which the calls and these counts were read before."""
+        """Continues a stream of which all texts, the calls and these counts were read before."""
         self._state, self._decode, self._usage, self._streamed = _State.OPEN, _decode_chunk, usage, True
+        self._opened.update(_HEADS)
         events: list[Event] = []
         self._announce_calls(events)
         return events
@@ -224,6 +230,10 @@ class StreamParser:
         try:
             chunk = decode_tolerantly(self._decode, hidden)
         except UNREADABLE:
+            if (documents := split_documents(payload)) is not None:
+                for document in documents:
+                    self._read_payload(document, events)
+                return
             failure = decode_error(payload)
             self._fail(failure or malformed("a chat chunk", payload).failure, events)
             return
@@ -280,15 +290,28 @@ class StreamParser:
         index = choice.index or 0
         self._streamed = self._streamed or choice.delta is not None
         reason = read_reason(choice)
-        repeats = self._streamed and (self.ending or reason)
-        self._read_delta(choice.delta or (not repeats and choice.message) or _NO_DELTA, choice, events)
+        delta = choice.delta
+        if choice.message is not None and (delta is None or not adds_content(choice)):
+            if self._streamed and (self.ending or reason):
+                delta = self._unsaid(choice.message)
+            elif delta is None:
+                delta = choice.message
+        self._read_delta(delta or _NO_DELTA, choice, events)
         if reason:
             self._reasons[index] = reason
-            self._stop = self._stop or _stop_of(choice)
+            self._stop = self._stop or read_stop(choice)
         if index or self._unfinished:
             self._unfinished.update((place, None) for place in (0, index) if place not in self._reasons)
             if reason:
                 self._unfinished.pop(index, None)
+
+    def _unsaid(self, message: WireDelta) -> WireDelta:
+        """A whole message at the end without what the deltas have said: servers may stream the text only."""
+        for name in ("images", "audio", "annotations", *[name for kind in self._opened for name in _FIELDS[kind]]):
+            setattr(message, name, msgspec.Raw())
+        if self._binder.calls:
+            message.tool_calls = message.function_call = None
+        return message
 
     def _start(self, chunk: FirstChunk, events: list[Event]) -> None:
         self._state = _State.OPEN
@@ -300,7 +323,7 @@ class StreamParser:
         if len(chunk.moderation) > _NOTHING:
             self._extensions["moderation"] = any_decoder.decode(chunk.moderation)
         events.append(
-            Started(chunk.id or "", chunk.model or "", _seconds(chunk.created), service_tier=chunk.service_tier)
+            Started(chunk.id or "", chunk.model or "", seconds_of(chunk.created), service_tier=chunk.service_tier)
         )
 
     def _read_delta(self, delta: WireDelta, choice: WireChoice, events: list[Event]) -> None:
@@ -465,6 +488,7 @@ class StreamParser:
             self._announce_calls(events)
         self._close_block(events)
         self._kind = kind
+        self._opened.add(kind)
         self.snapshots = Snapshots()
         self._block = self._next
         self._next += 1
@@ -567,21 +591,6 @@ def _failure_of(chunk: WireChunk, payload: bytes) -> Failure | None:
         found = find_error(any_decoder.decode(payload), answered=not nothing)
         return judge_error(0, found) if found is not None else None
     return None
-
-
-def _stop_of(choice: WireChoice) -> str | None:
-    """The stop sequence that the server reports; a number there is the end token."""
-    for raw in (choice.stop_reason, choice.matched_stop):
-        if _is_text(raw):
-            return text_of(bytes(raw))
-    return None
-
-
-def _seconds(created: Number) -> int | None:
-    try:
-        return int(float(created)) or None if created is not None else None
-    except (ValueError, OverflowError):
-        return None
 
 
 def _objects_of(values: list[Any]) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Meta, Raw
 
+from app.conversation.literals import text_of
 from app.conversation.losses import Severity
 from app.conversation.request import UNKNOWN_EFFORT
 from app.conversation.response import FinishReason
@@ -415,6 +416,21 @@ def read_reason(choice: WireChoice) -> str | None:
     if native and read_finish(native) == "broken":
         return native
     return choice.finish_reason or choice.other_reason
+
+
+def read_stop(choice: WireChoice) -> str | None:
+    """The stop sequence that the server reports; a number there is the end token."""
+    for raw in (choice.stop_reason, choice.matched_stop):
+        if len(raw) > 2 and bytes(raw).startswith(b'"'):
+            return text_of(bytes(raw))
+    return None
+
+
+def seconds_of(created: Number) -> int | None:
+    try:
+        return int(float(created)) or None if created is not None else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def adds_content(choice: WireChoice) -> bool:

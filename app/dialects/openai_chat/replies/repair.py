@@ -18,7 +18,7 @@ from app.dialects.error_kinds import decode_error, judge_error, judge_reported
 from app.dialects.json_bodies import encode_body, repair_surrogates, repair_text, replace_model
 from app.dialects.malformed import decode_tolerantly, malformed, no_answer
 from app.dialects.openai_chat.replies.reply_parts import is_odd_content, open_envelope
-from app.dialects.openai_chat.replies.tool_calls import begins_object
+from app.dialects.openai_chat.replies.tool_calls import begins_object, cut_off
 from app.dialects.openai_chat.response_parser import parse_response
 from app.dialects.openai_chat.response_renderer import join_responses, render_response
 from app.dialects.openai_chat.usage import find_usage, read_usage
@@ -166,8 +166,10 @@ def _is_clean(choice: _CleanChoice) -> bool:
 
 
 def _is_one_object(arguments: bytes) -> bool:
-    """Whether the literal of arguments begins like the text of an object, and is not that of several."""
-    return begins_object(arguments) and (b"}{" not in arguments or (text := text_of(arguments)) == one_object(text))
+    """Whether the literal of arguments begins like the text of an object, and nothing follows the object."""
+    if not begins_object(arguments) or not (arguments.endswith(b'}"') or cut_off(arguments) == arguments):
+        return False
+    return b"}{" not in arguments or (text := text_of(arguments)) == one_object(text)
 
 
 def _mend(body: bytes, context: RenderContext, capabilities: Capabilities) -> bytes:

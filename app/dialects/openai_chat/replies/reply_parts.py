@@ -11,8 +11,10 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from app.conversation.literals import text_of
 from app.dialects.json_bodies import encode_body
-from app.json_values import decode_or_none
+from app.dialects.malformed import split_documents
+from app.json_values import UNREADABLE, fields_decoder
 
 _TEXTS = ("text", "content", "value", "output_text", "input_text", "summary_text")
 THOUGHTS = ("thinking", "reasoning", "reasoning_content", "summary", "text", "content", "thought")
@@ -29,26 +31,39 @@ class Said(NamedTuple):
     id: str | None = None
 
 
-class _Inner(msgspec.Struct):
-    choices: list[msgspec.Raw] | None = None
-
-
-class _Envelope(msgspec.Struct):
-    data: msgspec.Raw = msgspec.Raw()
-
-
-_envelope_decoder = msgspec.json.Decoder(_Envelope)
-_inner_decoder = msgspec.json.Decoder(_Inner)
-
-
 def open_envelope(payload: bytes) -> bytes | None:
-    """The chunk or the reply that a server wraps in the `data` of its own envelope, such as Cline's API
-    (router-for-me/CLIProxyAPI#4512); None if there is none."""
-    if b'"data"' not in payload or b'"choices"' not in payload:
+    """The chunk or the reply that a server wraps in a field of its own envelope, or in a list; None if there is none.
+
+    The field is `data` at Cline (router-for-me/CLIProxyAPI#4512), `result` at Cloudflare, `output` at DashScope, and a
+    `body` of text at functions behind an API gateway.
+    """
+    if b"choices" not in payload:
         return None
-    data = (decode_or_none(payload, _envelope_decoder) or _Envelope()).data
-    inner = decode_or_none(data, _inner_decoder)
-    return bytes(data) if inner is not None and inner.choices is not None else None
+    if not payload.lstrip().startswith(b"{"):
+        documents = split_documents(payload) or []
+        return documents[0] if len(documents) == 1 else None
+    try:
+        outer = fields_decoder.decode(payload)
+        if "choices" in outer or bytes(outer.get("error", b"null")) not in (b"null", b"{}", b'""', b"false"):
+            return None
+        return next((inner for value in outer.values() if (inner := _open(bytes(value), outer))), None)
+    except UNREADABLE:
+        return None
+
+
+def _open(value: bytes, outer: dict[str, msgspec.Raw]) -> bytes | None:
+    """The reply that is the value of an envelope's field, with the counts beside it."""
+    if b"choices" not in value:
+        return None
+    if value.startswith(b'"{'):
+        value = text_of(value).encode()
+    if not value.startswith(b"{") or not bytes((inner := fields_decoder.decode(value)).get("choices", b"")).startswith(
+        b"["
+    ):
+        return None
+    if "usage" in inner or "usage" not in outer:
+        return value
+    return msgspec.json.encode({**inner, "usage": outer["usage"]})
 
 
 def is_odd_content(content: msgspec.Raw) -> bool:

@@ -132,7 +132,7 @@ class CallBinder:
         if added != EMPTY:
             if not call.pieces and not call.custom:
                 call.held = not begins_object(added)
-                added = _cut_off(added)
+                added = cut_off(added)
             call.pieces.append(added)
         if len(fragment.extra_content) > 4:
             call.extra = bytes(fragment.extra_content)
@@ -174,12 +174,16 @@ class CallBinder:
     def _starts_anew(self, known: Call, wire_id: str | None, name: str, added: bytes) -> bool:
         """Whether a fragment opens another call under an index that is already in use.
 
-        Ollama gives every call index 0, so another id together with a name is another call; an id without a name is one
-        that vLLM generated for the fragment. Without ids, a name after complete arguments opens a call, and so does a
-        different name, unless no arguments have come yet: then it is the rest of a split name.
+        Ollama gives every call index 0, so another id together with a name is another call, unless the name is the same
+        and the arguments are not complete; an id without a name is one that vLLM generated for the fragment. Without
+        ids, a name after complete arguments opens a call, and so does a different name, unless no arguments have come
+        yet: then it is the rest of a split name.
         """
         if not name:
             return False
+        if wire_id is not None and known.wire_id is not None and name == known.name:
+            ended = begins_object(added) or (added == EMPTY and known.is_complete())
+            return wire_id != known.wire_id and (ended if known.pieces else known.empty or added == EMPTY)
         if wire_id is not None:
             return known.wire_id is not None and wire_id != known.wire_id
         if known.name and name != known.name:
@@ -287,10 +291,7 @@ def _has_clean_arguments(fragment: CallFragment, *, first: bool) -> bool:
     if piece is None or len(piece.parameters) or (bytes(piece.arguments) or bytes(piece.input)) not in (b"", added):
         return False
     return (
-        not first
-        or added == EMPTY
-        or fragment.custom is not None
-        or (begins_object(added) and _cut_off(added) == added)
+        not first or added == EMPTY or fragment.custom is not None or (begins_object(added) and cut_off(added) == added)
     )
 
 
@@ -303,9 +304,10 @@ def begins_object(piece: bytes) -> bool:
     return piece.startswith(_OBJECT_STARTS) and not is_blank(piece)
 
 
-def _cut_off(piece: bytes) -> bytes:
-    """A piece without anything after a whole object in it: some servers end calls with an extra brace."""
-    if not (piece.startswith(b'"{') and piece.endswith(b'}"')):
+def cut_off(piece: bytes) -> bytes:
+    """A piece without anything after a whole object in it: some servers end calls with an extra brace, or with a mark
+    of the model's template."""
+    if not (piece.startswith(b'"{') and b"}" in piece):
         return piece
     text = text_of(piece)
     if is_object(text):
