@@ -111,6 +111,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 
     # media
     images: bool = True
+    images_limit: int | None = None  # in one request
     image_urls: bool = True
     image_types: tuple[str, ...] = ()  # accepted media types; empty: any
     documents: bool = True

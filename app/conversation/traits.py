@@ -26,6 +26,7 @@ class DialectTraits(msgspec.Struct, frozen=True, kw_only=True):
     counts_input_first: bool = False  # a stream reports its input tokens at the beginning
     token_mark: re.Pattern[bytes] | None = None  # marks the first output of the model in a stream
     opening: re.Pattern[bytes] | None = None  # matches the events by which a stream begins, before it says anything
+    fits_limit: bool = False  # told how much room is left for an answer, they lower their output limit by themselves
     fails_by_events: bool = False  # clients tell failures apart by a stream's events, and by a status only roughly
     custom_tools: Callable[[bytes], frozenset[str]] | None = None  # the names of the custom tools in a request
     echoes_prompt: bool = False  # an answer may echo the prompt, so its renderer needs the body

@@ -236,8 +236,9 @@ def _read_object(error: dict[str, Any], place: str | None, depth: int) -> ErrorB
     elif message.startswith("{") and depth < _DEEPEST:  # Databricks wraps an error as the text of another
         return _with_codes(_read_string(message, depth), fields)
     match error:
-        case {"metadata": {"raw": str(raw)}} if raw and raw not in message:
-            message = f"{message}: {raw}"  # OpenRouter puts the underlying provider's message there
+        # OpenRouter puts the underlying provider's message there, and Groq what the model wrote instead of a call.
+        case {"metadata": {"raw": str(raw)}} | {"failed_generation": str(raw)} if raw and raw not in message:
+            message = f"{message}: {raw}"
     kind, code, param = _read_codes(fields)
     return ErrorBody(
         message or (_encode(error) if any(error.values()) else ""),

@@ -136,6 +136,8 @@ _OUTPUTS = _patterns(
     rf"exceed context limit: [\d,]{{1,15}} \+ {_N} >",
     rf"{_N}(?: tokens)? (?:for|in) the (?:completion|output)",
     rf"requested {_N} output tokens",
+    rf"is too large: {_N}",
+    rf"and {_N} draft tokens",
     rf"{_N} `max_new_tokens`",
 )
 _TOTALS = _patterns(rf"requested(?: a total of| about)? {_N} tokens", rf"total of(?: at least)? {_N} tokens")
@@ -207,8 +209,8 @@ def find_overflow(message: str) -> Tokens | None:
     limit = _first_number(_LIMITS, text)
     asked = _first_number(_INPUTS, text)
     output = _first_number(_OUTPUTS, text)
-    if asked is None and (total := _first_number(_TOTALS, text)) is not None:
-        asked = total - output if output is not None and output < total else total
+    if (total := _first_number(_TOTALS, text)) is not None and (asked is None or output is not None):
+        asked = max(asked or 0, total - output if output is not None and output < total else total)
     return counted[0] or asked, output, counted[2] or limit
 
 

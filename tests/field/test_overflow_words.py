@@ -28,7 +28,7 @@ OVERFLOWS: dict[str, tuple[str, int | None, int | None]] = {
     "vllm-project/vllm#10440": ("Input prompt (35247 tokens) is too long and exceeds limit of 1000", 35247, 1000),
     "vllm-project/vllm#33418": ("max_tokens must be at least 1, got -2000.", None, None),
     "abetlen/llama-cpp-python#120": ("Requested tokens exceed context window of 512", None, 512),
-    "openclaw/openclaw#85921": ("This endpoint's maximum context length is 262144 tokens. However, you requested about 284283 tokens (270000 of text input, 13176 of tool input, 1107 in the output).", 270000, 262144),
+    "openclaw/openclaw#85921": ("This endpoint's maximum context length is 262144 tokens. However, you requested about 284283 tokens (270000 of text input, 13176 of tool input, 1107 in the output).", 283176, 262144),
     "vellum-ai/vellum-assistant#40740": ("Invalid 'input[191].content[1].text': string too long. Expected a string with maximum length 10485760, but got a string with length 11436754 instead.", None, None),
     "the same of a result": ("Invalid 'input[7].output': string too long. Expected a string with maximum length 10485760, but got a string with length 11436754 instead.", None, None),
     "the same of Chat": ("Invalid 'messages[7].content': string too long. Expected a string with maximum length 10485760, but got a string with length 11436754 instead.", None, None),

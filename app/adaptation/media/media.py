@@ -66,6 +66,8 @@ def adapt_media(request: Request, capabilities: Capabilities, notes: Notes) -> R
             adapted.append(each)
     if shown:
         notes.lose("degrading", turns[-1].path, "images and documents may stand in a user's turn only")
+    if capabilities.images_limit is not None:
+        adapted = _keep_newest_images(adapted, capabilities.images_limit, notes)
     return replace(request, turns=tuple(adapted))
 
 
@@ -89,6 +91,28 @@ def _show_again(turn: Turn, media: list[Block]) -> Turn:
     spoken = [block for block in turn.blocks if not isinstance(block, ToolResult)]
     label = Text(f"[{_kind_of(media)} from the message above]")
     return replace(turn, blocks=(*results, label, *media, *spoken))
+
+
+def _keep_newest_images(turns: Sequence[Turn], limit: int, notes: Notes) -> list[Turn]:
+    """The turns with a line of text for all but the newest images: a session with too many could not go on."""
+    left = limit
+
+    def keep(blocks: Sequence[Block], path: str) -> tuple[Block, ...]:
+        nonlocal left
+        kept: list[Block] = []
+        for block in reversed(blocks):
+            if isinstance(block, ToolResult) and not _is_plain(block.blocks):
+                block = replace(block, blocks=keep(block.blocks, path))
+            elif isinstance(block, Image):
+                left -= 1
+                if left < 0:
+                    notes.lose("degrading", path, f"image: the upstream accepts only {limit}")
+                    block = Text(f"[image omitted: only the newest {limit} can be shown]")
+            kept.append(block)
+        return tuple(reversed(kept))
+
+    newest_first = [replace(turn, blocks=keep(turn.blocks, turn.path)) for turn in reversed(turns)]
+    return newest_first[::-1]
 
 
 def _is_plain(blocks: Sequence[Block]) -> bool:

@@ -24,6 +24,9 @@ class Tags(NamedTuple):
 TAGS = (
     Tags("<think>", "</think>"),  # DeepSeek, Qwen, GLM, MiniMax
     Tags("<thinking>", "</thinking>"),
+    Tags("<reasoning>", "</reasoning>"),  # gpt-oss on Bedrock
+    Tags("<thought>", "</thought>"),  # Gemini
+    Tags("<|channel>thought", "<channel|>"),  # Gemma 4
     Tags("[THINK]", "[/THINK]"),  # Magistral
     Tags("<seed:think>", "</seed:think>"),
     Tags("\u25c1think\u25b7", "\u25c1/think\u25b7"),  # Kimi

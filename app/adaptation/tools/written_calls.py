@@ -44,6 +44,9 @@ _decode_calls = msgspec.json.Decoder(list[_Json]).decode
 # DeepSeek's marks contain a full-width bar and a low line, which no other text has.
 _BAR, _RULE = "\uff5c", "\u2581"
 _DSML = f"{_BAR}DSML{_BAR}"
+_PLAIN_DSML = "|DSML|"
+_GEMMA_CALL = re.compile(r"call:([\w.-]{1,128})(\{.*\})", re.DOTALL)
+_GEMMA_WORD = re.compile(r'<\|"\|>(.*?)<\|"\|>|([A-Za-z_][\w.-]*+)(?=\s*+:)', re.DOTALL)
 _HARMONY_CALL = "<|channel|>commentary to=functions."
 _HARMONY_NAME = re.compile(r"[\w.-]{1,128}")
 
@@ -112,7 +115,7 @@ def _read_one_function(text: str) -> list[WrittenCall]:
 
 
 def _read_invocations(text: str) -> list[WrittenCall]:
-    text = text.replace(_DSML, "")
+    text = text.replace(_DSML, "").replace(_PLAIN_DSML, "")
     return [
         WrittenCall(name, _read_values(body, '<parameter name="', "</parameter>"))
         for name, body in _elements(text, '<invoke name="', "</invoke>")
@@ -132,6 +135,15 @@ def _read_pairs(text: str) -> list[WrittenCall]:
     if mark and len(keys) == len(values):
         return [WrittenCall(name.strip(), dict(zip(keys, values, strict=True)))]
     return [] if mark or not name.strip() else [WrittenCall(name.strip(), "{}")]
+
+
+def _read_gemma(text: str) -> list[WrittenCall]:
+    """One call, with names without quotes, and a mark of its own around texts."""
+    call = _GEMMA_CALL.fullmatch(text.strip())
+    if call is None:
+        return []
+    arguments = _GEMMA_WORD.sub(lambda word: json.dumps(word[1] if word[2] is None else word[2]), call[2])
+    return [WrittenCall(call[1], arguments)]
 
 
 def _read_deepseek(text: str) -> list[WrittenCall]:
@@ -178,12 +190,20 @@ WRITINGS = (
     Writing("<function=", "</function>", _read_one_function),  # Llama, and Qwen without its outer mark
     Writing(f"<{_DSML}function_calls>", f"</{_DSML}function_calls>", _read_invocations),  # DeepSeek 3.2
     Writing(f"<{_DSML}tool_calls>", f"</{_DSML}tool_calls>", _read_invocations),  # and 4
+    Writing(f"<{_PLAIN_DSML}function_calls>", f"</{_PLAIN_DSML}function_calls>", _read_invocations),
+    Writing(f"<{_PLAIN_DSML}tool_calls>", f"</{_PLAIN_DSML}tool_calls>", _read_invocations),
     Writing("<minimax:tool_call>", "</minimax:tool_call>", _read_invocations),
+    Writing("<function_calls>", "</function_calls>", _read_invocations),  # models that learned from Claude
+    Writing("<|tool_call>", "<tool_call|>", _read_gemma),
+    Writing("<seed:tool_call>", "</seed:tool_call>", _read_functions),
+    Writing("<tool_calls>", "</tool_calls>", _read_json),  # Hunyuan, Jamba
+    Writing("<TOOLCALL>", "</TOOLCALL>", _read_json),  # Nemotron
     Writing(_deepseek("tool calls begin"), _deepseek("tool calls end"), _read_deepseek),  # DeepSeek before
     Writing("<|tool_calls_section_begin|>", "<|tool_calls_section_end|>", _read_kimi),
     Writing(_HARMONY_CALL, "", _read_harmony),
     Writing("[TOOL_CALLS]", "", _read_mistral),
     Writing("<|python_tag|>", "", _read_json),  # Llama
+    Writing("<|tool_call|>", "", _read_json),  # Granite
 )
 
 

@@ -348,7 +348,10 @@ class _Judge:
         self._longest_name = capabilities.tool_name_limit
         # A system turn may be empty because all it does is set the effort.
         self._sets_effort = f"{NESTED}output_config" not in capabilities.refused_fields
-        taken = (("image", capabilities.images), ("document", capabilities.documents))
+        taken = (
+            ("image", capabilities.images and capabilities.images_limit is None),
+            ("document", capabilities.documents),
+        )
         named = [name.removeprefix(BLOCK) for name in capabilities.refused_fields if name.startswith(BLOCK)]
         self._refused = frozenset([kind for kind, accepted in taken if not accepted] + named)
         self._inside = re.compile("|".join(f'"{kind}"' for kind in named).encode()) if named else None

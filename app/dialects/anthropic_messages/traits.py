@@ -99,6 +99,7 @@ TRAITS = DialectTraits(
     fills_caches=True,
     limit_header="anthropic-ratelimit-{what}-{field}",
     needs_limit=True,
+    fits_limit=True,
     pauses_turns=True,
     token_mark=re.compile(rb"content_block_delta"),
     opening=re.compile(rb"(?:event: (?:message_start|ping)\ndata: [^\n]*+\n\n)++"),

@@ -95,6 +95,7 @@ class _Message(msgspec.Struct):
     content: msgspec.Raw = msgspec.Raw()
     tool_calls: list[_Call] | None = None
     tool_call_id: Any = None
+    name: Any = None
     reasoning_content: msgspec.Raw = msgspec.Raw()
     reasoning: msgspec.Raw = msgspec.Raw()
     reasoning_details: msgspec.Raw = msgspec.Raw()
@@ -398,6 +399,8 @@ def _is_odd_message(message: _Message, can: Capabilities) -> bool:
             return True
     elif first not in _PLAIN:
         return True
+    if role == "tool" and can.result_names and not message.name:
+        return True
     return role == "assistant" and _is_odd_answer(message, can)
 
 
@@ -411,7 +414,7 @@ def _is_odd_part(part: _Part, role: str, can: Capabilities) -> bool:
         case "text" | None:
             return part.type is None or not isinstance(part.text, str)
         case "image_url":
-            if not can.images or (role == "tool" and not can.tool_result_media):
+            if not can.images or can.images_limit is not None or (role == "tool" and not can.tool_result_media):
                 return True
             match decode_or_none(part.image_url, any_decoder):
                 case {"url": str(url)}:

@@ -168,7 +168,9 @@ def _holds_odd(body: bytes, can: Capabilities) -> bool:
         return True
     if not can.tool_result_media and _LISTED_OUTPUT.search(body):
         return True
-    return (not can.images and _IMAGE in body) or (not can.documents and _FILE in body)
+    return ((not can.images or can.images_limit is not None) and _IMAGE in body) or (
+        not can.documents and _FILE in body
+    )
 
 
 def _lacks_state(fields: Fields, heads: list[_Head] | None) -> bool:

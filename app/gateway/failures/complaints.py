@@ -93,8 +93,8 @@ _REFUSES = re.compile(
     r"unknown|unrecogni[sz]ed|unsupported|unexpected|not (?:currently |yet )?support|n't support|no support"
     r"|not (?:permitted|allowed|accept|recogni[sz]ed|implemented|available|valid|compatible)|invalid|incompatible"
     r"|extra (?:inputs?|fields?)|additional|deprecated|disallow|forbid|\bonly\b|cannot be|can't be|must be set|must not"
-    r"|must either be|should not|extra_forbidden|for this model|with this model|no endpoints found"
-    r"|unavailable|may not|must be ['\"`]?(?:auto|none)|input (?:should be|tag) ['\"]|should have at most"
+    r"|(?:must|should) be one of|must either be|should not|extra_forbidden|for this model|with this model|unavailable"
+    r"|no endpoints found|may not|must be ['\"`]?(?:auto|none)|input (?:should be|tag) ['\"]|should have at most"
     r"|不支持|不允许|不被允许|不可用|无效|非法|未知|参数错误|参数有误"
 )
 # The field is required, or the client's value has the wrong type.
@@ -135,6 +135,13 @@ _WHOLE_ONLY = re.compile(
     r"|stream['\"`]? (?:parameter )?(?:must|should|has to|needs to) be (?:set to )?['\"`]?false|set stream to false"
     r"|stream=false|only non[- ]?stream|verified to stream"
 )
+# What Gemini takes in place of the proof of a past call that another model made.
+_UNSIGNED_CALL = {"google": {"thought_signature": "skip_thought_signature_validator"}}
+# How many images servers say that they accept.
+_MANY_IMAGES = re.compile(
+    r"(?:at most|up to|max(?:imum)?(?: of)?|limit of) (\d{1,3}) (?:images|image\(s\))"
+    r"|\bimages\b[^.]{0,60}?(?:at most|up to|max(?:imum)?(?: is| of)?|limit(?: of| is)?|>) (\d{1,3})\b(?! ?[a-z%])"
+)
 # How servers say that they only support function tools.
 _FUNCTIONS_ONLY = re.compile(
     r"\btools?(?:\[\d{1,4}\]|\.\d{1,4})\.type|only [^.]{0,40}function[^.]{0,12} (?:tools|tool type|is|are)\b"
@@ -167,16 +174,23 @@ _REFUSES_BETAS = re.compile(
     r"(?:invalid|unknown|unsupported|unexpected|unrecogni[sz]ed) (?:[a-z-]+ )?beta"
     r"|beta (?:flag|header|feature)s? [^.]{0,20}not"
 )
+# How servers say that a model does not think, without a field's name, and the fields that ask it to.
+_NEVER_THINKS = re.compile(r"not support (?:extended )?(?:thinking|reasoning)(?! ?[._a-z]*(?:type|budget|effort))")
+_ASKS_TO_THINK = ("reasoning_effort", "thinking", "reasoning", "enable_thinking", "chat_template_kwargs")
 # How servers say how long an answer may be; the number is beside it, often together with the requested one.
 LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 LEAST_LIMIT = 16
 _SPEAKS_OF_LIMIT = re.compile(
-    r"max_tokens|max_completion_tokens|max_output_tokens|(?:completion|output|response) tokens"
+    r"max_?tokens|max_completion_tokens|max_output_tokens|(?:completion|output|response) tokens"
+    r"|maximum tokens you requested"
 )
 _IS_LIMIT = re.compile(
     r"at most|maximum|can only afford|less than|no more|<=|≤|>|range|exceed|limit|up to|too (?:large|high|big)|between"
+    r"|范围"
 )
-_COUNT = re.compile(r"(?<![\w.,-])\d{1,3}(?:,\d{3}){1,3}(?![\w-])|(?<![\w.,-])\d{2,9}(?![\w-])")
+_COUNT = re.compile(
+    r"(?<![\w.,-])\d{1,3}(?:,\d{3}){1,3}(?![\w-])|(?<![\w.,-])\d{2,9}(?![\w-])|(?<=\[[01],)\d{2,9}(?=\])"
+)
 # How servers say that there are too many tools, and that they do not accept a tool's schema.
 _TOO_MANY = re.compile(
     r"maximum (?:length|number of (?:items|tools|functions))[^\d]{0,20}(\d{1,5})"
@@ -295,6 +309,11 @@ def _repair_by_words(failure: Failure, text: str, capabilities: Capabilities) ->
         return Repair("description", Change({"description_limit": int(maximum[1])}))
     if (maximum := _LONG_NAME.search(text)) is not None and "tool" in text:
         return Repair("tool names", Change({"tool_name_limit": int(maximum[1])}))
+    if (maximum := _MANY_IMAGES.search(text)) is not None:
+        return Repair("images", Change({"images_limit": int(maximum[1] or maximum[2])}))
+    if "missing a thought_signature" in text:
+        proven = {"unsigned_call": _UNSIGNED_CALL, "proofs": (capabilities.dialect,)}
+        return Repair("call proofs", Change(proven))
     if "property keys should match" in text:
         return Repair("properties", Change({"plain_properties": True}))
     return None
@@ -460,6 +479,8 @@ def _names(param: str, text: str, fields: dict[str, msgspec.Raw], below: set[str
         yield from _steps(param, fields, below)
         if not _REFUSES.search(text.lower()):
             return
+    if _NEVER_THINKS.search(text.lower()):
+        yield from ((name, "") for name in _ASKS_TO_THINK if name in fields)
     found = list(_TOKEN.finditer(text))
     quoted = [token for token in found if _is_quoted(text, token)]
     introduced = [token for before, token in pairwise(found) if before[0].lower() in _INTRODUCED]

@@ -23,7 +23,6 @@ _GRAMMAR = (
     ("compiled grammar", "too large"), ("too complex for compilation",), ("grammar compilation",),
     ("too many strict tools",), ("strict tools", "maximum number"),
 )  # fmt: skip
-
 # What a server demands: words that occur together, the repair's name, and the capabilities. If the first row for the
 # words is already in force, the next one is tried. The second subject is the backend of ChatGPT logins and proxies.
 DEMANDS: tuple[tuple[tuple[tuple[str, ...], ...], str, dict[str, Any]], ...] = (
@@ -81,6 +80,10 @@ DEMANDS: tuple[tuple[tuple[tuple[str, ...], ...], str, dict[str, Any]], ...] = (
     (
         (("tool_use.id", "at most 64"), ("tool_use.id", "64 characters")),
         "tool ids", {"tool_id": "responses", "passes": False},
+    ),
+    (
+        (("function_response.name",), ("tool message", "'name' field"), ("tool name is required",)),
+        "result names", {"result_names": True},
     ),
     ((("tool_result content", "must be a string"),), "results", {"tool_result_media": False}),
     (

@@ -44,6 +44,9 @@ AGAIN_STATUSES = frozenset(
      520, 521, 522, 523, 524, 530}
 )  # fmt: skip
 
+# Codes for what the model wrote rather than what it was asked, of whatever status: it may write something else (Groq).
+AGAIN_CODES = frozenset({"tool_use_failed", "json_validate_failed"})
+
 # The same for failures that come without a status: as a stream's first event, or inside a whole reply.
 AGAIN_KINDS = frozenset({"rate_limit", "overloaded", "internal", "timeout"})
 
@@ -52,6 +55,9 @@ ELSEWHERE_KINDS = frozenset(
     {"rate_limit", "quota", "overloaded", "timeout", "internal", "unreachable", "upstream_auth", "authentication",
      "billing", "permission", "not_found", "conflict"}
 )  # fmt: skip
+
+# Minimum tokens left for an answer for which a request is worth another try.
+LEAST_ROOM = 1024
 
 # Statuses by which servers say that they, or this model, only support newer operations.
 ABSENT_STATUSES = (404, 405, 501)
@@ -93,6 +99,8 @@ def find_repair(
     if operation == "completions" and failure.status in ABSENT_STATUSES:
         return without_operation(operation)
     lacking = failure.status == 404 and _LACKS.search(failure.message[:LONGEST_COMPLAINT].lower()) is not None
+    if failure.kind == "context_overflow":
+        return _find_room(failure)
     if is_unaffordable(failure):
         return find_affordable(failure.message, capabilities, sent)
     untold = not failure.status and failure.origin == "upstream"  # an error inside a reply that began with 200
@@ -102,6 +110,16 @@ def find_repair(
     elif not lacking and (failure.kind not in REPAIRABLE_KINDS or not (failure.status in REFUSAL_STATUSES or untold)):
         return None
     return find_named(failure, failure.message, capabilities, sent)
+
+
+def _find_room(failure: Failure) -> Repair | None:
+    """The output limit with which a request fits its model's context, if more is left than a short answer needs. With
+    less, the client must compact its history."""
+    match failure.tokens:
+        case (int(input), int(output), int(limit)) if max(LEAST_ROOM, limit // 16) <= limit - input < output:
+            return Repair("max_output", Change({"max_output": limit - input}), learned=False)
+        case _:
+            return None
 
 
 def is_general(failure: Failure, repair: Repair, capabilities: Capabilities, sent: bytes) -> bool:
@@ -154,7 +172,7 @@ def wait_before_retry(error: DragomanError, attempt: int) -> float | None:
         if failure.kind in ("quota", "billing"):
             return None
         again = failure.status in AGAIN_STATUSES if failure.status else failure.kind in AGAIN_KINDS
-        if not again and failure.kind != "rate_limit":
+        if not again and failure.kind != "rate_limit" and failure.code not in AGAIN_CODES:
             return None
         if asked is not None:
             return asked * (1 + random.random() * SPREAD) if asked <= LONGEST_WAIT else None

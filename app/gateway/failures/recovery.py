@@ -135,7 +135,8 @@ class Recovery:
 
     def _repair(self, failure: Failure, attempt: Attempt) -> bool:
         """Changes the capabilities so that the request may pass; returns whether a repair was found."""
-        if not self._repairs:
+        lowers = failure.kind == "context_overflow" and self._client_request.dialect.TRAITS.fits_limit
+        if not self._repairs or lowers:
             return False
         sent, before = attempt.upstream_request.body, self.capabilities
         repair = find_repair(failure, before, sent, attempt.target.operation)

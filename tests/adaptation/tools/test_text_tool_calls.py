@@ -66,6 +66,17 @@ SPELLINGS = {
     "deepseek 3.2": f'<{DSML}function_calls>\n<{DSML}invoke name="f">\n'
     f'<{DSML}parameter name="x" string="false">1</{DSML}parameter>\n'
     f'<{DSML}parameter name="s" string="true">2</{DSML}parameter>\n</{DSML}invoke>\n</{DSML}function_calls>',
+    "deepseek 4, in plain bars": '<|DSML|tool_calls>\n<|DSML|invoke name="f">\n'
+    '<|DSML|parameter name="x" string="false">1</|DSML|parameter>\n'
+    '<|DSML|parameter name="s" string="true">2</|DSML|parameter>\n</|DSML|invoke>\n</|DSML|tool_calls>',
+    "claude": '<function_calls>\n<invoke name="f">\n<parameter name="x">1</parameter>\n'
+    '<parameter name="s">2</parameter>\n</invoke>\n</function_calls>',
+    "gemma 4": '<|tool_call>call:f{x:1,s:<|"|>2<|"|>}<tool_call|>',
+    "seed": "<seed:tool_call><function=f><parameter=x>1</parameter><parameter=s>2</parameter></function>"
+    "</seed:tool_call>",
+    "hunyuan": '<tool_calls>\n[{"name": "f", "arguments": {"x": 1, "s": "2"}}]\n</tool_calls>',
+    "nemotron": '<TOOLCALL>[{"name": "f", "arguments": {"x": 1, "s": "2"}}]</TOOLCALL>',
+    "granite": '<|tool_call|>[{"name": "f", "arguments": {"x": 1, "s": "2"}}]',
     "minimax": '<minimax:tool_call>\n<invoke name="f">\n<parameter name="x">1</parameter>\n'
     '<parameter name="s">2</parameter>\n</invoke>\n</minimax:tool_call>',
     "kimi": "<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>"
@@ -93,7 +104,7 @@ def test_every_family_s_spelling_is_read_and_its_values_have_the_types_of_the_sc
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_a_spelling_that_names_an_unknown_tool_stays_text(spelling: str) -> None:
     text = SPELLINGS[spelling].replace('"f"', '"g"').replace("=f>", "=g>").replace("s.f:", "s.g:")
-    text = text.replace(">f\n", ">g\n").replace(f"{BAR}>f", f"{BAR}>g").replace("]f[", "]g[")
+    text = text.replace(">f\n", ">g\n").replace(f"{BAR}>f", f"{BAR}>g").replace("]f[", "]g[").replace("l:f{", "l:g{")
 
     assert said(rescued(text)) == [text]
 
