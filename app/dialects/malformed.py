@@ -12,7 +12,8 @@ from app.dialects.error_bodies import quote
 from app.errors import MALFORMED, UpstreamMalformed
 from app.json_values import any_decoder
 
-_scan = json.JSONDecoder().raw_decode
+_scan = json.JSONDecoder(strict=False, parse_constant=lambda _: None).raw_decode
+_UNSOUND = re.compile(r"NaN|Infinity|[\x00-\x1f]")
 _STEP = re.compile(r"\.(\w+)")
 # What stands around documents, or in place of one: a second prefix, a list, a comment, a heartbeat, a value that says
 # nothing.
@@ -45,8 +46,10 @@ def no_answer(came: bytes) -> UpstreamMalformed:
 
 
 def split_documents(payload: bytes) -> list[bytes] | None:
-    """The objects and end marks in a payload that is no single one: several events without their blank lines, or an
-    event in a list, in a text or behind a second `data:`. Empty for a heartbeat, None for anything else."""
+    """The objects and end marks in a payload that is no single one: several events without their blank lines, an event
+    in a list, in a text or behind a second `data:`, or one with what Python writes for numbers that JSON lacks. Empty
+    for a heartbeat, None for anything else."""
+    value: Any = None
     text, documents, place = payload.decode("utf-8", "replace").strip(), list[bytes](), 0
     try:
         if text.startswith('"{'):
@@ -56,11 +59,12 @@ def split_documents(payload: bytes) -> list[bytes] | None:
             if text.startswith(_END, place):
                 place += len(_END)
             elif text.startswith("{", place):
-                place = _scan(text, place)[1]
+                value, place = _scan(text, place)
             elif place < len(text):
                 return None
             if place > start:
-                documents.append(text[start:place].encode("utf-8", "replace"))
+                found = text[start:place]
+                documents.append((json.dumps(value) if _UNSOUND.search(found) else found).encode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return None
     return None if place < len(text) or documents == [payload.strip()] else documents
@@ -73,19 +77,26 @@ def _skip(text: str, place: int) -> int:
 
 
 def without_odd_field(payload: bytes, complaint: msgspec.ValidationError) -> bytes | None:
-    """JSON without the field whose type a decoder complained about, removed from every element of lists on its path.
+    """JSON without the field whose type a decoder complained about, removed from every element of lists on its path; of
+    a list only the entries that say nothing.
 
     None if an answer would lose something with it: then the reply is malformed.
     """
     steps = _STEP.findall(str(complaint).partition(" - at `$")[2])
-    if not steps or not (steps[-1] in HARMLESS or HARMLESS.intersection(steps[:1])):
+    if not steps:
         return None
+    harmless = steps[-1] in HARMLESS or bool(HARMLESS.intersection(steps[:1]))
     value = any_decoder.decode(payload)
     places = [value]
     for step in steps[:-1]:
         places = [inner for place in places for inner in _list_of(place.get(step)) if isinstance(inner, dict)]
     for place in places:
-        place.pop(steps[-1], None)
+        odd = place.pop(steps[-1], None)
+        if harmless or not odd:
+            continue
+        if not isinstance(odd, list) or all(odd):
+            return None
+        place[steps[-1]] = [entry for entry in odd if entry]
     return msgspec.json.encode(value)
 
 

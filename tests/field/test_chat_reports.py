@@ -259,6 +259,24 @@ ENVELOPES += [
     Vector(f"chunks in {name}", sse(*(f"data: {json.dumps({name: {**CHAT_HEAD, **one}})}\n\n".encode() for one in (T, END)), b"data: [DONE]\n\n"), "t")
     for name in ("data", "result", "response")
 ]  # fmt: skip
+NUMBERS = [
+    Vector(f"{number} in {place}", sent, "t")
+    for number in ("NaN", "-Infinity")
+    for place, odd in {"a field of its own": {"timings": {"x": 0.125}}, "logprobs": delta({"content": "t"}, logprobs={"content": [{"token": "t", "logprob": 0.125, "bytes": None, "top_logprobs": []}]})}.items()
+    for sent in (
+        sse(*(piece.replace(b"0.125", number.encode()) for piece in chat_events({**T, **odd}, END, DONE).pieces)),
+        sse(json.dumps({**chat_reply({"content": "t"}), "timings": {"x": 0.125}}).replace("0.125", number).encode(), headers={"content-type": "application/json"}),
+    )
+]  # fmt: skip
+EMPTY_VALUES = [
+    Vector(f"{value!r} for the {field}", sent, "t", but=("C",) if value else ())
+    for field, value in (("tool_calls", ""), ("tool_calls", False), ("tool_calls", 0), ("tool_calls", [None]), ("function_call", ""))
+    for sent in (chat_events(delta({"content": "t", field: value}), END, DONE), whole({"content": "t", field: value}))
+]  # fmt: skip
+EMPTY_VALUES += [
+    Vector("false for the reason", chat_events({"choices": [{"index": 0, "delta": {"content": "t"}, "finish_reason": False}]}, END, DONE), "t", but=("C",)),
+    Vector("null for a choice", chat_events({"choices": [None]}, T, {"choices": [None]}, END, DONE), "t"),
+]  # fmt: skip
 REASONS = [
     Vector("BerriAI/litellm#27101 repetition", whole({"content": "t"}, "repetition"), "t", finish="length"),
     Vector("MoonshotAI/moonpalace#3 repeat", whole({"content": "t"}, "repeat"), "t", finish="length"),
@@ -272,7 +290,7 @@ REASONS = [
 FAMILIES = {
     "after the finish": AFTER_THE_FINISH, "heads": HEADS, "places": PLACES, "calls": CALLS, "frames": FRAMES, "errors": ERRORS,
     "heartbeats": HEARTBEATS, "joined": JOINED, "told at the end": TOLD_AT_THE_END, "arguments": ARGUMENTS, "envelopes": ENVELOPES,
-    "reasons": REASONS,
+    "reasons": REASONS, "numbers": NUMBERS, "empty values": EMPTY_VALUES,
 }  # fmt: skip
 
 

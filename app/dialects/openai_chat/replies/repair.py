@@ -16,7 +16,7 @@ from app.conversation.response import Usage
 from app.dialects.error_bodies import find_error
 from app.dialects.error_kinds import decode_error, judge_error, judge_reported
 from app.dialects.json_bodies import encode_body, repair_surrogates, repair_text, replace_model
-from app.dialects.malformed import decode_tolerantly, malformed, no_answer
+from app.dialects.malformed import decode_tolerantly, malformed, no_answer, split_documents
 from app.dialects.openai_chat.replies.reply_parts import is_odd_content, open_envelope
 from app.dialects.openai_chat.replies.tool_calls import begins_object, cut_off
 from app.dialects.openai_chat.response_parser import parse_response
@@ -137,6 +137,9 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
         return _mend(body, context, capabilities), find_usage(body)
     except UpstreamMalformed as broken:
         if broken.failure.code == MALFORMED:
+            documents = split_documents(body) or []
+            if len(documents) == 1:
+                return pass_response(documents[0], context, capabilities)
             raise
         raise UpstreamRefused(broken.failure) from broken  # it may answer another time, as a broken stream
     except UNREADABLE as error:  # for example a number out of range, in an unknown field
