@@ -14,6 +14,7 @@ import sseclient
 
 from app.cli.options import WholeNumber, config_option, read_settings
 from app.cli.running_gateway import (
+    KEY_VARIABLE,
     find_address,
     follow_events,
     open_gateway_session,
@@ -40,7 +41,7 @@ MAX_LINES = 5000
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the lines as they were logged.")
 @click.option("--url", help="The gateway's address. Default: the address in the settings.")
-@click.option("--key", envvar="DRAGOMAN_API_KEY", help="An admin's key. Default: one from the settings.")
+@click.option("--key", envvar=KEY_VARIABLE, help="An admin's key. Default: one from the settings.")
 @config_option
 def logs(
     follow: bool, level: str | None, text: str | None, limit: int, as_json: bool, url: str | None, key: str | None,

@@ -13,6 +13,7 @@ import requests
 from app.cli.options import config_option, read_settings
 from app.cli.running_gateway import (
     CONNECT,
+    KEY_VARIABLE,
     explain_refusal,
     find_address,
     follow_events,
@@ -33,7 +34,7 @@ PIECE = 1000
 @click.command()
 @click.option("--url", "-u", "--api-url", help="The gateway's address. Default: the address in the settings.")
 @click.option(
-    "--key", "-t", "--auth-token", envvar="DRAGOMAN_API_KEY", help="An admin's key. Default: one from the settings."
+    "--key", "-t", "--auth-token", envvar=KEY_VARIABLE, help="An admin's key. Default: one from the settings."
 )
 @click.option("--no-reconnect", is_flag=True, help="Exit when the connection ends.")
 @config_option

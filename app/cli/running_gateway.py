@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,10 @@ from app.gateway.endpoints.tool_trial import PATH, Answer, read_answer
 from app.json_values import decode_object
 from app.settings import ServerSettings, Settings
 from app.settings.key_checks import HASH_MARK
+from app.settings.pasted_keys import clean_key
+
+# The variable with the client key of commands, such as one that `dragoman keys` made.
+KEY_VARIABLE = "DRAGOMAN_API_KEY"
 
 # Timeout in seconds for a health check.
 _TIMEOUT = 2.0
@@ -105,8 +110,10 @@ def until_interrupted() -> Iterator[None]:
 
 
 def own_key(settings: Settings) -> str | None:
-    """A client key from the settings, for commands on this machine: the operator's, else an admin's, else a client's.
-    None if they contain only hashes."""
+    """The client key of commands on this machine: that of $DRAGOMAN_API_KEY, else one from the settings: the
+    operator's, an admin's or a client's. None if they contain only hashes."""
+    if given := clean_key(os.environ.get(KEY_VARIABLE, "")):
+        return given
     named = sorted(settings.keys.values(), key=lambda each: (each.role != "admin", each.expires is not None))
     keys = (*settings.server.api_keys, *(each.key for each in named))
     return next((key for key in keys if not key.startswith(HASH_MARK)), None)
@@ -153,7 +160,8 @@ def ask_model(url: str, key: str, body: dict[str, Any], *, until_speaks: bool = 
 def explain_refusal(reply: requests.Response) -> str:
     """The message of an error, else its status."""
     message = reply.raw.read(_MAX_READ, decode_content=True).decode("utf-8", "replace")
-    return find_message(message) or f"HTTP {reply.status_code}"
+    said = find_message(message) or f"HTTP {reply.status_code}"
+    return f"{said}; or set {KEY_VARIABLE}" if reply.status_code == 401 and "client key" in said else said
 
 
 def find_message(text: str) -> str | None:

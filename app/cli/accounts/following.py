@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +33,7 @@ def follow_requests(path: Path | None, url: str | None, query: Query) -> Iterato
     """First the latest rows, then new ones, oldest first. Without a `url`, the accounts do where no gateway runs."""
     settings = read_settings(path)
     try:
-        with open_gateway_session(os.environ.get("DRAGOMAN_API_KEY") or own_key(settings)) as session:
+        with open_gateway_session(own_key(settings)) as session:
             events = follow_events(session, find_address(settings.server, url), LIVE, _format_query(query))
             latest: Rows = []
             is_ready = False

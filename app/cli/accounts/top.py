@@ -14,6 +14,7 @@ from app.cli.accounts.requests import HEADINGS as FINISHED
 from app.cli.accounts.requests import NUMBERS, format_row
 from app.cli.options import config_option, json_option, print_json, read_settings
 from app.cli.running_gateway import (
+    KEY_VARIABLE,
     LIVE,
     find_address,
     follow_events,
@@ -35,7 +36,7 @@ _LONGEST = 32  # characters of a name; an id has as many
 
 @click.command()
 @click.option("--url", help="The gateway's address. Default: the address in the settings.")
-@click.option("--key", envvar="DRAGOMAN_API_KEY", help="A client key. Default: one from the settings.")
+@click.option("--key", envvar=KEY_VARIABLE, help="A client key. Default: one from the settings.")
 @click.option("--once", is_flag=True, help="Print once and exit.")
 @json_option
 @config_option

@@ -9,7 +9,7 @@ import requests
 
 from app.cli.doctor.finding import Finding, Subject
 from app.cli.logins.credential_words import describe_expiry
-from app.cli.running_gateway import ask_model, own_key
+from app.cli.running_gateway import KEY_VARIABLE, ask_model, own_key
 from app.cli.serving.start_screen import ANY_KEY
 from app.credentials.oauth.login_choice import list_logins
 from app.gateway.endpoints.tool_trial import Answer, make_request
@@ -125,7 +125,7 @@ def _find_remedy(provider: Provider, answer: Answer) -> str:
     problem, renewed = answer.problem or "", _mend_credential(provider)
     remedies = {
         400: f"dragoman explain {provider.name}/MODEL",
-        401: "use a key of [server] api_keys" if "client key" in problem else renewed,
+        401: f"export {KEY_VARIABLE}=…, with a key of this gateway" if "client key" in problem else renewed,
         403: renewed,
         404: "dragoman models",
         429: "wait, or add another credential: credentials = […]",

@@ -458,7 +458,7 @@ def test_a_clock_that_was_never_set_is_told(machine: Machine) -> None:
     [
         (Answer(problem="the provider says that the key is invalid", status=403), "error", "invalid", "valid api_key"),
         (Answer(problem="Not authenticated. Please visit /login", status=401), "error", "Please", "valid api_key"),
-        (Answer(problem="the client key is wrong", status=401), "error", "client key", "[server] api_keys"),
+        (Answer(problem="the client key is wrong", status=401), "error", "client key", "DRAGOMAN_API_KEY"),
         (Answer(problem="no such model", status=404), "error", "no such model", "dragoman models"),
         (Answer(problem="slow down", status=429), "error", "slow down", "another credential"),
         (Answer(problem="the stream broke off", status=200), "error", "broke off", "dragoman status"),

@@ -353,3 +353,20 @@ def refuses(url: str) -> bool:
     port = int(url.rpartition(":")[2])
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_an_agent_gets_a_key_that_a_command_has_made(tmp_path: Path) -> None:
+    agent = StandInAgent(tmp_path, "claude")
+    environ = bare_environ(tmp_path / "home", PATH=f"{BIN}:{agent.path}")
+    made = subprocess.run(
+        ("dragoman", "keys", "create", "ana"), cwd=tmp_path, env=environ, capture_output=True, text=True, check=True
+    )
+    key = made.stdout.split()[0]
+
+    without = run(tmp_path, agent, "claude")
+    done = run(tmp_path, agent, "claude", DRAGOMAN_API_KEY=key)
+
+    assert (without.returncode, "DRAGOMAN_API_KEY" in without.stderr) == (1, True)
+    assert done.returncode == 0, done.stderr
+    called = agent.called()
+    assert settings_of(called.arguments, called.files)["env"]["ANTHROPIC_AUTH_TOKEN"] == key
