@@ -21,7 +21,7 @@ from app.errors import ConfigError, in_units
 from app.known_secrets import known_secrets
 from app.settings.checking import KINDS, SECTIONS, build_settings
 from app.settings.discovered.discovery import Discovery, discover, fill_provider
-from app.settings.discovered.other_gateways import read_client_key, read_other_variables
+from app.settings.discovered.other_gateways import CLIENT_KEYS, read_client_key, read_other_variables
 from app.settings.expansion import expand_variables
 from app.settings.known_servers import expand_known_server
 from app.settings.lines import find_line
@@ -133,7 +133,7 @@ def _build(
             client_key=read_client_key(environ),
             source=source,
             found=discovery.found,
-            key_variable=key_variable,
+            key_variable=key_variable or next(filter(environ.get, CLIENT_KEYS), None),
         )
     except ConfigError as error:
         # What is wrong with the empty text in place of a variable is no news.
@@ -290,8 +290,8 @@ def is_blank_file(source: Path) -> bool:
 def _read_file(
     source: Path, text: str, environ: Mapping[str, str], home: Path
 ) -> tuple[Tables, str | None, list[ConfigError]]:
-    """The file's tables, the variable that its first client key comes from, if it comes from one, and a fault for each
-    variable that is not set."""
+    """The file's tables, the variable that a client key comes from, if one does, and a fault for each variable that is
+    not set."""
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -304,12 +304,18 @@ def _read_file(
     for name, each in tables.items():
         if name in SECTIONS and not isinstance(each, dict):
             raise ConfigError("this must be a table", key=name)
-    server = tables.get("server")
-    keys = server.get("api_keys") if isinstance(server, dict) else None
-    first = keys[0] if isinstance(keys, list) and keys else None
-    named = _ONE_VARIABLE.fullmatch(first) if isinstance(first, str) else None
     expanded, unset = expand_variables(tables, environ)
-    return _locate_paths(expanded, source.parent, home), named[1] if named else None, unset
+    return _locate_paths(expanded, source.parent, home), _find_key_variable(tables), unset
+
+
+def _find_key_variable(tables: Mapping[str, Any]) -> str | None:
+    match tables.get("server"):
+        case {"api_keys": [str(first), *_]}:
+            keys = [first]
+        case _:
+            keys = [row["key"] for row in tables.get("keys", {}).values() if isinstance(row, dict) and "key" in row]
+    named = next((_ONE_VARIABLE.fullmatch(key) for key in keys if isinstance(key, str)), None)
+    return named[1] if named else None
 
 
 def _recognize(text: str) -> str:

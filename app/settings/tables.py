@@ -377,7 +377,7 @@ class Finding(Struct, frozen=True):
 
 class Settings(Table, frozen=True, kw_only=True):
     """All settings. `source` is the configuration file, `found` the credentials found on the machine. `key_variable`
-    names the environment variable from which the file takes the first client key, if it does."""
+    names the environment variable that holds a client key, if one does."""
 
     server: ServerSettings = ServerSettings()
     providers: dict[str, ProviderSettings] = {}

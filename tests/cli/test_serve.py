@@ -224,11 +224,24 @@ def test_the_screen_names_the_command_for_a_login_that_is_missing(
     assert "own         credential from providers.own.api_key" in screen
 
 
-def test_the_screen_says_where_to_put_a_key_that_is_asked_for(machine: Machine, replaced: Replaced, port: int) -> None:
-    screen = started(machine.run("serve", "--port", str(port), PROXY_API_KEY="sk-secret"), replaced)
+@pytest.mark.parametrize(
+    ("file", "variable"),
+    [
+        ("", "PROXY_API_KEY"),
+        ("", "SECURITY__AUTH_TOKEN"),
+        ('[keys.ana]\nkey = "${ANA_KEY}"\n', "ANA_KEY"),
+        ('[server]\napi_keys = ["${TEAM_KEY}"]\n[keys.ana]\nkey = "dm-ana"\n', "TEAM_KEY"),
+    ],
+)
+def test_the_screen_names_the_variable_that_holds_a_key(
+    machine: Machine, replaced: Replaced, port: int, file: str, variable: str
+) -> None:
+    machine.write("dragoman.toml", f"{file}[providers.demo]\n")
 
-    assert "ANTHROPIC_AUTH_TOKEN=$DRAGOMAN_KEY" in screen
-    assert "sk-secret" not in screen
+    screen = started(machine.run("serve", "--port", str(port), **{variable: "dm-secret-0123456789"}), replaced)
+
+    assert f"ANTHROPIC_AUTH_TOKEN=${variable} " in screen
+    assert "dm-secret" not in screen
 
 
 def test_the_screen_asks_for_a_key_where_all_keys_have_names(machine: Machine, replaced: Replaced, port: int) -> None:
@@ -342,15 +355,6 @@ def test_a_port_that_is_none_is_refused_in_plain_words(machine: Machine, given: 
 
     assert result.exit_code == 2
     assert f"'{given}' is not a whole number from 0 to 65535" in result.stderr
-
-
-def test_the_screen_names_the_variable_of_the_file(machine: Machine, replaced: Replaced, port: int) -> None:
-    machine.write("dragoman.toml", '[server]\napi_keys = ["${TEAM_KEY}"]\n[providers.anthropic]\napi_key = "k"')
-
-    screen = started(machine.run("serve", "--port", str(port), TEAM_KEY="sk-secret"), replaced)
-
-    assert "ANTHROPIC_AUTH_TOKEN=$TEAM_KEY" in screen
-    assert "sk-secret" not in screen
 
 
 def test_lines_to_copy_fit_a_narrow_terminal(machine: Machine, replaced: Replaced) -> None:
