@@ -13,7 +13,7 @@ from app.cli.configuring.key_patterns import find_idle_patterns
 from app.cli.doctor.finding import Finding, Subject
 from app.cli.launcher.gateway import runs_here
 from app.cli.launcher.port_holder import find_port_holder
-from app.cli.running_gateway import ask_health
+from app.cli.running_gateway import KEY_VARIABLE, ask_health
 from app.cli.serving.start_screen import base_url
 from app.errors import ConfigError
 from app.server.ports import check_port
@@ -172,8 +172,9 @@ def _check_running(subject: Subject, url: str, version: object) -> Iterator[Find
     if runs_here(url, subject.settings):
         yield Finding("ok", "gateway", f"a gateway with these settings is running at {url}")
     else:
-        message = f"the gateway at {url} is running with other settings, or rejects the first key in these"
-        yield Finding("warning", "gateway", message, "stop it, then start one with these settings: dragoman serve")
+        message = f"the gateway at {url} is running with other settings, or rejects the key of this machine's commands"
+        remedy = f"export {KEY_VARIABLE}=…, or stop it and start one with these settings: dragoman serve"
+        yield Finding("warning", "gateway", message, remedy)
 
 
 def _holds_keys(subject: Subject) -> bool:

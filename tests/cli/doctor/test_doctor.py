@@ -24,7 +24,7 @@ from app.cli.terminal import clean_text
 from app.gateway.endpoints.tool_trial import Answer
 from tests.cli.machine import Machine
 from tests.support.fake_upstream import FakeUpstream, json_reply
-from tests.support.gateway_process import BIN, bare_environ, free_port
+from tests.support.gateway_process import BIN, GatewayProcess, bare_environ, free_port
 
 HERE = "http://127.0.0.1:8080"
 KEYED = '[server]\napi_keys = ["the-right-key-123"]\n[providers.demo]\n'
@@ -597,3 +597,18 @@ def test_the_colour_of_each_level_reaches_the_terminal(level: Level, monkeypatch
 
     assert shown.startswith("\x1b[3")
     assert clean_text(shown) == shown
+
+
+def test_a_gateway_that_wants_another_key_is_told_with_the_variable_for_it(tmp_path: Path) -> None:
+    with GatewayProcess(tmp_path, DRAGOMAN__SERVER__API_KEYS='["another-key-123456"]') as gateway:
+        done = subprocess.run(
+            ("dragoman", "doctor", "--json", "--offline"),
+            cwd=tmp_path,
+            env=bare_environ(tmp_path / "home", PATH=f"{BIN}:{os.environ['PATH']}", PORT=str(gateway.port)),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    (found,) = (each for each in json.loads(done.stdout) if each["check"] == "gateway")
+    assert (found["level"], "DRAGOMAN_API_KEY" in found["remedy"]) == ("warning", True)
