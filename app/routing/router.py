@@ -161,7 +161,7 @@ class Router:
         return resolved
 
     def _find(self, name: str, provider: str | None) -> _Resolved:
-        plain = plain_name(name.strip())  # files from Windows leave an end of line behind a name
+        plain = plain_name(name.strip(" \t\r\n"))  # files from Windows leave an end of line behind a name
         resolution = self._find_mounted(plain, provider) if provider is not None else self._find_free(plain)
         if resolution is None:
             raise self._refuse(name)

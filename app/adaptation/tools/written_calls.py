@@ -46,7 +46,7 @@ _BAR, _RULE = "\uff5c", "\u2581"
 _DSML = f"{_BAR}DSML{_BAR}"
 _PLAIN_DSML = "|DSML|"
 _GEMMA_CALL = re.compile(r"call:([\w.-]{1,128})(\{.*\})", re.DOTALL)
-_GEMMA_WORD = re.compile(r'<\|"\|>(.*?)<\|"\|>|([A-Za-z_][\w.-]*+)(?=\s*+:)', re.DOTALL)
+_GEMMA_WORD = re.compile(r'<\|"\|>(.*?)<\|"\|>|(?<![\w.-])([A-Za-z_][\w.-]*+)(?=\s*+:)', re.DOTALL)
 _HARMONY_CALL = "<|channel|>commentary to=functions."
 _HARMONY_NAME = re.compile(r"[\w.-]{1,128}")
 

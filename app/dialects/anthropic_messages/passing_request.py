@@ -61,6 +61,10 @@ _CHOICES = ("auto", "any", "none", "tool")
 _LEAST_TOP_P = 0.95
 
 
+# How a server that refuses the effort of a turn has it left out.
+_EFFORT_OF_TURN = frozenset((f"{NESTED}output_config", "messages[].output_config"))
+
+
 class _Head(msgspec.Struct):
     """The fields that decide whether a block may pass; its other fields are skipped, not decoded."""
 
@@ -347,7 +351,7 @@ class _Judge:
         self._signed = NAME in capabilities.proofs
         self._longest_name = capabilities.tool_name_limit
         # A system turn may be empty because all it does is set the effort.
-        self._sets_effort = f"{NESTED}output_config" not in capabilities.refused_fields
+        self._sets_effort = _EFFORT_OF_TURN.isdisjoint(capabilities.refused_fields)
         taken = (
             ("image", capabilities.images and capabilities.images_limit is None),
             ("document", capabilities.documents),

@@ -155,6 +155,8 @@ _LACKS_TOOL = re.compile(
     r"(?:tools? (?:type )?['\"`]?([a-z_0-9]{1,40})['\"`]?|\b(web[ _](?:search|fetch)|code[ _]execution)\b(?: tool)?)"
     r" (?:is|are) not (?:supported|available|allowed|enabled)"
 )
+_TYPE = re.compile(rb'"type"\s*+:\s*+"([\w.-]{1,64})"')
+_DATE = re.compile(r"_\d{8}$")
 # How servers refuse an entry of a list for its type.
 _ENTRY = re.compile(
     r"(?:messages|context_management)[.\[][^:]{1,100}: input tag '([a-z_0-9]{1,60})'"
@@ -408,9 +410,10 @@ def _repair_of_tools(
         maximum = next(int(number) for number in found.groups() if number)
         return Repair("tools", Change({"tools_limit": maximum})) if 0 < maximum < _count_of(fields["tools"]) else None
     if (lacking := _LACKS_TOOL.search(text)) is not None:
-        name = (lacking[1] or lacking[2]).replace(" ", "_").encode()
-        if (declared := re.search(rb'"type"\s*:\s*"(%b(?:_\d{8})?)"' % name, bytes(fields["tools"]))) is not None:
-            kind = declared[1].decode()
+        name = (lacking[1] or lacking[2]).replace(" ", "_")
+        declared = (found[1].decode() for found in _TYPE.finditer(bytes(fields["tools"])))
+        kind = next((each for each in declared if each == name or _DATE.sub("", each) == name), None)
+        if kind is not None:
             others = tuple(each for each in capabilities.native_tools if each != kind)
             return Repair(f"tool {kind}", Change({"native_tools": others}, (TOOL + kind,)))
     if (dated := "not support tool types" in text) or _FUNCTIONS_ONLY.search(f"{failure.param or ''} {text}"):
