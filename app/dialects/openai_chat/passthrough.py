@@ -340,8 +340,7 @@ class StreamPassthrough:
         goes_on = adds_content(chunk.choices[0])
         kept = self._let_go() if self._ending and self._whole and not _adds_arguments(chunk.choices[0]) else b""
         if (self._ending and goes_on) or not self._is_clean(chunk.choices):
-            held, self._ending = self._ending, None
-            return kept + self._turn(held[0] + event if held else event)
+            return kept + self._turn(event)
         if self._ending and self.finished:
             self._note_counts(event, payload, chunk)  # nothing else may follow the end
             return kept
@@ -474,10 +473,11 @@ class StreamPassthrough:
         return encode_event(payload), payload
 
     def _turn(self, event: bytes) -> bytes:
-        """Starts to rewrite the stream, beginning with this event."""
+        """Starts to rewrite the stream, beginning with the event that is held, and this one."""
+        held, self._ending = self._ending, None
         self._rewriter = Rewriter(self._context, self._head, self._calls, self._counts)
         self.finished = False
-        return self._rewrite(event)
+        return self._rewrite(held[0] + event if held else event)
 
     def _rewrite(self, events: bytes) -> bytes:
         assert self._rewriter is not None

@@ -10,11 +10,13 @@ from app.conversation.blocks import Text
 from app.conversation.response import Response
 from app.conversation.streams.fold import fold
 from app.dialects.json_bodies import repair_text
-from app.dialects.malformed import malformed
+from app.dialects.malformed import malformed, split_documents
 from app.dialects.openai_chat.stream_parser import StreamParser
 from app.dialects.openai_chat.usage import read_usage
 from app.dialects.openai_chat.vocabulary import FINISH_REASONS, WireUsage
 from app.json_values import UNREADABLE, any_decoder, decode_or_none
+
+_document = msgspec.json.Decoder(msgspec.Raw)
 
 
 def parse_response(body: bytes) -> Response:
@@ -26,6 +28,8 @@ def parse_response(body: bytes) -> Response:
     if plain is not None:
         return plain
     body = repair_text(body)
+    if decode_or_none(body, _document) is None and len(split_documents(body) or ()) > 1:
+        raise malformed("a chat reply", body)  # nobody knows which of two answers counts
     response = fold(StreamParser().feed([body, b"[DONE]"]))
     if not response.blocks and _is_void(body):
         raise malformed("a chat reply", body)
