@@ -38,7 +38,6 @@ _PUT = (
 )
 _GET = f"SELECT value FROM records WHERE {_PLACE}"
 _REPLACE = f"UPDATE records SET created = ?, size = ?, value = ? WHERE {_PLACE} AND value = ?"
-_DELETE = f"DELETE FROM records WHERE {_PLACE}"
 _SCAN = "SELECT tenant, value FROM records WHERE kind = ? AND created >= ?"
 _AGED = f" ORDER BY created, key LIMIT {BATCH}"
 
@@ -75,17 +74,23 @@ class Database:
     def get_many(self, kind: str, tenant: str, keys: Sequence[str], oldest: int) -> dict[str, bytes]:
         def work(connection: Connection) -> dict[str, bytes]:
             found = {}
-            for start in range(0, len(keys), BATCH):
-                wanted = keys[start : start + BATCH]
-                statement = (
-                    "SELECT key, value FROM records "
-                    f"WHERE kind = ? AND tenant = ? AND created >= ? AND key IN ({list_marks(wanted)})"
+            for places, values in _list_places(kind, tenant, keys):
+                rows = connection.tuples(
+                    f"SELECT key, value FROM records WHERE created >= ? AND {places}", (oldest, *values)
                 )
-                rows = connection.tuples(statement, (kind, tenant, oldest, *wanted))
                 found.update({key: _blob(value) for key, value in rows})
             return found
 
         return self._run(work)
+
+    def renew(self, kind: str, tenant: str, keys: Sequence[str], now: int) -> None:
+        """Makes records look as if they were created at `now`."""
+
+        def work(connection: Connection) -> None:
+            for places, values in _list_places(kind, tenant, keys):
+                connection.execute(f"UPDATE records SET created = ? WHERE {places}", (now, *values))
+
+        self._run(work)
 
     def scan(self, kind: str, oldest: int, tenant: str | None = None) -> list[tuple[str, bytes]]:
         """Tenant and value of the records of a kind, of one tenant or of all, oldest first, at most BATCH."""
@@ -96,9 +101,12 @@ class Database:
             rows = self._run(lambda connection: connection.tuples(theirs, (kind, oldest, tenant)))
         return [(tenant, _blob(value)) for tenant, value in rows]
 
-    def delete(self, kind: str, tenant: str, key: str, oldest: int) -> bool:
+    def delete(self, kind: str, tenant: str, keys: Sequence[str], oldest: int) -> bool:
         def work(connection: Connection) -> bool:
-            deleted = bool(connection.execute(_DELETE, (kind, tenant, key, oldest)).rowcount > 0)
+            deleted = False
+            for places, values in _list_places(kind, tenant, keys):
+                done = connection.execute(f"DELETE FROM records WHERE created >= ? AND {places}", (oldest, *values))
+                deleted = done.rowcount > 0 or deleted
             if deleted and connection.is_sqlite:
                 # Removes the deleted record from SQLite's log too. If others use the log, a later delete does so.
                 with suppress(DatabaseFailed):
@@ -189,6 +197,13 @@ class Database:
 
 class _Silence(BaseException):
     """The time limit of a statement is over. Not an Exception, so that no other code handles it as its own failure."""
+
+
+def _list_places(kind: str, tenant: str, keys: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The condition for records of a tenant, with its values, for a batch of them at a time."""
+    for start in range(0, len(keys), BATCH):
+        wanted = keys[start : start + BATCH]
+        yield f"kind = ? AND tenant = ? AND key IN ({list_marks(wanted)})", (kind, tenant, *wanted)
 
 
 def _blob(value: object) -> bytes:

@@ -102,11 +102,17 @@ class Collection:
                 return value
         raise LedgerUnavailable("too many requests are writing the same record at once; try again")
 
-    def delete(self, tenant: str, key: str) -> bool:
-        """Deletes a record. Returns whether there was one."""
-        if not _KEY.fullmatch(key):
+    def renew(self, tenant: str, keys: Sequence[str]) -> None:
+        """Makes records as young as if they were written now."""
+        if keys:
+            self._write(lambda database, now: database.renew(self._kind, tenant, keys, now), 0)
+
+    def delete(self, tenant: str, *keys: str) -> bool:
+        """Deletes records. Returns whether there was one."""
+        sound = [key for key in keys if _KEY.fullmatch(key)]
+        if not sound:
             return False
-        return self._read(lambda database, oldest: database.delete(self._kind, tenant, key, oldest))
+        return self._read(lambda database, oldest: database.delete(self._kind, tenant, sound, oldest))
 
     def _find(self, tenant: str, key: str) -> bytes | None:
         if not _KEY.fullmatch(key):
@@ -192,6 +198,7 @@ class Ledger:
         self.responses = Collection(self, "response")
         self.events = Collection(self, "events")
         self.conversations = Collection(self, "conversation")
+        self.conversation_parts = Collection(self, "items")
         # Own limits, so that reasoning takes no space from what clients were promised to find again.
         self._apart = {
             "reasoning": Limits(REASONING_LIFETIME, settings.reasoning_mb * MEGABYTE),

@@ -6,8 +6,9 @@ items along.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -18,24 +19,34 @@ from app.dialects.openai_responses.state.conversation import (
     render_deleted_conversation,
 )
 from app.dialects.openai_responses.state.history import identify_items, list_items, render_list
-from app.errors import NotFound
+from app.errors import InvalidRequest, NotFound
+from app.gateway.large_bodies.heavy_work import run_heavy
 from app.gateway.messages import ClientResponse, new_id
 from app.ledger import Ledger, read_record
+from app.turns import give_way
+
+log = logging.getLogger("dragoman.ledger")
+
+# Maximum bytes of a conversation's items: more than any upstream takes.
+MAX_SIZE = 256 * 1024 * 1024
+# Bytes of items after which a part is full, and how many parts are read at once. Between them, others get their turn.
+PART = 256 * 1024
+READ_AT_ONCE = 16
+# Seconds after which an append renews the age of the parts.
+RENEWAL = 3600
 
 
 class Conversation(msgspec.Struct, frozen=True):
-    """`created` is in unix seconds; each of `items` has an id."""
+    """`created` is in unix seconds. What is stored of a conversation: its items are in records of their own, `parts`
+    in order, so that an append writes only what it adds. `items` are those that older versions stored here, `size` is
+    the bytes of all. The parts were last `renewed` then."""
 
     created: int
     metadata: dict[str, str] = {}
     items: list[msgspec.Raw] = []
-
-    @property
-    def history(self) -> list[bytes]:
-        return [bytes(item) for item in self.items]
-
-    def find(self, item_id: str) -> bytes | None:
-        return next((item for item in self.history if _ids.decode(item).id == item_id), None)
+    parts: list[str] = []
+    size: int = 0
+    renewed: int = 0
 
 
 class _Identified(msgspec.Struct):
@@ -44,6 +55,7 @@ class _Identified(msgspec.Struct):
 
 _ids = msgspec.json.Decoder(_Identified)
 _decoder = msgspec.json.Decoder(Conversation)
+_part_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class Conversations:
@@ -52,25 +64,38 @@ class Conversations:
 
     def __init__(self, ledger: Ledger) -> None:
         self._collection = ledger.conversations
+        self._parts = ledger.conversation_parts
 
-    def find(self, tenant: str, conversation_id: str) -> Conversation | None:
-        kept = self._collection.get(tenant, conversation_id)
-        return None if kept is None else read_record(_decoder, kept)
+    def find_items(self, tenant: str, conversation_id: str) -> list[bytes] | None:
+        """The items of a conversation, each with an id; None if there is no such conversation."""
+        kept = self._find(tenant, conversation_id)
+        return None if kept is None else self._read_items(tenant, conversation_id, kept)
 
     def append(self, tenant: str, conversation_id: str, items: Sequence[bytes]) -> list[bytes]:
         """Appends items; returns them with their ids."""
-        named = identify_items(new_id(), items)
-        added = [msgspec.Raw(item) for item in named]
-        self._change(tenant, conversation_id, lambda kept: _replace(kept, items=[*kept.items, *added]))
+        kept, size = self._require(tenant, conversation_id), sum(map(len, items))
+        if kept.size + size > MAX_SIZE:
+            raise InvalidRequest(f"a conversation holds at most {MAX_SIZE >> 20} MB; begin another", param="items")
+        named = run_heavy(size, identify_items, new_id(), items)
+        if time.time() - kept.renewed > RENEWAL:
+            self._parts.renew(tenant, _name_parts(conversation_id, kept))
+        parts = self._store(tenant, conversation_id, named)
+        now = int(time.time())
+        self._change(
+            tenant,
+            conversation_id,
+            lambda kept: _replace(kept, parts=[*kept.parts, *parts], size=kept.size + size, renewed=now),
+        )
         return named
 
     def create(self, tenant: str, body: bytes) -> ClientResponse:
         """Creates a conversation. `body` may be empty."""
         body = body or b"{}"
-        items = [msgspec.Raw(item) for item in identify_items(new_id(), read_items(body))]
-        kept = Conversation(int(time.time()), read_metadata(body), items)
-        conversation_id = f"conv_{new_id()}"
+        items = run_heavy(len(body), read_items, body)
+        kept, conversation_id = Conversation(int(time.time()), read_metadata(body)), f"conv_{new_id()}"
         self._collection.put(tenant, conversation_id, msgspec.json.encode(kept))
+        if items:
+            self.append(tenant, conversation_id, items)
         return _show(conversation_id, kept)
 
     def retrieve(self, tenant: str, conversation_id: str) -> ClientResponse:
@@ -83,38 +108,79 @@ class Conversations:
         return _show(conversation_id, kept)
 
     def delete(self, tenant: str, conversation_id: str) -> ClientResponse:
-        if not self._collection.delete(tenant, conversation_id):
-            raise not_found(conversation_id)
+        kept = self._require(tenant, conversation_id)
+        self._collection.delete(tenant, conversation_id)
+        self._parts.delete(tenant, *_name_parts(conversation_id, kept))
         return _found(render_deleted_conversation(conversation_id))
 
     def list_items(self, tenant: str, conversation_id: str, query: Mapping[str, str]) -> ClientResponse:
-        return _found(list_items(self._require(tenant, conversation_id).history, query))
+        items = self._require_items(tenant, conversation_id)
+        return _found(run_heavy(sum(map(len, items)), list_items, items, query))
 
     def add_items(self, tenant: str, conversation_id: str, body: bytes) -> ClientResponse:
-        return _found(render_list(self.append(tenant, conversation_id, read_items(body))))
+        items = run_heavy(len(body), read_items, body)
+        return _found(render_list(self.append(tenant, conversation_id, items)))
 
     def retrieve_item(self, tenant: str, conversation_id: str, item_id: str) -> ClientResponse:
-        item = self._require(tenant, conversation_id).find(item_id)
+        items = self._require_items(tenant, conversation_id)
+        item = run_heavy(sum(map(len, items)), _find_item, items, item_id)
         if item is None:
             raise _item_not_found(item_id)
         return _found(item)
 
     def delete_item(self, tenant: str, conversation_id: str, item_id: str) -> ClientResponse:
         """Deletes an item and returns the conversation."""
+        item = bytes(self.retrieve_item(tenant, conversation_id, item_id).body)  # type: ignore[arg-type]
 
-        def change(kept: Conversation) -> Conversation:
-            item = kept.find(item_id)
-            if item is None:
-                raise _item_not_found(item_id)
-            return _replace(kept, items=[msgspec.Raw(other) for other in kept.history if other != item])
+        def leave_out(kept: Conversation) -> Conversation:
+            return _replace(kept, items=_without(kept.items, item), size=kept.size - len(item))
 
-        return _show(conversation_id, self._change(tenant, conversation_id, change))
+        kept = self._require(tenant, conversation_id)
+        for place in _name_parts(conversation_id, kept):
+            part = self._parts.get(tenant, place)
+            if part is not None and item in part:
+                self._parts.update(tenant, place, lambda found: _encode(_without(_part_decoder.decode(found), item)))
+        return _show(conversation_id, self._change(tenant, conversation_id, leave_out))
+
+    def _store(self, tenant: str, conversation_id: str, items: Sequence[bytes]) -> list[str]:
+        """Stores items in new parts, which belong to the conversation only once it names them."""
+        names = []
+        for part in _split(items):
+            names.append(new_id()[-16:])
+            self._parts.put(tenant, f"{conversation_id}:{names[-1]}", _encode(part))
+            give_way()
+        return names
+
+    def _read_items(self, tenant: str, conversation_id: str, kept: Conversation) -> list[bytes] | None:
+        """All items; None if a part is missing, since a conversation with a gap is none."""
+        items = [bytes(item) for item in kept.items]
+        places = _name_parts(conversation_id, kept)
+        for start in range(0, len(places), READ_AT_ONCE):
+            found = self._parts.get_many(tenant, places[start : start + READ_AT_ONCE])
+            for place in places[start : start + READ_AT_ONCE]:
+                part = read_record(_part_decoder, found.get(place, b""))
+                if part is None:
+                    log.warning("a part of the conversation %s is missing, so it counts as missing", conversation_id)
+                    return None
+                items += map(bytes, part)
+            give_way()
+        return items
+
+    def _find(self, tenant: str, conversation_id: str) -> Conversation | None:
+        kept = self._collection.get(tenant, conversation_id)
+        return None if kept is None else read_record(_decoder, kept)
 
     def _require(self, tenant: str, conversation_id: str) -> Conversation:
-        kept = self.find(tenant, conversation_id)
+        kept = self._find(tenant, conversation_id)
         if kept is None:
             raise not_found(conversation_id)
         return kept
+
+    def _require_items(self, tenant: str, conversation_id: str) -> list[bytes]:
+        items = self.find_items(tenant, conversation_id)
+        if items is None:
+            raise not_found(conversation_id)
+        return items
 
     def _change(
         self, tenant: str, conversation_id: str, change: Callable[[Conversation], Conversation]
@@ -127,6 +193,31 @@ class Conversations:
         if kept is None:
             raise not_found(conversation_id)
         return _decoder.decode(kept)
+
+
+def _split(items: Sequence[bytes]) -> Iterator[list[msgspec.Raw]]:
+    part: list[msgspec.Raw] = []
+    size = 0
+    for item in items:
+        part.append(msgspec.Raw(item))
+        size += len(item)
+        if size >= PART:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
+
+
+def _name_parts(conversation_id: str, kept: Conversation) -> list[str]:
+    return [f"{conversation_id}:{name}" for name in kept.parts]
+
+
+def _find_item(items: Sequence[bytes], item_id: str) -> bytes | None:
+    return next((item for item in items if _ids.decode(item).id == item_id), None)
+
+
+def _without(items: Sequence[msgspec.Raw], item: bytes) -> list[msgspec.Raw]:
+    return [other for other in items if bytes(other) != item]
 
 
 def not_found(conversation_id: str) -> NotFound:
@@ -146,3 +237,4 @@ def _found(body: bytes) -> ClientResponse:
 
 
 _replace = msgspec.structs.replace
+_encode = msgspec.json.encode

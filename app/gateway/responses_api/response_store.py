@@ -28,12 +28,12 @@ from app.dialects.openai_responses.state.history import (
     resolve_references,
 )
 from app.dialects.openai_responses.vocabulary import NAME
-from app.errors import Failure, InvalidRequest, LedgerUnavailable, NotFound
+from app.errors import DragomanError, Failure, InvalidRequest, LedgerUnavailable
 from app.gateway.large_bodies.heavy_work import run_heavy
 from app.gateway.messages import ClientRequest, StartedResponse
 from app.gateway.peek import Peek, peek_body
 from app.gateway.replies.observed_stream import ObservedStream
-from app.gateway.responses_api.conversations import Conversation, Conversations
+from app.gateway.responses_api.conversations import Conversations
 from app.gateway.responses_api.conversations import not_found as conversation_not_found
 from app.ledger import Ledger, read_record
 from app.routing.router import Upstream
@@ -131,7 +131,7 @@ class ResponseContinuation:
         self._place = read_conversation_id(peek.conversation)
         self._background = background
         self._continued: KeptResponse | None = None
-        self._conversation: Conversation | None = None
+        self._conversation: list[bytes] | None = None
         self._looked = False
 
     @property
@@ -149,7 +149,7 @@ class ResponseContinuation:
         self._look_up()
         self._asked = self._client_request
         if self._conversation is not None:
-            self._asked = self._after(self._conversation.history)
+            self._asked = self._after(self._conversation)
         elif self._place is not None:
             if self._client_request.tenant or not self._is_keeper(upstream):
                 raise conversation_not_found(self._place)
@@ -184,14 +184,14 @@ class ResponseContinuation:
     def conclude(self, response: bytes) -> KeptResponse:
         """The stored form of a response. Also appends the request's new items and the response to its conversation."""
         if self._place is not None and self._conversation is not None and find_id(response) is not None:
-            body, history = self._client_request.body, self._conversation.history
+            body, history = self._client_request.body, self._conversation
             new = run_heavy(len(body) + _size_of(history), lambda: new_items(history, input_items(body)))
-            # If the conversation was deleted meanwhile, or the ledger fails, the client still gets its answer.
-            with contextlib.suppress(NotFound, LedgerUnavailable):
+            # If the conversation was deleted meanwhile, is full, or the ledger fails, the client still gets its answer.
+            with contextlib.suppress(DragomanError):
                 place = self._response_store.conversations
                 place.append(self._client_request.tenant, self._place, [*new, *output_items(response)])
-        items = [msgspec.Raw(item) for item in input_items(self._asked.body)]
-        return KeptResponse(response=msgspec.Raw(response), input=items)
+        items = run_heavy(len(self._asked.body), input_items, self._asked.body)
+        return KeptResponse(response=msgspec.Raw(response), input=[msgspec.Raw(item) for item in items])
 
     def _after(self, history: Sequence[bytes]) -> ClientRequest:
         """The client's request with a history before its own input. The translation omits the id of a continued
@@ -230,10 +230,10 @@ class ResponseContinuation:
                 )
             self._continued = self._response_store.find(self._client_request.tenant, self._previous)
         elif self._place is not None:
-            self._conversation = self._response_store.conversations.find(self._client_request.tenant, self._place)
+            self._conversation = self._response_store.conversations.find_items(self._client_request.tenant, self._place)
         self._looked = True
         if self._conversation is not None:
-            self._take_room(self._conversation.items)
+            self._take_room(self._conversation)
         elif self._continued is not None:
             self._take_room([*self._continued.input, self._continued.response])
 

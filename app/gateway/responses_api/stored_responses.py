@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 from urllib.parse import quote, urlencode
 
@@ -13,6 +13,7 @@ from app.dialects.openai_responses.vocabulary import NAME
 from app.errors import InvalidRequest, NotFound, UpstreamRefused
 from app.gateway.delivery import STREAM_HEADERS
 from app.gateway.failures.policy import ABSENT_STATUSES
+from app.gateway.large_bodies.heavy_work import run_heavy
 from app.gateway.messages import ClientResponse
 from app.gateway.replies.reply_headers import mask_errors, relayed_headers
 from app.gateway.responses_api.background import Background
@@ -84,7 +85,7 @@ class StoredResponses:
                     raise InvalidRequest("Cannot cancel a synchronous response.", param="response_id")
                 return _found(self._background.cancel(tenant, response_id))
             case "input_items":
-                return _found(list_items(identify_items(response_id.removeprefix("resp_"), kept.items), query))
+                return _found(run_heavy(sum(map(len, kept.input)), _list_input, response_id, kept.items, query))
 
     def _find_keepers(self, kept: KeptResponse | None, tenant: str, provider: str | None) -> list[Provider]:
         """The providers that may have a response that is not stored here. A tenant's responses are all recorded here;
@@ -94,6 +95,10 @@ class StoredResponses:
         if tenant:
             return []
         return [keeper for name, keeper in self._keepers.items() if provider in (None, name)]
+
+
+def _list_input(response_id: str, items: Sequence[bytes], query: Mapping[str, str]) -> bytes:
+    return list_items(identify_items(response_id.removeprefix("resp_"), items), query)
 
 
 def _read_after(query: Mapping[str, str]) -> int:
