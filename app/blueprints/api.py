@@ -41,6 +41,7 @@ from app.headers import FIELDS, HeaderFields, read_headers
 from app.transport import ActiveRequests
 
 if TYPE_CHECKING:
+    from app.gateway.use_limits.limiter import Reservation
     from app.runtime import Runtime
     from app.services import Services
 
@@ -135,11 +136,8 @@ def generate(owner: Runtime, environ: dict[str, Any], endpoint: Endpoint, path_p
     try:
         client_request = read_client_request(owner, parts, environ, endpoint, record.id, path_parts)
         client_request = admit(owner, parts, client_request, record, environ)
-        key = client_request.key
-        if key.limits and client_request.body and endpoint.names_model:
-            reservation = record.reservation = owner.limiter.reserve(
-                Owner("key", key.name), key.limits, client_request, lambda: parts.gateway.resolve(client_request)[0]
-            )
+        if client_request.key.limits and client_request.body and endpoint.names_model:
+            reservation = record.reservation = _reserve(owner, parts, client_request, endpoint)
             client_response = endpoint.answer(parts, client_request, record)
             own_limits = reservation.limit_headers(dialect.TRAITS)
             client_response.headers = with_own_limits(client_response.headers, own_limits)
@@ -173,6 +171,16 @@ def generate(owner: Runtime, environ: dict[str, Any], endpoint: Endpoint, path_p
         if not streaming:
             active.unregister(token)
             record.write()
+
+
+def _reserve(owner: Runtime, parts: Services, client_request: ClientRequest, endpoint: Endpoint) -> Reservation:
+    """Counts a request against the limits of its key, and with it what it continues. Raises DragomanError."""
+    key = client_request.key
+    if endpoint.continues:
+        client_request.continuation = parts.response_store.begin(client_request)
+    return owner.limiter.reserve(
+        Owner("key", key.name), key.limits, client_request, lambda: parts.gateway.resolve(client_request)[0]
+    )
 
 
 def _name_model(record: Record, client_request: ClientRequest | None) -> None:

@@ -132,10 +132,14 @@ class Gateway:
             return key.choose(client_request.peek.model, upstreams)
         return upstreams
 
-    def with_history(self, client_request: ClientRequest, upstream: Upstream) -> ClientRequest:
+    def with_history(self, client_request: ClientRequest, upstream: Upstream, record: Record) -> ClientRequest:
         """The request with the history it continues, unless the upstream knows that itself. Raises DragomanError."""
         state = client_request.continuation
-        return client_request if state is None else state.prepare(upstream)
+        if state is None:
+            return client_request
+        whole = state.prepare(upstream)
+        record.history = len(whole.body) - len(client_request.body)
+        return whole
 
     def capabilities(self, upstream: Upstream, client_request: ClientRequest) -> Capabilities:
         """What the upstream supports, including what was learned from the tenant's requests."""
@@ -331,7 +335,7 @@ class Gateway:
         capabilities = self._find_capabilities(upstream, client_request, moved)
         record.upstream_dialect = capabilities.dialect
         state = client_request.continuation
-        asked = client_request if state is None else state.prepare(upstream)
+        asked = self.with_history(client_request, upstream, record)
         recovery: Recovery | None = None
         number = 0
         while True:

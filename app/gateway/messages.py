@@ -234,8 +234,8 @@ class Continuation(Protocol):
         ...
 
     def prepare(self, upstream: Upstream) -> ClientRequest:
-        """The request for one upstream, with the history added if that upstream does not know it. Called once for each
-        upstream that is tried. Raises InvalidRequest, NotFound or LedgerUnavailable."""
+        """The request for one upstream, with the history added if that upstream does not know it. Raises
+        InvalidRequest, NotFound or LedgerUnavailable."""
         ...
 
     def watch(self, started: StartedResponse) -> StartedResponse:

@@ -107,6 +107,7 @@ class Record:
     steps: tuple[StepRecord, ...] = ()
     attempt_status: int = 0
     bytes_in: int = 0
+    history: int = 0  # bytes of what the request continues
     bytes_out: int = 0
     heard: float | None = None  # when the client last got a part of its stream (monotonic clock); pings do not count
     usage: Usage | None = None
@@ -281,7 +282,7 @@ class Record:
         if self.terminal == "error":
             return None
         output = self.bytes_out // (STREAM_BYTES if self.stream else WHOLE_BYTES)
-        return Usage(fresh=self.bytes_in // WHOLE_BYTES, output=output, estimated=True)
+        return Usage(fresh=(self.bytes_in + self.history) // WHOLE_BYTES, output=output, estimated=True)
 
     def _attempt(self, now: int, error: str, message: str) -> AttemptRecord:
         began = self._began or 0

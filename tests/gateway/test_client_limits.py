@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 
 from app import create_app
+from app.accounts.record import AttemptRecord, RequestRecord, Terminal
+from app.dialects.registry import DIALECTS
+from app.gateway.messages import ClientRequest
+from app.gateway.use_limits.refusal import Owner
 from app.rate_limits.counts import Demand, Limit
 from app.settings import KeySettings, PriceSettings, ProviderSettings, Settings
 from tests.gateway.conftest import Client, chat_answer, chat_stream, chunk
@@ -225,6 +229,104 @@ def test_a_stream_that_its_client_leaves_frees_its_place(limited: Limited, upstr
     assert during == 429
     assert used(client, PARALLEL) == 0
     assert used(client, TOKENS) > 0
+
+
+HISTORY = "word " * 20_000
+LEAST = 15_000  # tokens of it
+
+
+def continued(client: Client, upstream: FakeUpstream, what: str) -> dict[str, Any]:
+    """A short request that continues a long history."""
+    if what == "conversation":
+        items = {"items": [{"role": "user", "content": HISTORY}]}
+        named = client.ask("/v1/conversations", items, x_api_key=KEY).json["id"]
+    else:
+        upstream.script(json_reply(chat_answer()))
+        named = client.ask(PATHS["responses"], {"model": "up/m", "input": HISTORY}, x_api_key=KEY).json["id"]
+    return {"model": "up/m", "input": "go on", what: named}
+
+
+@pytest.mark.parametrize("what", ["previous_response_id", "conversation"])
+def test_what_a_request_continues_counts_like_what_it_says(limited: Limited, upstream: FakeUpstream, what: str) -> None:
+    client = limited(tokens_per_minute=1_000_000)
+    body = continued(client, upstream, what)
+    before = used(client, TOKENS)
+    upstream.script(chat_stream("one", "two"))
+
+    left = client.http.post(
+        PATHS["responses"], json={**body, "stream": True}, headers={"x-api-key": KEY}, buffered=False
+    )
+    next(iter(left.response))
+    during = used(client, TOKENS) - before
+    left.close()
+    after = used(client, TOKENS) - before
+    upstream.script(json_reply(chat_answer(usage=None)))
+    assert client.ask(PATHS["responses"], body, x_api_key=KEY).status_code == 200
+    untold = used(client, TOKENS) - before - after
+
+    assert min(during, after, untold) > LEAST
+
+
+def test_history_beyond_the_limit_is_refused_with_the_next_request(limited: Limited, upstream: FakeUpstream) -> None:
+    client = limited(tokens_per_minute=LEAST)
+    body = continued(client, upstream, "conversation")
+    upstream.script(chat_stream("one", "two"))
+    running = client.http.post(
+        PATHS["responses"], json={**body, "stream": True}, headers={"x-api-key": KEY}, buffered=False
+    )
+    next(iter(running.response))
+
+    refused = client.ask(PATHS["responses"], body, x_api_key=KEY)
+    running.close()
+
+    assert refused.status_code == 429
+
+
+PROMPTS: dict[str, dict[str, Any]] = {
+    "messages": {"messages": [{"role": "user", "content": HISTORY}]},
+    "documents": {"documents": [{"text": HISTORY}]},
+    "a template": {"chat_template": HISTORY},
+    "the words for one": {"chat_template_kwargs": {"documents": HISTORY}},
+    "a prediction": {"prediction": {"type": "content", "content": HISTORY}},
+}
+
+
+@pytest.mark.parametrize("place", PROMPTS)
+def test_a_prompt_counts_wherever_it_stands(limited: Limited, upstream: FakeUpstream, place: str) -> None:
+    client = limited(tokens_per_minute=1_000_000)
+    upstream.script(chat_stream("one", "two"))
+    body = {"model": "up/m", "stream": True, "messages": [{"role": "user", "content": "hi"}], **PROMPTS[place]}
+
+    left = client.http.post(PATHS["chat"], json=body, headers={"x-api-key": KEY}, buffered=False)
+    next(iter(left.response))
+    left.close()
+
+    assert used(client, TOKENS) > LEAST
+
+
+SENT, FAILED_ONCE = AttemptRecord("up/m"), AttemptRecord("up/m", 500, "internal")
+LEFT: dict[str, tuple[tuple[AttemptRecord, ...], Terminal, bool]] = {
+    "while the upstream works": ((SENT,), "client_closed", True),
+    "while the upstream works again": ((FAILED_ONCE, SENT), "client_closed", True),
+    "in a queue": ((), "client_closed", False),
+    "before another attempt": ((FAILED_ONCE,), "client_closed", False),
+    "after an error": ((SENT,), "error", False),
+}
+
+
+@pytest.mark.parametrize("when", LEFT)
+def test_who_leaves_has_used_what_an_upstream_was_asked(limited: Limited, when: str) -> None:
+    attempts, terminal, counts = LEFT[when]
+    runtime = limited(tokens_per_minute=1_000_000).app.runtime
+    key = runtime.services.access.check_key({"x-api-key": KEY})
+    body = json.dumps({"model": "up/m", "messages": [{"role": "user", "content": HISTORY}]}).encode()
+    asked = ClientRequest(DIALECTS["openai_chat"], body, {}, key=key)
+    reserved = runtime.limiter.reserve(Owner("key", "ci"), key.limits, asked, lambda: None)
+
+    reserved.settle(RequestRecord("id", 0.0, attempts=attempts, terminal=terminal))
+
+    left = runtime.limiter.counts.look([Demand("ci", TOKENS, 0)])[0]
+    assert left > LEAST if counts else left == 0
 
 
 def test_too_much_at_a_time_says_how_many(limited: Limited, upstream: FakeUpstream) -> None:

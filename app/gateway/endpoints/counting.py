@@ -30,7 +30,7 @@ def count_tokens(gateway: Gateway, client_request: ClientRequest, record: Record
     """The input tokens of a request: counted by the upstream if it offers that, otherwise estimated; never 0."""
     record.model = client_request.peek.model
     upstream = gateway.resolve(client_request)[0]
-    client_request = gateway.with_history(client_request, upstream)
+    client_request = gateway.with_history(client_request, upstream, record)
     record.operation = "count_tokens"
     record.go_to(upstream)
     record.upstream_dialect = upstream.capabilities.dialect

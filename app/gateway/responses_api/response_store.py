@@ -133,6 +133,7 @@ class ResponseContinuation:
         self._continued: KeptResponse | None = None
         self._conversation: list[bytes] | None = None
         self._looked = False
+        self._prepared_for: Upstream | None = None
 
     @property
     def adopted(self) -> bool:
@@ -146,6 +147,8 @@ class ResponseContinuation:
 
         Raises InvalidRequest or NotFound for an id that does not (or no longer) exist, LedgerUnavailable.
         """
+        if upstream is self._prepared_for:
+            return self._asked
         self._look_up()
         self._asked = self._client_request
         if self._conversation is not None:
@@ -157,6 +160,7 @@ class ResponseContinuation:
             self._continue(self._previous, upstream)
         if b'"item_reference"' in self._asked.body:
             self._asked = self._resolve(self._asked)
+        self._prepared_for = upstream
         return self._asked
 
     def watch(self, started: StartedResponse) -> StartedResponse:

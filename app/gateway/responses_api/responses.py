@@ -40,6 +40,7 @@ def compact(gateway: Gateway, store: ResponseStore, client_request: ClientReques
     """Answers a compaction request. Raises DragomanError."""
     if client_request.peek.stream:
         raise InvalidRequest("stream: a compaction cannot be streamed", param="stream")
+    client_request.continuation = None  # the limits have counted it; each request below has its own
     upstreams = gateway.resolve(client_request)
     if all(up.provider.dialect == NAME and gateway.offers(up, client_request, "compact") for up in upstreams):
         native = client_request.with_body(client_request.body)

@@ -61,12 +61,13 @@ class Reservation:
         self._counts.settle(taken, [used[demand.limit.kind] for demand, _ in taken.demands])
 
     def _find_usage(self, record: RequestRecord) -> Usage | None:
-        """The usage: as the upstream reported it, or estimated from the bytes received if the answer was cut off."""
+        """The usage: as the upstream reported it, or estimated from the bytes received if the answer was cut off. A
+        client that leaves has used what it asked for, whether or not the upstream had begun to answer."""
         usage, cut = record.usage, record.terminal in _CUT
         if usage is not None and not cut:
             return usage
-        times = record.times
-        if usage is None and (record.terminal == "error" or times.upstream_head is None):
+        asked = record.times.upstream_head is not None or (record.attempts and not record.attempts[-1].error)
+        if usage is None and (record.terminal == "error" or not asked):
             return None
         came = record.bytes_out // (STREAM_BYTES if record.stream else WHOLE_BYTES)
         if usage is None:
@@ -98,11 +99,12 @@ class Limiter:
         find_upstream: Callable[[], Upstream],
     ) -> Reservation:
         """Counts a request against each limit. `find_upstream` returns the first upstream it may go to, and is called
-        only if there is a budget. Raises LimitReached if a limit is reached."""
+        only if that matters. Raises LimitReached if a limit is reached, and what `Continuation.prepare` raises."""
         prepared = _prepare(owner, limits)
         demands, usage = prepared.ones, _NOTHING
         if demands is None:
-            usage = _estimate(client_request)
+            state = client_request.continuation
+            usage = _estimate(client_request if state is None else state.prepare(find_upstream()))
             cost = _estimate_cost(find_upstream(), usage, self._prices()) if prepared.is_budgeted else 0
             amounts = {"requests": 1, "parallel": 1, "tokens": usage.fresh + usage.output, "budget": cost}
             demands = tuple([
@@ -152,7 +154,9 @@ def _estimate(client_request: ClientRequest) -> Usage:
         request = client_request.request
     except DragomanError:
         return Usage(fresh=by_size, output=0)
-    return Usage(fresh=estimate_tokens(request), output=_bound_output(request.max_tokens))
+    # Fields that only this dialect knows are not read, and may hold any prompt.
+    unread = sum(len(msgspec.json.encode(field.value)) for field in request.extensions)
+    return Usage(fresh=estimate_tokens(request) + unread // WHOLE_BYTES, output=_bound_output(request.max_tokens))
 
 
 def _bound_output(maximum: int | None) -> int:
