@@ -21,6 +21,7 @@ from app.gateway.responses_api.background import Background
 from app.gateway.responses_api.conversations import Conversations
 from app.gateway.responses_api.response_store import ResponseStore
 from app.gateway.responses_api.stored_responses import StoredResponses
+from app.gateway.sending import Sender
 from app.gateway.upstream_health.health import UpstreamHealth
 from app.gateway.upstream_health.shared_state import Upstreams
 from app.gateway.use_limits.limiter import Limiter
@@ -87,8 +88,8 @@ def build_services(
     _open_prompts(providers.values(), server, secret)
     fetcher = _open_fetcher(server, transport.settings)
     gateway = Gateway(
-        router, server, fetcher, reasoning_store, settings.limits, facts=facts, health=health,
-        find_limiter=find_limiter, provider_limits=_read_provider_limits(settings),
+        router, server, settings.limits, fetcher=fetcher, reasoning_store=reasoning_store, facts=facts, health=health,
+        sender=Sender(server, health, find_limiter, _read_provider_limits(settings)),
     )  # fmt: skip
     background = Background(gateway, response_store, ledger.events, server.ping_interval, recorder=recorder)
     return Services(

@@ -95,7 +95,6 @@ LONG = {
     "app/cli/serving/serve.py serve": "the options of a command",
     "app/dialects/openai_chat/passthrough.py _look_into": "one look at an event that passes",
     "app/gateway/delivery.py deliver_stream": "the loop of a stream",
-    "app/gateway/gateway.py _obtain": "one loop over a route, with each of its ends",
 }
 # Functions that branch more than ten times, as McCabe counts, each with its reason.
 KINDS, CHEAPEST = "one case for each kind", "the cheapest look first, which everything takes that passes"
@@ -126,7 +125,6 @@ BRANCHING = {
     "app/dialects/openai_responses/stream_parser.py _settle_item": KINDS,
     "app/gateway/delivery.py deliver_stream": "the loop of a stream",
     "app/gateway/failures/own_words.py own_words": "one pass over the words of a message",
-    "app/gateway/gateway.py _obtain": "one loop over a route, with each of its ends",
     "app/transport/exchange.py read_part": "the loop of a stream",
 }
 
