@@ -21,10 +21,10 @@ from app.errors import DragomanError, LimitReached, UpstreamRefused, UpstreamSpa
 from app.gateway.attempt import Attempt, Sends
 from app.gateway.choice import open_attempt
 from app.gateway.delivery import STREAM_HEADERS, ask_whole, deliver_stream
-from app.gateway.failures.change import UNSEALED, seals_for_account
 from app.gateway.failures.learned_facts import COOL_DOWN, LearnedFacts
 from app.gateway.failures.policy import more_informative, tries_next
 from app.gateway.failures.recovery import Recovery
+from app.gateway.failures.repairs.change import UNSEALED, seals_for_account
 from app.gateway.fetching import Fetcher
 from app.gateway.large_bodies.heavy_work import SMALL
 from app.gateway.messages import ClientRequest, ClientResponse, StartedResponse

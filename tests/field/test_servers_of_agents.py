@@ -12,7 +12,8 @@ import pytest
 
 from app.dialects import openai_responses
 from app.errors import Failure
-from app.gateway.failures.complaints import find_repair
+from app.gateway.failures.repairs.complaints import repair_of_complaint
+from app.gateway.failures.repairs.refusal import Refusal
 from app.providers.profiles import capabilities_for
 from tests.field.asked import read_asked
 from tests.field.pairs import TOOL, ask, whole_reply
@@ -242,8 +243,9 @@ def test_calls_that_a_vendor_ties_to_lost_thoughts_get_other_ids() -> None:
     vendor = capabilities_for("openai_responses", "https://api.openai.com/v1", "gpt-5-mini")
     refused = "Item 'fc_1' of type 'function_call' was provided without its required 'reasoning' item: 'rs_1'."
     body = json.dumps({"model": "gpt-5-mini", "input": [USER, CALL, RESULT], "store": False}).encode()
+    failure = Failure(kind="invalid_request", message=refused)
 
-    repair = find_repair(Failure(kind="invalid_request", message=refused), refused, vendor, body)
+    repair = repair_of_complaint(Refusal(failure, refused, vendor, body))
 
     assert repair is not None
     assert openai_responses.pass_request(body, vendor) is not None

@@ -11,7 +11,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from app.gateway.failures.own_words import LONGEST_REQUEST, MAX_FOREIGN, MAX_LETTERS, own_words
+from app.gateway.failures.repairs.own_words import LONGEST_REQUEST, MAX_FOREIGN, MAX_LETTERS, own_words
 
 NAME = "Unsupported temperature"
 

@@ -26,8 +26,9 @@ from app.dialects import openai_chat, openai_completions
 from app.dialects.error_bodies import read_error_body
 from app.dialects.openai_responses.state.conversation import read_items, read_metadata
 from app.errors import DragomanError, Failure, UpstreamRefused
-from app.gateway.failures.own_words import own_words
-from app.gateway.failures.policy import cool_down, find_repair, wait_before_retry
+from app.gateway.failures.policy import cool_down, wait_before_retry
+from app.gateway.failures.repairs.own_words import own_words
+from app.gateway.failures.repairs.repair import find_repair
 from app.gateway.replies.translation import StreamCollector, StreamTranslation
 from app.known_secrets import known_secrets
 from app.logs import clean_line

@@ -26,8 +26,8 @@ from app.dialects.json_bodies import replace_model
 from app.dialects.openai_responses.state.history import new_items
 from app.dialects.overflow import find_overflow
 from app.errors import DragomanError, Failure
-from app.gateway.failures.own_words import own_words
-from app.gateway.failures.policy import find_repair
+from app.gateway.failures.repairs.own_words import own_words
+from app.gateway.failures.repairs.repair import find_repair
 from app.gateway.replies.translation import StreamTranslation
 from app.known_secrets import KnownSecrets
 from app.logs import clean_line

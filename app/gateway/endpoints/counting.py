@@ -9,7 +9,7 @@ import msgspec
 from app.conversation.tokens.estimate import estimate_tokens
 from app.errors import DragomanError
 from app.gateway.choice import open_attempt
-from app.gateway.failures.policy import ABSENT_STATUSES, without_operation
+from app.gateway.failures.repairs.repair import ABSENT_STATUSES, without_operation
 from app.gateway.gateway import Gateway
 from app.gateway.messages import ClientRequest
 from app.gateway.record import Record

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 from app.conversation.capabilities import Capabilities
-from app.gateway.failures.change import Change
+from app.gateway.failures.repairs.change import Change
 
 # One refusal may be a quirk of one server behind a name; three are its usual behaviour.
 REFUSALS_TO_LEARN = 3

@@ -1,15 +1,13 @@
-"""Decides what happens after a failure: retry, change the request, try the next upstream, or give up."""
+"""Decides what happens after a failure: retry, try the next upstream, or give up."""
 
 from __future__ import annotations
 
 import random
-import re
 import time
 from collections.abc import Callable, Mapping
 
 import msgspec
 
-from app.conversation.capabilities import Capabilities
 from app.dialects.overflow import is_near, may_overflow
 from app.errors import (
     EMPTY_ANSWER,
@@ -21,12 +19,7 @@ from app.errors import (
     UpstreamRefused,
     UpstreamUnreachable,
 )
-from app.gateway.failures.change import Change, Repair
-from app.gateway.failures.complaints import LONGEST_COMPLAINT, find_affordable
-from app.gateway.failures.complaints import find_repair as find_named
-from app.gateway.failures.own_words import own_words
 from app.gateway.failures.retry_after import read_moment
-from app.providers.provider import Operation
 
 # The gateway itself waits as long as an upstream asks, up to this many seconds. Longer waits are left to the client.
 LONGEST_WAIT = 5.0
@@ -56,82 +49,8 @@ ELSEWHERE_KINDS = frozenset(
      "billing", "permission", "not_found", "conflict"}
 )  # fmt: skip
 
-# Minimum tokens left for an answer for which a request is worth another try.
-LEAST_ROOM = 1024
-
-# Statuses by which servers say that they, or this model, only support newer operations.
-ABSENT_STATUSES = (404, 405, 501)
-
-
-# Kinds and statuses of refusals of a request that might pass with a change.
-REPAIRABLE_KINDS = frozenset({"invalid_request", "unsupported", "internal"})
-REFUSAL_STATUSES = frozenset({400, 415, 422, 501})
-# Gateways pass on their upstream's refusal as their own error, even as a rate limit; then only unambiguous words count.
-WRAPPING_STATUSES = frozenset({429, 500, 502, 503})
-_SURELY = re.compile(
-    r"extra inputs are not permitted|extra_forbidden|unexpected keyword argument|invalid_request_error"
-    r"|invalid `?signature"
-    r"|system messages? must be|roles must alternate|expected an array with maximum length"
-    r"|required for long context requests"
-    r"|un(?:supported|known|recogni[sz]ed|expected) (?:request )?(?:parameter|argument|field|value)"
-)
-# How servers say "not found" about something in the request: OpenRouter of a feature, others of an item of the input.
-_LACKS = re.compile(r"no endpoints found that support|\bitem (?:with id )?'?(?:rs|msg|fc)_\w{1,100}'? not found")
 # Statuses by which servers say that a request is too long.
 OVERFLOW_STATUSES = frozenset({400, 413, 422, 500})
-
-
-def without_operation(operation: Operation) -> Repair:
-    """The repair for an operation that the upstream does not support, or not with this model."""
-    return Repair(operation, Change(absent=(operation,)))
-
-
-def is_unaffordable(failure: Failure) -> bool:
-    """Whether the account can pay for requests, but not for one of this size."""
-    return failure.status == 402 and "fewer max_tokens" in failure.message[:LONGEST_COMPLAINT]
-
-
-def find_repair(
-    failure: Failure, capabilities: Capabilities, sent: bytes, operation: Operation = "generate"
-) -> Repair | None:
-    """The repair for a refused request, or None if there is none or it is already in force. `sent` is the refused
-    body."""
-    if operation == "completions" and failure.status in ABSENT_STATUSES:
-        return without_operation(operation)
-    lacking = failure.status == 404 and _LACKS.search(failure.message[:LONGEST_COMPLAINT].lower()) is not None
-    if failure.kind == "context_overflow":
-        return _find_room(failure)
-    if is_unaffordable(failure):
-        return find_affordable(failure.message, capabilities, sent)
-    untold = not failure.status and failure.origin == "upstream"  # an error inside a reply that began with 200
-    if failure.status in WRAPPING_STATUSES or (untold and failure.kind == "internal"):
-        if not _SURELY.search(failure.message[:LONGEST_COMPLAINT].lower()):
-            return None
-    elif not lacking and (failure.kind not in REPAIRABLE_KINDS or not (failure.status in REFUSAL_STATUSES or untold)):
-        return None
-    return find_named(failure, failure.message, capabilities, sent)
-
-
-def _find_room(failure: Failure) -> Repair | None:
-    """The output limit with which a request fits its model's context, if more is left than a short answer needs. With
-    less, the client must compact its history."""
-    match failure.tokens:
-        case (int(input), int(output), int(limit)) if max(LEAST_ROOM, limit // 16) <= limit - input < output:
-            return Repair("max_output", Change({"max_output": limit - input}), learned=False)
-        case _:
-            return None
-
-
-def is_general(failure: Failure, repair: Repair, capabilities: Capabilities, sent: bytes) -> bool:
-    """Whether a refusal shows that other requests will need `repair` too.
-
-    It does not if the words that call for it may be quoted from the client: a tool may be named "Unsupported
-    temperature". `capabilities` are those before the repair.
-    """
-    if not repair.learned or failure.status in ABSENT_STATUSES:
-        return repair.learned
-    own = find_named(failure, own_words(failure.message, sent), capabilities, sent)
-    return own is not None and own.name == repair.name
 
 
 def recognise_overflow(error: DragomanError, window: int | None, estimate: Callable[[], int]) -> DragomanError:

@@ -14,19 +14,12 @@ from app.conversation.tokens.estimate import estimate_tokens
 from app.credentials.credential import Credential, find_remedy
 from app.errors import CredentialPostponed, CredentialUnavailable, DragomanError, Failure
 from app.gateway.attempt import Attempt, Sends
-from app.gateway.failures.change import UNSEALED, seals_for_account
 from app.gateway.failures.explanation import raise_explained
-from app.gateway.failures.last_resorts import find_last_resort
 from app.gateway.failures.learned_facts import COOL_DOWN, LearnedFacts
-from app.gateway.failures.policy import (
-    cool_down,
-    find_repair,
-    is_general,
-    is_paced,
-    is_unaffordable,
-    recognise_overflow,
-    wait_before_retry,
-)
+from app.gateway.failures.policy import cool_down, is_paced, recognise_overflow, wait_before_retry
+from app.gateway.failures.repairs.change import UNSEALED, seals_for_account
+from app.gateway.failures.repairs.last_resorts import find_last_resort
+from app.gateway.failures.repairs.repair import find_repair, is_general, is_unaffordable
 from app.gateway.messages import ClientRequest
 from app.gateway.record import Record
 from app.gateway.upstream_health.retry_budget import RetryBudget

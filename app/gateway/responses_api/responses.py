@@ -9,7 +9,7 @@ import msgspec
 from app.dialects.openai_responses.state.compaction import ask_summary, render_compaction
 from app.dialects.openai_responses.vocabulary import NAME
 from app.errors import InvalidRequest, UpstreamRefused
-from app.gateway.failures.policy import ABSENT_STATUSES
+from app.gateway.failures.repairs.repair import ABSENT_STATUSES
 from app.gateway.gateway import Gateway
 from app.gateway.messages import ClientRequest, ClientResponse
 from app.gateway.record import Record

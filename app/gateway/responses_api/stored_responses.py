@@ -12,7 +12,7 @@ from app.dialects.openai_responses.state.history import identify_items, list_ite
 from app.dialects.openai_responses.vocabulary import NAME
 from app.errors import InvalidRequest, NotFound, UpstreamRefused
 from app.gateway.delivery import STREAM_HEADERS
-from app.gateway.failures.policy import ABSENT_STATUSES
+from app.gateway.failures.repairs.repair import ABSENT_STATUSES
 from app.gateway.large_bodies.heavy_work import run_heavy
 from app.gateway.messages import ClientResponse
 from app.gateway.replies.reply_headers import mask_errors, relayed_headers

@@ -9,8 +9,8 @@ import pytest
 
 from app.conversation.capabilities import Capabilities
 from app.errors import UpstreamTimeout, UpstreamUnreachable
-from app.gateway.failures.change import Change
 from app.gateway.failures.learned_facts import COOL_DOWN, FactNote, LearnedFacts
+from app.gateway.failures.repairs.change import Change
 from app.gateway.upstream_health.health import OPEN, BreakerNote, RetryNote, UpstreamHealth
 from app.gateway.upstream_health.shared_redis import KEY, SharedRedis
 from app.gateway.upstream_health.shared_state import CooldownNote, SharedNotes, SharedState, Upstreams, encode_notes

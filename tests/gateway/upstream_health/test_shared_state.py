@@ -10,8 +10,8 @@ from app.conversation.capabilities import Capabilities
 from app.credentials.pool import CredentialPool, PoolMember
 from app.credentials.static import StaticSource
 from app.errors import UpstreamUnreachable
-from app.gateway.failures.change import Change
 from app.gateway.failures.learned_facts import COOL_DOWN, LearnedFacts
+from app.gateway.failures.repairs.change import Change
 from app.gateway.upstream_health.health import OPEN, UpstreamHealth
 from app.gateway.upstream_health.retry_budget import FLOOR
 from app.gateway.upstream_health.shared_state import SharedState, Upstreams

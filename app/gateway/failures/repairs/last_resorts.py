@@ -9,19 +9,18 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from app.conversation.capabilities import Capabilities
 from app.errors import DragomanError, Failure
 from app.gateway.attempt import Attempt
 from app.gateway.choice import open_attempt
-from app.gateway.failures.change import Change, Repair
-from app.gateway.failures.complaints import LONGEST_COMPLAINT, LONGEST_REQUEST
-from app.gateway.failures.own_words import own_words
-from app.gateway.failures.refused_turns import PLAIN_TOOLS
+from app.gateway.failures.repairs.change import Change, Repair
+from app.gateway.failures.repairs.own_words import own_words
+from app.gateway.failures.repairs.refusal import LONGEST_REFUSAL, LONGEST_REQUEST
+from app.gateway.failures.repairs.refused_turns import PLAIN_TOOLS
 from app.gateway.large_bodies.heavy_work import run_heavy
-from app.json_values import decode_or_none
+from app.json_values import decode_or_none, object_decoder
 
 _ANEW = Repair("rendering", Change({"passes": False}))
 _PLAIN = Repair("plain", Change({"passes": False, "proofs": (), **PLAIN_TOOLS}), learned=False)
@@ -40,8 +39,6 @@ _SHAPE = re.compile(
 )
 # Fields that change the reply only.
 _ASIDE = ("include", "stream")
-
-_fields = msgspec.json.Decoder(dict[str, Any])
 
 
 def find_last_resort(failure: Failure, attempt: Attempt, capabilities: Capabilities) -> Repair | None:
@@ -69,7 +66,7 @@ def find_last_resort(failure: Failure, attempt: Attempt, capabilities: Capabilit
 
 
 def _is_about_shape(failure: Failure) -> bool:
-    text = failure.message[:LONGEST_COMPLAINT].lower()
+    text = failure.message[:LONGEST_REFUSAL].lower()
     if failure.kind != "invalid_request" or failure.status not in _STATUSES:
         return "items are not persisted" in text
     return _PLACE.match(failure.param or "") is not None or _SHAPE.search(text) is not None
@@ -86,5 +83,5 @@ def _unquoted(failure: Failure, sent: bytes) -> Failure:
 
 
 def _content(body: bytes) -> dict[str, Any] | None:
-    fields = decode_or_none(msgspec.Raw(body), _fields)
+    fields = decode_or_none(body, object_decoder)
     return fields and {name: value for name, value in fields.items() if name not in _ASIDE}

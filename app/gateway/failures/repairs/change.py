@@ -45,6 +45,10 @@ class Repair(msgspec.Struct, frozen=True):
     change: Change
     learned: bool = True
 
+    def is_needed(self, capabilities: Capabilities) -> bool:
+        """Whether it would change anything."""
+        return self.change(capabilities) != capabilities
+
 
 # For a request that moves to another account.
 UNSEALED = Change({"proofs": ()})

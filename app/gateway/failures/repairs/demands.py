@@ -114,6 +114,7 @@ DEMANDS: tuple[tuple[tuple[tuple[str, ...], ...], str, dict[str, Any]], ...] = (
          ("no endpoints found that support json",)),
         "format", {"structured": "none", "json_object": False},
     ),
+    ((("property keys should match",),), "properties", {"plain_properties": True}),
     (
         (("external image url", "not supported"), ("image url", "not supported"), ("only base64", "image"),
          ("image", "source", "input tag 'url'"), ("image_url", "must be a base64"), ("image_url", "only data url")),
