@@ -10,7 +10,7 @@ from flask import Flask
 
 from app.blueprints import models
 from app.blueprints.api_families import anthropic_counting, openai_stored
-from app.blueprints.operations import monitoring, permissions, plugins, reports, system
+from app.blueprints.operations import monitoring, permissions, plugins, refusals, reports, system
 from app.blueprints.views import add_endpoints
 from app.credentials.oauth.web_logins import WebLogins
 from app.dashboard import blueprint as dashboard
@@ -51,8 +51,8 @@ class FlaskApp(Flask):
             json_views,
         ):
             self.register_blueprint(module.blueprint)
-        self.register_error_handler(404, system.not_found)
-        self.register_error_handler(405, system.method_not_allowed)
-        self.register_error_handler(DragomanError, system.refuse_request)
-        self.register_error_handler(Exception, system.internal_error)
-        self.before_request(system.guard)
+        self.register_error_handler(404, refusals.not_found)
+        self.register_error_handler(405, refusals.method_not_allowed)
+        self.register_error_handler(DragomanError, refusals.refuse_request)
+        self.register_error_handler(Exception, refusals.internal_error)
+        self.before_request(refusals.guard)

@@ -11,6 +11,7 @@ from flask import Blueprint, Response, request
 
 from app.accounts.queries import Query, list_new, list_requests
 from app.accounts.record import RequestRecord
+from app.blueprints.operations.provider_states import describe_providers
 from app.blueprints.operations.reports import (
     LIST_PARAMETERS,
     ask_accounts,
@@ -20,7 +21,6 @@ from app.blueprints.operations.reports import (
     read_query,
 )
 from app.blueprints.operations.rights import is_own, json_view, own_rows
-from app.blueprints.operations.system import describe_providers
 from app.blueprints.views import runtime, services
 from app.dashboard.live import Seen
 from app.dashboard.pages.edit import change_config, describe_config

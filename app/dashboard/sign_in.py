@@ -9,8 +9,8 @@ import time
 from flask import Blueprint, Response, request
 
 from app.blueprints.forms import read_form
+from app.blueprints.operations.refusals import not_found
 from app.blueprints.operations.rights import is_local
-from app.blueprints.operations.system import not_found
 from app.blueprints.views import services
 from app.dashboard.rendering import PAGE_HEADERS, find_version, redirect_to, render
 from app.dashboard.tickets import redeem_ticket

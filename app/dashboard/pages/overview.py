@@ -12,8 +12,8 @@ from app.accounts.apart import AccountsUnavailable
 from app.accounts.queries import sum_usage
 from app.accounts.record import RequestRecord
 from app.accounts.views import list_first_bytes
+from app.blueprints.operations.provider_states import describe_providers
 from app.blueprints.operations.rights import is_own
-from app.blueprints.operations.system import describe_providers
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
 from app.dashboard.page import Range, Trouble, find_troubles, read_range, show

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from flask import Response
 
 from app.blueprints.forms import read_form
-from app.blueprints.operations.system import add_learned, add_pressure, describe_providers
+from app.blueprints.operations.provider_states import describe_upstreams
 from app.blueprints.views import services
 from app.credentials.oauth.login_choice import list_logins, offer_logins
 from app.dashboard.blueprint import blueprint
@@ -44,9 +44,7 @@ def refresh_models() -> Response:
 def list_providers() -> list[dict[str, Any]]:
     """Everything known about each provider, without secrets."""
     parts = services()
-    described = describe_providers(parts.providers, detailed=True)
-    add_learned(described, parts.gateway.facts)
-    add_pressure(described, parts.gateway.health)
+    described = describe_upstreams(parts)
     configured = parts.settings
     logins = offer_logins(configured.providers) if configured.source is None else list_logins(configured.providers)
     listed = []

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 from flask import Response
 
+from app.blueprints.operations.provider_states import describe_providers
 from app.blueprints.operations.support_bundle import make_bundle
-from app.blueprints.operations.system import describe_providers
 from app.blueprints.operations.tested_clients import TESTED
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint

@@ -9,8 +9,8 @@ from typing import Any
 from flask import Response, request
 
 from app.accounts.reports import GROUPS, report_usage
+from app.blueprints.operations.provider_states import describe_provider
 from app.blueprints.operations.reports import LONGEST_VALUE, read_filters
-from app.blueprints.operations.system import describe_provider
 from app.blueprints.views import runtime, services
 from app.dashboard.blueprint import blueprint
 from app.dashboard.page import Range, read_range, show
