@@ -8,7 +8,7 @@ from app.dialects.contract import ClientDialect
 from app.dialects.registry import DIALECTS
 from app.gateway.attempt import Attempt, Sends, Target
 from app.gateway.fetching import Fetcher
-from app.gateway.large_bodies.heavy_work import SMALL, run_heavy
+from app.gateway.large_bodies.heavy_work import run_heavy
 from app.gateway.messages import UNREADABLE, ClientRequest, unreadable
 from app.gateway.passing import Passing
 from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
@@ -46,17 +46,14 @@ def open_attempt(
         capabilities.model or upstream.model, dialect is client_request.dialect,
     )  # fmt: skip
     try:
-        if target.same_dialect and client_request.body and (operation != "generate" or not _is_rewritten(target)):
-            if not capabilities.passes:
-                passed = None
-            elif client_request.size <= SMALL:
-                passed = dialect.pass_request(client_request.body, capabilities)
-            else:
-                passed = run_heavy(client_request.size, dialect.pass_request, client_request.body, capabilities)
-            if passed is not None:
-                return Passing(target, passed, reasoning_store)
+        if not target.same_dialect or not client_request.body or (operation == "generate" and _is_rewritten(target)):
+            return Translating(target, reasoning_store, fetcher, reply_passes=False)
+        passed = None
+        if capabilities.passes:
+            passed = run_heavy(client_request.size, dialect.pass_request, client_request.body, capabilities)
+        if passed is None:
             return Translating(target, reasoning_store, fetcher, reply_passes=True)
-        return Translating(target, reasoning_store, fetcher, reply_passes=False)
+        return Passing(target, passed, reasoning_store)
     except UNREADABLE as error:
         raise unreadable(error) from error
 

@@ -24,6 +24,7 @@ from app.errors import (
     MALFORMED,
     ClientError,
     DragomanError,
+    Failure,
     UpstreamCut,
     UpstreamMalformed,
     UpstreamRefused,
@@ -38,6 +39,7 @@ from app.gateway.replies.translation import StreamCollector, StreamTranslation
 from app.json_values import MAX_VALUES, has_too_many_values
 from app.json_values import SMALL as VALUES_UNSEEN
 from app.known_secrets import known_secrets
+from app.providers.provider import Provider
 from app.sse import frame_json_lines
 from app.transport import Exchange, Obtaining
 from app.transport.exchange import wait_for
@@ -256,23 +258,28 @@ def deliver_stream(
         if not stream.finished:
             record.terminal = "upstream_cut"
             upstream.provider.health.fail(UpstreamCut("its reply ended before it was complete", began=True))
-    except DragomanError as error:
-        record.fail(error, "upstream_cut" if isinstance(error, UpstreamCut) else "error")
-        upstream.provider.health.fail(error)
-        yield stream.fail(error.failure)
-    except UNREADABLE as fault:
-        malformed = read_fault(fault, record)
-        record.fail(malformed)
-        # Marked as the gateway's own error: after the finish the stream ignores an upstream's and reads on to the end.
-        yield stream.fail(msgspec.structs.replace(malformed.failure, origin="gateway"))
     except Exception as fault:
-        yield stream.fail(record.fault(fault).failure)
+        yield stream.fail(_judge_break(fault, record, upstream.provider))
     except BaseException:
         record.terminal = "client_closed"
         raise
     finally:
         exchange.close()
         record.usage = stream.usage or record.usage
+
+
+def _judge_break(fault: Exception, record: Record, provider: Provider) -> Failure:
+    """Why a stream breaks off, for its client; notes it in the record."""
+    if isinstance(fault, DragomanError):
+        record.fail(fault, "upstream_cut" if isinstance(fault, UpstreamCut) else "error")
+        provider.health.fail(fault)
+        return fault.failure
+    if isinstance(fault, UNREADABLE):
+        malformed = read_fault(fault, record)
+        record.fail(malformed)
+        # Marked as the gateway's own error: after the finish the stream ignores an upstream's and reads on to the end.
+        return msgspec.structs.replace(malformed.failure, origin="gateway")
+    return record.fault(fault).failure
 
 
 def in_turns(part: bytes) -> Iterator[bytes]:

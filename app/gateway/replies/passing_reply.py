@@ -10,7 +10,7 @@ from app.conversation.capabilities import RenderContext
 from app.conversation.response import Response, Usage
 from app.dialects.contract import StreamPassthrough
 from app.gateway.attempt import Target
-from app.gateway.large_bodies.heavy_work import SMALL, run_heavy
+from app.gateway.large_bodies.heavy_work import run_heavy
 from app.gateway.messages import ClientRequest
 from app.gateway.reasoning_memory.reasoning_recall import ReasoningRecall
 from app.gateway.replies.translation import restage
@@ -28,10 +28,7 @@ def pass_reply(
     target: Target, recall: ReasoningRecall | None, body: bytes, context: RenderContext
 ) -> tuple[bytes, Usage | None]:
     """Passes a whole reply; returns the client's bytes and the usage. Raises UpstreamError if it is not a reply."""
-    if len(body) <= SMALL:
-        passed, usage = target.dialect.pass_response(body, context, target.capabilities)
-    else:
-        passed, usage = run_heavy(len(body), target.dialect.pass_response, body, context, target.capabilities)
+    passed, usage = run_heavy(len(body), target.dialect.pass_response, body, context, target.capabilities)
     if recall is not None:
         recall.observe_body(passed)
     return passed, usage
