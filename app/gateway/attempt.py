@@ -31,7 +31,7 @@ from app.gateway.upstream_health.liveness import LivenessCheck
 from app.known_secrets import known_secrets
 from app.providers.provider import Operation, Provider, UpstreamRequest
 from app.providers.quotas import has_nothing_left
-from app.routing.router import Upstream
+from app.routing.upstream import Upstream
 from app.settings import LimitsSettings
 from app.transport import Exchange, Obtaining, WholeReply
 

@@ -14,7 +14,7 @@ from app.gateway.passing import Passing
 from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
 from app.gateway.translating import Translating
 from app.providers.provider import Operation
-from app.routing.router import Upstream
+from app.routing.upstream import Upstream
 from app.settings import LimitsSettings
 
 USUAL = LimitsSettings()

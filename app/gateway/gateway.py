@@ -36,7 +36,8 @@ from app.gateway.upstream_health.health import OPEN, Gate, UpstreamHealth
 from app.gateway.upstream_health.retry_budget import RetryBudget
 from app.providers.provider import Operation, Provider
 from app.rate_limits.shared_counts import LimitsUnavailable
-from app.routing.router import Router, Upstream
+from app.routing.router import Router
+from app.routing.upstream import Upstream
 from app.settings import LimitsSettings, ServerSettings
 from app.transport import Obtaining
 from app.transport.exchange import wait_for

@@ -20,7 +20,7 @@ from app.gateway.large_bodies.heavy_work import run_heavy
 from app.gateway.peek import NO_PARTS, PEEK, Parts, Peek, ReadPeek
 from app.providers.conversation_names import name_conversation
 from app.providers.provider import Operation
-from app.routing.router import Upstream
+from app.routing.upstream import Upstream
 from app.transport import Exchange
 
 T = TypeVar("T")

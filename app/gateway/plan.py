@@ -37,7 +37,7 @@ from app.gateway.replies.passing_reply import echoing_context
 from app.gateway.replies.reply_headers import name_upstream, relayed_headers
 from app.gateway.translating import Translating
 from app.gateway.upstream_health.retry_budget import RetryBudget
-from app.routing.router import Upstream
+from app.routing.upstream import Upstream
 from app.settings import LimitsSettings
 from app.transport import Exchange, Obtaining, PreparedCall, ReadExchange, WholeReply
 

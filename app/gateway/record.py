@@ -18,7 +18,7 @@ from app.errors import DragomanError, FailureKind
 from app.gateway.replies.paused_turn import PausedTurn
 from app.known_secrets import SHORTEST
 from app.logs import hide_secrets
-from app.routing.router import Upstream
+from app.routing.upstream import Upstream
 
 if TYPE_CHECKING:
     from app.gateway.inspection.wiretap import Wiretap

@@ -11,92 +11,43 @@ from typing import NamedTuple
 
 import msgspec
 
-from app.conversation.capabilities import Capabilities
-from app.conversation.losses import LossPolicy
 from app.errors import ConfigError, NotFound
 from app.providers.names import LONGEST_NAME, canonical_name, plain_name, split_vendor
 from app.providers.provider import CATALOGUE_RETRY, Provider, fill_catalogues
-from app.routing.presets import HAIKU, OPUS, PRESETS, SONNET
+from app.routing.presets import PRESETS
+from app.routing.upstream import Upstream, make_upstream
+from app.routing.vendor_names import (
+    NEWEST,
+    PLACEHOLDERS,
+    TIERS,
+    family_kinds,
+    find_successor,
+    is_home,
+    is_tier_name,
+    vendor_name,
+)
 from app.settings import ModelsSettings, RouteSettings
 
 log = logging.getLogger("dragoman")
-
-# Words that put a Claude name into a tier. All other Claude names are "big".
-TIERS = ("haiku", "sonnet", "opus", "fable", "mythos")
-
-# By the beginning of a name: the kinds of provider that serve this family of names themselves, best first.
-FAMILIES = {
-    "claude": ("anthropic", "claude_cli"),
-    "gpt": ("openai", "codex"),
-    "o1": ("openai",),
-    "o3": ("openai",),
-    "o4": ("openai",),
-}
-# Models that their vendor no longer offers, and their successors.
-SUCCESSORS = PRESETS["claude-classes"]
-# The model that a tier alone stands for at the vendor itself.
-NEWEST = {"haiku": HAIKU, "sonnet": SONNET, "opus": OPUS}
-
-# What people enter if a client demands a model name and any will do.
-PLACEHOLDERS = frozenset({"any", "auto", "default", "model", "whatever"})
 
 _MAX_DEPTH = 8
 # Bounds the cache: clients can send any number of names.
 MAX_RESOLVED = 4096
 
 
-class Upstream(msgspec.Struct, frozen=True):
-    """One provider and model chosen for a request, with the route's own settings. `matched` names the rule that chose
-    it."""
-
-    provider: Provider
-    model: str
-    label: str
-    reasoning_effort: str | None = None
-    max_output: int | None = None
-    policy: LossPolicy = "normal"
-    context_window: int | None = None
-    assumed_window: int | None = None
-    matched: str = ""
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """What the model supports, within the route's own limits. May fetch the provider's catalogue the first time."""
-        known = self.provider.capabilities(self.model)
-        if self.max_output is None and self.context_window is None:
-            return known
-        changes: dict[str, int] = {}
-        if self.max_output is not None:
-            limit = min(self.max_output, known.max_output or self.max_output)
-            changes |= {"max_output": limit, "default_output": limit}
-        if self.context_window is not None:
-            changes["context_window"] = self.context_window
-        return msgspec.structs.replace(known, **changes)
-
-    def rewrites(self, capabilities: Capabilities) -> bool:
-        """Whether even a request in the upstream's own dialect is rendered anew: because the route sets an effort or
-        scales token counts, or a strict chat template wants the conversation in another order."""
-        ordered = capabilities.merge_system or capabilities.alternate
-        scaled = self.assumed_window is not None and self.usage_scale != 1
-        return ordered or self.reasoning_effort is not None or scaled
-
-    @property
-    def usage_scale(self) -> float:
-        """The factor for reported token counts, for clients that assume a context window other than the real one."""
-        if self.assumed_window is None or (window := self.capabilities.context_window) is None:
-            return 1.0
-        return self.assumed_window / window
-
-
 class _Resolution(NamedTuple):
-    """The upstreams of a name and the rule that chose them. `known` is False if only the default accepts the name."""
+    """The upstreams of a name and the rule that chose them. `known` is False if only the default accepts the name,
+    `lasts` if a provider's list decided, which may change."""
 
     upstreams: list[Upstream]
     matched: str
     known: bool = True
+    lasts: bool = True
 
 
 class _Resolved(NamedTuple):
+    """A resolution that is kept `until` then, by the monotonic clock."""
+
     upstreams: Sequence[Upstream]
     known: bool
     until: float
@@ -132,7 +83,7 @@ class Router:
         resolved = self._resolved.get((name, provider))
         if resolved is not None and resolved.until == math.inf:
             return resolved.upstreams
-        return self._resolve(name, provider).upstreams
+        return self._look_up(name, provider).upstreams
 
     def settles(self, name: str, provider: str | None) -> bool:
         """Whether `resolve` has already found the final upstreams of a name."""
@@ -142,8 +93,8 @@ class Router:
     def resolve_named(self, name: str) -> Sequence[Upstream]:
         """The upstreams of a name that is known here, or that is a vendor's and that the default accepts; none for any
         other name. Raises NotFound."""
-        resolved = self._resolve(name, None)
-        by_default = self._models.default is not None and _family_kinds(plain_name(name))
+        resolved = self._look_up(name, None)
+        by_default = self._models.default is not None and family_kinds(plain_name(name))
         return resolved.upstreams if resolved.known or by_default else ()
 
     def names(self) -> list[str]:
@@ -151,7 +102,7 @@ class Router:
         presets = (name for name in self._presets if not _is_glob(name))
         return list(dict.fromkeys((*self._exact, *presets)))
 
-    def _resolve(self, name: str, provider: str | None) -> _Resolved:
+    def _look_up(self, name: str, provider: str | None) -> _Resolved:
         resolved = self._resolved.get((name, provider))
         if resolved is None or (resolved.until < math.inf and resolved.until < time.monotonic()):
             resolved = self._find(name, provider)
@@ -162,39 +113,40 @@ class Router:
 
     def _find(self, name: str, provider: str | None) -> _Resolved:
         plain = plain_name(name.strip(" \t\r\n"))  # files from Windows leave an end of line behind a name
-        resolution = self._find_mounted(plain, provider) if provider is not None else self._find_free(plain)
+        resolution = self._resolve_mounted(plain, provider) if provider is not None else self._resolve_unmounted(plain)
         if resolution is None:
             raise self._refuse(name)
         marked = [msgspec.structs.replace(upstream, matched=resolution.matched) for upstream in resolution.upstreams]
         unique = list({upstream.label: upstream for upstream in marked}.values())
-        # A provider's list may change, so what it decided is final only for a while.
-        settled = resolution.known and not resolution.matched.startswith(("the list", "the names"))
-        until = math.inf if settled or provider is not None else time.monotonic() + CATALOGUE_RETRY
+        settled = (resolution.known and resolution.lasts) or provider is not None
+        until = math.inf if settled else time.monotonic() + CATALOGUE_RETRY
         return _Resolved(unique, resolution.known, until)
 
-    def _find_mounted(self, name: str, provider: str) -> _Resolution:
+    def _resolve_mounted(self, name: str, provider: str) -> _Resolution:
+        """Where a name leads below a provider's mount: as configured, if that is there, else to the model so called."""
         routed = self._resolve_configured(name, None, 0)
         own = [upstream for upstream in routed.upstreams if upstream.provider.name == provider] if routed else []
         if routed and own:
             return _Resolution(own, routed.matched)
         model = name.removeprefix(f"{provider}/")
-        return _Resolution([self._upstream(self._providers[provider], model, None)], "the path")
+        return _lead_to(self._providers[provider], model, None, "the path")
 
-    def _find_free(self, name: str) -> _Resolution | None:
+    def _resolve_unmounted(self, name: str) -> _Resolution | None:
+        """Where a name leads by all rules, the default last; None if it is unknown."""
         resolution = self._resolve_name(name, None, 0)
         if resolution is not None:
             return resolution
-        usual = _is_usual(name)
+        usual = is_tier_name(name)
         if (label := self._named.get(name)) is not None:
-            resolution = self._lead_target(label, None, 0)
-            return _Resolution(resolution.upstreams, "the names in [models]") if resolution is not None else None
+            resolution = self._resolve_target(label, None, 0)
+            return resolution and _Resolution(resolution.upstreams, "the names in [models]", lasts=False)
         if "/" in name and not usual:
-            return self._ask_only(name) if self._models.default is None else None
+            return self._resolve_at_only(name) if self._models.default is None else None
         if self._models.unknown == "refuse" and not usual:
             return None
         if self._models.default is None:
-            return self._ask_only(name)
-        upstreams = self._default()
+            return self._resolve_at_only(name)
+        upstreams = self._resolve_default()
         if upstreams and not usual and name not in PLACEHOLDERS:
             log.warning(
                 "no route or provider has the model %r; models.default answers with %s",
@@ -225,38 +177,33 @@ class Router:
             return resolution
         if self._needs_lists(name):
             fill_catalogues((each for each in self._real if each.lists_decide), only_new=True)
-        resolution = self._lead_listed(name, route)
+        resolution = self._resolve_listed(name, route)
         if resolution is not None:
             return resolution
         vendor, rest = split_vendor(name)
         if vendor is not None:
-            resolution = self._resolve_configured(rest, route, depth + 1) or self._lead_listed(rest, route)
+            resolution = self._resolve_configured(rest, route, depth + 1) or self._resolve_listed(rest, route)
             if resolution is not None:
                 return resolution
         elif "/" in name:
             return None
-        family = self._family(rest)
+        family = self._find_family(rest)
         if family is not None:
-            return _Resolution(
-                [self._upstream(family, _vendor_name(family, rest), route)], f"the names of {family.kind}"
-            )
+            return _lead_to(family, vendor_name(family, rest), route, f"the names of {family.kind}", lasts=False)
         canonical = canonical_name(rest)
-        variants = ((provider, provider.find_variant(canonical)) for provider in self._real)
-        for provider, listed in variants:
-            if listed is not None:
-                return _Resolution(
-                    [self._upstream(provider, provider.public_name(listed), route)], f"the list of {provider.name}"
-                )
+        for provider in self._real:
+            if (listed := provider.find_variant(canonical)) is not None:
+                return _lead_to_listed(provider, listed, route)
         return None
 
-    def _lead_listed(self, name: str, route: RouteSettings | None) -> _Resolution | None:
+    def _resolve_listed(self, name: str, route: RouteSettings | None) -> _Resolution | None:
         """Where a name leads that providers list: to its vendor's provider if that lists it, else to the first."""
         listing = [provider for provider in self._real if provider.lists(name)]
         if not listing:
             return None
-        family = self._family(name)
+        family = self._find_family(name)
         chosen = family if family in listing else listing[0]
-        return _Resolution([self._upstream(chosen, chosen.public_name(name), route)], f"the list of {chosen.name}")
+        return _lead_to_listed(chosen, name, route)
 
     def _resolve_configured(self, name: str, route: RouteSettings | None, depth: int) -> _Resolution | None:
         """Where a name leads by the configuration alone: provider, route, tier or preset."""
@@ -267,36 +214,36 @@ class Router:
                 code="model_not_found",
             )
         if name in self._exact:
-            return self._take_route(name, self._exact[name], depth)
+            return self._resolve_route(name, self._exact[name], depth)
         provider, _, model = name.partition("/")
         if model and provider in self._providers:
-            return _Resolution([self._upstream(self._providers[provider], model, route)], "the name itself")
+            return _lead_to(self._providers[provider], model, route, "the name itself")
         pattern = self._find_pattern(name)
         if pattern is not None:
-            return self._take_route(pattern, self._models.routes[pattern], depth)
-        for alias, matched in ((self._tier(name)), self._preset(name)):
+            return self._resolve_route(pattern, self._models.routes[pattern], depth)
+        for alias, matched in (self._tier(name), self._preset(name)):
             if alias is None or alias == name:
                 continue
             tier, tier_matched = self._tier(alias)
             target = tier if tier is not None and matched.startswith("preset") else alias
-            resolution = self._lead_target(target, route, depth)
+            resolution = self._resolve_target(target, route, depth)
             if resolution is not None:
                 return _Resolution(resolution.upstreams, f"{matched}, {tier_matched}" if target != alias else matched)
         return None
 
-    def _take_route(self, name: str, route: RouteSettings, depth: int) -> _Resolution:
+    def _resolve_route(self, name: str, route: RouteSettings, depth: int) -> _Resolution:
         upstreams: list[Upstream] = []
         for target in route.targets:
-            resolution = self._lead_target(target, route, depth)
+            resolution = self._resolve_target(target, route, depth)
             upstreams += resolution.upstreams if resolution is not None else []
         return _Resolution(upstreams, f'models.routes."{name}"')
 
-    def _lead_target(self, target: str, route: RouteSettings | None, depth: int) -> _Resolution | None:
+    def _resolve_target(self, target: str, route: RouteSettings | None, depth: int) -> _Resolution | None:
         """Where a setting's target leads. A provider's model wins over a route of the same name."""
         provider, _, model = target.partition("/")
         if model and provider in self._providers:
-            return _Resolution([self._upstream(self._providers[provider], model, route)], "")
-        return self._resolve_name(target, route, depth + 1) or self._ask_only(target, route)
+            return _lead_to(self._providers[provider], model, route)
+        return self._resolve_name(target, route, depth + 1) or self._resolve_at_only(target, route)
 
     def _gather_named(self) -> dict[str, str]:
         """Maps each model that the settings' targets name to the first such target. These models stay known even if a
@@ -327,11 +274,11 @@ class Router:
         provider, unless the name may need a successor."""
         if name in PLACEHOLDERS:
             return False
-        if len(self._real) == 1 and self._family(name) is self._real[0]:
-            return _find_successor(name) is not None or name.lower() in NEWEST
+        if len(self._real) == 1 and self._find_family(name) is self._real[0]:
+            return find_successor(name) is not None or name.lower() in NEWEST
         return True
 
-    def _ask_only(self, name: str, route: RouteSettings | None = None) -> _Resolution | None:
+    def _resolve_at_only(self, name: str, route: RouteSettings | None = None) -> _Resolution | None:
         """Sends an unknown name to the provider if there is only one: to its one model if it lists just one, else under
         the name as it is."""
         if len(self._real) != 1:
@@ -339,20 +286,18 @@ class Router:
         (provider,) = self._real
         listed = provider.known_names()
         if len(listed) == 1:
-            return _Resolution(
-                [self._upstream(provider, provider.public_name(listed[0]), route)], "the only model", False
-            )
+            return _lead_to(provider, provider.public_name(listed[0]), route, "the only model", known=False)
         if listed and "/" in name:
             return None
-        return _Resolution([self._upstream(provider, name, route)], "the only provider", False)
+        return _lead_to(provider, name, route, "the only provider", known=False)
 
-    def _default(self) -> list[Upstream]:
+    def _resolve_default(self) -> list[Upstream]:
         default = self._models.default or ""
-        resolution = self._lead_target(default, None, 0)
+        resolution = self._resolve_target(default, None, 0)
         if resolution is None and "/" not in default and self._providers:
             # Only a provider can judge this name, which may come from DEFAULT_MODEL.
             first = next(iter(self._providers.values()))
-            return [self._upstream(first, default, None)]
+            return [make_upstream(first, default, None)]
         return resolution.upstreams if resolution is not None else []
 
     def _tier(self, name: str) -> tuple[str | None, str]:
@@ -376,12 +321,12 @@ class Router:
         )
         return target, "preset"
 
-    def _family(self, name: str) -> Provider | None:
+    def _find_family(self, name: str) -> Provider | None:
         """The provider of the vendor that a name belongs to. A server that only speaks the vendor's dialect is not the
         vendor: a configured default wins over it."""
-        for kind in _family_kinds(name):
+        for kind in family_kinds(name):
             for provider in self._real:
-                if provider.settings.kind == kind and (_is_home(provider) or self._is_default(provider)):
+                if provider.settings.kind == kind and (is_home(provider) or self._is_default(provider)):
                     return provider
         return None
 
@@ -390,23 +335,6 @@ class Router:
         default = self._models.default
         own = default is not None and default.partition("/")[0] == provider.name
         return default is None or (own and provider.settings.kind != "openai")
-
-    def _upstream(self, provider: Provider, model: str, route: RouteSettings | None) -> Upstream:
-        label = f"{provider.name}/{model}"
-        own, assumed = provider.settings.reasoning_effort, provider.settings.assumed_window
-        if route is None:
-            return Upstream(provider, model, label, own, assumed_window=assumed)
-        policy: LossPolicy = "strict" if route.strict else "lenient" if route.lenient else "normal"
-        return Upstream(
-            provider,
-            model,
-            label,
-            route.reasoning_effort or own,
-            route.max_output,
-            policy,
-            route.context_window,
-            route.assumed_window or assumed,
-        )
 
     def _check(self) -> None:
         """Raises ConfigError with the keys of all targets that lead to no existing provider, or of a loop of routes."""
@@ -442,8 +370,8 @@ class Router:
         if slash:
             return False
         # A single provider accepts any name, and a vendor knows its own names.
-        named = self._family(target) is not None or self._find_pattern(target) not in (None, target)
-        return len(self._real) == 1 or named or (key == "models.default" and (_is_usual(target) or not self._real))
+        named = self._find_family(target) is not None or self._find_pattern(target) not in (None, target)
+        return len(self._real) == 1 or named or (key == "models.default" and (is_tier_name(target) or not self._real))
 
     def _is_circular(self, name: str, route: RouteSettings, depth: int) -> bool:
         if depth > _MAX_DEPTH:
@@ -452,60 +380,15 @@ class Router:
         return any(self._is_circular(target, self._exact[target], depth + 1) for target in onward)
 
 
-def _is_usual(name: str) -> bool:
-    """Whether a name belongs to one of Claude's tiers. Claude's clients always send such names."""
-    vendor, rest = split_vendor(name)
-    lowered = rest.lower()
-    if vendor is None and "/" in name:
-        return False
-    return lowered in TIERS or ("claude" in lowered and any(word in lowered for word in TIERS))
+def _lead_to(
+    provider: Provider, model: str, route: RouteSettings | None, matched: str = "", *, known: bool = True,
+    lasts: bool = True,
+) -> _Resolution:  # fmt: skip
+    return _Resolution([make_upstream(provider, model, route)], matched, known, lasts)
 
 
-def _family_kinds(name: str) -> tuple[str, ...]:
-    """The kinds of provider that serve the family of a vendor's name; none for any other name."""
-    _, bare = split_vendor(name)
-    bare = "claude" if bare.lower() in TIERS else bare.lower()
-    return next((kinds for family, kinds in FAMILIES.items() if bare.startswith(family)), ())
-
-
-def _is_home(provider: Provider) -> bool:
-    """Whether a provider is the vendor of its dialect's names, judged by its address, name or profile."""
-    settings = provider.settings
-    vendors = {"openai": "openai", "anthropic": "anthropic"}
-    if settings.kind not in vendors:
-        return True
-    return provider.is_vendor or provider.name == vendors[settings.kind] or settings.profile == vendors[settings.kind]
-
-
-def _vendor_name(provider: Provider, name: str) -> str:
-    """A vendor's own name as the vendor spells it, or its successor if the vendor no longer offers it. A tier alone is
-    the newest model of that tier."""
-    newest = NEWEST.get(name.lower())
-    if newest is None and not name.lower().startswith("claude"):
-        return name
-    listed = provider.known_names()
-    if newest is not None:
-        return _within_tier(newest, listed)
-    spelled = name.replace(".", "-")
-    if not listed or provider.lists(spelled):
-        return spelled
-    variant = provider.find_variant(canonical_name(name))
-    if variant is not None:
-        return variant
-    successor = _find_successor(name)
-    return spelled if successor is None else _within_tier(successor, listed)
-
-
-def _within_tier(model: str, listed: Sequence[str]) -> str:
-    """The model, or the newest of its tier if it is not among those listed."""
-    tier = next((word for word in TIERS if word in model), "")
-    same_tier = sorted(each for each in listed if tier in each)
-    return model if model in listed or not same_tier else same_tier[-1]
-
-
-def _find_successor(name: str) -> str | None:
-    lowered = name.lower()
-    return next((model for old, model in SUCCESSORS.items() if fnmatch.fnmatchcase(lowered, old)), None)
+def _lead_to_listed(provider: Provider, model: str, route: RouteSettings | None) -> _Resolution:
+    return _lead_to(provider, provider.public_name(model), route, f"the list of {provider.name}", lasts=False)
 
 
 def _may_vary(name: str) -> bool:

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from app.accounts.prices import load_prices
 from app.routing.presets import PRESETS
-from app.routing.router import TIERS
+from app.routing.vendor_names import TIERS
 from app.settings import KeySettings, Settings
 from app.settings.checking import suggest
 

@@ -9,7 +9,8 @@ from app.cli.options import open_routing
 from app.cli.running_gateway import own_key
 from app.cli.serving.start_screen import ANY_KEY
 from app.errors import NotFound
-from app.routing.router import Router, Upstream
+from app.routing.router import Router
+from app.routing.upstream import Upstream
 from app.settings import Settings
 
 # Names of each class that Claude Code uses by default.

@@ -11,7 +11,7 @@ import msgspec
 
 from app.errors import Forbidden, NotFound, Unauthorized
 from app.rate_limits.counts import Limit, read_limits
-from app.routing.router import Upstream
+from app.routing.upstream import Upstream
 from app.settings import KeySettings
 
 # Maximum characters of a client's name for a model quoted in an error.

@@ -13,7 +13,7 @@ from app.gateway.failures.repairs.repair import ABSENT_STATUSES, without_operati
 from app.gateway.gateway import Gateway
 from app.gateway.messages import ClientRequest
 from app.gateway.record import Record
-from app.routing.router import Upstream
+from app.routing.upstream import Upstream
 
 # Seconds after which a count is no longer worth waiting for.
 COUNT_LIMIT = 10.0

@@ -11,7 +11,7 @@ from app.gateway.choice import open_attempt
 from app.gateway.messages import ClientRequest
 from app.known_secrets import known_secrets
 from app.providers.profiles import find_sources
-from app.routing.router import Upstream
+from app.routing.upstream import Upstream
 
 
 def describe_upstream(upstream: Upstream) -> dict[str, object]:

@@ -10,7 +10,8 @@ from app.errors import Forbidden, NotFound
 from app.gateway.client_access.client_keys import ANYBODY, ClientKey
 from app.providers.names import CLAUDE_ALIAS
 from app.providers.provider import Model, Provider, fill_catalogues
-from app.routing.router import Router, Upstream
+from app.routing.router import Router
+from app.routing.upstream import Upstream
 
 # The creation date of models without a known one: the day of the gateway's first list.
 EPOCH = 1_735_689_600

@@ -15,7 +15,7 @@ from app.errors import DragomanError, Failure, UpstreamBusy, UpstreamError, Upst
 from app.gateway.attempt import Attempt
 from app.gateway.failures.retry_after import find_retry_after, read_moment
 from app.providers.names import LONGEST_NAME
-from app.routing.router import Upstream
+from app.routing.upstream import Upstream
 
 # Maximum models of a provider named in an error.
 MAX_NAMED = 10

@@ -23,7 +23,7 @@ from app.gateway.failures.repairs.repair import find_repair, is_general, is_unaf
 from app.gateway.messages import ClientRequest
 from app.gateway.record import Record
 from app.gateway.upstream_health.retry_budget import RetryBudget
-from app.routing.router import Upstream
+from app.routing.upstream import Upstream
 
 log = logging.getLogger("dragoman")
 

@@ -36,7 +36,7 @@ from app.gateway.replies.observed_stream import ObservedStream
 from app.gateway.responses_api.conversations import Conversations
 from app.gateway.responses_api.conversations import not_found as conversation_not_found
 from app.ledger import Ledger, read_record
-from app.routing.router import Upstream
+from app.routing.upstream import Upstream
 from app.turns import give_way
 
 

@@ -18,7 +18,7 @@ from app.gateway.record import STREAM_BYTES, WHOLE_BYTES
 from app.gateway.use_limits.refusal import Owner, limit_headers, refuse
 from app.rate_limits.counts import Demand, Full, Kind, Limit, Taken, place_of
 from app.rate_limits.shared_counts import SharedCounts
-from app.routing.router import Upstream
+from app.routing.upstream import Upstream
 
 # Output tokens counted in advance if the client sets no limit, and the maximum counted in advance: a client that allows
 # far more than it needs would block itself.
