@@ -88,7 +88,7 @@ class Plan(msgspec.Struct, frozen=True):
         """Whether everything this plan was built from is unchanged, and it can handle this request."""
         return (
             self.owner is owner
-            and self.version == self.upstream.provider.catalogue_version
+            and self.version == self.upstream.provider.catalogue.version
             and client_request.size <= SMALL
             and client_request.continuation is None
             and client_request.operation == "generate"
@@ -291,7 +291,7 @@ def make_plan(
     if call is None:
         return None
     common = (
-        owner, provider.catalogue_version, upstream, capabilities, target.dialect, call, budget, target.limits,
+        owner, provider.catalogue.version, upstream, capabilities, target.dialect, call, budget, target.limits,
         target.sends.maximum, target.model, target.credential, target.stream,
         {"x-dragoman-upstream": name_upstream(upstream.label), **JSON_HEADERS},
     )  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
@@ -32,6 +31,7 @@ from app.errors import (
     UpstreamUnreachable,
 )
 from app.permissions.prompt import PermissionPrompt
+from app.providers.catalogue import Catalogue, Model
 from app.providers.health import ProviderHealth
 from app.providers.listings import in_seconds, read_entries, stated
 from app.providers.names import bare_name, canonical_name
@@ -47,9 +47,6 @@ log = logging.getLogger("dragoman")
 
 Operation = Literal["generate", "count_tokens", "models", "responses", "compact", "completions", "embeddings"]
 
-# Seconds that a list of models stays valid, and seconds before a failed request for it is repeated.
-CATALOGUE_LIFETIME = 300.0
-CATALOGUE_RETRY = 20.0
 # Model names come from clients, so caches keyed by them are bounded.
 MAX_CAPABILITIES = 4096
 MAX_HEADS = 512
@@ -71,17 +68,6 @@ FORBIDDEN_RENEWAL = 3600.0
 CATALOGUE_LIMITS = Limits(connect=2.0, first_byte=5.0, idle=5.0, total=8.0)
 # Seconds to wait for upstreams' lists: Claude Code waits three seconds for the whole answer.
 LISTING_LIMIT = 1.5
-
-
-class Model(msgspec.Struct, frozen=True):
-    """A model that a provider offers. Limits are in tokens, None if unknown."""
-
-    id: str
-    owned_by: str = ""
-    display_name: str | None = None
-    created: int = 0
-    context_window: int | None = None
-    max_output: int | None = None
 
 
 class UpstreamRequest(msgspec.Struct, frozen=True):
@@ -175,12 +161,8 @@ class Provider:
         self._capabilities: dict[str, Capabilities] = {}
         self._heads: dict[tuple[object, ...], _PreparedHead] = {}
         self._forbidden: dict[str, Cooldowns] = {}  # by credential: how long a 403 causes no renewal
-        self._catalogue: dict[str, Model] = {}
-        self._catalogue_until = 0.0
+        self.catalogue = Catalogue(lambda: self.fetch_models(), self._note_listing)
         self._variants: tuple[Mapping[str, Model], dict[str, str]] | None = None
-        # When the catalogue was fetched or failed to be; 0 before the first attempt.
-        self.catalogue_version = 0
-        self.asking: threading.Thread | None = None
 
     @property
     def dialect(self) -> DialectName:
@@ -225,7 +207,7 @@ class Provider:
     def _with_window(self, model: str, found: Capabilities) -> Capabilities:
         """The capabilities with the context window from the settings, else from the capabilities, else from the
         upstream's list."""
-        listed = self._catalogue.get(model)
+        listed = self.catalogue.models.get(model)
         window = (
             self.settings.window_of(model)
             or found.context_window
@@ -419,56 +401,36 @@ class Provider:
         s), else the known ones of the vendor. Raises nothing."""
         configured = [Model(id=name, owned_by=self.name) for name in self.settings.models]
         known = self.known_models if self.is_vendor else ()
-        return configured or list(self.catalogue().values()) or [Model(id=name, owned_by=self.name) for name in known]
-
-    @property
-    def was_asked(self) -> bool:
-        """Whether the upstream was asked for its list, successfully or not."""
-        return self.catalogue_version > 0
+        listed = configured or list(self.catalogue.read().values())
+        return listed or [Model(id=name, owned_by=self.name) for name in known]
 
     def lists(self, model: str) -> bool:
         """Whether a model is offered here under exactly this name, as far as is known without asking."""
-        return model in self.settings.models or model == self.settings.default_model or model in self._catalogue
+        return model in self.settings.models or model == self.settings.default_model or model in self.catalogue.models
 
     def find_variant(self, canonical: str) -> str | None:
         """The listed name whose canonical name is `canonical`; the newest if there are several."""
-        known = self._variants
-        if known is None or known[0] is not self._catalogue:
-            listed = [*self.settings.models, *self._catalogue]
-            known = self._variants = (self._catalogue, {canonical_name(name): name for name in sorted(listed)})
+        known, models = self._variants, self.catalogue.models
+        if known is None or known[0] is not models:
+            listed = [*self.settings.models, *models]
+            known = self._variants = (models, {canonical_name(name): name for name in sorted(listed)})
         return known[1].get(canonical)
 
     def known_names(self) -> list[str]:
         """The names on offer that are known without asking."""
-        return list(self.settings.models) or list(self._catalogue)
+        return list(self.settings.models) or list(self.catalogue.models)
 
     @property
     def has_catalogue(self) -> bool:
         """Whether `models` answers without asking the upstream."""
-        return bool(self.settings.models) or self.local or time.monotonic() < self._catalogue_until
+        return bool(self.settings.models) or self.local or self.catalogue.is_fresh
 
-    def catalogue(self) -> dict[str, Model]:
-        """The upstream's own list by id, cached for a few minutes; while it cannot be fetched, the last one that
-        could."""
-        now = time.monotonic()
-        if now >= self._catalogue_until:
-            self._catalogue_until = now + CATALOGUE_RETRY
-            try:
-                self._catalogue = {model.id: model for model in self.fetch_models()}
-                self._catalogue_until = now + CATALOGUE_LIFETIME
-                self._capabilities.clear()
-                self.health.list_models()
-            except DragomanError as error:
-                if self.health.listing is None:
-                    log.warning("cannot list the models of %s: %s", self.name, error)
-                self.health.list_models(error)
-            self.catalogue_version += 1
-        return self._catalogue
-
-    def refresh_catalogue(self) -> None:
-        """Asks the upstream for its list now. If that fails, the last list stays."""
-        self._catalogue_until = 0.0
-        self.catalogue()
+    def _note_listing(self, error: DragomanError | None) -> None:
+        if error is None:
+            self._capabilities.clear()
+        elif self.health.listing is None:
+            log.warning("cannot list the models of %s: %s", self.name, error)
+        self.health.list_models(error)
 
     def fetch_models(self) -> list[Model]:
         """Asks the upstream for its list. Raises DragomanError."""
@@ -544,9 +506,8 @@ def fill_catalogues(providers: Iterable[Provider], *, only_new: bool = False, li
     providers = list(providers)
     for provider in providers:
         if not provider.has_catalogue:
-            provider.asking = threading.Thread(target=provider.catalogue, daemon=True)
-            provider.asking.start()
+            provider.catalogue.begin_reading()
     end = time.monotonic() + limit
     for provider in providers:
-        if provider.asking is not None and not (only_new and provider.was_asked):
-            provider.asking.join(max(0.0, end - time.monotonic()))
+        if not (only_new and provider.catalogue.version):
+            provider.catalogue.wait(max(0.0, end - time.monotonic()))

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import msgspec
 
 from app.errors import ConfigError, NotFound
+from app.providers.catalogue import RETRY
 from app.providers.names import LONGEST_NAME, canonical_name, plain_name, split_vendor
-from app.providers.provider import CATALOGUE_RETRY, Provider, fill_catalogues
+from app.providers.provider import Provider, fill_catalogues
 from app.routing.presets import PRESETS
 from app.routing.upstream import Upstream, make_upstream
 from app.routing.vendor_names import (
@@ -119,7 +120,7 @@ class Router:
         marked = [msgspec.structs.replace(upstream, matched=resolution.matched) for upstream in resolution.upstreams]
         unique = list({upstream.label: upstream for upstream in marked}.values())
         settled = (resolution.known and resolution.lasts) or provider is not None
-        until = math.inf if settled else time.monotonic() + CATALOGUE_RETRY
+        until = math.inf if settled else time.monotonic() + RETRY
         return _Resolved(unique, resolution.known, until)
 
     def _resolve_mounted(self, name: str, provider: str) -> _Resolution:

@@ -116,14 +116,15 @@ def test_a_key_hears_nothing_of_providers_that_are_not_its_own(client: Client, u
     assert set(listing.problems()) == {"one", "two"}
 
 
-def test_a_list_that_has_not_come_yet_is_said_to_be_missing(client: Client) -> None:
+def test_a_list_that_has_not_come_yet_is_said_to_be_missing(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     services, slow = client.app.runtime.services, threading.Event()
-    services.providers["two"].asking = asking = threading.Thread(target=slow.wait, daemon=True)
-    asking.start()
+    provider = services.providers["two"]
+    monkeypatch.setattr(provider, "fetch_models", lambda: slow.wait() and [])
+    provider.catalogue.begin_reading()
 
     missing = services.listing.problems()
     slow.set()
-    asking.join()
+    provider.catalogue.wait(10)
 
     assert missing == {"two": "its model list is still loading"}
     assert services.listing.problems() == {}

@@ -402,7 +402,7 @@ def test_another_list_of_models_ends_a_plan(
     sender = Sender(make_client())
     for _ in range(3):
         sender.ask()
-    sender.client.app.runtime.services.providers["chat"].catalogue_version += 1
+    sender.client.app.runtime.services.providers["chat"].catalogue.version += 1
     sender.ask()
     assert len(by_plan) == 1
     sender.ask()

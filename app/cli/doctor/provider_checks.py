@@ -53,7 +53,7 @@ def check_windows(subject: Subject) -> Iterator[Finding]:
     for provider, model in _list_chosen(subject):
         if provider.local:
             continue
-        listed = provider.catalogue().get(model)
+        listed = provider.catalogue.read().get(model)
         configured, known = provider.settings.window_of(model), listed.context_window if listed else None
         check = f"window {provider.name}"
         if configured and known and configured > known:

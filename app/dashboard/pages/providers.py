@@ -36,7 +36,7 @@ def refresh_models() -> Response:
     provider = services().providers.get(name)
     if provider is None:
         raise NotFound(f"no provider is named {name[:100]!r}")
-    provider.refresh_catalogue()
+    provider.catalogue.refresh()
     log_change(visitor, f"reads the models of {name} again")
     return redirect_to(f"/_/providers#{quote(name, safe='')}")
 

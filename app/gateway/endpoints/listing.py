@@ -8,8 +8,9 @@ import msgspec
 
 from app.errors import Forbidden, NotFound
 from app.gateway.client_access.client_keys import ANYBODY, ClientKey
+from app.providers.catalogue import Model
 from app.providers.names import CLAUDE_ALIAS
-from app.providers.provider import Model, Provider, fill_catalogues
+from app.providers.provider import Provider, fill_catalogues
 from app.routing.router import Router
 from app.routing.upstream import Upstream
 
@@ -64,7 +65,7 @@ class Listing:
                 continue
             if provider.health.listing is not None:
                 problems[name] = provider.health.listing.message
-            elif provider.asking is not None and provider.asking.is_alive():
+            elif provider.catalogue.is_being_read:
                 problems[name] = "its model list is still loading"
         return problems
 

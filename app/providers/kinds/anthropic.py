@@ -11,8 +11,9 @@ import msgspec
 from app.conversation.blocks import DialectName
 from app.credentials.credential import Credential
 from app.dialects.refused_fields import taken_betas
+from app.providers.catalogue import Model
 from app.providers.listings import read_entries, stated
-from app.providers.provider import Model, Operation, Provider, UpstreamRequest
+from app.providers.provider import Operation, Provider, UpstreamRequest
 
 DEFAULT_VERSION = "2023-06-01"
 # Without this beta the vendor refuses a login's access token.

@@ -16,10 +16,11 @@ from app.conversation.blocks import DialectName
 from app.conversation.capabilities import Capabilities
 from app.credentials.credential import Credential
 from app.errors import Failure
+from app.providers.catalogue import Model
 from app.providers.conversation_names import name_conversation
 from app.providers.listings import read_entries, stated
 from app.providers.profiles import capabilities_for
-from app.providers.provider import Model, Operation, Provider, UpstreamRequest
+from app.providers.provider import Operation, Provider, UpstreamRequest
 from app.transport import Exchange
 
 # The list of models is requested for a client version; the backend omits models too new for it.

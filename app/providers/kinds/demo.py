@@ -24,8 +24,9 @@ from app.conversation.tokens.estimate import estimate_tokens
 from app.credentials.credential import Credential
 from app.dialects import anthropic_messages
 from app.errors import ClientError
+from app.providers.catalogue import Model
 from app.providers.profiles import capabilities_for
-from app.providers.provider import Model, Operation, Provider, UpstreamRequest
+from app.providers.provider import Operation, Provider, UpstreamRequest
 from app.transport import Exchange
 
 PAUSE = 0.01  # seconds between two words, to make streaming visible

@@ -18,10 +18,11 @@ from app.conversation.blocks import DialectName
 from app.conversation.capabilities import Capabilities
 from app.credentials.credential import Credential, CredentialSource
 from app.errors import Failure
+from app.providers.catalogue import Model
 from app.providers.kinds.anthropic import DEFAULT_VERSION
 from app.providers.listings import read_entries, stated
 from app.providers.profiles import capabilities_for
-from app.providers.provider import Model, Operation, Provider, UpstreamRequest
+from app.providers.provider import Operation, Provider, UpstreamRequest
 from app.settings import ProviderSettings
 from app.transport import Transport
 
@@ -71,7 +72,7 @@ class OCAProvider(Provider):
     def capabilities(self, model: str) -> Capabilities:
         if not self._entries:
             # Without the catalogue no limit is known, so an upstream that was down is asked again.
-            self.catalogue()
+            self.catalogue.read()
         return super().capabilities(model)
 
     def find_capabilities(self, model: str) -> Capabilities:
@@ -117,7 +118,7 @@ class OCAProvider(Provider):
 
     def listed_name(self, model: str) -> str:
         """The id exactly as the catalogue lists it: some entries lack the prefix `oca/` and must be sent without it."""
-        catalogue = self.catalogue()
+        catalogue = self.catalogue.read()
         for name in (model, f"oca/{model}", model.removeprefix("oca/")):
             if name in catalogue:
                 return name

@@ -57,7 +57,7 @@ def test_a_date_in_milliseconds_is_a_date(client: Client, upstream: FakeUpstream
 def test_the_last_good_list_stays_while_the_upstream_is_in_trouble(
     client: Client, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.providers.provider.CATALOGUE_LIFETIME", 0.0)
+    monkeypatch.setattr("app.providers.catalogue.LIFETIME", 0.0)
     upstream.script(json_reply({"data": [{"id": "m"}]}), json_reply({"error": "down"}, 503))
     client.http.get("/chat/v1/models")
 
@@ -155,7 +155,7 @@ def test_chat_is_preferred_and_what_a_model_without_a_list_speaks(oca: Client, u
 def test_a_catalogue_that_could_not_be_had_is_asked_for_again(
     oca: Client, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.providers.provider.CATALOGUE_RETRY", 0.0)
+    monkeypatch.setattr("app.providers.catalogue.RETRY", 0.0)
     down = json_reply({"message": "starting"}, 503)
     upstream.script(down)
     oca.message("oca/m")

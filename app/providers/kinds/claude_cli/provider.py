@@ -17,6 +17,7 @@ from app.credentials.credential import Credential, CredentialSource, find_remedy
 from app.errors import InvalidRequest, ProgramUnavailable
 from app.logs import hide_secrets
 from app.permissions.prompt import SERVER
+from app.providers.catalogue import Model
 from app.providers.kinds.anthropic import AnthropicProvider
 from app.providers.kinds.claude_cli.early_programs import EarlyPrograms
 from app.providers.kinds.claude_cli.exchange import ProgramExchange
@@ -26,7 +27,7 @@ from app.providers.kinds.claude_cli.order import Order, inherit, write_order
 from app.providers.kinds.claude_cli.output import Output
 from app.providers.kinds.claude_cli.places import Places, own_config
 from app.providers.profiles import capabilities_for
-from app.providers.provider import Model, Operation, Provider, UpstreamRequest
+from app.providers.provider import Operation, Provider, UpstreamRequest
 from app.settings import ProviderSettings, data_folder
 from app.transport import Exchange, Transport
 from app.transport.process import Process, make_folder
