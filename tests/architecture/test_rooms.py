@@ -124,7 +124,6 @@ BRANCHING = {
     "app/dialects/openai_responses/stream_parser.py _take": KINDS,
     "app/dialects/openai_responses/stream_parser.py _settle_item": KINDS,
     "app/gateway/delivery.py deliver_stream": "the loop of a stream",
-    "app/gateway/failures/own_words.py own_words": "one pass over the words of a message",
     "app/transport/exchange.py read_part": "the loop of a stream",
 }
 

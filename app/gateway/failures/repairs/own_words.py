@@ -52,24 +52,40 @@ def own_words(message: str, request: bytes) -> str:
     in a prompt stay, or no message would keep its meaning. If the request cannot be searched the result is empty.
     """
     message = _undo_escapes(message[:LONGEST_MESSAGE])
-    if len(request) > LONGEST_REQUEST:
+    texts = _read_texts(request)
+    if texts is None:
         return ""
-    try:
-        sent = msgspec.json.decode(request)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return ""
-    client_texts = list(_client_texts(sent))
-    foreign = [text for text in client_texts if not text.isascii()]
-    if sum(map(len, foreign)) > MAX_FOREIGN or len(set().union(*foreign)) > MAX_LETTERS:
-        return ""
-    texts = {b" ".join(_fold(text).split()) for text in client_texts}
-    sought = b" \0 ".join(texts)
-    solid = sought.translate(None, _JOINTS)
     words = list(_WORD.finditer(message))[:MAX_WORDS]
     if len(words) == MAX_WORDS:
         message = message[: words[-1].end()]
-    folded = [_fold(word.group()) for word in words]
-    pairs = [b"".join(pair).translate(None, _JOINTS) for pair in pairwise(folded)]
+    kept: list[str] = []
+    end = 0
+    for index in sorted(_find_quoted([_fold(word.group()) for word in words], texts)):
+        kept += (message[end : words[index].start()], "…")
+        end = words[index].end()
+    return "".join([*kept, message[end:]])
+
+
+def _read_texts(request: bytes) -> set[bytes] | None:
+    """The texts and names that the client chose, folded; None if they cannot be searched."""
+    if len(request) > LONGEST_REQUEST:
+        return None
+    try:
+        sent = msgspec.json.decode(request)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    client_texts = list(_client_texts(sent))
+    foreign = [text for text in client_texts if not text.isascii()]
+    if sum(map(len, foreign)) > MAX_FOREIGN or len(set().union(*foreign)) > MAX_LETTERS:
+        return None
+    return {b" ".join(_fold(text).split()) for text in client_texts}
+
+
+def _find_quoted(words: list[bytes], texts: set[bytes]) -> set[int]:
+    """The places of the words of a message that may be quoted from the texts."""
+    sought = b" \0 ".join(texts)
+    solid = sought.translate(None, _JOINTS)
+    pairs = [b"".join(pair).translate(None, _JOINTS) for pair in pairwise(words)]
     joined = set()
     for number, pair in enumerate(dict.fromkeys(pairs)):
         if number % _SEARCHES == 0 and len(solid) > _LONG:
@@ -77,19 +93,14 @@ def own_words(message: str, request: bytes) -> str:
         if pair in solid:
             joined.add(pair)
     quoted: set[int] = set()
-    for index, word in enumerate(folded):
-        if word in texts:
+    for index, word in enumerate(words):
+        # A word that is not ASCII may be several words in the request.
+        apart = not word.isascii() and word not in sought and word.translate(None, _JOINTS) in solid
+        if word in texts or apart:
             quoted.add(index)
-        elif not word.isascii() and word not in sought and word.translate(None, _JOINTS) in solid:
-            quoted.add(index)  # several words in the request
         if index and pairs[index - 1] in joined:
             quoted.update((index - 1, index))
-    kept: list[str] = []
-    end = 0
-    for index in sorted(quoted):
-        kept += (message[end : words[index].start()], "…")
-        end = words[index].end()
-    return "".join([*kept, message[end:]])
+    return quoted
 
 
 def _undo_escapes(text: str) -> str:
