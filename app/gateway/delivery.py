@@ -384,8 +384,14 @@ class Grace:
 def _collect(exchange: Exchange, collector: StreamCollector, limit: int, wait: float | None) -> Obtaining[Response]:
     left = limit
     grace = Grace(time.monotonic)
-    while (part := exchange.read_part(GRACE if collector.ending else wait)) != b"":
-        if collector.ending and grace.is_over():
+    while True:
+        try:
+            part = exchange.read_part(GRACE if collector.ending else wait)
+        except UpstreamCut:
+            if not collector.ending:
+                raise
+            break
+        if part == b"" or (collector.ending and (part is None or grace.is_over())):
             break
         if part is None:
             yield

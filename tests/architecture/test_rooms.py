@@ -109,6 +109,7 @@ BRANCHING = {
     "app/dialects/anthropic_messages/content/blocks.py _write": KINDS,
     "app/dialects/anthropic_messages/response_renderer.py _write_block": KINDS,
     "app/dialects/anthropic_messages/stream_parser.py _add": KINDS,
+    "app/dialects/anthropic_messages/stream_parser.py _take": KINDS,
     "app/dialects/anthropic_messages/stream_renderer.py _take": KINDS,
     "app/dialects/error_kinds.py judge_error": "the surest sign first",
     "app/dialects/foreign/fields.py mend_fields": "field by field",

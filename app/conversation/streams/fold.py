@@ -57,6 +57,10 @@ class Folder:
                 case Failed():
                     raise UpstreamRefused(event.failure)
 
+    @property
+    def finished(self) -> bool:
+        return self._finished is not None
+
     def response(self) -> Response:
         finished = self._finished
         if finished is None:

@@ -92,6 +92,8 @@ class Grammar:
                 allowed = allowed and isinstance(_object(event, "usage").get("output_tokens"), int)
             case "message_stop":
                 allowed = self._reason is not None
+            case "message":  # a whole answer
+                return False
             case _:
                 return True
         if allowed:
@@ -178,9 +180,9 @@ def _object(fields: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _is_whole(message: dict[str, Any]) -> bool:
-    """Whether a message has what clients add to."""
+    """Whether a message has what clients add to, and says nothing itself."""
     usage = _object(message, "usage")
-    return isinstance(message.get("content"), list) and all(isinstance(usage.get(name), int) for name in _COUNTS)
+    return message.get("content") == [] and all(isinstance(usage.get(name), int) for name in _COUNTS)
 
 
 def _is_new(payload: bytes) -> bool:

@@ -259,7 +259,8 @@ class StreamPassthrough:
                 delta = event.get("delta")
                 self._reason = (delta.get("stop_reason") if isinstance(delta, dict) else None) or self._reason
                 self.finished = self._reason is not None
-            case "message_stop":
+            case "message_stop" | "message":
+                self._note_usage(event.get("usage"))
                 self._finished = self.finished = True
                 self._state = _State.ENDED
             case "error":

@@ -35,7 +35,7 @@ from app.dialects.anthropic_messages.usage import merge_usage, read_tier, read_u
 from app.dialects.anthropic_messages.vocabulary import NAME
 from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import repair_surrogates
-from app.dialects.malformed import malformed
+from app.dialects.malformed import decode_tolerantly, malformed
 from app.errors import InvalidRequest, UpstreamCut, UpstreamMalformed
 from app.json_values import MAX_INDEX, UNREADABLE, Fields, Index, decode_or_none, fields_decoder, object_decoder
 
@@ -81,7 +81,9 @@ class _End(msgspec.Struct):
     delta: _EndDelta = _EndDelta()
 
 
-_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+_chunk_decoder = msgspec.json.Decoder(_Chunk)
+_decode_chunk = _chunk_decoder.decode
+_decode_lax = msgspec.json.Decoder(_Chunk, strict=False).decode  # reads numbers that are texts
 _typed = msgspec.json.Decoder(_Typed)
 _end = msgspec.json.Decoder(_End)
 
@@ -123,7 +125,7 @@ class StreamParser:
 
     Repairs: a missing `message_start`; deltas of blocks that were not begun, or with a wrong index; reasoning deltas
     inside a text block and the reverse, and both inside a call, which become separate blocks; arguments in the start of
-    a call; blocks that are never closed.
+    a call; content in the start of the message; a whole message as one event; blocks that are never closed.
     """
 
     snapshots = None
@@ -186,6 +188,8 @@ class StreamParser:
         match chunk.type:
             case "message_start":
                 self._start(object_decoder.decode(payload).get("message"), events)
+            case "message":
+                self._take_whole(object_decoder.decode(payload), events)
             case "content_block_start":
                 self._open(chunk.index, fields_decoder.decode(chunk.content_block), events)
             case "content_block_stop":
@@ -214,10 +218,10 @@ class StreamParser:
         """Handles an unreadable payload: skips an event of an unknown type, recovers texts that contain half of a
         surrogate pair, and fails otherwise."""
         wrong_type = isinstance(error, msgspec.ValidationError)
-        if payload.strip() == b"[DONE]" or (wrong_type and _is_unknown(payload)):
+        if self.ending or payload.strip() == b"[DONE]" or (wrong_type and _is_unknown(payload)):
             return
         try:
-            chunk = None if wrong_type else _read_halves(payload, self._halves)
+            chunk = _read_oddly(payload) if wrong_type else _read_halves(payload, self._halves)
             whole = payload if chunk is not None else repair_surrogates(payload)
             if chunk is None and whole == payload:
                 raise error
@@ -244,6 +248,15 @@ class StreamParser:
         self._id = str(fields.get("id") or "")
         model = str(fields.get("model") or "")
         events.append(Started(self._id, model, None, read_usage(self._usage), read_tier(self._usage)))
+        for index, block in enumerate(fields.get("content") or ()):
+            self._open(index, fields_decoder.decode(msgspec.json.encode(block)), events)
+            self._shut(index, events)
+
+    def _take_whole(self, message: dict[str, Any], events: list[Event]) -> None:
+        self._start(message, events)
+        self._end = _merge_ends(self._end, msgspec.convert(message, _EndDelta))
+        self._note_end(message)
+        self._finish(events)
 
     def _open(self, index: int, fields: Fields, events: list[Event]) -> None:
         if self._state is _State.EXPECTING:
@@ -417,6 +430,14 @@ def _merge_ends(first: _EndDelta, then: _EndDelta) -> _EndDelta:
 def _is_unknown(payload: bytes) -> bool:
     typed = decode_or_none(payload, _typed)
     return typed is not None and typed.type not in _KNOWN_TYPES
+
+
+def _read_oddly(payload: bytes) -> _Chunk | None:
+    """An event whose index is no number; None if that is not what is wrong with it."""
+    if decode_or_none(payload, _chunk_decoder) is not None:
+        return None
+    chunk: _Chunk = decode_tolerantly(_decode_lax, payload)
+    return chunk
 
 
 def _read_halves(payload: bytes, halves: HalfPairs) -> _Chunk | None:

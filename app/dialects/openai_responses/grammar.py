@@ -19,6 +19,7 @@ from app.dialects.openai_responses.stream_parser import (
     ARGUMENTS,
     BEGINNINGS,
     CONTENTS,
+    GOOD_ENDS,
     ITEM_ADDED,
     ITEM_DONE,
     PART_ENDS,
@@ -30,11 +31,10 @@ from app.dialects.openai_responses.stream_parser import (
 from app.dialects.openai_responses.stream_renderer import StreamRenderer
 from app.dialects.openai_responses.vocabulary import CALLS, NULL
 from app.errors import Failure
-from app.json_values import Index
+from app.json_values import Index, decode_or_none
 
 _DELTA = ".delta"
 _CREATED = "response.created"
-_GOOD_ENDS = {"response.completed", "response.incomplete", "response.done"}
 _NOTHING = {EMPTY, bytes(NULL)}
 # Deltas of parts that must have been announced.
 _IN_PARTS = ("response.output_text.delta", "response.refusal.delta", "response.reasoning_summary_text.delta")
@@ -55,6 +55,10 @@ class StreamEvent(WireEvent):
     @property
     def place(self) -> Place:
         return self.output_index, self.content_index, self.summary_index
+
+    @property
+    def names_part(self) -> bool:
+        return self.content_index is not None or self.summary_index is not None
 
 
 class ItemHead(msgspec.Struct):
@@ -108,7 +112,7 @@ class Grammar:
             return self._open(event)
         if not kind.startswith("response.") or (event.item is NULL and event.item_id is None):
             # About no item, or no item is named.
-            return kind not in CONTENTS and not (kind in _GOOD_ENDS and self.open and not self._ends_items(event))
+            return self._may_end(event) if kind in GOOD_ENDS else kind not in CONTENTS
         if not self.begun:
             return False
         if place is None or place not in self.open:
@@ -129,28 +133,34 @@ class Grammar:
 
     def _allows_delta(self, event: StreamEvent) -> bool:
         added = bytes(event.delta)
+        if event.type in CONTENTS and added[:1] != b'"':
+            return False
         if not self.said and event.type.startswith(ARGUMENTS) and added == NOTHING:
             return False  # the arguments may still come
         if not self.said and event.type.startswith(ARGUMENTS) and added == EMPTY:
             return True
-        if not self.said and not self._in_part and event.type in _IN_PARTS:
+        if not self.said and event.type in _IN_PARTS and not (self._in_part and event.names_part):
             return False
         first, self._first = self._first, None
         if not self.said or first == EMPTY:
             self.said, self._first = True, added
         elif first is not None and event.output_index == self._last:
-            return not _repeats(added, first)
+            return not (_repeats(added, first) or (event.type.startswith(ARGUMENTS) and added == first != EMPTY))
         return True
 
-    def _ends_items(self, end: StreamEvent) -> bool:
-        """Whether a terminal response repeats its items, so that open ones that have said all can be ended by them."""
-        listed = end.response is not NULL and bool(_output_decoder.decode(end.response).output)
+    def _may_end(self, end: StreamEvent) -> bool:
+        """Whether an end has a response, which repeats the items that are open, so that those that have said all can be
+        ended by it."""
+        if not self.open:
+            return end.response != NULL
+        listed = end.response != NULL and bool(_output_decoder.decode(end.response).output)
         return listed and (self.repeated or not self.is_single)
 
     def _begin(self, event: StreamEvent) -> bool:
         first = not self.begun
         self.begun = True
-        return (event.type == _CREATED) is first and event.sequence_number is not None
+        named = not first or _is_named(event.response)
+        return (event.type == _CREATED) is first and event.sequence_number is not None and named
 
     def _open(self, event: StreamEvent) -> bool:
         place, head = event.output_index, item_head_decoder.decode(event.item)
@@ -160,6 +170,12 @@ class Grammar:
         self._last, self.said, self._first, self._in_part = place, False, None, False
         self.repeated = self.compared = False
         return True
+
+
+def _is_named(response: msgspec.Raw) -> bool:
+    """Whether a response has an id, or cannot be read: the client may understand it."""
+    head = decode_or_none(response, item_head_decoder)
+    return response != NULL and (head is None or bool(head.id))
 
 
 def _repeats(added: bytes, first: bytes) -> bool:

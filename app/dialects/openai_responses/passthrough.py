@@ -23,7 +23,7 @@ from app.dialects.openai_responses.items.output import Output
 from app.dialects.openai_responses.items.sparse_items import complete_item, output_of, settle_item
 from app.dialects.openai_responses.items.whole_items import write_whole_item
 from app.dialects.openai_responses.response_object import ResponseObject
-from app.dialects.openai_responses.stream_parser import ENDS, ITEM_DONE
+from app.dialects.openai_responses.stream_parser import ENDS, ITEM_DONE, is_read, whole_response
 from app.dialects.openai_responses.stream_renderer import StreamRenderer, write_failure
 from app.dialects.openai_responses.usage import parse_usage
 from app.dialects.openai_responses.vocabulary import NULL, WireResponse, response_decoder
@@ -286,12 +286,16 @@ class StreamPassthrough:
             if (hidden := hide_halves(data)) != data:
                 return self._repair_halves(block, hidden)
             if not data.strip() or data == b"[DONE]" or _is_object(data, trouble):
+                self._odd = self._may_turn() and b"{" in data and is_read(data)
                 return known_secrets.mask_bytes(block)
             self._error = malformed("an event", data).failure
             return b""
         if event.type in ("error", "response.error") or (not event.type and event.error):
             error = event.error or {"code": event.code, "message": event.message, "param": event.param}
             self._error = judge_reported(error, data)
+            return b""
+        if not event.type and whole_response(data) is not None:
+            self._odd = True
             return b""
         if not event.type and data.strip() != b"{}":
             self._error = decode_error(data) or malformed("an event", data).failure
@@ -487,6 +491,8 @@ def _true_end(event: StreamEvent) -> tuple[str, msgspec.Raw]:
         changes["error"] = response_error(judge_reported(error))
     elif wire.error and (told := told_error(wire.error)) is not wire.error:
         changes["error"] = told
+    if status == "incomplete" and not wire.incomplete_details:
+        changes["incomplete_details"] = {"reason": "max_output_tokens"}
     return f"response.{status}", change_fields(event.response, **changes) if changes else event.response
 
 

@@ -19,9 +19,17 @@ from app.dialects.openai_responses.items.items import logprobs_of, parse_item
 from app.dialects.openai_responses.items.sparse_items import lacks_arguments, output_of
 from app.dialects.openai_responses.response_object import parse_finish
 from app.dialects.openai_responses.usage import parse_usage
-from app.dialects.openai_responses.vocabulary import CALLS, NULL, TEXTS, Item, WireResponse, item_decoder
-from app.errors import Failure, InvalidRequest, UpstreamCut
-from app.json_values import UNREADABLE, Index, decode_or_none
+from app.dialects.openai_responses.vocabulary import (
+    CALLS,
+    NULL,
+    TEXTS,
+    Item,
+    WireResponse,
+    item_decoder,
+    response_decoder,
+)
+from app.errors import Failure, InvalidRequest, UpstreamCut, UpstreamMalformed
+from app.json_values import UNREADABLE, Index, decode_or_none, object_decoder
 
 _TEXT_DELTA = "response.output_text.delta"
 # Events that repeat a whole block, with the field that contains it. Some upstreams send them without deltas before.
@@ -29,7 +37,8 @@ WHOLES = {f"{event}.done": field for field, event in TEXTS.values()}
 WHOLES["response.reasoning.done"] = "text"  # Open Responses' spelling
 _DELTAS = {whole.replace(".done", ".delta") for whole in WHOLES}
 CONTENTS = {*_DELTAS, *WHOLES}
-ENDS = {"response.completed", "response.incomplete", "response.failed", "response.cancelled", "response.done"}
+GOOD_ENDS = {"response.completed", "response.incomplete", "response.done"}
+ENDS = {*GOOD_ENDS, "response.failed", "response.cancelled"}
 BEGINNINGS = {"response.created", "response.queued", "response.in_progress"}
 ITEM_ADDED = "response.output_item.added"
 ITEM_DONE = "response.output_item.done"
@@ -97,6 +106,7 @@ class _Kind(msgspec.Struct):
 _kind_decoder = msgspec.json.Decoder(_Kind)
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 _decode_full = msgspec.json.Decoder(_FullChunk).decode
+_decode_lax = msgspec.json.Decoder(_FullChunk, strict=False).decode  # reads numbers that are texts
 
 
 class _OpenBlock:
@@ -216,7 +226,7 @@ class StreamParser:
 
     def _read_malformed(self, payload: bytes, events: list[Event]) -> None:
         """Handles a payload that is no event: the end mark, half a surrogate pair, or an invalid one."""
-        if self._ended or payload.strip() == b"[DONE]" or not _is_read(payload):
+        if self._ended or payload.strip() == b"[DONE]" or not is_read(payload):
             return
         try:
             half = _decode_half(payload)
@@ -225,7 +235,7 @@ class StreamParser:
                 self._add_delta(half, msgspec.Raw(self._halves.join(place, bytes(half.delta))), events)
             else:
                 whole = repair_surrogates(payload)
-                self._take(decode_tolerantly(_decode_full, whole), whole, events)
+                self._take(decode_tolerantly(_decode_lax, whole), whole, events)
         except (*UNREADABLE, InvalidRequest):
             self._fail(decode_error(payload) or malformed("an event", payload).failure, events)
 
@@ -259,8 +269,12 @@ class StreamParser:
             self._fail(judge_reported(error, payload), events)
         elif kind in BEGINNINGS and chunk.response is not None:
             self._start(chunk.response, events)
+        elif kind in GOOD_ENDS and chunk.error is None:
+            self._end(WireResponse(status="incomplete" if "incomplete" in kind else "completed"), events)
+        elif not kind and (answer := whole_response(payload)) is not None:
+            self._end(answer, events)
         elif kind in ENDS or (not kind and payload.strip() != b"{}"):
-            # An end without a response, an error in another shape, or an event of another dialect.
+            # A failure without a response, an error in another shape, or an event of another dialect.
             self._fail(decode_error(payload) or malformed("an event", payload).failure, events)
         elif not kind.startswith("response.") and (failure := decode_named_error((kind, chunk.code), payload)):
             self._fail(failure, events)
@@ -419,6 +433,11 @@ class StreamParser:
             if not self._is_settled(position, item_decoder.decode(raw)):
                 self._settle_item(position, raw, events, last=True)
         for opened in self._items.values():
+            if opened.item.type is None and not opened.blocks:
+                self._fail(
+                    UpstreamMalformed("the upstream's stream has arguments of a call without a name").failure, events
+                )
+                return
             if not opened.done:
                 self._close_blocks(opened, events)
         usage = parse_usage(response)
@@ -446,10 +465,18 @@ def _is_same(item: Item, other: Item) -> bool:
     return not ids.isdisjoint((other.id, other.call_id))
 
 
-def _is_read(payload: bytes) -> bool:
+def is_read(payload: bytes) -> bool:
     """Whether the payload could matter here; false for event types that are skipped."""
     kind = decode_or_none(payload, _kind_decoder)
     return kind is None or kind.type in _READ
+
+
+def whole_response(payload: bytes) -> WireResponse | None:
+    """A whole answer in place of an event."""
+    if b'"response"' not in payload or (decode_or_none(payload, object_decoder) or {}).get("object") != "response":
+        return None
+    response: WireResponse = decode_tolerantly(response_decoder.decode, payload)
+    return response
 
 
 def _decode_half(payload: bytes) -> _FullChunk | None:
@@ -461,7 +488,7 @@ def _decode_half(payload: bytes) -> _FullChunk | None:
         return None
     if not isinstance(value, dict) or not isinstance(delta := value.pop("delta", None), str):
         return None
-    chunk = _decode_full(repair_surrogates(json.dumps(value).encode()))
+    chunk: _FullChunk = decode_tolerantly(_decode_lax, repair_surrogates(json.dumps(value).encode()))
     return msgspec.structs.replace(chunk, delta=msgspec.Raw(literal(delta)))
 
 

@@ -169,7 +169,7 @@ class StreamCollector:
     @property
     def ending(self) -> bool:
         """Whether the upstream named the end."""
-        return self._parser.ending
+        return self._parser.ending or self._folder.finished
 
     def feed(self, part: bytes) -> None:
         """Raises UpstreamRefused if the stream reports a failure."""

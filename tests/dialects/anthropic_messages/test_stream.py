@@ -234,7 +234,7 @@ def test_an_error_event_fails_with_what_the_upstream_said() -> None:
         b"{",
         b"\xff",
         b"[" * 100_000,
-        b'{"type":"content_block_delta","index":"x"}',
+        b'{"type":"content_block_delta","index":0,"delta":"x"}',
         b'{"type":"content_block_start","index":0}',
         b'{"type":"content_block_delta","index":5,"delta":{"type":"input_json_delta","partial_json":"{}"}}',
     ],

@@ -336,9 +336,7 @@ def test_a_stream_is_looked_into_only_where_it_matters() -> None:
     assert passing.feed(part) is part
 
 
-@pytest.mark.parametrize(
-    "odd", ["x", 7, [], {"output": 5}, {"usage": "none", "status": "completed"}, {"output": [1]}, None]
-)
+@pytest.mark.parametrize("odd", ["x", 7, [], {"output": 5}, {"usage": "none", "status": "completed"}, {"output": [1]}])
 @pytest.mark.parametrize("kind", ["response.created", "response.completed", "response.output_item.done"])
 def test_events_that_hold_something_odd_pass(kind: str, odd: Any) -> None:
     item = {"id": "a", "type": "message"}
