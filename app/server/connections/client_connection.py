@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import socket
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from app.errors import InvalidRequest
@@ -13,6 +14,7 @@ from app.server.connections.request_body import RequestBody
 from app.server.connections.request_parser import HEAD_END, Site, parse_head
 from app.server.connections.response_writer import ResponseWriter
 from app.server.gunicorn_settings import MAX_HEAD
+from app.transport.connections.outbox import get_outbox
 from app.transport.connections.waiting import Readable
 from app.turns import give_way
 
@@ -33,6 +35,8 @@ class ClientConnection:
         # Skips Application.__call__, which only calls this.
         self._wsgi: Any = getattr(worker.wsgi, "wsgi_app", worker.wsgi)
         self._site = site
+        self._outbox = get_outbox()
+        self._send = partial(self._outbox.send, client)
         # Bytes read from the client that belong to no request yet.
         self._ahead = b""
         # The beginning of a request that is left to gunicorn.
@@ -47,6 +51,7 @@ class ClientConnection:
                 pass
         finally:
             watcher.close()
+            self._outbox.settle(self._client)
         return self._unusual
 
     def _receive_head(self, watcher: Readable) -> int | None:
@@ -94,7 +99,7 @@ class ClientConnection:
         if head is None:
             self._unusual = self._ahead
             return False
-        response = ResponseWriter(self._client, worker.date, worker.goes_on() and head.keep_alive)
+        response = ResponseWriter(self._send, worker.date, worker.goes_on() and head.keep_alive)
         head.environ[FIELDS] = head.headers
         body, self._ahead = self._ahead[end : end + head.length], self._ahead[end + head.length :]
         rest = None
@@ -117,6 +122,7 @@ class ClientConnection:
             worker.log.exception("Error handling request")
             # A response that has begun is cut off: without its last chunk it cannot pass for a complete one.
             if not response.has_begun:
+                self._outbox.settle(self._client)
                 refuse(self._client, 500, "internal error of the gateway", b"")
             return False
         return response.keep_alive and (rest is None or self._skip(rest))
@@ -136,6 +142,7 @@ class ClientConnection:
             worker.idle.pop(client, None)
 
     def _refuse_head(self) -> None:
+        self._outbox.settle(self._client)
         if len(self._ahead) >= MAX_HEAD or HEAD_END in self._ahead:
             refuse(self._client, 431, f"the request's head is larger than {MAX_HEAD // 1024} KB", self._ahead)
         else:

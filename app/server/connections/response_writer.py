@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any
@@ -19,18 +18,17 @@ _WHOLE = (list, tuple)
 class ResponseWriter:
     """WSGI's `start_response`, and the body that follows.
 
-    The head is sent with the first piece of the body. Each further piece is one chunk and one write, so the client gets
-    an event as soon as the application has it. While the client does not read, a write blocks, up to the socket's time
-    limit, and so stops the reading from the upstream. Raises GreenletExit if the client is gone.
+    The head is sent with the first piece of the body. Each further piece is one chunk and one write, which leaves as
+    soon as the application waits for the next, if not at once. While the client does not read, a write blocks, up to
+    the socket's time limit, and so stops the reading from the upstream. Raises GreenletExit if the client is gone.
     """
 
-    __slots__ = ("_bare", "_chunked", "_client", "_date", "_head", "_left", "_omits_body", "has_begun", "keep_alive")
+    __slots__ = ("_chunked", "_date", "_head", "_left", "_omits_body", "_transmit", "has_begun", "keep_alive")
 
-    def __init__(self, client: socket.socket, date: str, keep_alive: bool) -> None:
+    def __init__(self, transmit: Callable[[bytes], None], date: str, keep_alive: bool) -> None:
         self.keep_alive = keep_alive
         self.has_begun = False
-        self._client = client
-        self._bare: Any = getattr(client, "_sock", client)
+        self._transmit = transmit
         self._date = date
         self._head = b""
         self._left: int | None = None
@@ -99,21 +97,9 @@ class ResponseWriter:
                 return
             self._send(self._frame(whole) + (_LAST_CHUNK if self._chunked else b""))
         else:
-            send = self._bare.send
             for piece in pieces:
-                if not (piece and self.has_begun and self._chunked):
-                    self.write(piece)
-                    piece = b""  # here and below, not kept while the next is waited for
-                    continue
-                # The common case of `write`, inlined.
-                data = b"%X\r\n%b\r\n" % (len(piece), piece)
-                try:
-                    sent = send(data)
-                except OSError:
-                    sent = 0  # `_push` tries again, and handles a client that is gone
-                if sent < len(data):
-                    self._push(data[sent:])
-                piece = data = b""
+                self.write(piece)
+                piece = b""  # not kept while the next is waited for
             if self._chunked or not self.has_begun:
                 self._send(_LAST_CHUNK if self._chunked else b"")
         if self._left:
@@ -146,13 +132,7 @@ class ResponseWriter:
 
     def _push(self, data: bytes) -> None:
         try:
-            try:
-                sent = self._bare.send(data)
-            except BlockingIOError:
-                sent = 0
-            # Piece by piece, since the socket's time limit is for one `send`, not for everything sent to a slow reader.
-            while sent < len(data):
-                sent += self._client.send(memoryview(data)[sent:])
+            self._transmit(data)
         except OSError as error:
             raise gevent.GreenletExit("the client has gone or is not reading") from error
 

@@ -17,6 +17,7 @@ from gevent import getcurrent
 from gevent.monkey import get_original
 
 from app.transport.call import Origin
+from app.transport.connections.outbox import Outbox, get_outbox
 from app.transport.connections.waiting import Alarm
 
 READ_SIZE = 64 * 1024
@@ -40,22 +41,20 @@ class Connection:
         self._watcher = alarm.watch(sock)
         # Under gevent, the socket inside gevent's: it never waits, and calls cost half as much.
         self._bare: Any = sock if self._watcher is None else sock._sock  # type: ignore[attr-defined]
+        self._outbox: Outbox | None = None
         if self._watcher is not None:
             alarm.start()
+            self._outbox = get_outbox()
         self._look = _poll()
         self._look.register(sock.fileno(), _ANYTHING)
 
     def write(self, data: bytes, wait: float) -> None:
-        """Sends all of `data`."""
-        if self._watcher is None:
-            self._socket.settimeout(wait)
-        try:
-            sent = self._bare.send(data)
-        except BlockingIOError:
-            sent = 0
-        if sent < len(data):
-            self._socket.settimeout(wait)
-            self._socket.sendall(memoryview(data)[sent:])
+        """Sends all of `data`. Under gevent that may be when this greenlet waits; if it fails then, `read` says so."""
+        self._socket.settimeout(wait)
+        if self._outbox is None:
+            self._socket.sendall(data)
+        else:
+            self._outbox.send(self._socket, data)
 
     def read(self, wait: float) -> bytes:
         """The bytes that one read of the socket delivers, empty at the end of the connection."""
