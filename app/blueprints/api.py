@@ -31,7 +31,7 @@ from app.errors import (
     UpstreamUnreachable,
 )
 from app.gateway.failures.policy import is_lasting
-from app.gateway.large_bodies.body_budget import NoRoom
+from app.gateway.large_bodies.body_budget import Hold, NoRoom
 from app.gateway.messages import MAX_NAME, ClientRequest, ClientResponse, new_id
 from app.gateway.peek import NO_PARTS, Parts
 from app.gateway.record import Record
@@ -144,7 +144,7 @@ def generate(owner: Runtime, environ: dict[str, Any], endpoint: Endpoint, path_p
         else:
             client_response = endpoint.answer(parts, client_request, record)
         streaming = not isinstance(client_response.body, bytes)
-        return write_client_response(client_response, record, active, token)
+        return write_client_response(client_response, record, active, token, client_request.hold)
     except DragomanError as error:
         if is_strange(error, record):
             record.operation = ""
@@ -191,8 +191,9 @@ def _name_model(record: Record, client_request: ClientRequest | None) -> None:
 
 
 def write_client_response(
-    client_response: ClientResponse, record: Record, active: ActiveRequests, token: int
+    client_response: ClientResponse, record: Record, active: ActiveRequests, token: int, hold: Hold | None
 ) -> WsgiResponse:
+    """A whole answer that is large counts like a request's body until it is sent."""
     record.status = client_response.status
     headers = [*client_response.headers.items(), ("x-request-id", record.id), ("request-id", record.id)]
     body = client_response.body
@@ -205,7 +206,8 @@ def write_client_response(
     if isinstance(body, bytes):
         record.bytes_out = len(body)
         headers.append(("content-length", str(len(body))))
-        return WsgiResponse(_STATUS_LINES[client_response.status], headers, (body,))
+        pieces = (body,) if hold is None or len(body) <= SMALL else _Large(body, hold.keep(len(body)))
+        return WsgiResponse(_STATUS_LINES[client_response.status], headers, pieces)
     watched = _Watched(body, record, active, token, came_whole=client_response.came_whole)
     return WsgiResponse(_STATUS_LINES[client_response.status], headers, watched)
 
@@ -269,6 +271,22 @@ def refuse_page(owner: Runtime, environ: dict[str, Any]) -> WsgiResponse | None:
 def list_ids(request_id: str) -> list[tuple[str, str]]:
     """The headers with a request's id. The two families' SDKs read it under different names."""
     return [("x-request-id", request_id), ("request-id", request_id)]
+
+
+class _Large:
+    """A large whole body, which takes room until the server has sent it."""
+
+    came_whole = True
+
+    def __init__(self, body: bytes, hold: Hold) -> None:
+        self._body = body
+        self._hold = hold
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter((self._body,))
+
+    def close(self) -> None:
+        self._hold.release()
 
 
 class _Watched:

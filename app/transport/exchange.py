@@ -220,14 +220,14 @@ class SocketExchange(Exchange):
                     if wait is None:
                         continue
                     return None
-                if silence is not None:
-                    silence.end()
                 if decoder is not None and data:
                     part = decoder.feed(data)
                     if decoder.complete or not began:
                         self._note_progress(decoder)
                 else:
                     part = self._begin(data) if data else self._handle_end(None)
+                if not part or silence is not None:
+                    silence = self._note_read(part, began)
             except OSError as error:
                 part = self._handle_end(error)
             except BaseException:
@@ -342,6 +342,16 @@ class SocketExchange(Exchange):
                 self._give_back()
             else:
                 self.close()
+
+    def _note_read(self, part: bytes, began: bool) -> Silence | None:
+        """Ends the silence, unless the last read brought neither the end of the head nor anything of the body."""
+        decoder = self._decoder
+        if not part and decoder is not None and decoder.creeps and began == (self.status > 0):
+            self._silence = self._silence or Silence(self._limits)
+            self._silence.creep(began)
+        elif self._silence is not None:
+            self._silence.end()
+        return self._silence
 
     def _give_back(self) -> None:
         """Returns the connection to the pool for another call."""

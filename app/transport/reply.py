@@ -93,6 +93,11 @@ class ReplyDecoder:
         """Whether any byte has arrived."""
         return self.has_head or self._bare > 0
 
+    @property
+    def creeps(self) -> bool:
+        """Whether the last bytes belonged to no body, and more must come."""
+        return self._bare > 0 and not self.complete
+
     def feed(self, data: bytes) -> bytes:
         """The bytes of the body in `data`. Raises UpstreamMalformed, or UpstreamCut for a truncated compressed body."""
         if self._parser is None:

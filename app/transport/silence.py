@@ -18,11 +18,12 @@ class Silence:
     `bear` does everything in one call. Callers that read often use its parts instead: `left`, `note` and `end`.
     """
 
-    __slots__ = ("_deadline", "_limits", "_seconds")
+    __slots__ = ("_crept", "_deadline", "_limits", "_seconds")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._seconds = 0.0
+        self._crept: float | None = None  # when bytes last came that say nothing
         self._deadline = None if limits.total is None else time.monotonic() + limits.total
 
     def bear(self, read: Callable[[float], bytes], began: bool, wait: float | None) -> bytes | None:
@@ -55,10 +56,20 @@ class Silence:
     def note(self, seconds: float, began: bool, error: Exception) -> None:
         """Notes `seconds` of silence, after which a read raised `error`. Raises UpstreamTimeout at a limit."""
         self._seconds += seconds
+        if self._crept is not None:
+            self._crept = time.monotonic()
         phase, limit = ("idle", self._limits.idle) if began else ("first_byte", self._limits.first_byte)
         if self._seconds > limit - _CLOCK_GRAIN:
             raise UpstreamTimeout(phase, limit) from error
 
+    def creep(self, began: bool) -> None:
+        """Notes bytes that say nothing, such as a part of a head or of a trailer: they do not end the silence, or an
+        upstream could go on with one now and then for days. Raises UpstreamTimeout at a limit."""
+        now = time.monotonic()
+        passed = 0.0 if self._crept is None else now - self._crept
+        self._crept = now
+        self.note(passed, began, TimeoutError("nothing of an answer came"))
+
     def end(self) -> None:
         """Ends the silence, because something has arrived."""
-        self._seconds = 0.0
+        self._seconds, self._crept = 0.0, None

@@ -313,3 +313,32 @@ def test_a_request_takes_no_more_memory_than_its_limit_allows(
     figure(f"peak memory of a request at its limit, {dialect}", f"{grown / limit:.2f} x", f"{allowed} x")
     assert status == 200
     assert grown < allowed * limit
+
+
+LARGE = 10 << 20
+
+
+def test_large_answers_that_nobody_reads_take_room(upstream: FakeUpstream, tmp_path: Path, figure: Figure) -> None:
+    budget, readers = 64, 20
+    with Attacked(tmp_path, upstream.url, bodies_mb=budget) as gateway, contextlib.ExitStack() as stack:
+        pid = worker_of(gateway)
+        items = {"items": [{"role": "user", "content": "ab c" * (LARGE // 8)}] * 2}
+        _, made = gateway.ask("/v1/conversations", json.dumps(items).encode())
+        place = f"/v1/conversations/{json.loads(made)['id']}/items"
+        before = peak_mb(pid)
+        clients = [stack.enter_context(gateway.connect()) for _ in range(readers)]
+        for client in clients:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.sendall(f"GET {place} HTTP/1.1\r\nHost: localhost\r\nx-api-key: {KEY}\r\n\r\n".encode())
+        answers = [client.recv(12) for client in clients]
+        grown = peak_mb(pid) - before
+        for client in clients:
+            client.close()
+        time.sleep(0.5)
+        afterwards = gateway.exchange(f"GET {place}?limit=1 HTTP/1.1\r\nHost: localhost\r\nx-api-key: {KEY}\r\n"
+                                      "Connection: close\r\n\r\n".encode())  # fmt: skip
+
+    figure(f"memory for {readers} answers of 10 MiB that nobody reads", f"{grown:.0f} MiB", f"{3 * budget} MiB")
+    assert {answer[9:12] for answer in answers} == {b"200", b"503"}
+    assert grown < 3 * budget
+    assert afterwards[9:12] == b"200"

@@ -175,6 +175,31 @@ def test_a_byte_ends_the_silence(transport: Transport) -> None:
         assert read_parts(exchange) == [b"a", b"b", b"c"]
 
 
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+CREEPING = {
+    "a line of a head": (b"HTTP/1.1 200 OK\r\nx: ", b"a"),
+    "lines of a head": (b"HTTP/1.1 200 OK\r\n", b"a: b\r\n"),
+    "hints": (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+    "the size of a chunk": (CHUNKED + b"1;", b"a"),
+    "trailers": (CHUNKED + b"2\r\n{}\r\n0\r\n", b"a: b\r\n"),
+}
+
+
+@pytest.mark.parametrize("name", CREEPING)
+@pytest.mark.parametrize("wait", [None, 0.05])
+def test_bytes_that_say_nothing_do_not_end_the_silence(transport: Transport, name: str, wait: float | None) -> None:
+    begin, drip = CREEPING[name]
+    with FakeUpstream(raw(begin, *[0.1, drip] * 20, CLOSE)) as upstream:
+        began = time.monotonic()
+        exchange = transport.send(post(upstream.url, limits=Limits(first_byte=0.35, idle=0.35)))
+        with pytest.raises(UpstreamTimeout):
+            for _ in exchange.gather_body(100, wait):
+                pass
+        exchange.close()
+
+    assert time.monotonic() - began < 1.2
+
+
 def test_time_that_the_consumer_takes_is_no_silence(transport: Transport) -> None:
     with FakeUpstream(sse(b"a", b"b")) as upstream:
         exchange = transport.send(post(upstream.url, limits=Limits(first_byte=0.1, idle=0.1)))

@@ -24,7 +24,7 @@ DIALECT = DIALECTS["openai_responses"]
 
 
 def _list_items(kept: Conversations, asked: ClientRequest, place: str) -> ClientResponse:
-    return kept.list_items(asked.tenant, place, request.args.to_dict())
+    return kept.list_items(asked.tenant, place, request.args.to_dict(), asked.hold)
 
 
 # By method and path.
@@ -44,10 +44,10 @@ CONVERSATIONS: dict[tuple[str, str], Work] = {
         asked.tenant, place, asked.body
     ),
     ("GET", "/conversations/<place>/items/<item>"): lambda kept, asked, place, item: kept.retrieve_item(
-        asked.tenant, place, item
+        asked.tenant, place, item, asked.hold
     ),
     ("DELETE", "/conversations/<place>/items/<item>"): lambda kept, asked, place, item: kept.delete_item(
-        asked.tenant, place, item
+        asked.tenant, place, item, asked.hold
     ),
 }
 
@@ -57,9 +57,9 @@ def _change_response(action: Action, response_id: str) -> Response:
 
     def answer(parts: Services, client_request: ClientRequest, record: Record) -> ClientResponse:
         record.operation = "responses"
-        return parts.stored_responses.answer(action, client_request.tenant, response_id, query, client_request.provider)
+        return parts.stored_responses.answer(action, client_request, response_id, query)
 
-    return view(Endpoint(DIALECT, answer))
+    return view(Endpoint(DIALECT, answer, names_model=False, continues=True))
 
 
 def _change_conversation(work: Work, **parts_of_path: str) -> Response:
@@ -67,7 +67,7 @@ def _change_conversation(work: Work, **parts_of_path: str) -> Response:
         record.operation = "conversations"
         return work(parts.conversations, client_request, **parts_of_path)
 
-    return view(Endpoint(DIALECT, answer, names_model=False))
+    return view(Endpoint(DIALECT, answer, names_model=False, continues=True))
 
 
 _VIEWS: dict[tuple[str, str], Callable[..., Response]] = {

@@ -69,9 +69,13 @@ class Hold:
             left = int(left * SHARE)
         if budget.taken > self._size and own + size > left:
             raise NoRoom
-        budget.taken += size
-        budget.tenants[tenant] += size
-        self._size += size
+        self._count(size)
+
+    def keep(self, size: int) -> Hold:
+        """Another hold, for bytes that are already here."""
+        kept = Hold(self._budget, self._tenant)
+        kept._count(size)
+        return kept
 
     def release(self) -> None:
         budget, tenant = self._budget, self._tenant
@@ -80,6 +84,11 @@ class Hold:
         if not budget.tenants[tenant]:
             del budget.tenants[tenant]
         self._size = 0
+
+    def _count(self, size: int) -> None:
+        self._budget.taken += size
+        self._budget.tenants[self._tenant] += size
+        self._size += size
 
 
 def default_budget(workers: int) -> int:

@@ -20,6 +20,7 @@ from app.dialects.openai_responses.state.conversation import (
 )
 from app.dialects.openai_responses.state.history import identify_items, list_items, render_list
 from app.errors import InvalidRequest, NotFound
+from app.gateway.large_bodies.body_budget import Hold
 from app.gateway.large_bodies.heavy_work import run_heavy
 from app.gateway.messages import ClientResponse, new_id
 from app.ledger import Ledger, read_record
@@ -66,9 +67,12 @@ class Conversations:
         self._collection = ledger.conversations
         self._parts = ledger.conversation_parts
 
-    def find_items(self, tenant: str, conversation_id: str) -> list[bytes] | None:
-        """The items of a conversation, each with an id; None if there is no such conversation."""
+    def find_items(self, tenant: str, conversation_id: str, hold: Hold | None = None) -> list[bytes] | None:
+        """The items of a conversation, each with an id; None if there is no such conversation. They count like a body
+        that the client sent. Raises NoRoom."""
         kept = self._find(tenant, conversation_id)
+        if kept is not None and hold is not None:
+            hold.take(kept.size)
         return None if kept is None else self._read_items(tenant, conversation_id, kept)
 
     def append(self, tenant: str, conversation_id: str, items: Sequence[bytes]) -> list[bytes]:
@@ -113,24 +117,28 @@ class Conversations:
         self._parts.delete(tenant, *_name_parts(conversation_id, kept))
         return _found(render_deleted_conversation(conversation_id))
 
-    def list_items(self, tenant: str, conversation_id: str, query: Mapping[str, str]) -> ClientResponse:
-        items = self._require_items(tenant, conversation_id)
+    def list_items(
+        self, tenant: str, conversation_id: str, query: Mapping[str, str], hold: Hold | None = None
+    ) -> ClientResponse:
+        items = self._require_items(tenant, conversation_id, hold)
         return _found(run_heavy(sum(map(len, items)), list_items, items, query))
 
     def add_items(self, tenant: str, conversation_id: str, body: bytes) -> ClientResponse:
         items = run_heavy(len(body), read_items, body)
         return _found(render_list(self.append(tenant, conversation_id, items)))
 
-    def retrieve_item(self, tenant: str, conversation_id: str, item_id: str) -> ClientResponse:
-        items = self._require_items(tenant, conversation_id)
+    def retrieve_item(
+        self, tenant: str, conversation_id: str, item_id: str, hold: Hold | None = None
+    ) -> ClientResponse:
+        items = self._require_items(tenant, conversation_id, hold)
         item = run_heavy(sum(map(len, items)), _find_item, items, item_id)
         if item is None:
             raise _item_not_found(item_id)
         return _found(item)
 
-    def delete_item(self, tenant: str, conversation_id: str, item_id: str) -> ClientResponse:
+    def delete_item(self, tenant: str, conversation_id: str, item_id: str, hold: Hold | None = None) -> ClientResponse:
         """Deletes an item and returns the conversation."""
-        item = bytes(self.retrieve_item(tenant, conversation_id, item_id).body)  # type: ignore[arg-type]
+        item = bytes(self.retrieve_item(tenant, conversation_id, item_id, hold).body)  # type: ignore[arg-type]
 
         def leave_out(kept: Conversation) -> Conversation:
             return _replace(kept, items=_without(kept.items, item), size=kept.size - len(item))
@@ -176,8 +184,8 @@ class Conversations:
             raise not_found(conversation_id)
         return kept
 
-    def _require_items(self, tenant: str, conversation_id: str) -> list[bytes]:
-        items = self.find_items(tenant, conversation_id)
+    def _require_items(self, tenant: str, conversation_id: str, hold: Hold | None) -> list[bytes]:
+        items = self.find_items(tenant, conversation_id, hold)
         if items is None:
             raise not_found(conversation_id)
         return items

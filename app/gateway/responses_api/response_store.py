@@ -61,6 +61,10 @@ class KeptResponse(msgspec.Struct, frozen=True, omit_defaults=True):
     def history(self) -> list[bytes]:
         return history_of(self.items, bytes(self.response))
 
+    @property
+    def size(self) -> int:
+        return _size_of(self.input) + len(self.response)
+
 
 _kept_decoder = msgspec.json.Decoder(KeptResponse)
 
@@ -211,7 +215,7 @@ class ResponseContinuation:
         outputs: list[list[bytes]] = []
         for response_id in run_heavy(asked.size, find_referred, asked.body):
             outputs.append(self._find_output(response_id))
-            self._take_room(outputs[-1])
+            self._take_room(_size_of(outputs[-1]))
             give_way()
         if not any(outputs):
             return asked
@@ -234,17 +238,16 @@ class ResponseContinuation:
                 )
             self._continued = self._response_store.find(self._client_request.tenant, self._previous)
         elif self._place is not None:
-            self._conversation = self._response_store.conversations.find_items(self._client_request.tenant, self._place)
+            tenant, hold = self._client_request.tenant, self._client_request.hold
+            self._conversation = self._response_store.conversations.find_items(tenant, self._place, hold)
         self._looked = True
-        if self._conversation is not None:
-            self._take_room(self._conversation)
-        elif self._continued is not None:
-            self._take_room([*self._continued.input, self._continued.response])
+        if self._continued is not None:
+            self._take_room(self._continued.size)
 
-    def _take_room(self, items: Iterable[Sized]) -> None:
+    def _take_room(self, size: int) -> None:
         """Counts stored items like a body that the client sent. Raises NoRoom."""
         if self._client_request.hold is not None:
-            self._client_request.hold.take(_size_of(items))
+            self._client_request.hold.take(size)
 
     def _continue(self, previous: str, upstream: Upstream) -> None:
         kept = self._continued

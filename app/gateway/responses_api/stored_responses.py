@@ -14,7 +14,7 @@ from app.errors import InvalidRequest, NotFound, UpstreamRefused
 from app.gateway.delivery import STREAM_HEADERS
 from app.gateway.failures.repairs.repair import ABSENT_STATUSES
 from app.gateway.large_bodies.heavy_work import run_heavy
-from app.gateway.messages import ClientResponse
+from app.gateway.messages import ClientRequest, ClientResponse
 from app.gateway.replies.reply_headers import mask_errors, relayed_headers
 from app.gateway.responses_api.background import Background
 from app.gateway.responses_api.response_store import KeptResponse, ResponseStore
@@ -47,11 +47,13 @@ class StoredResponses:
         }
 
     def answer(
-        self, action: Action, tenant: str, response_id: str, query: Mapping[str, str], provider: str | None = None
+        self, action: Action, asked: ClientRequest, response_id: str, query: Mapping[str, str]
     ) -> ClientResponse:
-        """Performs an action on a response. `provider` is the one named in the request's path. Raises DragomanError;
-        NotFound also for another tenant's response."""
+        """Performs an action on a response. Raises DragomanError; NotFound also for another tenant's response."""
+        tenant, provider = asked.tenant, asked.provider
         kept = self._response_store.find(tenant, response_id)
+        if kept is not None and asked.hold is not None:
+            asked.hold.take(kept.size)
         if kept is not None and kept.provider is None:
             return self._answer_kept(action, tenant, response_id, query, kept)
         for keeper in self._find_keepers(kept, tenant, provider):
