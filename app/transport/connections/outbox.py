@@ -14,8 +14,8 @@ import gevent
 from gevent import Greenlet, get_hub
 from gevent.monkey import get_original
 
-# More bytes are sent at once: copying them costs more than waking, and they may not fit into the kernel's buffer.
-MAX_BYTES = 16 * 1024
+# More bytes are sent at once: copying them costs more than waking a peer.
+MAX_BYTES = 64 * 1024
 # More sockets than these do not wait for the end of the turn.
 MAX_SOCKETS = 32
 
