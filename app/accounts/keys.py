@@ -9,7 +9,7 @@ import msgspec
 
 from app.errors import InvalidRequest
 from app.settings import KeySettings
-from app.settings.key_checks import hash_key
+from app.settings.checks.keys import hash_key
 from app.sql import Connection, list_marks
 
 PREFIX = "dm-"

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.accounts.queries import MAX_ROWS, list_sessions, sum_credentials, sum_usage
-from app.settings.key_checks import read_date
+from app.settings.checks.keys import read_date
 from app.sql import Connection
 
 # Users' names for the columns of the sums.

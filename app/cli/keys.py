@@ -19,7 +19,7 @@ from app.cli.options import config_option, json_option, print_json, read_setting
 from app.cli.terminal import echo
 from app.errors import ConfigError
 from app.settings import KeySettings
-from app.settings.key_checks import LIMITS, NO_KEY, check_key, hash_key
+from app.settings.checks.keys import LIMITS, NO_KEY, check_key, hash_key
 from app.sql import Connection, DatabaseFailed
 
 T = TypeVar("T")

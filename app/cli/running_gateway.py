@@ -18,7 +18,7 @@ from app.cli.terminal import echo
 from app.gateway.endpoints.tool_trial import PATH, Answer, read_answer
 from app.json_values import decode_object
 from app.settings import ServerSettings, Settings
-from app.settings.key_checks import HASH_MARK
+from app.settings.checks.keys import HASH_MARK
 from app.settings.pasted_keys import clean_key
 
 # The variable with the client key of commands, such as one that `dragoman keys` made.

@@ -16,7 +16,7 @@ from app.dashboard.rendering import PAGE_HEADERS, find_version, redirect_to, ren
 from app.dashboard.tickets import redeem_ticket
 from app.dashboard.visitors import COOKIE_PATH, admit, dismiss, is_signed, sign
 from app.errors import DragomanError, Forbidden, NotFound, TooMany, Unauthorized
-from app.settings.key_checks import hash_key
+from app.settings.checks.keys import hash_key
 
 log = logging.getLogger("dragoman.dashboard")
 

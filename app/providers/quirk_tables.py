@@ -18,7 +18,7 @@ from app.conversation.blocks import DialectName
 from app.conversation.capabilities import Capabilities
 from app.dialects.registry import known_names
 from app.errors import ConfigError
-from app.settings.checking import describe_mismatch, suggest
+from app.settings.checks.converting import describe_mismatch, suggest
 
 # Stands for "no limit" in TOML, which has no null.
 ANY = "any"

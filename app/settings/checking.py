@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from importlib import metadata
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from app.errors import ConfigError
-from app.settings.defaults import TIER_KEYS, fill_models
-from app.settings.key_checks import (
-    check_budgets,
+from app.settings.checks.converting import Faults, as_table, convert, refuse_unknown
+from app.settings.checks.keys import (
     check_key,
     check_keys_differ,
     check_ledger_url,
     check_redis_url,
     parse_expiry,
 )
-from app.settings.known_servers import KNOWN_SERVERS, OTHER_NAMES
+from app.settings.checks.providers import KINDS, build_provider
+from app.settings.defaults import TIER_KEYS, fill_models
+from app.settings.known_servers import KNOWN_SERVERS
 from app.settings.network import check_proxies, check_url, is_loopback
 from app.settings.tables import (
     AlertsSettings,
-    CredentialSettings,
     Finding,
     KeySettings,
     LedgerSettings,
@@ -55,55 +53,14 @@ PLAIN_SECTIONS: dict[str, type[Struct]] = {
     if field.name not in ("server", "models") and isinstance(field.type, type) and issubclass(field.type, Table)
 }
 SECTIONS = ("server", "providers", "models", *PLAIN_SECTIONS, "prices", "keys")
-KINDS = ("oca", "anthropic", "openai", "codex", "claude_cli", "demo")
-PROVIDER_GROUP = "dragoman.providers"
-# The kinds that speak only one dialect. An `oca` model may speak either of OpenAI's.
-FIXED_DIALECTS = {"anthropic": "anthropic_messages", "codex": "openai_responses", "claude_cli": "anthropic_messages"}
 SETTINGS_OF_SECTIONS = {
     "server": ServerSettings.__struct_fields__,
     "models": ModelsSettings.__struct_fields__,
     "ledger": LedgerSettings.__struct_fields__,
 }
-URL_KEYS = ("base_url", "idcs_url", "oauth_token_url", "oauth_authorize_url")
-
-# The ways to give one credential.
-CREDENTIAL_KEYS = ("api_key", "access_token", "token_file", "credentials_file")
-
-# Settings that only some kinds use. With other kinds they would be accepted without effect, so they are refused.
-_WITH_LOGIN = frozenset({"oca", "anthropic", "codex"})
-ONLY_FOR: dict[str, frozenset[str]] = {
-    "mode": frozenset({"oca"}),
-    "idcs_url": _WITH_LOGIN,
-    "oauth_token_url": _WITH_LOGIN,
-    "oauth_authorize_url": _WITH_LOGIN,
-    "redirect_uris": _WITH_LOGIN,
-    "client_id": _WITH_LOGIN,
-    "scopes": _WITH_LOGIN,
-    "cli_refresh": frozenset({"anthropic", "codex"}),
-    "command": frozenset({"claude_cli", "anthropic", "codex"}),
-    **dict.fromkeys(
-        (
-            *("max_processes", "tools", "tool_activity", "system_prompt", "mcp_config", "folder", "max_turns"),
-            *("session_minutes", "max_sessions", "warm_programs", "client_options"),
-        ),
-        frozenset({"claude_cli"}),
-    ),
-}
-
-# Users' words for the types that msgspec names in backquotes.
-_TYPE_WORDS = {
-    "int": "a whole number",
-    "float": "a number",
-    "str": "text",
-    "bool": "true or false",
-    "array": "a list",
-    "object": "a table",
-    "null": "nothing",
-}
 # The largest valid time, size or count.
 LARGEST = 2**53
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_PROVIDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class _RouteTable(RouteOptions, frozen=True, kw_only=True):
@@ -125,18 +82,18 @@ def build_settings(
 
     Raises ConfigError, which names each fault by its dotted key.
     """
-    faults = _Faults()
+    faults = Faults()
     with faults.collect():
         _check_values(tables, "")
     faults.tell()
     for name in tables:
         with faults.collect():
-            _refuse_unknown(name, SECTIONS, "", SETTINGS_OF_SECTIONS)
+            refuse_unknown(name, SECTIONS, "", SETTINGS_OF_SECTIONS)
     server = _build_server(tables.get("server", {}), client_key, faults)
-    providers = _build_each(tables, "providers", _build_provider, faults)
+    providers = _build_each(tables, "providers", build_provider, faults)
     models = ModelsSettings()
     with faults.collect():
-        models = _build_models(_table(tables.get("models", {}), "models"), faults)
+        models = _build_models(as_table(tables.get("models", {}), "models"), faults)
     plain = _build_plain(tables, faults)
     prices = _build_each(tables, "prices", _build_price, faults)
     keys = _build_each(tables, "keys", _build_key, faults)
@@ -166,17 +123,17 @@ def build_settings(
     )
 
 
-def _build_plain(tables: dict[str, Any], faults: _Faults) -> dict[str, Any]:
+def _build_plain(tables: dict[str, Any], faults: Faults) -> dict[str, Any]:
     """The sections that are one table each. Collects faults."""
     built: dict[str, Any] = {}
     for name, kind in PLAIN_SECTIONS.items():
         with faults.collect():
-            built[name] = _convert(tables.get(name, {}), kind, name)
+            built[name] = convert(tables.get(name, {}), kind, name)
             _check_addresses(built[name])
     return built
 
 
-def _check_targets(models: ModelsSettings, providers: Any, faults: _Faults) -> None:
+def _check_targets(models: ModelsSettings, providers: Any, faults: Faults) -> None:
     """Reports targets at providers that nobody can mean, so that a file with other faults tells these too. The router
     checks all targets once the file has no other fault."""
     known = {*(providers if isinstance(providers, dict) else ()), *KINDS, *KNOWN_SERVERS, *models.routes}
@@ -192,10 +149,10 @@ def _check_targets(models: ModelsSettings, providers: Any, faults: _Faults) -> N
                 faults.found.append(ConfigError(f"{target!r} names neither a route nor a provider", key=key))
 
 
-def _build_server(table: Any, client_key: str | None, faults: _Faults) -> ServerSettings:
+def _build_server(table: Any, client_key: str | None, faults: Faults) -> ServerSettings:
     server = ServerSettings()
     with faults.collect():
-        server = _convert(_with_new_names(table), ServerSettings, "server")
+        server = convert(_with_new_names(table), ServerSettings, "server")
         check_proxies(server.proxies or {}, "server.proxies")
     keys = server.api_keys
     with faults.collect():
@@ -203,28 +160,28 @@ def _build_server(table: Any, client_key: str | None, faults: _Faults) -> Server
     return msgspec.structs.replace(server, api_keys=keys)
 
 
-def _build_each(tables: dict[str, Any], section: str, build: Callable[[str, Any], T], faults: _Faults) -> dict[str, T]:
+def _build_each(tables: dict[str, Any], section: str, build: Callable[[str, Any], T], faults: Faults) -> dict[str, T]:
     """The results of `build` for each row of a section, by the row's name. Collects faults."""
     built: dict[str, T] = {}
     with faults.collect():
-        for name, row in _table(tables.get(section, {}), section).items():
+        for name, row in as_table(tables.get(section, {}), section).items():
             with faults.collect():
                 built[name] = build(name, row)
     return built
 
 
 def _build_price(name: str, row: Any) -> PriceSettings:
-    return _convert(row, PriceSettings, f'prices."{name}"')
+    return convert(row, PriceSettings, f'prices."{name}"')
 
 
 def _build_key(name: str, row: Any) -> KeySettings:
-    faults = _Faults()
+    faults = Faults()
     with faults.collect():
         row = parse_expiry(row, name)
     if faults.found:
         row = {field: value for field, value in row.items() if field != "expires"}
     with faults.collect():
-        built = check_key(name, _convert(row, KeySettings, f"keys.{name}"))
+        built = check_key(name, convert(row, KeySettings, f"keys.{name}"))
     faults.tell()
     return built
 
@@ -237,24 +194,6 @@ def _with_new_names(table: Any) -> Any:
     if not isinstance(table, dict):
         return table
     return {(RENAMED.get(name, name) if RENAMED.get(name) not in table else name): table[name] for name in table}
-
-
-class _Faults:
-    """Collects all faults, in the order in which they are found."""
-
-    def __init__(self) -> None:
-        self.found: list[ConfigError] = []
-
-    @contextlib.contextmanager
-    def collect(self) -> Iterator[None]:
-        try:
-            yield
-        except ConfigError as error:
-            self.found += error.faults
-
-    def tell(self) -> None:
-        if self.found:
-            raise ConfigError.join(self.found)
 
 
 def _check_values(value: Any, key: str) -> None:
@@ -328,111 +267,12 @@ def _names_demo(models: ModelsSettings) -> bool:
     return any(name is not None and name.startswith("demo/") for name in (*tiers, *targets))
 
 
-def _build_provider(name: str, table: Any) -> ProviderSettings:
-    key = f"providers.{name}"
-    if not _PROVIDER_NAME.fullmatch(name):
-        raise ConfigError("a provider's name may contain only letters, digits, dots, underscores and hyphens", key=key)
-    provider = _convert(_complete_provider(name, _table(table, key), key), ProviderSettings, key)
-    own = [field for field in CREDENTIAL_KEYS if getattr(provider, field)]
-    if provider.credentials and own:
-        raise ConfigError(f"with credentials, {own[0]} must be an entry of that list", key=f"{key}.{own[0]}")
-    _check_kind(provider, key)
-    check_budgets(provider, key)
-    for field in URL_KEYS:
-        url = getattr(provider, field)
-        if url is not None:
-            check_url(url, f"{key}.{field}")
-    check_proxies(provider.proxies or {}, f"{key}.proxies")
-    for field in ("api_key", "access_token"):
-        _check_header(getattr(provider, field) or "", f"{key}.{field}")
-    for header, value in provider.headers.items():
-        _check_header(header, f"{key}.headers")
-        _check_header(value, f"{key}.headers.{header}")
-    return provider
-
-
-def _complete_provider(name: str, table: dict[str, Any], key: str) -> dict[str, Any]:
-    """A provider's table with the kind that its name implies, and with single texts turned into lists."""
-    if "kind" not in table and name in KINDS:
-        table = table | {"kind": name}
-    if isinstance(table.get("command"), str):
-        table = table | {"command": [table["command"]]}
-    if isinstance(table.get("scopes"), str):
-        table = table | {"scopes": table["scopes"].split()}
-    if "kind" not in table:
-        raise ConfigError(
-            f"a provider needs a kind: one of {', '.join(KINDS)}, or a server's name: {', '.join(KNOWN_SERVERS)}",
-            key=f"{key}.kind",
-        )
-    if "credentials" in table:
-        table = table | {"credentials": _build_credentials(table["credentials"], f"{key}.credentials")}
-    return table
-
-
-def _check_kind(provider: ProviderSettings, key: str) -> None:
-    """Raises ConfigError for an unknown kind, and for settings that have no effect or are wrong for the kind."""
-    if provider.kind not in KINDS:
-        known = (*KINDS, *(entry.name for entry in metadata.entry_points(group=PROVIDER_GROUP)))
-        if provider.kind not in known:
-            near = suggest(provider.kind, (*known, *KNOWN_SERVERS, *OTHER_NAMES))
-            raise ConfigError(f"unknown kind {provider.kind!r}{near}", key=f"{key}.kind")
-    elif idle := _find_idle(provider):
-        kinds = ", ".join(sorted(ONLY_FOR[idle]))
-        message = f"it has no effect for a provider of kind {provider.kind}, only for {kinds}"
-        raise ConfigError(message, key=f"{key}.{idle}")
-    fixed = FIXED_DIALECTS.get(provider.kind)
-    if fixed and provider.dialect not in (None, fixed):
-        raise ConfigError(f"a provider of kind {provider.kind} always speaks {fixed}", key=f"{key}.dialect")
-
-
-def _build_credentials(entries: Any, key: str) -> list[dict[str, Any]]:
-    """The entries of a pool of credentials, each with a unique name. An entry that is plain text is an API key."""
-    if not isinstance(entries, list | tuple):
-        raise ConfigError("must be a list of keys, or of tables with one credential each", key=key)
-    built = []
-    for number, entry in enumerate(entries, 1):
-        place = f"{key}.{number}"
-        table = {"api_key": entry} if isinstance(entry, str) else entry
-        credential = _convert(table, CredentialSettings, place)
-        held = [field for field in CREDENTIAL_KEYS if getattr(credential, field)]
-        if len(held) != 1:
-            raise ConfigError(f"each entry must have exactly one of {', '.join(CREDENTIAL_KEYS)}", key=place)
-        for field in ("api_key", "access_token"):
-            _check_header(getattr(credential, field) or "", f"{place}.{field}")
-        built.append(table | {"name": credential.name or str(number)})
-    names = [entry["name"] for entry in built]
-    if len(set(names)) < len(names):
-        raise ConfigError("two credentials have the same name", key=key)
-    return built
-
-
-def _check_header(text: str, key: str) -> None:
-    """Raises ConfigError for text that no header can carry, since every request would fail on it."""
-    if not text.isprintable() or not all(ord(character) < 256 for character in text):
-        raise ConfigError(
-            "it contains a line break or another character that is not allowed in an HTTP header", key=key
-        )
-
-
-def _find_idle(provider: ProviderSettings) -> str | None:
-    """The first setting of a provider that has no effect for its kind, if any."""
-    defaults = {field.name: field.default for field in msgspec.structs.fields(ProviderSettings)}
-    return next(
-        (
-            name
-            for name, kinds in ONLY_FOR.items()
-            if provider.kind not in kinds and getattr(provider, name) not in (defaults[name], ())
-        ),
-        None,
-    )
-
-
-def _build_models(table: dict[str, Any], faults: _Faults) -> ModelsSettings:
+def _build_models(table: dict[str, Any], faults: Faults) -> ModelsSettings:
     models = ModelsSettings()
     with faults.collect():
-        models = _convert({name: value for name, value in table.items() if name != "routes"}, ModelsSettings, "models")
+        models = convert({name: value for name, value in table.items() if name != "routes"}, ModelsSettings, "models")
     built = {}
-    for name, value in _table(table.get("routes", {}), "models.routes").items():
+    for name, value in as_table(table.get("routes", {}), "models.routes").items():
         with faults.collect():
             built[name] = _build_route(value, f'models.routes."{name}"')
     return msgspec.structs.replace(models, routes=built)
@@ -440,7 +280,7 @@ def _build_models(table: dict[str, Any], faults: _Faults) -> ModelsSettings:
 
 def _build_route(value: Any, key: str) -> RouteSettings:
     table = value if isinstance(value, dict) else {"target": value}
-    route = _convert(table, _RouteTable, key)
+    route = convert(table, _RouteTable, key)
     targets = (*_several(route.target), *_several(route.fallback))
     if not targets:
         raise ConfigError('a route needs a target, for example "oca/gpt-4.1"', key=key)
@@ -477,75 +317,3 @@ def _check_exposure(server: ServerSettings, keys: Mapping[str, KeySettings]) -> 
         "server.api_keys, or allow_open = true (--allow-open) if everyone there may use your credentials",
         key="server.api_keys",
     )
-
-
-def _convert(table: Any, kind: type[T], key: str) -> T:
-    """Converts a table to its struct. Text is accepted for numbers and truth values, since variables hold only text."""
-    table = _table(table, key)
-    faults = _Faults()
-    for name in table:
-        with faults.collect():
-            _refuse_unknown(name, kind.__struct_fields__, key)
-    known = {name: value for name, value in table.items() if name in kind.__struct_fields__}
-    try:
-        converted = msgspec.convert(known, kind, strict=False)
-    except msgspec.ValidationError as error:
-        faults.found += _find_mismatches(known, kind, key) or [ConfigError(describe_mismatch(str(error)), key=key)]
-    faults.tell()
-    return converted
-
-
-def _find_mismatches(table: dict[str, Any], kind: type[Struct], key: str) -> list[ConfigError]:
-    """A fault for each field whose value does not have the field's type."""
-    hints = get_type_hints(kind, include_extras=True)
-    found = []
-    for field, value in table.items():
-        try:
-            msgspec.convert(value, hints[field], strict=False)
-        except msgspec.ValidationError as error:
-            choices = _choices(kind, field)
-            message = f"{value!r} is not one of {', '.join(choices)}" if choices else describe_mismatch(str(error))
-            found.append(ConfigError(message, key=f"{key}.{field}"))
-    return found
-
-
-_TYPE_NAME = re.compile("`([^`]*)`")  # as msgspec writes one
-
-
-def describe_mismatch(message: str) -> str:
-    """Rewords msgspec's message about a value's type for users."""
-
-    def name(found: re.Match[str]) -> str:
-        return " or ".join(_TYPE_WORDS.get(word, word) for word in found[1].split(" | ") if word != "null")
-
-    wording = _TYPE_NAME.sub(name, message.partition(" - at `$")[0])
-    return wording[:1].lower() + wording[1:]
-
-
-def _choices(kind: type[Struct], field: str) -> tuple[str, ...]:
-    """The values that a field accepts, if they are a fixed list; else empty."""
-    hint = get_type_hints(kind).get(field)
-    values = [value for part in (hint, *get_args(hint)) for value in get_args(part)]
-    return tuple(value for value in values if isinstance(value, str))
-
-
-def _table(value: Any, key: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ConfigError("this must be a table, not a single value", key=key)
-    return value
-
-
-def _refuse_unknown(name: str, known: Sequence[str], key: str, elsewhere: Mapping[str, Sequence[str]] = {}) -> None:
-    """Raises ConfigError for an unknown name. `elsewhere` maps other tables to their names, for the hint."""
-    if name not in known:
-        homes = [f"[{home}]" for home, names in elsewhere.items() if name in names]
-        hint = f"; it belongs in {' or '.join(homes)}" if homes else suggest(name, known)
-        raise ConfigError(f"there is no such setting{hint}", key=f"{key}.{name}" if key else name)
-
-
-def suggest(name: str, known: Iterable[str]) -> str:
-    """The hint that ends a message about an unknown name: the most similar known one, or empty."""
-    import difflib  # needed only for wrong names
-
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]}?" if near else ""

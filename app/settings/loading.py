@@ -19,7 +19,8 @@ import platformdirs
 
 from app.errors import ConfigError, in_units
 from app.known_secrets import known_secrets
-from app.settings.checking import KINDS, SECTIONS, build_settings
+from app.settings.checking import SECTIONS, build_settings
+from app.settings.checks.providers import KINDS
 from app.settings.discovered.discovery import Discovery, discover, fill_provider
 from app.settings.discovered.other_gateways import CLIENT_KEYS, read_client_key, read_other_variables
 from app.settings.expansion import expand_variables

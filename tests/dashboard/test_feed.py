@@ -19,7 +19,7 @@ from app.dashboard import json_views
 from app.gateway.client_access.client_keys import read_key
 from app.gateway.messages import new_id
 from app.settings import KeySettings
-from app.settings.key_checks import hash_key
+from app.settings.checks.keys import hash_key
 from tests.dashboard.conftest import SECRET, MakeApp, sign_with
 from tests.dashboard.test_dashboard import STREAMS, hostile, record
 

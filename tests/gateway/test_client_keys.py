@@ -17,7 +17,7 @@ from app.gateway.client_access.access import Access
 from app.gateway.client_access.client_keys import ClientKey
 from app.headers import HeaderFields
 from app.settings import KeySettings, ModelsSettings, ProviderSettings, RouteSettings, ServerSettings, Settings
-from app.settings.key_checks import hash_key
+from app.settings.checks.keys import hash_key
 from tests.gateway.conftest import Client, chat_answer, chat_stream
 from tests.support.fake_upstream import FakeUpstream, json_reply
 

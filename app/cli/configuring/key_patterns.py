@@ -10,7 +10,7 @@ from app.accounts.prices import load_prices
 from app.routing.presets import PRESETS
 from app.routing.vendor_names import TIERS
 from app.settings import KeySettings, Settings
-from app.settings.checking import suggest
+from app.settings.checks.converting import suggest
 
 # How alike two names must be for one to be taken for the other, mistyped.
 _ALIKE = 0.8

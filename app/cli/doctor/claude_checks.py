@@ -15,7 +15,7 @@ from app.cli.serving.start_screen import base_url
 from app.errors import DragomanError
 from app.json_values import as_object
 from app.settings import Settings
-from app.settings.key_checks import hash_key
+from app.settings.checks.keys import hash_key
 
 NAME = "Claude Code"
 RUN = "dragoman run claude"

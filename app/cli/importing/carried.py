@@ -10,7 +10,7 @@ import msgspec
 import tomlkit
 
 from app.json_values import as_object
-from app.settings.checking import KINDS
+from app.settings.checks.providers import KINDS
 from app.settings.known_servers import KNOWN_SERVERS, OTHER_NAMES
 
 HEAD = "Imported from {name} ({source}). Check it with: dragoman config check"

@@ -22,7 +22,7 @@ from app.errors import ConfigError, Forbidden, InvalidRequest
 from app.headers import read_headers
 from app.known_secrets import known_secrets
 from app.settings import LimitsSettings, ModelsSettings, RouteSettings
-from app.settings.key_checks import LIMITS
+from app.settings.checks.keys import LIMITS
 
 NAMES = tuple(field for field in ModelsSettings.__struct_fields__ if field not in ("presets", "routes", "unknown"))
 SIZES = LimitsSettings.__struct_fields__

@@ -25,7 +25,7 @@ from app.dashboard.reading import ask
 from app.dashboard.visitors import Visitor, check_change, find_admin, log_change, name_visitor
 from app.errors import ConfigError, InvalidRequest
 from app.settings import KeySettings
-from app.settings.key_checks import LIMITS, NO_KEY, check_key
+from app.settings.checks.keys import LIMITS, NO_KEY, check_key
 from app.sql import Connection
 
 T = TypeVar("T")

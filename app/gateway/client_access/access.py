@@ -13,7 +13,7 @@ from app.gateway.client_access.client_keys import ANYBODY, ClientKey, read_key
 from app.gateway.client_access.tenants import TenantMarks
 from app.headers import HeaderFields
 from app.settings import KeySettings, ServerSettings
-from app.settings.key_checks import HASH_MARK, hash_key
+from app.settings.checks.keys import HASH_MARK, hash_key
 from app.settings.network import is_loopback
 
 KEY_HEADERS = ("x-api-key", "api-key", "x-goog-api-key")

@@ -1,0 +1,1 @@
+"""Checks of single tables, which tell users what is wrong with them."""
