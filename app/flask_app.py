@@ -17,7 +17,7 @@ from app.dashboard import blueprint as dashboard
 from app.dashboard import json_views, login, sign_in
 from app.dashboard.pages import load_pages
 from app.errors import DragomanError
-from app.settings.loading import home_folder
+from app.settings.places import home_folder
 
 if TYPE_CHECKING:
     from app.blueprints.endpoints import Endpoint

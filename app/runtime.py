@@ -35,7 +35,7 @@ from app.routing.mounts import ROOTS, strip_mount
 from app.services import Services, build_services, find_upstreams
 from app.settings import Settings, data_folder, load_settings
 from app.settings.discovered.login_files import find_claude_files, own_oca_file
-from app.settings.loading import home_folder, is_blank_file, read_text
+from app.settings.places import home_folder, is_blank_file, read_text
 from app.transport import ActiveRequests, Transport
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from app.cli.terminal import echo
 from app.errors import ConfigError
 from app.known_secrets import known_secrets
 from app.settings import masked, write_settings
-from app.settings.loading import home_folder
+from app.settings.places import home_folder
 
 
 @click.group()

@@ -43,7 +43,7 @@ from app.server.gunicorn_settings import WORKER_CONNECTIONS, gunicorn_options
 from app.server.master import Master
 from app.server.ports import check_port
 from app.settings import Settings, load_settings
-from app.settings.loading import is_blank_file
+from app.settings.places import is_blank_file
 
 # The most settings that are kept, so that a new worker can fall back to earlier ones if the newest fail.
 MAX_KNOWN = 4

@@ -3,8 +3,9 @@
 No other part of the program reads the environment or the configuration file.
 """
 
-from app.settings.loading import data_folder, find_config, load_settings, locate
+from app.settings.loading import load_settings, locate
 from app.settings.masking import find_secrets, fingerprint, masked
+from app.settings.places import data_folder, find_config
 from app.settings.tables import (
     AccountsSettings,
     AlertsSettings,

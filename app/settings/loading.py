@@ -7,17 +7,13 @@ import json
 import logging
 import os
 import re
-import stat
 import tomllib
-from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import platformdirs
-
-from app.errors import ConfigError, in_units
+from app.errors import ConfigError
 from app.known_secrets import known_secrets
 from app.settings.checking import SECTIONS, build_settings
 from app.settings.checks.providers import KINDS
@@ -29,13 +25,12 @@ from app.settings.lines import find_line
 from app.settings.masking import find_secrets
 from app.settings.network import read_environment, strip_margin
 from app.settings.pasted_keys import clean_keys
+from app.settings.places import find_config, home_folder, read_text
 from app.settings.tables import Settings
 from app.settings.texts import change_texts
-from app.settings.trust import check_found_file, check_programs
+from app.settings.trust import check_programs
 from app.settings.writing import PATH_KEYS
 
-# The configuration file that is looked for in the working folder.
-FOUND_NAME = "dragoman.toml"
 # In this variable, a command that starts another process passes on its own options, as JSON.
 HANDED_ON = "DRAGOMAN_OVERRIDES"
 PREFIX = "DRAGOMAN__"
@@ -68,8 +63,6 @@ _HEAD = 4096
 
 log = logging.getLogger("dragoman")
 
-# The largest configuration file: far more than anybody writes, but still read in a moment.
-MAX_BYTES = 8 * 1024 * 1024
 _ONE_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 Tables = dict[str, Any]
@@ -191,76 +184,6 @@ def locate(error: ConfigError, source: Path | None) -> ConfigError:
     return _locate(error, source, text)
 
 
-def find_config(path: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """The configuration file: the first of `path`, $DRAGOMAN_CONFIG, ./dragoman.toml and the user's own, else None.
-
-    Raises ConfigError if one of the first two is named but missing, or if ./dragoman.toml cannot be trusted.
-    """
-    if path:
-        return _existing(path, "--config")
-    if named := environ.get("DRAGOMAN_CONFIG"):
-        return _existing(Path(named), "DRAGOMAN_CONFIG")
-    if _is_file(here := Path.cwd() / FOUND_NAME):
-        check_found_file(here)
-        return here
-    own = user_config_file(environ)
-    return own if _is_file(own) else None
-
-
-def user_config_file(environ: Mapping[str, str]) -> Path:
-    """The path of the user's own configuration file, whether or not it exists."""
-    if folder := environ.get("XDG_CONFIG_HOME"):
-        return Path(folder) / "dragoman" / "config.toml"
-    return platformdirs.user_config_path("dragoman", appauthor=False) / "config.toml"
-
-
-def data_folder() -> Path:
-    """The folder for everything that survives a restart, unless a setting names another one. It may not exist yet."""
-    return platformdirs.user_data_path("dragoman", appauthor=False)
-
-
-def home_folder(environ: Mapping[str, str]) -> Path:
-    if environ.get("HOME"):
-        return Path(environ["HOME"])
-    try:
-        return Path.home()
-    except RuntimeError:
-        # A container's user may have neither HOME nor an entry in passwd. Nothing is ever found below this path.
-        return Path("/nonexistent")
-
-
-def _existing(path: Path, key: str) -> Path:
-    if not _is_file(path):
-        raise ConfigError(f"the file {path} does not exist", key=key)
-    return path.absolute()
-
-
-def _is_file(path: Path) -> bool:
-    """Whether `path` is a regular file. Unlike `Path.is_file`, raises ConfigError if that cannot be found out."""
-    try:
-        return stat.S_ISREG(path.stat().st_mode)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def read_text(source: Path) -> str:
-    try:
-        if source.stat().st_size > MAX_BYTES:
-            raise ConfigError(f"{source} is larger than {in_units(MAX_BYTES)}")
-        return source.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ConfigError(f"{source} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        problem = (
-            "is UTF-16; save it as UTF-8"
-            if error.object.startswith((BOM_UTF16_LE, BOM_UTF16_BE))
-            else f"is not valid TOML: {error}"
-        )
-        raise ConfigError(f"{source} {problem}") from error
-
-
 def _is_address(value: str) -> bool:
     host = value.strip()
     if host == "localhost" or host.startswith("unix:"):
@@ -276,16 +199,6 @@ def _is_deep(value: Any, levels: int) -> bool:
     """Whether tables and lists are nested more deeply than `levels`."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return any(levels == 0 or _is_deep(each, levels - 1) for each in inner)
-
-
-def is_blank_file(source: Path) -> bool:
-    """Whether a file holds only comments and blank lines, as when an editor is just about to write it."""
-    try:
-        with source.open("rb") as file:
-            lines = file.read(MAX_BYTES).splitlines()
-    except OSError:
-        return False
-    return all(not line.strip() or line.lstrip().startswith(b"#") for line in lines)
 
 
 def _read_file(

@@ -16,7 +16,7 @@ from app.cli.launcher.plan import plan_connection
 from app.cli.options import complete_models, config_option, read_settings
 from app.cli.serving.start_screen import base_url
 from app.cli.terminal import echo
-from app.settings.loading import home_folder
+from app.settings.places import home_folder
 
 CLIENTS = ("claude", "codex")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Show the changes without making them.")

@@ -14,7 +14,7 @@ from app.cli.options import check_hooks
 from app.errors import ConfigError
 from app.routing.build import Routing, build_routing
 from app.settings import Settings, load_settings
-from app.settings.loading import home_folder
+from app.settings.places import home_folder
 
 Level = Literal["ok", "note", "warning", "error"]
 

@@ -17,7 +17,8 @@ from app.cli.running_gateway import KEY_VARIABLE, ask_health
 from app.cli.serving.start_screen import base_url
 from app.errors import ConfigError
 from app.server.ports import check_port
-from app.settings.loading import FOUND_NAME, PLAIN_VARIABLES, PREFIX, data_folder, user_config_file
+from app.settings.loading import PLAIN_VARIABLES, PREFIX
+from app.settings.places import FOUND_NAME, data_folder, user_config_file
 
 # Minimum free space, in bytes, for the ledger, the accounts and a log.
 LEAST_ROOM = 200 << 20

@@ -10,7 +10,7 @@ from app.accounts.accounts import FILE_NAME
 from app.cli.doctor.finding import Finding, Subject
 from app.known_secrets import known_secrets
 from app.rate_limits.redis_link import open_redis
-from app.settings.loading import data_folder
+from app.settings.places import data_folder
 from app.sql import MEMORY, Connection, DatabaseFailed, read_place
 
 # Seconds that a database may take.

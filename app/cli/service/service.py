@@ -15,7 +15,7 @@ import click
 from app.cli.options import config_option, json_option, open_routing, print_json, read_settings
 from app.cli.serving.start_screen import base_url
 from app.cli.terminal import echo
-from app.settings.loading import home_folder
+from app.settings.places import home_folder
 
 # Timeout in seconds for systemctl and launchctl.
 TIMEOUT = 30.0

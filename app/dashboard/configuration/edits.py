@@ -22,7 +22,8 @@ from app.credentials.stores.private_files import write_private
 from app.errors import ConfigError, Conflict, InvalidRequest
 from app.known_secrets import known_secrets
 from app.routing.build import build_routing
-from app.settings.loading import check_text, home_folder
+from app.settings.loading import check_text
+from app.settings.places import home_folder
 from app.settings.texts import change_texts
 
 # Maximum backup copies kept beside the file.

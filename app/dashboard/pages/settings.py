@@ -20,7 +20,7 @@ from app.dashboard.visitors import Visitor, find_admin
 from app.runtime import read_file
 from app.settings import ProviderSettings, Settings, masked
 from app.settings.differences import compare_files
-from app.settings.loading import home_folder
+from app.settings.places import home_folder
 
 _UNSET = masked(ProviderSettings(kind=""))
 
