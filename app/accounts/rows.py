@@ -39,6 +39,11 @@ SUM_COLUMNS = ("period", *GROUPS, *COUNTS)
 CREDENTIAL_COLUMNS = ("period", "provider", "credential", *COUNTS)
 SESSION_COLUMNS = ("session", "tenant", "first", "last", "key", "agent", "model", *SESSION_COUNTS)
 
+# Where each of COUNTS stands: names are looked up too often for a dict.
+(
+    _REQUESTS, _FAILED, _CUT, _LEFT, _FRESH, _CACHE_READ, _CACHE_WRITTEN, _OUTPUT, _REASONING, _COST, _UNPRICED, _MS,
+    _FIRST_BYTE_MS, _FIRST_BYTES,
+) = range(len(COUNTS))  # fmt: skip
 _NO_USAGE: tuple[int | None, ...] = (None, None, None, None, None)
 # Where each of SESSION_COUNTS stands in COUNTS.
 _SESSION_COUNTS = tuple(map(COUNTS.index, SESSION_COUNTS))
@@ -81,9 +86,10 @@ class Group:
         """Completes the counts that follow from how the requests ended."""
         terminal, counts = self.first.terminal, self.counts
         if terminal != "completed":
-            counts[1] = counts[0] * self.failed
-            counts[2] = counts[0] * (terminal == "upstream_cut")
-            counts[3] = counts[0] * (terminal == "client_closed")
+            requests = counts[_REQUESTS]
+            counts[_FAILED] = requests * self.failed
+            counts[_CUT] = requests * (terminal == "upstream_cut")
+            counts[_LEFT] = requests * (terminal == "client_closed")
 
 
 def request_values(records: Iterable[RequestRecord], number: Number) -> tuple[list[Any], list[Group]]:
@@ -123,22 +129,22 @@ def request_values(records: Iterable[RequestRecord], number: Number) -> tuple[li
 def _count(counts: list[int], record: RequestRecord) -> None:
     """Adds a record's figures to counts in the order of COUNTS."""
     usage, times = record.usage, record.times
-    counts[0] += 1
+    counts[_REQUESTS] += 1
     if usage is not None:
-        counts[4] += usage.fresh
-        counts[7] += usage.output
+        counts[_FRESH] += usage.fresh
+        counts[_OUTPUT] += usage.output
         if usage.cache_read or usage.cache_written or usage.reasoning:
-            counts[5] += usage.cache_read
-            counts[6] += usage.cache_written
-            counts[8] += usage.reasoning
+            counts[_CACHE_READ] += usage.cache_read
+            counts[_CACHE_WRITTEN] += usage.cache_written
+            counts[_REASONING] += usage.reasoning
         if record.cost is None:
-            counts[10] += 1
+            counts[_UNPRICED] += 1
         else:
-            counts[9] += record.cost
-    counts[11] += times.end
+            counts[_COST] += record.cost
+    counts[_MS] += times.end
     if times.first_byte is not None:
-        counts[12] += times.first_byte
-        counts[13] += 1
+        counts[_FIRST_BYTE_MS] += times.first_byte
+        counts[_FIRST_BYTES] += 1
 
 
 def needs_attempt_rows(record: RequestRecord) -> bool:
