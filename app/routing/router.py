@@ -34,6 +34,8 @@ log = logging.getLogger("dragoman")
 _MAX_DEPTH = 8
 # Bounds the cache: clients can send any number of names.
 MAX_RESOLVED = 4096
+# The rule that chose the upstreams of a name that none of the others knows.
+DEFAULT = "models.default"
 
 
 class _Resolution(NamedTuple):
@@ -154,7 +156,7 @@ class Router:
                 name[:LONGEST_NAME],
                 upstreams[0].label,
             )
-        return _Resolution(upstreams, "models.default", usual) if upstreams else None
+        return _Resolution(upstreams, DEFAULT, usual) if upstreams else None
 
     def _refuse(self, name: str) -> NotFound:
         shown = name[:LONGEST_NAME]

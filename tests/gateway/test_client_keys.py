@@ -60,6 +60,39 @@ def test_targets_of_other_providers_are_left_out_of_a_route(client: Client) -> N
     assert client.app.runtime.services.providers["two"].health.last_success is None
 
 
+@pytest.mark.parametrize(
+    ("patterns", "asked", "status"),
+    [
+        (("*mini*",), "some-mini-or-other", 404),
+        (("claude-*",), "claude-via/one/big", 404),
+        (("claude-*",), "claude-via/big", 404),
+        (("one/m",), "claude-via/one/m", 200),
+        (("one/m",), "one/m[1m]", 200),
+        (("big",), "some-mini-or-other", 200),
+        (("claude-*",), "claude-haiku-4-5", 200),
+        (("fast*",), "fast", 200),
+        (("*",), "some-mini-or-other", 200),
+    ],
+)
+def test_no_spelling_of_a_name_gives_a_key_another_model(
+    upstream: FakeUpstream, patterns: tuple[str, ...], asked: str, status: int
+) -> None:
+    upstream.script(json_reply(chat_answer()))
+    provider = ProviderSettings(kind="openai", base_url=f"{upstream.url}/v1", api_key="sk-up", models=("m", "big"))
+    client = Client(
+        create_app(
+            Settings(
+                providers={"one": provider, "two": provider},
+                models=ModelsSettings(default="one/big", routes={"fast": RouteSettings(targets=("two/m",))}),
+                keys={"ci": KeySettings(key=CI, models=patterns)},
+            )
+        )
+    )
+
+    assert ask(client, CI, asked).status_code == status
+    client.app.runtime.services.transport.close()
+
+
 REFUSED = {
     "a model by its name": ("one/big", "/v1/chat/completions", 404, "model_not_found"),
     "a model in messages": ("one/big", "/v1/messages", 404, "not_found_error"),

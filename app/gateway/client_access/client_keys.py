@@ -10,8 +10,11 @@ from typing import Literal
 import msgspec
 
 from app.errors import Forbidden, NotFound, Unauthorized
+from app.providers.names import plain_name
 from app.rate_limits.counts import Limit, read_limits
+from app.routing.router import DEFAULT
 from app.routing.upstream import Upstream
+from app.routing.vendor_names import PLACEHOLDERS, is_tier_name
 from app.settings import KeySettings
 
 # Maximum characters of a client's name for a model quoted in an error.
@@ -57,7 +60,13 @@ class ClientKey(msgspec.Struct, frozen=True, kw_only=True):
     def choose(self, asked: str, upstreams: Sequence[Upstream]) -> list[Upstream]:
         """The upstreams of a name that the key may use. Raises NotFound if it may not use the model, as the vendors do,
         and Forbidden if it may not use the providers."""
-        own = [upstream for upstream in upstreams if self.may_name(asked, upstream.label)]
+        # A name that nobody knows gives no right to what models.default answers it with.
+        stray = not (is_tier_name(asked) or asked in PLACEHOLDERS)
+        own = [
+            upstream
+            for upstream in upstreams
+            if self.may_name(upstream.model if stray and upstream.matched == DEFAULT else asked, upstream.label)
+        ]
         if not own:
             message = f"the client key {self.name!r} may not use the model {asked[:MAX_QUOTED]!r}; its models are "
             raise NotFound(message + _list(self.models), param="model", code="model_not_found")
@@ -70,10 +79,12 @@ class ClientKey(msgspec.Struct, frozen=True, kw_only=True):
         return allowed
 
     def may_name(self, asked: str, label: str) -> bool:
-        """Whether the key may use a model, by the requested name or by `provider/model`."""
-        return not self.models or any(
-            fnmatchcase(asked, pattern) or fnmatchcase(label, pattern) for pattern in self.models
-        )
+        """Whether the key may use a model, by the requested name or by `provider/model`. What only Claude Code adds to
+        a name says nothing of the model: `claude-via/gpt-5` is no `claude-*`."""
+        if not self.models:
+            return True
+        plain = plain_name(asked)
+        return any(fnmatchcase(plain, pattern) or fnmatchcase(label, pattern) for pattern in self.models)
 
     def may_use(self, provider: str) -> bool:
         return not self.providers or any(fnmatchcase(provider, pattern) for pattern in self.providers)
