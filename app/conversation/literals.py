@@ -20,7 +20,7 @@ _encode = msgspec.json.Encoder().encode
 EMPTY = b'""'
 
 # Whole pairs and other escapes match too and are skipped; only a lone half has a group.
-_HALVES = re.compile(
+HALVES = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
 )
 _BLANK = re.compile(rb'"(?: |\\[ntr])*+"')
@@ -58,7 +58,7 @@ def hide_halves(data: bytes) -> bytes:
     if b"\\" not in data or (b"\\ud" not in data and b"\\uD" not in data):
         return data
     hidden, end = bytearray(), 0  # the text may hold millions of halves: append rather than create an object for each
-    for found in _HALVES.finditer(data):
+    for found in HALVES.finditer(data):
         if found[1] is not None:
             hidden += data[end : found.start(1)]
             hidden += chr(_PLANE + int(found[1][2:], 16)).encode()
@@ -83,14 +83,16 @@ def join(values: Iterable[bytes]) -> bytes:
 
 class HalfPairs:
     """Holds back half of a surrogate pair at the end of a delta until the other half comes with the next one: parsers
-    of Rust and others reject an event with a lone half."""
+    of Rust and others reject an event with a lone half.
+
+    The deltas are read after `hide_halves`, because ours does too."""
 
     def __init__(self) -> None:
         self._held: dict[Hashable, str] = {}
 
     def join(self, block: Hashable, value: bytes) -> bytes:
-        """The literal that a delta adds to `block`, beginning with the half held back before."""
-        text = self._held.pop(block, "") + text_of(value)
+        """The literal that a delta with hidden halves adds to `block`, beginning with the half held back before."""
+        text = self._held.pop(block, "") + text_of(show_halves(value))
         text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
         if "\ud800" <= text[-1:] <= "\udbff":
             self._held[block], text = text[-1], text[:-1]

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from app.conversation.capabilities import Capabilities
+from app.conversation.literals import HALVES
 from app.errors import InvalidRequest
 from app.json_values import UNREADABLE, Fields, fields_decoder
 
@@ -26,10 +27,6 @@ _PIECE = 1024 * 1024
 _SHORT = 16 * 1024
 
 _NULL, _ABSENT = msgspec.Raw(b"null"), msgspec.Raw()
-
-_SURROGATES = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
-)
 
 # Characters that stand nowhere in JSON, unlike tabs and line ends.
 _CONTROLS = bytes(code for code in range(32) if code not in b"\t\n\r")
@@ -192,7 +189,7 @@ def repair_surrogates(text: bytes) -> bytes:
     """JSON text with U+FFFD for every escaped half of a surrogate pair. Clients that cut strings by UTF-16 units send
     halves, and one half makes a strict decoder reject the whole body."""
     repaired = io.BytesIO(text)  # the replacement has the length of a half, so only replaced bytes are written
-    for found in _SURROGATES.finditer(text):
+    for found in HALVES.finditer(text):
         if found.start(1) >= 0:
             repaired.seek(found.start(1))
             repaired.write(b"\\ufffd")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Any
@@ -22,7 +21,7 @@ from app.conversation.events import (
     Started,
     UsageSeen,
 )
-from app.conversation.literals import EMPTY, NOTHING, HalfPairs, Resent, is_blank, join, literal, text_of
+from app.conversation.literals import EMPTY, NOTHING, HalfPairs, Resent, hide_halves, is_blank, join, literal, text_of
 from app.dialects.anthropic_messages.content.blocks import ignore_field, read_arguments, read_block
 from app.dialects.anthropic_messages.errors import parse_stream_error
 from app.dialects.anthropic_messages.response_parser import (
@@ -35,11 +34,12 @@ from app.dialects.anthropic_messages.usage import merge_usage, read_tier, read_u
 from app.dialects.anthropic_messages.vocabulary import NAME
 from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import repair_surrogates
-from app.dialects.malformed import decode_tolerantly, malformed
+from app.dialects.malformed import decode_tolerantly, malformed, split_documents
 from app.errors import InvalidRequest, UpstreamCut, UpstreamMalformed
-from app.json_values import MAX_INDEX, UNREADABLE, Fields, Index, decode_or_none, fields_decoder, object_decoder
+from app.json_values import UNREADABLE, Fields, Index, decode_or_none, fields_decoder, object_decoder
 
 _QUOTE = ord('"')
+_TEXTS = ("text", "thinking", "partial_json")  # the fields of deltas that are texts
 # How the types of other dialects' events about failures end.
 FAILED = (".failed", ".error")
 
@@ -221,11 +221,14 @@ class StreamParser:
         if self.ending or payload.strip() == b"[DONE]" or (wrong_type and _is_unknown(payload)):
             return
         try:
-            chunk = _read_oddly(payload) if wrong_type else _read_halves(payload, self._halves)
-            whole = payload if chunk is not None else repair_surrogates(payload)
-            if chunk is None and whole == payload:
+            documents = split_documents(payload) or [payload]
+            if len(documents) > 1 or decode_or_none(payload, _chunk_decoder) is not None:
                 raise error
-            chunk = chunk or _decode_chunk(whole)
+            whole = hide_halves(documents[0])
+            chunk = decode_tolerantly(_decode_lax, whole)
+            if chunk.delta is None or not self._join_halves(chunk.index, chunk.delta):
+                whole = repair_surrogates(documents[0])
+                chunk = decode_tolerantly(_decode_lax, whole)
             if chunk.type == "content_block_delta" and chunk.delta is not None:
                 self._add(chunk.index, chunk.delta, events)
             else:
@@ -233,6 +236,13 @@ class StreamParser:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidRequest):
             self._state = _State.ENDED
             events.append(Failed(decode_error(payload) or malformed("an event", payload).failure))
+
+    def _join_halves(self, index: int, delta: _Delta) -> bool:
+        """Shows the hidden halves in the text of a delta, if it has one; the other half comes with the next."""
+        texts = [name for name in _TEXTS if bytes(getattr(delta, name)).startswith(b'"')]
+        for name in texts:
+            setattr(delta, name, msgspec.Raw(self._halves.join((index, name), bytes(getattr(delta, name)))))
+        return bool(texts)
 
     def _refuse(self, message: str, events: list[Event]) -> None:
         self._state = _State.ENDED
@@ -430,32 +440,6 @@ def _merge_ends(first: _EndDelta, then: _EndDelta) -> _EndDelta:
 def _is_unknown(payload: bytes) -> bool:
     typed = decode_or_none(payload, _typed)
     return typed is not None and typed.type not in _KNOWN_TYPES
-
-
-def _read_oddly(payload: bytes) -> _Chunk | None:
-    """An event whose index is no number; None if that is not what is wrong with it."""
-    if decode_or_none(payload, _chunk_decoder) is not None:
-        return None
-    chunk: _Chunk = decode_tolerantly(_decode_lax, payload)
-    return chunk
-
-
-def _read_halves(payload: bytes, halves: HalfPairs) -> _Chunk | None:
-    """A delta that a strict decoder refuses because its text contains half of a surrogate pair; the other half comes
-    with the next delta."""
-    try:
-        fields = json.loads(payload)
-        kind, index = fields["type"], fields["index"]
-        texts = {
-            name: halves.join((index, name), json.dumps(fields["delta"][name]).encode())
-            for name in ("text", "thinking", "partial_json")
-            if name in fields["delta"]
-        }
-        delta = _Delta(**{name: msgspec.Raw(text) for name, text in texts.items()})
-        fits = texts and isinstance(kind, str) and isinstance(index, int) and abs(index) <= MAX_INDEX
-        return _Chunk(kind, index, delta) if fits else None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
 
 
 def _text_field(fields: Fields, name: str) -> str:

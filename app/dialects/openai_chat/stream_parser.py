@@ -24,7 +24,7 @@ from app.conversation.events import (
     Started,
     UsageSeen,
 )
-from app.conversation.literals import EMPTY, HalfPairs, Snapshots, hide_halves, literal, show_halves
+from app.conversation.literals import EMPTY, HalfPairs, Snapshots, hide_halves, literal
 from app.dialects.error_bodies import find_error
 from app.dialects.error_kinds import decode_error, judge_error, judge_reported
 from app.dialects.malformed import decode_tolerantly, malformed, no_answer, split_documents
@@ -241,7 +241,7 @@ class StreamParser:
         self._read_chunk(chunk, hidden, shown)
         for event in shown:
             if type(event) is BlockDelta:
-                event = BlockDelta(event.index, self._halves.join(event.index, show_halves(event.text)))
+                event = BlockDelta(event.index, self._halves.join(event.index, event.text))
             events.append(event)
 
     def _read_chunk(self, chunk: WireChunk, payload: bytes, events: list[Event]) -> None:

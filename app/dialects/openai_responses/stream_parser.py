@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,18 @@ import msgspec
 
 from app.conversation.blocks import Block, Compaction, Proof, Reasoning, Refusal, Text, ToolCall, ToolKind
 from app.conversation.events import BlockClosed, BlockDelta, BlockNoted, BlockOpened, Event, Failed, Started, UsageSeen
-from app.conversation.literals import EMPTY, NOTHING, HalfPairs, Resent, Snapshots, is_blank, join, literal, text_of
+from app.conversation.literals import (
+    EMPTY,
+    NOTHING,
+    HalfPairs,
+    Resent,
+    Snapshots,
+    hide_halves,
+    is_blank,
+    join,
+    literal,
+    text_of,
+)
 from app.conversation.streams.fold import split
 from app.dialects.error_kinds import decode_error, decode_named_error, judge_reported
 from app.dialects.json_bodies import repair_surrogates
@@ -229,10 +239,10 @@ class StreamParser:
         if self._ended or payload.strip() == b"[DONE]" or not is_read(payload):
             return
         try:
-            half = _decode_half(payload)
-            if half is not None:
-                place = half.type, half.output_index, half.content_index, half.summary_index
-                self._add_delta(half, msgspec.Raw(self._halves.join(place, bytes(half.delta))), events)
+            chunk = decode_tolerantly(_decode_lax, hide_halves(payload))
+            if bytes(chunk.delta).startswith(b'"'):
+                place = chunk.type, chunk.output_index, chunk.content_index, chunk.summary_index
+                self._add_delta(chunk, msgspec.Raw(self._halves.join(place, bytes(chunk.delta))), events)
             else:
                 whole = repair_surrogates(payload)
                 self._take(decode_tolerantly(_decode_lax, whole), whole, events)
@@ -477,19 +487,6 @@ def whole_response(payload: bytes) -> WireResponse | None:
         return None
     response: WireResponse = decode_tolerantly(response_decoder.decode, payload)
     return response
-
-
-def _decode_half(payload: bytes) -> _FullChunk | None:
-    """A delta that a strict decoder refuses because it ends in the middle of a surrogate pair; the other half
-    follows."""
-    try:
-        value = json.loads(payload)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(value, dict) or not isinstance(delta := value.pop("delta", None), str):
-        return None
-    chunk: _FullChunk = decode_tolerantly(_decode_lax, repair_surrogates(json.dumps(value).encode()))
-    return msgspec.structs.replace(chunk, delta=msgspec.Raw(literal(delta)))
 
 
 def _head_of(item: Item) -> ToolCall:

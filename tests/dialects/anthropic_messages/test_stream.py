@@ -130,6 +130,15 @@ def test_a_surrogate_pair_cut_between_two_deltas_is_whole_again() -> None:
     assert fold(events).blocks == (Text("a\U0001f600b"),)
 
 
+def test_a_number_that_json_lacks_ends_no_stream() -> None:
+    start = b'{"type":"message_start","message":{"id":"msg_1","model":"m","score":NaN,"usage":{"input_tokens":5}}}'
+    delta = b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a","logprob":-Infinity}}'
+
+    events = parse(start, opened(0, type="text", text=""), delta, closed(0), ended("end_turn"), STOP)
+
+    assert fold(events).blocks == (Text("a"),)
+
+
 def test_counts_at_the_end_replace_those_at_the_start() -> None:
     events = parse(START, ended("end_turn", output_tokens=9, cache_read_input_tokens=3), STOP)
 

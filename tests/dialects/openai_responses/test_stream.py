@@ -208,6 +208,18 @@ def test_a_surrogate_pair_that_was_split_is_whole_again() -> None:
     assert fold(events).blocks == (Text("😀"),)
 
 
+@pytest.mark.parametrize("odd", ['"output_index":null', '"logprobs":"none","output_index":0'])
+def test_a_delta_with_a_harmless_field_of_a_wrong_type_is_read(odd: str) -> None:
+    item = {"id": "msg_1", "type": "message", "content": []}
+    head = [{"type": "response.output_item.added", "output_index": 0, "item": item}]
+    delta = f'{{"type":"response.output_text.delta",{odd},"delta":"said"}}'
+    tail = [{"type": "response.completed", "response": {"id": "r", "status": "completed"}}]
+
+    events = StreamParser().feed([*payloads(to_bytes(head)), delta.encode(), *payloads(to_bytes(tail))])
+
+    assert fold(events).blocks == (Text("said"),)
+
+
 # Writing.
 
 
