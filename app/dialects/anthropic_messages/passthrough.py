@@ -26,7 +26,7 @@ from app.dialects.runs import RunReader, join_events, last_event
 from app.errors import Failure, UpstreamCut, UpstreamRefused
 from app.json_values import UNREADABLE, fields_decoder, object_decoder
 from app.known_secrets import known_secrets
-from app.sse import COMMENT_KEEPALIVE, EventBuffer, SseDecoder, encode_event
+from app.sse import COMMENT_KEEPALIVE, SseDecoder, encode_event, read_events
 
 _DELTA = b"event: content_block_delta"
 
@@ -63,9 +63,9 @@ class StreamPassthrough:
         self._rewriter: Rewriter | None = None  # set once the rest is rewritten
         self._held = b""  # bytes before the first event
         self._held_end: list[bytes] = []  # events from the one that names the end
-        self._unfinished = EventBuffer(context.max_event)
+        self._events = SseDecoder(context.max_event)
         self._runs = RunReader()
-        self._decoder: SseDecoder | None = None  # set once events must be reframed
+        self._nameless = False  # events must be named by their payloads
         self._counts: dict[str, Any] = {}
         self._reason: object = None  # why the answer ended
         self.usage: Usage | None = None
@@ -75,7 +75,7 @@ class StreamPassthrough:
 
     def run(self, part: bytes) -> tuple[bytes, bytes]:
         frame = self._runs.frame
-        texts, rest = self._runs.take(part, self._unfinished)
+        texts, rest = self._runs.take(part, self._events.unfinished)
         if not texts or frame is None:
             return b"", part
         events = frame.write(texts)
@@ -84,28 +84,19 @@ class StreamPassthrough:
     def feed(self, part: bytes) -> bytes:
         if self._state is _State.ENDED and not self._finished:
             return b""  # nothing may follow an error
-        if self._decoder is not None:
-            return self._take(self._decoder.feed(part))
-        if b"\r" in part:
-            return self._restart_decoder(self._unfinished.drain() + part)
-        whole = self._unfinished.take(part)
+        whole = self._events.take(part)
         if not whole:
             return b""
-        if whole.startswith(b"data:") or (self._state is _State.EXPECTING and _UNNAMED.search(whole) is not None):
-            return self._restart_decoder(whole + self._unfinished.drain())
         out = self._pass(whole)
         if not self._runs.tired:
             event = last_event(whole)
-            passes = self._state is _State.RUNNING and self._decoder is None and out.endswith(event)
-            self._runs.learn(event, _text_of(event) if passes else None)
+            passes = self._state is _State.RUNNING and self._rewriter is None and out.endswith(event)
+            self._runs.learn(event, _text_of(event) if passes and not self._events.after_cr else None)
         return out
 
     def close(self) -> bytes:
-        out = b""
-        if self._decoder is not None:
-            out = self._take(self._decoder.close())
-        elif self._unfinished:
-            out = self._pass(self._unfinished.drain().rstrip(b"\n") + b"\n\n")
+        rest = self._events.unfinished.drain().rstrip(b"\n")
+        out = self._pass(rest + b"\n\n") if rest else b""
         if self._state is _State.RUNNING and self._reason is not None:
             out += join_events(self._held_end) + self._end()  # some servers omit the last event
         if self._finished and self._rewriter is not None:
@@ -121,7 +112,7 @@ class StreamPassthrough:
     def fail(self, failure: Failure) -> bytes:
         if self._state is _State.ENDED:
             return b""
-        self._unfinished.drain()
+        self._events.unfinished.drain()
         if self._reason is not None and failure.origin == "upstream":
             return self.close()
         self._state, self.failed = _State.ENDED, failure
@@ -138,23 +129,19 @@ class StreamPassthrough:
         self._state = _State.ENDED
         return encode_event(b'{"type":"message_stop"}', "message_stop") if self._rewriter is None else b""
 
-    def _restart_decoder(self, part: bytes) -> bytes:
-        self._decoder = SseDecoder(self._context.max_event)
-        return self._take(self._decoder.feed(part))
-
-    def _take(self, payloads: list[bytes]) -> bytes:
-        """The output for reframed payloads."""
-        return self._pass(_frame(payloads)) if self._rewriter is None else self._rewrite(payloads)
-
     def _pass(self, events: bytes) -> bytes:
         """Whole events, after a check of those that matter."""
-        if self._state is _State.EXPECTING:
-            events = self._begin(events)
-        return self._look(events)
+        if self._rewriter is not None:
+            return self._rewrite(read_events(events))
+        expecting = self._state is _State.EXPECTING
+        if self._nameless or events.startswith(b"data:") or (expecting and _UNNAMED.search(events) is not None):
+            self._nameless = True
+            events = _frame(read_events(events))
+        return self._look(self._begin(events) if expecting else events)
 
     def _begin(self, events: bytes) -> bytes:
         """The stream so far, with the client's name of the model, once its first event has arrived."""
-        payloads = SseDecoder().feed(events)
+        payloads = read_events(events)
         events, self._held = self._held + events, b""
         for data in payloads:
             event = _decode_event(data)
@@ -195,7 +182,7 @@ class StreamPassthrough:
             ordered = is_delta and self._grammar.continues(block)
             if ordered and block.endswith(b"}"):
                 continue
-            payloads = SseDecoder().feed(block + b"\n\n")
+            payloads = read_events(block + b"\n\n")
             decoded = [_decode_event(data) for data in payloads]
             if not is_delta:
                 ordered = all(map(self._grammar.allows, payloads, decoded))
@@ -238,10 +225,7 @@ class StreamPassthrough:
         """Starts to rewrite the stream, beginning with these blocks."""
         self._rewriter = self._grammar.rewrite(self._context)
         self._held_end = []
-        if self._decoder is None:
-            self._decoder = SseDecoder(self._context.max_event)
-            self._decoder.feed(self._unfinished.drain())
-        return self._rewrite(SseDecoder().feed(b"\n\n".join(blocks)))
+        return self._rewrite(read_events(join_events(blocks)))
 
     def _rewrite(self, payloads: list[bytes]) -> bytes:
         for position, data in enumerate(payloads):

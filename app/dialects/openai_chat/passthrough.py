@@ -50,7 +50,7 @@ from app.dialects.runs import Frame, RunReader, last_event
 from app.errors import Failure, UpstreamCut, UpstreamMalformed, UpstreamRefused
 from app.json_values import UNREADABLE, any_decoder
 from app.known_secrets import known_secrets
-from app.sse import COMMENT_KEEPALIVE, DONE, EventBuffer, SseDecoder, encode_event
+from app.sse import COMMENT_KEEPALIVE, DONE, SseDecoder, encode_event, read_events
 
 _decode_chunk = msgspec.json.Decoder(WireChunk).decode
 
@@ -83,11 +83,10 @@ class StreamPassthrough:
         self._context = context
         self._can = capabilities
         self._state = _State.WAITING
-        self._unfinished = EventBuffer(context.max_event)
+        self._events = SseDecoder(context.max_event)
         self._runs = RunReader()
         self._snapshots = None if capabilities.first_party or context.several else SnapshotFilter()  # until settled
         self._shown: Frame | None = None  # of a run, as sent to the client
-        self._decoder: SseDecoder | None = None  # set once events must be reframed
         # The upstream's name of the model, and the client's; or how their chunks begin, if that differs.
         self._model: tuple[bytes, bytes] | None = None
         self._start = b""  # how all of the client's chunks begin, if they do
@@ -111,7 +110,7 @@ class StreamPassthrough:
         self.finished = False  # the end was named; what follows shows whether it was one
 
     def run(self, part: bytes) -> tuple[bytes, bytes]:
-        texts, rest = self._runs.take(part, self._unfinished)
+        texts, rest = self._runs.take(part, self._events.unfinished)
         if not texts or self._shown is None or self._runs.frame is None:
             return b"", part
         if self._snapshots is not None:
@@ -123,7 +122,9 @@ class StreamPassthrough:
 
     def feed(self, part: bytes) -> bytes:
         """The events that `part` completes. Raises UpstreamRefused for an error before anything else."""
-        events = self._take(part)
+        events = self._events.take(part)
+        if events and self._snapshots is not None:
+            events = self._compare(self._snapshots, events)
         out = self._pass(events)
         if events and not self._runs.tired:
             self._expect_run(last_event(events), out)
@@ -132,11 +133,8 @@ class StreamPassthrough:
     def close(self) -> bytes:
         """The rest. A finished answer gets the end mark if it is missing, an unfinished one the error event."""
         held = self._snapshots.flush() if self._snapshots is not None else b""
-        if self._decoder is not None:
-            out = self._pass(held + _frame(self._decoder.close()))
-        else:
-            tail = self._unfinished.drain().rstrip(b"\n")
-            out = self._pass(held + tail + b"\n\n") if tail else self._pass(held)
+        tail = self._events.unfinished.drain().rstrip(b"\n")
+        out = self._pass(held + tail + b"\n\n") if tail else self._pass(held)
         if self._state is _State.ENDED:
             return out
         out += self._let_go()
@@ -155,7 +153,7 @@ class StreamPassthrough:
         matters."""
         if self._state is _State.ENDED:
             return b""
-        self._unfinished.drain()
+        self._events.unfinished.drain()
         ending = b""
         with contextlib.suppress(UpstreamMalformed):  # the failure that is told weighs more
             ending = self._let_go()
@@ -167,16 +165,10 @@ class StreamPassthrough:
     def ping(self) -> bytes:
         return b"" if self._state is _State.ENDED else COMMENT_KEEPALIVE
 
-    def _take(self, part: bytes) -> bytes:
-        """The events completed by `part`, with LF line ends."""
-        if self._decoder is None and part.find(b"\r") >= 0:
-            self._decoder = SseDecoder(self._context.max_event)
-            part = self._unfinished.drain() + part
-        events = self._unfinished.take(part) if self._decoder is None else _frame(self._decoder.feed(part))
-        if self._snapshots is None or not events:
-            return events
-        events = self._snapshots.feed(events)
-        if self._snapshots.is_settled:
+    def _compare(self, snapshots: SnapshotFilter, events: bytes) -> bytes:
+        """The events without what they repeat of the text before them."""
+        events = snapshots.feed(events)
+        if snapshots.is_settled:
             self._snapshots = None
         return events
 
@@ -212,7 +204,7 @@ class StreamPassthrough:
         passes = (
             passes
             and self._state is _State.OPEN
-            and not (self.finished or self._decoder or self._rewriter or self._ending)
+            and not (self.finished or self._events.after_cr or self._rewriter or self._ending)
         )
         name = self._model or (b"-", b"-")
         self._runs.learn(event, _text_of(event) if passes and out.endswith(event.replace(*name)) else None)
@@ -540,13 +532,9 @@ def _split(events: bytes) -> list[bytes]:
     return [event + b"\n\n" for event in events.split(b"\n\n")[:-1]]
 
 
-def _frame(payloads: list[bytes]) -> bytes:
-    return b"".join([encode_event(data.replace(b"\n", b" ")) for data in payloads])
-
-
 def _payload_of(event: bytes) -> bytes:
     if event.startswith(b":") and event.count(b"\n") == 2:
         return b""
     if event.startswith(b"data: ") and event.endswith(b"\n\n") and event.count(b"\n") == 2:
         return event[6:-2]
-    return b"\n".join(SseDecoder().feed(event))
+    return b"\n".join(read_events(event))

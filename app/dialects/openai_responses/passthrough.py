@@ -31,7 +31,7 @@ from app.dialects.runs import join_events
 from app.errors import Failure, UpstreamCut, UpstreamRefused
 from app.json_values import UNREADABLE, Fields, any_decoder, decode_or_none, fields_decoder, list_decoder
 from app.known_secrets import known_secrets
-from app.sse import COMMENT_KEEPALIVE, DONE, EventBuffer, SseDecoder, encode_event
+from app.sse import COMMENT_KEEPALIVE, DONE, SseDecoder, encode_event, read_events
 
 
 class _Ids(Enum):
@@ -88,13 +88,13 @@ class StreamPassthrough:
         self._item_ids: dict[int, str] = {}
         self._rewriter: Rewriter | None = None  # set once the rest is rewritten
         self._items: dict[int, bytes] = {}  # finished items by index
-        self._unfinished = EventBuffer(context.max_event)
+        self._events = SseDecoder(context.max_event)
         self._passed: list[bytes] = []  # the events of the read before the one that is looked into
         self._since: list[bytes] = []  # the events that have passed since the open item began, unless they are too many
         self._since_size = 0
         self._delta = b""  # the last events with a delta
         self._last = b""  # the last passed events, from which the next sequence number is derived
-        self._decoder: SseDecoder | None = None  # set once events must be reframed
+        self._nameless = False  # events must be named by their payloads
         self._custom = CallRestorer(context.custom_tools) if context.custom_tools else None
 
     def run(self, part: bytes) -> tuple[bytes, bytes]:
@@ -118,7 +118,7 @@ class StreamPassthrough:
         if not events or self.failed is not None or self.finished:
             return b""
         if self._rewriter is not None:
-            return self._rewrite(SseDecoder().feed(events))
+            return self._rewrite(read_events(events))
         settled = self._grammar.is_settled and self._ids is _Ids.STABLE
         deltas = settled and _are_deltas(events)
         if settled and _are_sound(events) and (deltas or not _has_mark(events)):
@@ -130,9 +130,9 @@ class StreamPassthrough:
         return events
 
     def _close(self) -> bytes:
-        rest = self._unfinished.drain().strip(b"\n") if self._decoder is None else _frame(self._decoder.close()).strip()
+        rest = self._events.unfinished.drain().strip(b"\n")
         whole = rest[:1] in (b"{", b"<") or any(
-            _type_of(data) or data == b"[DONE]" for data in SseDecoder().feed(rest + b"\n\n")
+            _type_of(data) or data == b"[DONE]" for data in read_events(rest + b"\n\n")
         )
         out = self._feed(rest + b"\n\n") if whole else b""  # the final blank line may be missing
         if self.failed is not None and not self.finished:
@@ -150,7 +150,7 @@ class StreamPassthrough:
         if self.finished or self.failed is not None:
             return b""
         self.failed = failure
-        self._unfinished.drain()
+        self._events.unfinished.drain()
         if self._rewriter is not None:
             return self._rewriter.fail(failure)
         if self._response_id is None:
@@ -174,19 +174,11 @@ class StreamPassthrough:
         return self._response_id is None and not self._last
 
     def _take_whole(self, part: bytes) -> bytes:
-        """The events that `part` completes; the rest waits, so a ping never splits an event."""
-        if self._decoder is None:
-            if b"\r" not in part:
-                whole = self._unfinished.take(part)
-                # Some servers omit event names.
-                if not whole.startswith(b"data:") or b"event:" in self._last:
-                    return whole
-                part = whole
-            else:
-                part = self._unfinished.drain() + part
-            self._decoder = SseDecoder(self._context.max_event)
-            part += self._unfinished.drain()
-        return _frame(self._decoder.feed(part))
+        """The events that `part` completes, with their names, which some servers omit; the rest waits, so a ping never
+        splits an event."""
+        whole = self._events.take(part)
+        self._nameless = self._nameless or (whole.startswith(b"data:") and b"event:" not in self._last)
+        return _frame(read_events(whole)) if self._nameless else whole
 
     def _look_into(self, events: bytes) -> bytes:
         blocks = events.split(b"\n\n")
@@ -250,7 +242,7 @@ class StreamPassthrough:
 
     def _turn(self, blocks: list[bytes]) -> bytes:
         """Starts to rewrite the stream, beginning with these blocks."""
-        payloads = SseDecoder().feed(b"\n\n".join(blocks))
+        payloads = read_events(join_events(blocks))
         begun = self._response_id is not None
         self._response_id = self._response_id or _find_id(payloads)
         self._rewriter = Rewriter(self._context, self._response_id)
@@ -260,7 +252,7 @@ class StreamPassthrough:
             # An item whose beginning could not be read has no id, like one that is held.
             open_items = () if held else self._grammar.open & self._item_ids.keys()
             known = {index: self._item_ids[index] for index in open_items}
-            since = SseDecoder().feed(b"".join(self._since)) if known else []
+            since = read_events(b"".join(self._since)) if known else []
             self._rewriter.resume(self._next_number(), since, known)
         return self._rewrite(payloads)
 
@@ -279,7 +271,7 @@ class StreamPassthrough:
 
     def _repair(self, block: bytes) -> bytes:
         """One event for the client: the same bytes if nothing is wrong with it."""
-        data = b"".join(SseDecoder().feed(block + b"\n\n"))
+        data = b"".join(read_events(block + b"\n\n"))
         try:
             event = _event_decoder.decode(data)
         except UNREADABLE as trouble:
@@ -327,7 +319,7 @@ class StreamPassthrough:
         if last is None or last.place != place or text.endswith(bytes(last.delta)[1:]):
             return True
         grammar.compared = True
-        payloads = SseDecoder().feed(b"".join(self._since) + join_events(self._passed))
+        payloads = read_events(b"".join(self._since) + join_events(self._passed))
         deltas = [_event_decoder.decode(payload) for payload in payloads if b'"delta"' in payload]
         pieces = [bytes(delta.delta) for delta in deltas if delta.place == place]
         return not pieces or text_of(text) == text_of(join(pieces))
