@@ -17,6 +17,7 @@ from app.dialects.anthropic_messages.response_parser import is_true_reason
 from app.dialects.anthropic_messages.stream_parser import StreamParser
 from app.dialects.anthropic_messages.stream_renderer import StreamRenderer
 from app.dialects.json_bodies import encode_body
+from app.dialects.rewriting import Rewriter
 from app.json_values import UNREADABLE, decode_or_none, object_decoder
 
 # Counts that `message_start` must contain, because clients add to them.
@@ -143,7 +144,7 @@ class Grammar:
 
     def rewrite(self, context: RenderContext) -> Rewriter:
         """A rewriter for the rest of the stream, in the state as if it had processed the stream from the start."""
-        rewriter = Rewriter(context)
+        rewriter = Rewriter(StreamParser(), StreamRenderer(context))
         for payload in self._passed:
             rewriter.feed([payload])
             event = object_decoder.decode(payload)
@@ -158,20 +159,6 @@ class Grammar:
             message = join(self._arguments) if self._arguments else EMPTY
             return {"type": "input_json_delta", "partial_json": msgspec.Raw(message)}
         return _DELTAS.get(kind)
-
-
-class Rewriter:
-    """Parses the payloads of an upstream and renders the events for a client."""
-
-    def __init__(self, context: RenderContext) -> None:
-        self._parser = StreamParser()
-        self._renderer = StreamRenderer(context)
-
-    def feed(self, payloads: Sequence[bytes]) -> bytes:
-        return self._renderer.feed(self._parser.feed(payloads))
-
-    def close(self) -> bytes:
-        return self._renderer.feed(self._parser.close()) + self._renderer.close()
 
 
 def _object(fields: dict[str, Any], name: str) -> dict[str, Any]:

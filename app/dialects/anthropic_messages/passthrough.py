@@ -15,13 +15,14 @@ from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.literals import hide_halves
 from app.conversation.response import Usage
 from app.dialects.anthropic_messages.errors import parse_stream_error, render_error
-from app.dialects.anthropic_messages.grammar import Grammar, Rewriter
+from app.dialects.anthropic_messages.grammar import Grammar
 from app.dialects.anthropic_messages.stream_parser import FAILED
 from app.dialects.anthropic_messages.stream_renderer import PING
 from app.dialects.anthropic_messages.usage import merge_usage, read_usage
 from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import replace_model
 from app.dialects.malformed import malformed
+from app.dialects.rewriting import Rewriter
 from app.dialects.runs import RunReader, join_events, last_event
 from app.errors import Failure, UpstreamCut, UpstreamRefused
 from app.json_values import UNREADABLE, fields_decoder, object_decoder
@@ -82,8 +83,6 @@ class StreamPassthrough:
         return (events if self._grammar.continues_all(texts) else self.feed(events)), rest
 
     def feed(self, part: bytes) -> bytes:
-        if self._state is _State.ENDED and not self._finished:
-            return b""  # nothing may follow an error
         whole = self._events.take(part)
         if not whole:
             return b""
@@ -115,8 +114,7 @@ class StreamPassthrough:
         self._events.unfinished.drain()
         if self._reason is not None and failure.origin == "upstream":
             return self.close()
-        self._state, self.failed = _State.ENDED, failure
-        return encode_event(render_error(failure, f"req_{self._context.id}"), "error")
+        return self._break(failure)
 
     def ping(self) -> bytes:
         if self._state is _State.RUNNING:
@@ -131,6 +129,8 @@ class StreamPassthrough:
 
     def _pass(self, events: bytes) -> bytes:
         """Whole events, after a check of those that matter."""
+        if self._state is _State.ENDED and not self._finished:
+            return b""  # nothing may follow an error
         if self._rewriter is not None:
             return self._rewrite(read_events(events))
         expecting = self._state is _State.EXPECTING
@@ -228,13 +228,24 @@ class StreamPassthrough:
         return self._rewrite(read_events(join_events(blocks)))
 
     def _rewrite(self, payloads: list[bytes]) -> bytes:
+        assert self._rewriter is not None
+        failure: Failure | None = None
         for position, data in enumerate(payloads):
             event = _decode_event(data)
-            if (failure := _failure_of(event, data, ended=self._reason is not None)) is not None:
-                written = self._rewriter.feed(payloads[:position]) if self._rewriter is not None else b""
-                return written + self.fail(failure)
+            failure = _failure_of(event, data, ended=self._reason is not None)
+            if failure is not None:
+                payloads = payloads[:position]
+                break
             self._note(event)
-        return self._rewriter.feed(payloads) if self._rewriter is not None else b""
+        written = self._rewriter.feed(payloads)
+        if self._rewriter.failed is not None:
+            self._finished = self.finished = False
+            return written + self._break(self._rewriter.failed)
+        return written if failure is None else written + self.fail(failure)
+
+    def _break(self, failure: Failure) -> bytes:
+        self._state, self.failed = _State.ENDED, failure
+        return encode_event(render_error(failure, f"req_{self._context.id}"), "error")
 
     def _note(self, event: dict[str, Any]) -> None:
         match event.get("type"):

@@ -24,7 +24,6 @@ from app.dialects.malformed import decode_tolerantly, malformed, no_answer, spli
 from app.dialects.openai_chat.errors import error_event
 from app.dialects.openai_chat.replies.repair import MAX_IDENTITY, missing_head, true_finish
 from app.dialects.openai_chat.replies.reply_parts import is_odd_content, open_envelope
-from app.dialects.openai_chat.replies.rewriting import Rewriter
 from app.dialects.openai_chat.replies.shapes import (
     Shape,
     arguments_of,
@@ -34,6 +33,8 @@ from app.dialects.openai_chat.replies.shapes import (
 )
 from app.dialects.openai_chat.replies.snapshots import SnapshotFilter
 from app.dialects.openai_chat.replies.tool_calls import CallBinder, are_clean, has_arguments, opens_empty
+from app.dialects.openai_chat.stream_parser import StreamParser
+from app.dialects.openai_chat.stream_renderer import StreamRenderer
 from app.dialects.openai_chat.usage import find_tier, read_usage
 from app.dialects.openai_chat.vocabulary import (
     CallFragment,
@@ -46,6 +47,7 @@ from app.dialects.openai_chat.vocabulary import (
     read_finish,
     read_reason,
 )
+from app.dialects.rewriting import Rewriter
 from app.dialects.runs import Frame, RunReader, last_event
 from app.errors import Failure, UpstreamCut, UpstreamMalformed, UpstreamRefused
 from app.json_values import UNREADABLE, any_decoder
@@ -467,7 +469,11 @@ class StreamPassthrough:
     def _turn(self, event: bytes) -> bytes:
         """Starts to rewrite the stream, beginning with the event that is held, and this one."""
         held, self._ending = self._ending, None
-        self._rewriter = Rewriter(self._context, self._head, self._calls, self._counts)
+        parser, renderer = StreamParser(self._calls), StreamRenderer(self._context, estimated=False)
+        if self._head:
+            renderer.resume(self._head)
+            renderer.feed(parser.resume(self._counts))
+        self._rewriter = Rewriter(parser, renderer)
         self.finished = False
         return self._rewrite(held[0] + event if held else event)
 
@@ -482,7 +488,7 @@ class StreamPassthrough:
         self.finished = rewriter.finished
         if written and self._state is _State.WAITING:
             self._state = _State.OPEN
-        return written if rewriter.failure is None else written + self._break(rewriter.failure)
+        return written if rewriter.failed is None else written + self._break(rewriter.failed)
 
     def _end(self, mark: bytes) -> bytes:
         """The end mark, preceded by the finish, if the server forgot it, and the counts."""

@@ -67,9 +67,10 @@ class _BlockFrame:
 
 
 class StreamRenderer:
-    """Client side of a stream: data-only events, all with the same id, time and model."""
+    """Client side of a stream: data-only events, all with the same id, time and model. Counts that never came are
+    `estimated`, or left out."""
 
-    def __init__(self, context: RenderContext) -> None:
+    def __init__(self, context: RenderContext, *, estimated: bool = True) -> None:
         head = {"id": f"chatcmpl-{context.id}", "object": "chat.completion.chunk", "created": context.created}
         self._head = encode_body({**head, "model": context.model})[:-1]
         self._context = context
@@ -83,6 +84,7 @@ class StreamRenderer:
         self._phase: str | None = None  # of the last text
         self._texts: list[_BlockFrame] = []  # of all texts, because citations have positions in the whole
         self._usage: Usage | None = None
+        self._estimated = estimated
 
     def resume(self, head: Mapping[str, Any]) -> None:
         """Continues a stream whose chunks begin with these fields."""
@@ -238,7 +240,7 @@ class StreamRenderer:
             self._end(out)
 
     def _end(self, out: list[bytes]) -> None:
-        if self._context.include_usage:
+        if self._context.include_usage and (self._usage or self._estimated):
             usage = self._usage or Usage(fresh=self._context.input_tokens, estimated=True)
             out.append(encode_event(self._head + b',"choices":[],"usage":' + encode_body(write_usage(usage)) + b"}"))
         out.append(DONE)

@@ -5,14 +5,9 @@ Source: OpenAI API reference, "Responses", "Streaming events".
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import msgspec
 
-from app.conversation.capabilities import RenderContext
-from app.conversation.events import Event, Failed, UsageSeen
 from app.conversation.literals import EMPTY, NOTHING, text_of
-from app.conversation.response import Usage
 from app.dialects.openai_responses.items.sparse_items import lacks_arguments
 from app.dialects.openai_responses.items.whole_items import has_text
 from app.dialects.openai_responses.stream_parser import (
@@ -24,13 +19,10 @@ from app.dialects.openai_responses.stream_parser import (
     ITEM_DONE,
     PART_ENDS,
     WHOLES,
-    StreamParser,
     WireEvent,
     WirePart,
 )
-from app.dialects.openai_responses.stream_renderer import StreamRenderer
 from app.dialects.openai_responses.vocabulary import CALLS, NULL
-from app.errors import Failure
 from app.json_values import Index, decode_or_none
 
 _DELTA = ".delta"
@@ -227,52 +219,3 @@ def repeated_text(event: StreamEvent) -> tuple[bytes, Place] | None:
 
 def _literal(text: msgspec.Raw) -> bytes:
     return bytes(text) if bytes(text).startswith(b'"') else EMPTY
-
-
-class Rewriter:
-    """Parses the payloads of an upstream and renders the events for a client. `response_id` is the response's id, if it
-    is known."""
-
-    def __init__(self, context: RenderContext, response_id: str | None) -> None:
-        self._parser = StreamParser()
-        self._renderer = StreamRenderer(context)
-        self.usage: Usage | None = None
-        self.failed: Failure | None = None
-        if response_id is not None:
-            self._renderer.name(response_id)
-
-    def skip(self, items: Mapping[int, bytes]) -> None:
-        """Notes items that have passed, by their index."""
-        for index in sorted(items):
-            event = {"type": ITEM_DONE, "output_index": index, "item": msgspec.Raw(items[index])}
-            self._parser.feed([msgspec.json.encode(event)])
-            self._renderer.skip(items[index])
-
-    def resume(self, number: int, payloads: Sequence[bytes], ids: Mapping[int, str]) -> None:
-        """Continues after events that have passed. `number` is the next event's; `payloads` are those of the open item,
-        and `ids` its id by its index."""
-        self._renderer.resume(number)
-        self._renderer.adopt(ids)
-        self.feed(payloads)
-        self._renderer.resume(number)
-
-    @property
-    def finished(self) -> bool:
-        return bool(self._renderer.response)
-
-    def feed(self, payloads: Sequence[bytes]) -> bytes:
-        return self._write(self._parser.feed(payloads))
-
-    def close(self) -> bytes:
-        return self._write(self._parser.close()) + self._renderer.close()
-
-    def fail(self, failure: Failure) -> bytes:
-        return self._renderer.feed([Failed(failure)])
-
-    def _write(self, events: Sequence[Event]) -> bytes:
-        for event in events:
-            if isinstance(event, UsageSeen):
-                self.usage = event.usage
-            elif isinstance(event, Failed):
-                self.failed = event.failure
-        return self._renderer.feed(events)

@@ -14,19 +14,20 @@ from app.conversation.events import Failed
 from app.conversation.literals import hide_halves, join, text_of
 from app.conversation.response import Usage
 from app.dialects.error_kinds import decode_error, decode_named_error, judge_reported
-from app.dialects.json_bodies import change_fields, replace_model
+from app.dialects.json_bodies import change_fields, encode_body, replace_model
 from app.dialects.malformed import decode_tolerantly, malformed
 from app.dialects.openai_responses.errors import response_error, told_error
-from app.dialects.openai_responses.grammar import Grammar, Rewriter, StreamEvent, item_head_decoder, repeated_text
+from app.dialects.openai_responses.grammar import Grammar, StreamEvent, item_head_decoder, repeated_text
 from app.dialects.openai_responses.items.custom_calls import CallRestorer
 from app.dialects.openai_responses.items.output import Output
 from app.dialects.openai_responses.items.sparse_items import complete_item, output_of, settle_item
 from app.dialects.openai_responses.items.whole_items import write_whole_item
 from app.dialects.openai_responses.response_object import ResponseObject
-from app.dialects.openai_responses.stream_parser import ENDS, ITEM_DONE, is_read, whole_response
+from app.dialects.openai_responses.stream_parser import ENDS, ITEM_DONE, StreamParser, is_read, whole_response
 from app.dialects.openai_responses.stream_renderer import StreamRenderer, write_failure
 from app.dialects.openai_responses.usage import parse_usage
 from app.dialects.openai_responses.vocabulary import NULL, WireResponse, response_decoder
+from app.dialects.rewriting import Rewriter
 from app.dialects.runs import join_events
 from app.errors import Failure, UpstreamCut, UpstreamRefused
 from app.json_values import UNREADABLE, Fields, any_decoder, decode_or_none, fields_decoder, list_decoder
@@ -245,15 +246,23 @@ class StreamPassthrough:
         payloads = read_events(join_events(blocks))
         begun = self._response_id is not None
         self._response_id = self._response_id or _find_id(payloads)
-        self._rewriter = Rewriter(self._context, self._response_id)
-        self._rewriter.skip(self._items)
+        parser, renderer = StreamParser(), StreamRenderer(self._context)
+        self._rewriter = Rewriter(parser, renderer)
+        if self._response_id is not None:
+            renderer.name(self._response_id)
+        for index in sorted(self._items):
+            item = self._items[index]
+            parser.feed([encode_body({"type": ITEM_DONE, "output_index": index, "item": msgspec.Raw(item)})])
+            renderer.skip(item)
         if begun:
             held = any(block.startswith(_ADDED) for block in self._held)
             # An item whose beginning could not be read has no id, like one that is held.
             open_items = () if held else self._grammar.open & self._item_ids.keys()
             known = {index: self._item_ids[index] for index in open_items}
-            since = read_events(b"".join(self._since)) if known else []
-            self._rewriter.resume(self._next_number(), since, known)
+            renderer.resume(self._next_number())
+            renderer.adopt(known)
+            self._rewriter.feed(read_events(b"".join(self._since)) if known else [])
+            renderer.resume(self._next_number())
         return self._rewrite(payloads)
 
     def _rewrite(self, payloads: list[bytes]) -> bytes:
@@ -261,9 +270,11 @@ class StreamPassthrough:
         return self._take_from(self._rewriter, self._rewriter.feed(payloads))
 
     def _take_from(self, rewriter: Rewriter, written: bytes) -> bytes:
-        self.usage, self.finished = rewriter.usage or self.usage, rewriter.finished
-        self.failed = rewriter.failed or self.failed
-        return written
+        self.usage = rewriter.usage or self.usage
+        if rewriter.failed is not None:
+            return written + self._fail(rewriter.failed)
+        self.finished = rewriter.finished
+        return written + rewriter.close() if self.finished else written  # the last event has all counts
 
     def _next_number(self) -> int:
         numbers = _NUMBER.findall(self._last)

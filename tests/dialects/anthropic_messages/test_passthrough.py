@@ -326,6 +326,21 @@ def test_the_upstreams_own_error_is_the_end(read_wire: Callable[[str], bytes]) -
     assert not through.finished
 
 
+def test_a_rewritten_stream_fails_once_and_is_not_finished(read_wire: Callable[[str], bytes]) -> None:
+    stream = read_wire("anthropic_messages/streams/text.sse")
+    broken = stream.replace(b'"output_tokens":1,', b"", 1).replace(
+        b'"stop_reason":"end_turn"', b'"stop_reason":"error"'
+    )
+    through = passing()
+
+    out = through.feed(broken) + through.close()
+
+    assert out.count(b"event: error") == 1
+    assert b"message_stop" not in out
+    assert through.failed is not None
+    assert not through.finished
+
+
 @pytest.mark.parametrize("before", [b"", b'event: ping\ndata: {"type":"ping"}\n\n', b": welcome\n\n"])
 def test_an_error_before_the_first_event_can_still_be_a_status(before: bytes) -> None:
     through = passing()

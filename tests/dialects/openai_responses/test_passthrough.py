@@ -422,3 +422,17 @@ def test_an_item_announced_twice_is_rewritten_unless_it_is_too_long_to_keep(
     expected = events if limit == MAX_SINCE else twice
     assert [event["type"] for event in events_of(out)] == [event["type"] for event in expected]
     assert passing.finished
+
+
+def test_a_kept_event_that_nobody_can_read_is_an_error_once_the_rest_is_rewritten(
+    read_wire: Callable[[str], bytes],
+) -> None:
+    events = events_of(read_wire("openai_responses/streams/text.sse"))
+    said, odd = to_bytes(events[:5]), to_bytes([events[4]]).replace(b'"output_index":0', b'"output_index":"0":0')
+    passing = StreamPassthrough(SAME_MODEL, UPSTREAM)
+
+    out = passing.feed(said) + passing.feed(odd) + passing.feed(to_bytes([events[2]])) + passing.close()
+
+    assert out.count(b"event: response.failed\n") == 1
+    assert passing.failed is not None
+    assert not passing.finished
