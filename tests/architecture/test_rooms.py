@@ -118,7 +118,7 @@ BRANCHING = {
     "app/dialects/openai_chat/passing_request.py _has_odd_messages": CHEAPEST,
     "app/dialects/openai_chat/passthrough.py _look_into": CHEAPEST,
     "app/dialects/openai_chat/passthrough.py _pass_choices": CHEAPEST,
-    "app/dialects/openai_chat/replies/repair.py _mend": CHEAPEST,
+    "app/dialects/openai_chat/passing_response.py _mend": CHEAPEST,
     "app/dialects/openai_chat/request_parser.py _read_reasoning": "each server has a spelling of its own",
     "app/dialects/openai_responses/items/content.py render_parts": KINDS,
     "app/dialects/openai_responses/request_renderer.py render_request": "field by field",

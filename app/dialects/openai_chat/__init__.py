@@ -3,8 +3,8 @@ vary it."""
 
 from app.dialects.openai_chat.errors import error_status, parse_error, render_error
 from app.dialects.openai_chat.passing_request import pass_request, prepare_passing
+from app.dialects.openai_chat.passing_response import pass_clean, pass_response
 from app.dialects.openai_chat.passthrough import StreamPassthrough
-from app.dialects.openai_chat.replies.repair import pass_clean, pass_response
 from app.dialects.openai_chat.request_parser import parse_request
 from app.dialects.openai_chat.request_renderer import render_request
 from app.dialects.openai_chat.response_parser import parse_response

@@ -22,7 +22,7 @@ from app.dialects.error_kinds import decode_error, judge_error, judge_reported
 from app.dialects.json_bodies import encode_body, repair_text
 from app.dialects.malformed import decode_tolerantly, malformed, no_answer, split_documents
 from app.dialects.openai_chat.errors import error_event
-from app.dialects.openai_chat.replies.repair import MAX_IDENTITY, missing_head, true_finish
+from app.dialects.openai_chat.passing_response import MAX_IDENTITY, missing_head, true_finish
 from app.dialects.openai_chat.replies.reply_parts import is_odd_content, open_envelope
 from app.dialects.openai_chat.replies.shapes import (
     Shape,

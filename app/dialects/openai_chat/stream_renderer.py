@@ -49,8 +49,8 @@ class _State(Enum):
     ENDED = "nothing may follow"
 
 
-class _BlockFrame:
-    """The frame around each delta of one open block, and what its end needs."""
+class _OpenBlock:
+    """What stands around each delta of an open block, and what its end needs."""
 
     __slots__ = ("apart", "call", "citations", "frame", "place", "prefix", "proof", "said", "suffix")
 
@@ -76,13 +76,13 @@ class StreamRenderer:
         self._context = context
         self._legacy = is_legacy(context)
         self._state = _State.WAITING
-        self._pens: dict[int, _BlockFrame] = {}
+        self._blocks: dict[int, _OpenBlock] = {}
         self._calls = 0
         self._proofs = 0
         self._said = False
         self._refused = False
         self._phase: str | None = None  # of the last text
-        self._texts: list[_BlockFrame] = []  # of all texts, because citations have positions in the whole
+        self._texts: list[_OpenBlock] = []  # of all texts, because citations have positions in the whole
         self._usage: Usage | None = None
         self._estimated = estimated
 
@@ -94,13 +94,13 @@ class StreamRenderer:
     def feed(self, events: Sequence[Event]) -> bytes:
         """Whole SSE events, joined."""
         out: list[bytes] = []
-        pens = self._pens
+        blocks = self._blocks
         for event in events:
             if type(event) is BlockDelta:
-                frame = pens[event.index]
-                if frame.prefix:
-                    frame.said += event.text[1:-1]
-                    out += (frame.prefix, event.text, frame.suffix)
+                opened = blocks[event.index]
+                if opened.prefix:
+                    opened.said += event.text[1:-1]
+                    out += (opened.prefix, event.text, opened.suffix)
             elif self._state is _State.WAITING or self._state is _State.OPEN:
                 self._render(event, out)
             elif self._state is _State.FINISHED and isinstance(event, UsageSeen):
@@ -109,13 +109,13 @@ class StreamRenderer:
         return b"".join(out)
 
     def feed_run(self, run: Run) -> bytes:
-        frame = self._pens[run.index]
-        if not frame.prefix:
+        opened = self._blocks[run.index]
+        if not opened.prefix:
             return b""
-        frame.said += run.whole[1:-1]
-        if frame.frame is None:
-            frame.frame = Frame(frame.prefix + b'"', b'"' + frame.suffix)
-        return frame.frame.write(run.texts)
+        opened.said += run.whole[1:-1]
+        if opened.frame is None:
+            opened.frame = Frame(opened.prefix + b'"', b'"' + opened.suffix)
+        return opened.frame.write(run.texts)
 
     def close(self) -> bytes:
         """Usage and [DONE], if they were held for counts that never came."""
@@ -143,7 +143,7 @@ class StreamRenderer:
             self._close(event, out)
         elif type(event) is BlockNoted:
             if event.citation is not None:
-                self._pens[event.index].citations.append(event.citation)
+                self._blocks[event.index].citations.append(event.citation)
             if event.logprobs:
                 out.append(self._chunk({}, logprobs={"content": list(event.logprobs), "refusal": None}))
         elif type(event) is UsageSeen:
@@ -160,68 +160,68 @@ class StreamRenderer:
         out.append(self._chunk({"role": "assistant", "content": ""}))
 
     def _open(self, event: BlockOpened, out: list[bytes]) -> None:
-        """Announces a block and prepares the frame for its deltas. Blocks without a form in this dialect are left
+        """Announces a block and prepares for its deltas. Blocks without a form in this dialect are left
         out."""
         block = event.block
-        frame = _BlockFrame(b"", b"")
+        opened = _OpenBlock(b"", b"")
         match block:
             case Text():
-                frame = self._block_frame(b'{"content":', b"}")
+                opened = self._prepare(b'{"content":', b"}")
                 if self._phase is not None and block.phase != self._phase:
-                    self._add_text(frame, PARAGRAPH, out)
-                    frame.apart = True
+                    self._add_text(opened, PARAGRAPH, out)
+                    opened.apart = True
                 self._phase = block.phase
                 self._said = True
-                self._add_text(frame, block.text, out)
-                frame.citations += block.citations
-                self._texts.append(frame)
+                self._add_text(opened, block.text, out)
+                opened.citations += block.citations
+                self._texts.append(opened)
             case Reasoning():
-                frame = self._block_frame(b'{"reasoning_content":', b"}")
-                frame.proof = block.proof
-                frame.place = place_of_next(spoken=self._said, calls=self._calls)
-                self._add_text(frame, block.text, out)
+                opened = self._prepare(b'{"reasoning_content":', b"}")
+                opened.proof = block.proof
+                opened.place = place_of_next(spoken=self._said, calls=self._calls)
+                self._add_text(opened, block.text, out)
             case Refusal():
                 self._refused = self._said = True
-                frame = self._block_frame(b'{"refusal":', b"}")
-                self._add_text(frame, block.text, out)
+                opened = self._prepare(b'{"refusal":', b"}")
+                self._add_text(opened, block.text, out)
             case ServerTool():
-                frame = self._open_step(block, out)
+                opened = self._open_step(block, out)
             case ToolCall():
-                frame = self._open_call(block, out)
-                self._add_text(frame, block.arguments, out)
-        self._pens[event.index] = frame
+                opened = self._open_call(block, out)
+                self._add_text(opened, block.arguments, out)
+        self._blocks[event.index] = opened
 
-    def _open_call(self, block: ToolCall, out: list[bytes]) -> _BlockFrame:
+    def _open_call(self, block: ToolCall, out: list[bytes]) -> _OpenBlock:
         index = self._calls
         self._calls += 1
         if self._legacy:
             if index > 0:
-                return _BlockFrame(b"", b"")  # the legacy form holds one call
+                return _OpenBlock(b"", b"")  # the legacy form holds one call
             out.append(self._chunk({"function_call": {"name": block.name, "arguments": ""}}))
-            frame = self._block_frame(b'{"function_call":{"arguments":', b"}}")
+            opened = self._prepare(b'{"function_call":{"arguments":', b"}}")
         elif block.kind == "custom":
             custom = {"name": block.name, "input": ""}
             out.append(
                 self._chunk({"tool_calls": [{"index": index, "id": block.id, "type": "custom", "custom": custom}]})
             )
-            return self._block_frame(b'{"tool_calls":[{"index":%d,"custom":{"input":' % index, b"}}]}")
+            return self._prepare(b'{"tool_calls":[{"index":%d,"custom":{"input":' % index, b"}}]}")
         else:
             function = {"name": block.name, "arguments": ""}
             start = {"index": index, "id": block.id, "type": "function", "function": function}
             out.append(self._chunk({"tool_calls": [start | reasoning.write_call_proof(block.proof)]}))
-            frame = self._block_frame(b'{"tool_calls":[{"index":%d,"function":{"arguments":' % index, b"}}]}")
-        frame.call = True
-        frame.proof = block.proof
-        return frame
+            opened = self._prepare(b'{"tool_calls":[{"index":%d,"function":{"arguments":' % index, b"}}]}")
+        opened.call = True
+        opened.proof = block.proof
+        return opened
 
     def _close(self, event: BlockClosed, out: list[bytes]) -> None:
-        frame = self._pens.pop(event.index)
-        proof = event.proof or frame.proof
-        if frame.call:
-            if not frame.said:
-                out += (frame.prefix, b'"{}"', frame.suffix)
+        opened = self._blocks.pop(event.index)
+        proof = event.proof or opened.proof
+        if opened.call:
+            if not opened.said:
+                out += (opened.prefix, b'"{}"', opened.suffix)
         elif proof is not None and not reasoning.belongs_to_call(proof):
-            out.append(self._chunk(reasoning.write_proof(proof, self._proofs, frame.place)))
+            out.append(self._chunk(reasoning.write_proof(proof, self._proofs, opened.place)))
             self._proofs += 1
 
     def _finish(self, event: Finished, out: list[bytes]) -> None:
@@ -246,40 +246,40 @@ class StreamRenderer:
         out.append(DONE)
         self._state = _State.ENDED
 
-    def _add_text(self, frame: _BlockFrame, text: str, out: list[bytes]) -> None:
+    def _add_text(self, opened: _OpenBlock, text: str, out: list[bytes]) -> None:
         """Writes the text of a block that comes whole when it is opened."""
-        if text and frame.prefix:
-            frame.said += literal(text)[1:-1]
-            out += (frame.prefix, literal(text), frame.suffix)
+        if text and opened.prefix:
+            opened.said += literal(text)[1:-1]
+            out += (opened.prefix, literal(text), opened.suffix)
 
     def _place_citations(self) -> list[dict[str, Any]]:
         """The annotations of all texts. Text lengths are computed only if there are any."""
-        if not any(frame.citations for frame in self._texts):
+        if not any(opened.citations for opened in self._texts):
             return []
         annotations: list[dict[str, Any]] = []
         start = 0
-        for frame in self._texts:
-            length = len(text_of(b'"%b"' % bytes(frame.said)))
-            begin = start + (len(PARAGRAPH) if frame.apart else 0)
+        for opened in self._texts:
+            length = len(text_of(b'"%b"' % bytes(opened.said)))
+            begin = start + (len(PARAGRAPH) if opened.apart else 0)
             start += length
-            for citation in frame.citations:
+            for citation in opened.citations:
                 if (annotation := write_citation(citation, begin, start)) is not None:
                     annotations.append(annotation)
         return annotations
 
-    def _open_step(self, block: ServerTool, out: list[bytes]) -> _BlockFrame:
+    def _open_step(self, block: ServerTool, out: list[bytes]) -> _OpenBlock:
         """A step of the upstream's own tools, shown beside the answer together with the thoughts."""
-        frame = self._block_frame(b'{"reasoning_content":', b"}")
+        opened = self._prepare(b'{"reasoning_content":', b"}")
         if block.step is not None:
-            self._add_text(frame, note_of(block), out)
+            self._add_text(opened, note_of(block), out)
             for image in block.step.images:
                 out.append(self._chunk({"images": [write_image(image)]}))
-        frame.proof = carry((block,))
-        frame.place = place_of_next(spoken=self._said, calls=self._calls)
-        return frame
+        opened.proof = carry((block,))
+        opened.place = place_of_next(spoken=self._said, calls=self._calls)
+        return opened
 
-    def _block_frame(self, before: bytes, after: bytes) -> _BlockFrame:
-        return _BlockFrame(
+    def _prepare(self, before: bytes, after: bytes) -> _OpenBlock:
+        return _OpenBlock(
             b"data: " + self._head + b',"choices":[{"index":0,"delta":' + before,
             after + b',"finish_reason":null}]}\n\n',
         )

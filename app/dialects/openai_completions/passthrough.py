@@ -10,7 +10,7 @@ from app.conversation.response import Usage
 from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import encode_body, read_body, replace_model
 from app.dialects.openai_chat.errors import error_event
-from app.dialects.openai_chat.replies.repair import missing_head
+from app.dialects.openai_chat.passing_response import missing_head
 from app.dialects.openai_chat.response_parser import parse_response
 from app.dialects.openai_chat.usage import find_usage, read_usage
 from app.dialects.openai_chat.vocabulary import WireChunk

@@ -18,7 +18,7 @@ from app.conversation.response import Usage
 from app.conversation.streams.fold import fold
 from app.dialects import openai_chat
 from app.dialects.openai_chat import NAME, StreamPassthrough, pass_response
-from app.dialects.openai_chat.replies import repair as whole_replies
+from app.dialects.openai_chat import passing_response as whole_replies
 from app.dialects.openai_chat.usage import find_usage
 from app.errors import Failure, InvalidRequest, UpstreamMalformed, UpstreamRefused
 from app.sse import SseDecoder
