@@ -35,18 +35,19 @@ class Outbox:
         """Sends a few bytes before the loop next waits, and many at once. Waits while the peer does not read what it
         was sent before, up to the socket's time limit for each piece. If sending fails later, the connection ends as if
         the peer had ended it. Raises OSError if it fails now."""
+        if len(data) > MAX_BYTES:
+            self.settle(sock)
+            _send_all(sock, data)
+            return
         earlier = self._posts.pop(sock, None)
         if earlier is not None:
             data = earlier + data
         elif sock in self._late:
             self._late[sock].join()
-        if len(data) > MAX_BYTES:
-            _send_all(sock, data)
-            return
         if not self._posts:
             self._run_soon(self._send_posts)
         self._posts[sock] = data
-        if len(self._posts) >= MAX_SOCKETS:
+        if len(self._posts) >= MAX_SOCKETS or len(data) > MAX_BYTES:
             self._send_posts()
 
     def settle(self, sock: socket.socket) -> None:
