@@ -110,5 +110,9 @@ def _show_version(context: click.Context, _option: click.Parameter, wanted: Any)
     "-v", "-V", "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
     help="Show the version and exit.",
 )  # fmt: skip
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Let any LLM client speak to any LLM provider. Without a command, runs `serve`."""
+    if context.invoked_subcommand != "run":  # an agent creates its files as its user wants them
+        # Nobody else may write what is created here. A private file in a folder that others can write may be replaced.
+        os.umask(os.umask(0o077) | 0o022)

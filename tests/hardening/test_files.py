@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from app.credentials.stores.login_store import FileStore
+from app.credentials.stores.private_files import write_private
 from app.errors import ConfigError
 from app.gateway.client_access.tenants import open_tenant_marks
 from app.ledger import Ledger
@@ -19,6 +22,7 @@ from app.server import worker
 from app.server.gunicorn_settings import gunicorn_options
 from app.settings import LedgerSettings, ServerSettings, Settings, load_settings
 from app.settings.trust import check_found_file
+from tests.support.gateway_process import bare_environ
 
 PROGRAM = '[providers.claude_cli]\ncommand = ["/bin/sh"]\n'
 NOBODY = 65534
@@ -262,3 +266,35 @@ def test_what_gevent_would_print_goes_through_the_log(caplog: pytest.LogCaptureF
 
     assert [record.getMessage() for record in caplog.records] == ["a greenlet failed"]
     assert caplog.records[0].exc_info == (OSError, fault, None)
+
+
+@pytest.mark.parametrize("command", [("keys", "create", "ci"), ("config", "init")])
+def test_nothing_that_is_created_can_be_written_by_others(command: tuple[str, ...], tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    environ = bare_environ(home, XDG_RUNTIME_DIR=str(tmp_path / "run"))
+
+    subprocess.run(("sh", "-c", 'umask 000; exec dragoman "$@"', "sh", *command), env=environ, cwd=home, check=True)
+
+    created = list(home.rglob("*"))
+    assert created
+    assert [path for path in created if mode_of(path) & 0o022] == []
+
+
+def test_a_login_that_can_only_be_overwritten_survives_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mounted.json"
+    path.write_bytes(b'{"old": true}')
+
+    def fail(number: int) -> Callable[..., None]:
+        def failing(*_: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        return failing
+
+    monkeypatch.setattr(os, "replace", fail(errno.EBUSY))
+    monkeypatch.setattr(os, "posix_fallocate", fail(errno.ENOSPC))
+    with pytest.raises(OSError, match="No space left"):
+        write_private(path, b'{"new": true}' * 1000)
+
+    assert path.read_bytes() == b'{"old": true}'

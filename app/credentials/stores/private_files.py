@@ -120,6 +120,8 @@ def _keep_owner(path: Path, handle: int) -> None:
 
 def _overwrite(path: Path, data: bytes) -> None:
     with open(path, "r+b") as file:
+        if data and hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, len(data))  # on a full disk, before anything is overwritten
         file.write(data)
         file.truncate()
         file.flush()
