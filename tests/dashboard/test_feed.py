@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from werkzeug.test import Client
 
 from app.application import Application
-from app.dashboard import json_views
+from app.dashboard import feed
 from app.gateway.client_access.client_keys import read_key
 from app.gateway.messages import new_id
 from app.settings import KeySettings
@@ -112,7 +112,7 @@ def test_a_mark_that_is_none_of_ours_ends_nothing(make_app: MakeApp, last: str) 
 
 
 def test_a_burst_is_told_in_parts_of_which_none_is_lost(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_views, "MAX_ROWS", 3)
+    monkeypatch.setattr(feed, "MAX_ROWS", 3)
     app = make_app(None, record(1))
     reader = gevent.spawn(follow, app.test_client(), "", 2 + 8)
     wait_for_followers(app)
