@@ -88,18 +88,11 @@ def open_source(
         if settings.cli_refresh:
             log.info("[token-refresh] a key or token is set, so the CLI is not run")
         return configured
-    path = settings.token_file or settings.credentials_file
-    if path is not None:
-        store: LoginStore | None = FileStore(
-            (Path(path).expanduser(),), own=own_oca_file(home), runtime=runtime_folder(environ), clock=clock
-        )
-    else:
+    if (settings.token_file or settings.credentials_file) is None:
         found = _open_environment(settings, environ)
         if found is not None:
             return found
-        store = find_store(settings.kind, environ, home, clock)
-        if store is None and settings.kind == "anthropic" and settings.auth == "configured":
-            store = FileStore(find_claude_files(environ, home), runtime=runtime_folder(environ), clock=clock)
+    store = _choose_store(settings, environ, home, clock)
     if store is None:
         return None
     login = StoredLogin(settings.kind, store, FORMATS.get(settings.kind, oca_file), clock=clock)
@@ -114,6 +107,20 @@ def open_source(
         clock=clock,
         monotonic=monotonic,
     )
+
+
+def _choose_store(
+    settings: ProviderSettings, environ: Mapping[str, str], home: Path, clock: Callable[[], float]
+) -> LoginStore | None:
+    """Where this provider's login is kept: in the configured file, else where the machine keeps it."""
+    runtime = runtime_folder(environ)
+    path = settings.token_file or settings.credentials_file
+    if path is not None:
+        return FileStore((Path(path).expanduser(),), own=own_oca_file(home), runtime=runtime, clock=clock)
+    store = find_store(settings.kind, environ, home, clock)
+    if store is None and settings.kind == "anthropic" and settings.auth == "configured":
+        return FileStore(find_claude_files(environ, home), runtime=runtime, clock=clock)
+    return store
 
 
 def find_store(
