@@ -36,7 +36,6 @@ from app.gateway.messages import MAX_NAME, ClientRequest, ClientResponse, new_id
 from app.gateway.peek import NO_PARTS, Parts
 from app.gateway.record import Record
 from app.gateway.replies.reply_headers import with_own_limits
-from app.gateway.use_limits.refusal import Owner
 from app.headers import FIELDS, HeaderFields, read_headers
 from app.transport import ActiveRequests
 
@@ -179,7 +178,7 @@ def _reserve(owner: Runtime, parts: Services, client_request: ClientRequest, end
     if endpoint.continues:
         client_request.continuation = parts.response_store.begin(client_request)
     return owner.limiter.reserve(
-        Owner("key", key.name), key.limits, client_request, lambda: parts.gateway.resolve(client_request)[0]
+        "key", key.name, key.limits, client_request, lambda: parts.gateway.resolve(client_request)[0]
     )
 
 

@@ -18,7 +18,6 @@ from app.errors import DragomanError
 from app.gateway.endpoints.tool_trial import PATH, Answer, make_request, read_answer
 from app.gateway.messages import ClientRequest, ClientResponse, new_id
 from app.gateway.record import Record
-from app.gateway.use_limits.refusal import Owner
 
 AGENT = "dragoman-dashboard"
 
@@ -78,8 +77,9 @@ def _ask(asked: ClientRequest, record: Record, environ: Mapping[str, str]) -> Cl
     owner, gateway = runtime(), services().gateway
     asked = admit(owner, services(), asked, record, environ)
     if asked.key.limits:
-        whose = Owner("key", asked.key.name)
-        record.reservation = owner.limiter.reserve(whose, asked.key.limits, asked, lambda: gateway.resolve(asked)[0])
+        record.reservation = owner.limiter.reserve(
+            "key", asked.key.name, asked.key.limits, asked, lambda: gateway.resolve(asked)[0]
+        )
     return gateway.answer(asked, record)
 
 

@@ -19,7 +19,6 @@ from app.gateway.record import Record
 from app.gateway.replies.paused_turn import PausedTurnExchange
 from app.gateway.upstream_health.health import UpstreamHealth
 from app.gateway.use_limits.limiter import Limiter
-from app.gateway.use_limits.refusal import Owner
 from app.providers.provider import UpstreamRequest
 from app.rate_limits.counts import Limit
 from app.settings import ServerSettings
@@ -112,9 +111,8 @@ class Sender:
         limits = self._provider_limits.get(upstream.provider.name)
         if limits:
             assert self._find_limiter is not None, "without it no provider has limits"
-            owner = Owner("provider", upstream.provider.name)
-            limiter = self._find_limiter()
-            record.hold(limiter.reserve(owner, limits, attempt.client_request, lambda: upstream))
+            reserve = self._find_limiter().reserve
+            record.hold(reserve("provider", upstream.provider.name, limits, attempt.client_request, lambda: upstream))
         return attempt.send(upstream_request, record, self._silence)
 
     def _ask_next_part(self, attempt: Attempt, record: Record, response: Response) -> Obtaining[Exchange]:

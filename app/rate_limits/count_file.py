@@ -62,16 +62,17 @@ class CountFile:
                     if used >= limit.maximum:
                         return self._full(limit, slot, used, now)
                 numbered.append((demand, number))
-                places.append(slot + _COUNTS + number % RING if limit.bucket else self._seat_cell(slot))
+                cell = slot + _COUNTS + number % RING if limit.bucket else self._seat_cell(slot)
+                places.append((cell, demand.amount))
                 counted.append(used + demand.amount)
-            for demand, cell in zip(demands, places, strict=True):
-                self._cells[cell] += demand.amount
+            for cell, amount in places:
+                self._cells[cell] += amount
             return Taken(self, tuple(numbered), tuple(counted))
 
     def settle(self, taken: Taken, actual: Sequence[int], now: float) -> None:
         with self:
-            for (demand, number), used in zip(taken.demands, actual, strict=True):
-                limit = demand.limit
+            for place, (demand, number) in enumerate(taken.demands):
+                limit, used = demand.limit, actual[place]
                 if limit.bucket and used == demand.amount:
                     continue
                 slot = self._find_slot(demand, now)

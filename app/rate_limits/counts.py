@@ -42,7 +42,7 @@ SETTINGS: dict[str, tuple[Kind, Period]] = {
 }
 
 
-class Limit(msgspec.Struct, frozen=True):
+class Limit(msgspec.Struct, frozen=True, cache_hash=True):
     """A limit. `maximum` is in requests, tokens, concurrent requests or billionths of a dollar. Requests and tokens are
     counted over a moving window, budgets over a calendar day or month in UTC. `parallel` has no period. `bucket`, which
     follows from the others, is in seconds, and 0 without a moving window."""

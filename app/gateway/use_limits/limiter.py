@@ -15,7 +15,7 @@ from app.conversation.traits import DialectTraits
 from app.errors import DragomanError
 from app.gateway.messages import ClientRequest
 from app.gateway.record import STREAM_BYTES, WHOLE_BYTES
-from app.gateway.use_limits.refusal import Owner, limit_headers, refuse
+from app.gateway.use_limits.refusal import Owner, OwnerKind, limit_headers, refuse
 from app.rate_limits.counts import Demand, Full, Kind, Limit, Taken, place_of
 from app.rate_limits.shared_counts import SharedCounts
 from app.routing.upstream import Upstream
@@ -93,14 +93,16 @@ class Limiter:
 
     def reserve(
         self,
-        owner: Owner,
+        kind: OwnerKind,
+        name: str,
         limits: tuple[Limit, ...],
         client_request: ClientRequest,
         find_upstream: Callable[[], Upstream],
     ) -> Reservation:
-        """Counts a request against each limit. `find_upstream` returns the first upstream it may go to, and is called
-        only if that matters. Raises LimitReached if a limit is reached, and what `Continuation.prepare` raises."""
-        prepared = _prepare(owner, limits)
+        """Counts a request against each limit of a key or provider. `find_upstream` returns the first upstream it may
+        go to, and is called only if that matters. Raises LimitReached if a limit is reached, and what
+        `Continuation.prepare` raises."""
+        prepared = _prepare(kind, name, limits)
         demands, usage = prepared.ones, _NOTHING
         if demands is None:
             state = client_request.continuation
@@ -108,12 +110,12 @@ class Limiter:
             cost = _estimate_cost(find_upstream(), usage, self._prices()) if prepared.is_budgeted else 0
             amounts = {"requests": 1, "parallel": 1, "tokens": usage.fresh + usage.output, "budget": cost}
             demands = tuple([
-                Demand(prepared.mark, limit, amounts[limit.kind], place)
+                Demand(prepared.owner.mark, limit, amounts[limit.kind], place)
                 for limit, place in zip(limits, prepared.places, strict=True)
             ])  # fmt: skip
         taken = self.counts.take(demands)
         if isinstance(taken, Full):
-            raise refuse(owner, taken, client_request.dialect.TRAITS)
+            raise refuse(prepared.owner, taken, client_request.dialect.TRAITS)
         return Reservation(self.counts, taken, usage.fresh, self._prices, stands=prepared.stands)
 
 
@@ -121,7 +123,7 @@ class _Prepared(msgspec.Struct, frozen=True):
     """What all requests of an owner have in common. `ones` are their demands, or None if these depend on what is asked;
     if the demands are final, they `stand`."""
 
-    mark: str
+    owner: Owner
     places: tuple[bytes, ...]
     ones: tuple[Demand, ...] | None
     stands: bool
@@ -129,11 +131,12 @@ class _Prepared(msgspec.Struct, frozen=True):
 
 
 @lru_cache(maxsize=4096)
-def _prepare(owner: Owner, limits: tuple[Limit, ...]) -> _Prepared:
-    kinds, mark = {limit.kind for limit in limits}, owner.mark
+def _prepare(kind: OwnerKind, name: str, limits: tuple[Limit, ...]) -> _Prepared:
+    owner, kinds = Owner(kind, name), {limit.kind for limit in limits}
+    mark = owner.mark
     places = tuple(place_of(mark, limit.kind, limit.period) for limit in limits)
     ones = tuple(Demand(mark, limit, 1) for limit in limits) if kinds <= {"requests", "parallel"} else None
-    return _Prepared(mark, places, ones, kinds == {"requests"}, "budget" in kinds)
+    return _Prepared(owner, places, ones, kinds == {"requests"}, "budget" in kinds)
 
 
 def _estimate_cost(upstream: Upstream, usage: Usage, prices: Prices | None) -> int:

@@ -16,11 +16,13 @@ from app.rate_limits.counts import DOLLAR, RING, Full, Limit, Taken
 USELESS = 600
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
+OwnerKind = Literal["key", "provider"]
+
 
 class Owner(NamedTuple):
     """The key or provider whose limits they are."""
 
-    kind: Literal["key", "provider"]
+    kind: OwnerKind
     name: str
 
     @property
