@@ -1,9 +1,11 @@
-"""A request's header fields, read once."""
+"""Header fields, read once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 # The key in the WSGI environment under which a server stores headers that it has already parsed.
 FIELDS = "dragoman.headers"
@@ -20,6 +22,26 @@ class HeaderFields(dict[str, str]):
         super().__init__(fields)
         self.admission: tuple[object, Any] = (None, None)
         self.entrance: tuple[object, Any] = (None, None)
+
+
+class FoundByNames(dict[tuple[str, ...], T]):
+    """What `find` tells by the names in a head alone, which peers send again and again. It keeps neither many nor long
+    ones, so that nobody can fill the memory with names."""
+
+    _MAX_HEADS = 256
+    _MAX_CHARACTERS = 2048
+
+    def __init__(self, find: Callable[[tuple[str, ...]], T]) -> None:
+        super().__init__()
+        self._find = find
+
+    def __missing__(self, names: tuple[str, ...]) -> T:
+        found = self._find(names)
+        if sum(map(len, names)) <= self._MAX_CHARACTERS:
+            if len(self) >= self._MAX_HEADS:
+                self.clear()
+            self[names] = found
+        return found
 
 
 def name_headers(environ: Mapping[str, Any]) -> HeaderFields:

@@ -246,12 +246,11 @@ def replace_model(body: bytes, model: str, fields: Fields | None = None, old: An
 
 def _rename_only_model(body: bytes, old: str, model: str) -> bytes | None:
     """The body with another model, if it certainly has the key only once, which then is that of the top level."""
-    parts = body.split(b'"model"', 2)
-    if len(parts) == 2 and len(old) <= _MAX_KNOWN and body.find(_ESCAPED_LETTER) < 0:
-        start, rest = parts
-        for old_value, new_member in _rename(old, model):
-            if rest[: len(old_value)] == old_value:
-                return b"".join((start, new_member, rest[len(old_value) :]))
+    if len(old) <= _MAX_KNOWN and _has_one_model(body):
+        for old_member, new_member in _rename(old, model):
+            renamed = body.replace(old_member, new_member, 1)
+            if renamed is not body:
+                return renamed
     return None
 
 
@@ -292,8 +291,8 @@ def _encode_name(model: str) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _rename(old: str, new: str) -> tuple[tuple[bytes, bytes], ...]:
-    """What follows the key of a model, as most write it, and the member with another model."""
-    return tuple((colon + _encode_name(old), b'"model"' + colon + _encode_name(new)) for colon in (b":", b": "))
+    """The member with a model as most write it, and with another one."""
+    return tuple((key + _encode_name(old), key + _encode_name(new)) for key in (b'"model":', b'"model": '))
 
 
 def _splice(body: bytes, start: int, end: int, new: bytes) -> bytes:

@@ -16,6 +16,7 @@ from app.accounts.record import AttemptRecord, RequestRecord, StepRecord, Termin
 from app.conversation.response import Usage
 from app.errors import DragomanError, FailureKind
 from app.gateway.replies.paused_turn import PausedTurn
+from app.headers import FoundByNames
 from app.known_secrets import SHORTEST
 from app.logs import hide_secrets
 from app.routing.upstream import Upstream
@@ -31,8 +32,6 @@ LONGEST_WORD = 200
 # Prefixes of the upstream's rate-limit headers, and how many such headers are kept.
 LIMIT_HEADERS = ("x-ratelimit-", "anthropic-ratelimit-", "x-codex-", "ratelimit", "retry-after")
 MAX_LIMIT_HEADERS = 40
-# Maximum total characters of a head's names for which `_find_names` is cached.
-_MAX_KNOWN = 2048
 # Bytes of an answer per token, where no upstream tells: an event of a stream holds one or two tokens.
 STREAM_BYTES, WHOLE_BYTES = 100, 4
 _TAKING_TOKENS = frozenset({"generate", "completions"})
@@ -293,9 +292,7 @@ class Record:
 
 
 def _find_limits(headers: Mapping[str, str]) -> dict[str, str]:
-    names = tuple(headers)
-    find = _find_names if len("".join(names)) <= _MAX_KNOWN else _find_names.__wrapped__
-    told_of = find(names)
+    told_of = _limit_names[tuple(headers)]
     if not told_of:
         return {}
     found = {name: headers[known] for known, name in told_of}
@@ -307,11 +304,12 @@ def _find_limits(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: hide_secrets(value) for name, value in found.items()}
 
 
-# Upstreams send the same names again and again.
-@lru_cache(maxsize=256)
 def _find_names(names: tuple[str, ...]) -> list[tuple[str, str]]:
     """The names of a head that are rate-limit headers, each also as it is recorded."""
     return [(name, name[:LONGEST_WORD]) for name in names if name.startswith(LIMIT_HEADERS)][:MAX_LIMIT_HEADERS]
+
+
+_limit_names = FoundByNames(_find_names)
 
 
 @lru_cache(maxsize=1024)

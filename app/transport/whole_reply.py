@@ -17,7 +17,6 @@ _EVENT_STREAM = b"event-stream"
 _LAST_CHUNK = b"\r\n0\r\n\r\n"
 _STATUS = re.compile(r"HTTP/1\.1 ([2-5][0-9]{2})(?: .*)?")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_MAX_DIGITS = 15
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 # Statuses of replies that never have a body, and fields that change how the rest is read.
 _BODILESS = frozenset({204, 304})
@@ -63,9 +62,7 @@ def _read_body(data: bytes, start: int, headers: dict[str, str]) -> bytes | None
     length, coding = headers.get("content-length"), headers.get("transfer-encoding")
     if length is None:
         return _join_chunks(data, start) if coding == "chunked" and data.endswith(_LAST_CHUNK) else None
-    if coding is not None or not length.isdecimal() or len(length) > _MAX_DIGITS or int(length) != len(data) - start:
-        return None
-    return data[start:]
+    return data[start:] if coding is None and length == str(len(data) - start) else None
 
 
 def _join_chunks(data: bytes, start: int) -> bytes | None:

@@ -12,7 +12,6 @@ from app import create_app
 from app.accounts.record import AttemptRecord, RequestRecord, Terminal
 from app.dialects.registry import DIALECTS
 from app.gateway.messages import ClientRequest
-from app.gateway.use_limits.refusal import Owner
 from app.rate_limits.counts import Demand, Limit
 from app.settings import KeySettings, PriceSettings, ProviderSettings, Settings
 from tests.gateway.conftest import Client, chat_answer, chat_stream, chunk
@@ -321,7 +320,7 @@ def test_who_leaves_has_used_what_an_upstream_was_asked(limited: Limited, when: 
     key = runtime.services.access.check_key({"x-api-key": KEY})
     body = json.dumps({"model": "up/m", "messages": [{"role": "user", "content": HISTORY}]}).encode()
     asked = ClientRequest(DIALECTS["openai_chat"], body, {}, key=key)
-    reserved = runtime.limiter.reserve(Owner("key", "ci"), key.limits, asked, lambda: None)
+    reserved = runtime.limiter.reserve("key", "ci", key.limits, asked, lambda: None)
 
     reserved.settle(RequestRecord("id", 0.0, attempts=attempts, terminal=terminal))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import quote
 
@@ -13,6 +13,7 @@ import msgspec
 
 from app.dialects.json_bodies import repair_text
 from app.gateway.failures.retry_after import settle_retry_after
+from app.headers import FoundByNames
 from app.known_secrets import known_secrets
 
 # Every client can use the time to retry; the other headers belong to one dialect.
@@ -50,9 +51,7 @@ _ERROR = re.compile(
 def relayed_headers(headers: Mapping[str, str], *, same_dialect: bool) -> dict[str, str]:
     """The upstream's headers that a client gets, with secrets masked. Never cookies, CORS, hop-by-hop or unknown
     headers."""
-    names = tuple(headers)
-    find = _find_relayed if len("".join(names)) <= _MAX_KNOWN else _find_relayed.__wrapped__
-    kept = find(names, same_dialect)
+    kept = (_of_same_dialect if same_dialect else _of_any_dialect)[tuple(headers)]
     if not kept:
         return {}
     relayed = {name: headers[name] for name in kept}
@@ -63,8 +62,7 @@ def relayed_headers(headers: Mapping[str, str], *, same_dialect: bool) -> dict[s
     return known_secrets.mask_headers(relayed)
 
 
-# Maximum total characters of a head's names for which `_find_relayed` is cached, and of one relayed name.
-_MAX_KNOWN = 2048
+# Maximum characters of a relayed name.
 _MAX_NAME = 100
 # The most relayed headers, and characters of all their values; if there are more, long values are left out. Some
 # clients read no more than 100 headers, or 16 KB of them.
@@ -76,15 +74,17 @@ _MAX_VALUES = 4096
 _PLAIN = "".join(map(chr, range(0x21, 0x7F)))
 
 
-# Upstreams send the same names again and again.
-@lru_cache(maxsize=256)
-def _find_relayed(names: tuple[str, ...], same_dialect: bool) -> list[str]:
+def _find_relayed(names: tuple[str, ...], *, same_dialect: bool) -> list[str]:
     """The names of a head that a client gets."""
     of_dialect = SAME_DIALECT if same_dialect else ()
     prefixes = SAME_DIALECT_PREFIXES if same_dialect else ()
     known = (name for name in names if name in ALWAYS or name in of_dialect or name.startswith(prefixes))
     short = [name for name in known if len(name) <= _MAX_NAME]
     return sorted(short, key=lambda name: name not in ALWAYS)[:_MAX_RELAYED]
+
+
+_of_same_dialect = FoundByNames(partial(_find_relayed, same_dialect=True))
+_of_any_dialect = FoundByNames(partial(_find_relayed, same_dialect=False))
 
 
 @lru_cache(maxsize=1024)

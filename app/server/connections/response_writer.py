@@ -10,6 +10,8 @@ import gevent
 from gunicorn import SERVER
 from gunicorn.util import hop_headers
 
+from app.headers import FoundByNames
+
 _LAST_CHUNK = b"0\r\n\r\n"
 _BODILESS = frozenset({"204", "304"})
 _WHOLE = (list, tuple)
@@ -41,7 +43,7 @@ class ResponseWriter:
             raise exc_info[1].with_traceback(exc_info[2])
         if exc_info is None and (self._head or self.has_begun):
             raise ValueError("start_response was called twice")
-        self._omits_body = status[:3] in _BODILESS
+        opening, self._omits_body = _open_head(status, self._date, self.keep_alive)
         self._left = None
         self._chunked = False
         names: list[str] = []
@@ -49,27 +51,25 @@ class ResponseWriter:
         for name, value in headers:  # `zip(*headers)` takes twice as long
             names.append(name)
             values.append(value)
-        all_names, all_values = "".join(names), "".join(values)
+        all_values = "".join(values)
         if "\n" in all_values or "\r" in all_values:
             raise ValueError("a response header contains a line break")
-        shape = _find_shape(tuple(names)) if len(all_names) <= _MAX_NAMES else None
-        if shape is None or self._omits_body:
+        shape = None if self._omits_body else _shapes[tuple(names)]
+        if shape is None:
+            all_names = "".join(names)
             if "\n" in all_names or "\r" in all_names:
                 raise ValueError("a response header contains a line break")
-            fields = "".join([f"\r\n{name}: {value}" for name, value in self._pick(headers)])
+            pieces = [opening, *[f"\r\n{name}: {value}" for name, value in self._pick(headers)]]
         else:
-            pieces, place = [*shape[0]], shape[1]
-            pieces[1::2] = values  # takes half the time of a format
-            fields = "".join(pieces)
+            pieces, place = [opening, *shape[0]], shape[1]
+            pieces[2::2] = values  # takes half the time of a format
             if place >= 0:
                 self._left = int(values[place])
         if self._left is None and not self._omits_body:
             self._chunked = True
-            fields += "\r\nTransfer-Encoding: chunked"
-        kept = "keep-alive" if self.keep_alive else "close"
-        self._head = (
-            f"HTTP/1.1 {status}\r\nServer: {SERVER}\r\nDate: {self._date}\r\nConnection: {kept}{fields}\r\n\r\n"
-        ).encode("latin-1")
+            pieces.append("\r\nTransfer-Encoding: chunked")
+        pieces.append("\r\n\r\n")
+        self._head = "".join(pieces).encode("latin-1")
         return self.write
 
     def _pick(self, headers: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
@@ -137,12 +137,14 @@ class ResponseWriter:
             raise gevent.GreenletExit("the client has gone or is not reading") from error
 
 
-# Longer names are not cached, so that upstreams cannot fill the cache.
-_MAX_NAMES = 1024
+# The same within a second.
+@lru_cache(maxsize=64)
+def _open_head(status: str, date: str, keep_alive: bool) -> tuple[str, bool]:
+    """How a head begins, and whether no body follows it."""
+    kept = "keep-alive" if keep_alive else "close"
+    return f"HTTP/1.1 {status}\r\nServer: {SERVER}\r\nDate: {date}\r\nConnection: {kept}", status[:3] in _BODILESS
 
 
-# Applications repeat the same names.
-@lru_cache(maxsize=256)
 def _find_shape(names: tuple[str, ...]) -> tuple[list[str], int] | None:
     """The header lines as a list with a place for a value behind each name, and the index of Content-Length among them
     (-1 without one). None if a header may only be set by the server, or anything is odd."""
@@ -151,3 +153,7 @@ def _find_shape(names: tuple[str, ...]) -> tuple[list[str], int] | None:
         return None
     place = lowered.index("content-length") if "content-length" in lowered else -1
     return [piece for name in names for piece in (f"\r\n{name}: ", "")], place
+
+
+# Applications repeat the same names.
+_shapes = FoundByNames(_find_shape)
