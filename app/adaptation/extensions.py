@@ -29,6 +29,10 @@ LEAST_COMPACT_TRIGGER = 50_000  # tokens; Anthropic refuses less
 
 # OpenAI's own fields that have the same name and meaning in both of its dialects.
 SHARED_BY_OPENAI = ("moderation", "prompt_cache_options", "prompt_cache_retention", "safety_identifier")
+# What Chat accepts of an option that knows more values in Responses.
+_CHAT_OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
+    "prompt_cache_options": {"mode": ("implicit", "explicit"), "ttl": ("30m",)},
+}
 
 
 # Known options of Chat's search; an unknown one may be a limit.
@@ -79,7 +83,13 @@ def _carry_tools(request: Request, capabilities: Capabilities, notes: Notes) -> 
 def _share(request: Request, extension: Extension, capabilities: Capabilities, notes: Notes) -> Request | None:
     if not capabilities.first_party:
         return None
-    return _add(request, replace(extension, dialect=capabilities.dialect))
+    value, accepted = extension.value, _CHAT_OPTIONS.get(extension.name)
+    if accepted is not None and isinstance(value, dict) and "chat_search" in traits_of(capabilities.dialect).idioms:
+        refused = [name for name in value if value[name] not in accepted.get(name, ())]
+        for name in refused:
+            notes.lose("ignorable", f"{extension.name}.{name}", "Chat Completions does not accept it")
+        value = {name: option for name, option in value.items() if name not in refused}
+    return _add(request, replace(extension, dialect=capabilities.dialect, value=value))
 
 
 def _name_user(request: Request, extension: Extension, capabilities: Capabilities, notes: Notes) -> Request | None:

@@ -213,8 +213,8 @@ def _translate_search(tool: NativeTool, dialect: DialectName, type_: str) -> _Tr
             definition["max_uses"] = given["max_uses"]
     elif limits:
         definition["filters"] = limits
-    if given.get("user_location"):
-        definition["user_location"] = given["user_location"]
+    if isinstance(place := given.get("user_location"), dict) and place:
+        definition["user_location"] = {"type": "approximate", **place}  # Anthropic demands the type
     # A limit on uses became a limit of the whole request if the tool has none.
     return NativeTool(dialect, type_, "web_search", definition, server=True), tuple(unknown)
 

@@ -75,8 +75,9 @@ def write_reasoning(request: Request, capabilities: Capabilities, losses: list[L
     if settings.effort is not None and settings.effort not in ("none", "minimal"):
         config["effort"] = settings.effort
     match request.output_format:
-        case OutputFormat(kind="json_schema", schema=schema):
-            config["format"] = {"type": "json_schema", "schema": schema or {"type": "object"}}
+        case OutputFormat(kind="json_schema", schema=schema, description=description):
+            described = {"description": description} if description else {}
+            config["format"] = {"type": "json_schema", "schema": {**described, **(schema or {"type": "object"})}}
         case OutputFormat(kind="json_object"):
             losses.append(Loss("degrading", "response_format", "this dialect has no JSON mode without a schema"))
     return {name: value for name, value in (("thinking", thinking), ("output_config", config)) if value}

@@ -162,7 +162,10 @@ STOP_REASONS: dict[FinishReason, str] = {
 ASKED_TIERS = {"auto": "auto", "standard_only": "default"}
 TIERS_TO_ASK = {"auto": "auto", "default": "standard_only", "flex": "auto", "priority": "auto", "fast": "auto"}
 REPORTED_TIERS = {"standard": "default"}
-TIERS_TO_REPORT = {"default": "standard"}
+TIERS_TO_REPORT = {
+    **dict.fromkeys(("default", "auto", "flex", "fast", "ultrafast"), "standard"),
+    "scale": "priority",
+}
 
 DISPLAYS = {
     "summarized": "summarized",

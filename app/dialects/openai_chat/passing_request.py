@@ -423,7 +423,7 @@ def _is_odd_part(part: _Part, role: str, can: Capabilities) -> bool:
         case "file":
             return not can.documents
         case kind:
-            return kind in _FOREIGN
+            return not isinstance(kind, str) or kind in _FOREIGN
 
 
 def _is_odd_answer(message: _Message, can: Capabilities) -> bool:

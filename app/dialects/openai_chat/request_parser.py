@@ -74,7 +74,7 @@ def _read_plain(plain: PlainRequest) -> Request | None:
     if effort not in EFFORT_NAMES:
         return None
     taker = _Taker({name: raw for name in _RAW_FIELDS if len(raw := getattr(plain, name))})
-    reader = MessageReader(taker.note)
+    reader = MessageReader(_refuse_to_note)
     for index, message in enumerate(plain.messages):
         reader.add(message, f"messages[{index}]")
     if not reader.turns and not reader.instructions:
@@ -100,6 +100,11 @@ def _read_plain(plain: PlainRequest) -> Request | None:
         include_usage=plain.stream_options is not None and plain.stream_options.include_usage,
     )
     return request if _rare_fields_of(plain) == _NOTHING_RARE else _add_rare_fields(request, plain, taker)
+
+
+def _refuse_to_note(path: str, value: msgspec.Raw) -> None:
+    """A plain request has no fields to note."""
+    raise InvalidRequest(f"{path} is not plain", param=path)
 
 
 def _add_rare_fields(request: Request, plain: PlainRequest, taker: _Taker) -> Request:

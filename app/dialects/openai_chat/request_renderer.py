@@ -14,7 +14,7 @@ from app.dialects.json_bodies import encode_body
 from app.dialects.openai_chat.messages.messages import MessageWriter
 from app.dialects.openai_chat.messages.parts import write_cache
 from app.dialects.openai_chat.messages.tools import control_only, write_tools
-from app.dialects.openai_chat.vocabulary import NAME
+from app.dialects.openai_chat.vocabulary import NAME, SERVICE_TIERS
 
 _UNSAMPLED = Sampling()  # its fields are called as on the wire
 
@@ -58,7 +58,7 @@ def _write_rare_settings(request: Request, capabilities: Capabilities, losses: l
         "logprobs": True if request.logprobs is not None else None,
         "top_logprobs": request.logprobs or None,
         "prompt_cache_key": request.cache_key,
-        "service_tier": request.service_tier,
+        "service_tier": SERVICE_TIERS.get(request.service_tier or "", request.service_tier),
         "metadata": request.metadata,
         "store": request.state.store,
     }

@@ -54,6 +54,9 @@ FINISH_NAMES: dict[FinishReason, str] = {
     "content_filter": "content_filter",
 }
 
+# The vendor's fastest tier exists only in Responses.
+SERVICE_TIERS = {"ultrafast": "fast"}
+
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 # Fields of past assistant messages that carry reasoning.

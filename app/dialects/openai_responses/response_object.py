@@ -48,7 +48,8 @@ def parse_finish(response: WireResponse, *, calls: bool) -> Finished:
     if response.status == "incomplete":
         raw = (response.incomplete_details and response.incomplete_details.reason) or "incomplete"
         reason = INCOMPLETE_REASONS.get(raw) or ("content_filter" if judge_word(raw) == "content_filter" else "length")
-    extensions = {name: value for name in RESPONSE_EXTENSIONS if (value := getattr(response, name)) is not None}
+    given = {name: getattr(response, field) for name, field in RESPONSE_EXTENSIONS.items()}
+    extensions = {name: value for name, value in given.items() if value is not None}
     return Finished(reason, raw, extensions=extensions)
 
 
@@ -92,9 +93,8 @@ class ResponseObject:
             "service_tier": self.service_tier,
         }
         if finished:
-            fields.update(
-                {name: finished.extensions[name] for name in RESPONSE_EXTENSIONS if name in finished.extensions}
-            )
+            known = finished.extensions
+            fields.update({field: known[name] for name, field in RESPONSE_EXTENSIONS.items() if name in known})
         if usage and usage.web_searches:
             fields["tool_usage"] = {"image_gen": _NO_IMAGES, "web_search": {"num_requests": usage.web_searches}}
         return msgspec.json.encode(fields)[:-1] + b"," + self._echo

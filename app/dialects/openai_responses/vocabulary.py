@@ -218,8 +218,13 @@ item_decoder = msgspec.json.Decoder(Item)
 part_decoder = msgspec.json.Decoder(Part)
 response_decoder = msgspec.json.Decoder(WireResponse)
 
-# Fields of a response that only this dialect knows; they do not depend on the request.
-RESPONSE_EXTENSIONS = ("moderation", "input_transformations", "prompt_cache_diagnostics")
+# Fields of a response that only this dialect knows, by our name; they do not depend on the request. Anthropic has other
+# `input_transformations`.
+RESPONSE_EXTENSIONS = {
+    "moderation": "moderation",
+    "removed_reasoning": "input_transformations",
+    "prompt_cache_diagnostics": "prompt_cache_diagnostics",
+}
 
 # Request fields that the neutral model lacks, with the severity and reason of their loss.
 EXTENSIONS: dict[str, tuple[Severity, str]] = {

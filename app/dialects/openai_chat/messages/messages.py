@@ -98,6 +98,8 @@ class MessageReader:
             self.turns.append(Turn("system", texts, message.name, path=path))
         else:
             self.instructions.extend(texts)
+            if message.name:
+                self._note(f"{path}.name", msgspec.Raw(msgspec.json.encode(message.name)))
 
     def _add_result(self, call_id: str, message: WireMessage, path: str) -> None:
         blocks = self._content(message, path)

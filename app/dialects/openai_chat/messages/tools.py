@@ -151,7 +151,8 @@ def _read_custom(tool: dict[str, Any], path: str) -> CustomTool:
             grammar = (syntax, definition)
         case {"type": "grammar", "syntax": str(syntax), "definition": str(definition)}:
             grammar = (syntax, definition)
-    return CustomTool(custom["name"], custom.get("description"), grammar)
+    description = custom.get("description")
+    return CustomTool(custom["name"], description if isinstance(description, str) else None, grammar)
 
 
 def read_hint(value: Any) -> CacheHint | None:

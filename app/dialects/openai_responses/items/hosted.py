@@ -49,8 +49,10 @@ def render_hosted(call: Step, result: Step | None, mint_id: Callable[[str], str]
         case _:
             item = {"id": mint_id("mcp_call"), "type": "mcp_call", **head, "approval_request_id": None}
             fields = {"name": call.name, "server_label": call.server or call.name, "arguments": call.input or "{}"}
-            error = (reported.output or "the tool failed") if reported.is_error else None
-            return {**item, **fields, "output": None if reported.is_error else reported.output, "error": error}
+            if not reported.is_error:
+                return {**item, **fields, "output": reported.output, "error": None}
+            error = {"type": "mcp_tool_execution_error", "content": reported.output or "the tool failed"}
+            return {**item, **fields, "output": None, "error": error}
 
 
 def _read_search(item: dict[str, Any], name: str) -> Step:
@@ -110,7 +112,11 @@ def _read_image(item: dict[str, Any], name: str) -> Step:
 
 def _read_mcp(item: dict[str, Any], name: str) -> Step:
     arguments, output, error = item.get("arguments"), item.get("output"), item.get("error")
-    outcome = error if error is not None else output
+    match error:
+        case {"message": str(told)} | {"content": str(told)}:
+            outcome: Any = told
+        case _:
+            outcome = output if error is None else error
     text = outcome if isinstance(outcome, str) else "" if outcome is None else _json(outcome)
     asked = arguments if isinstance(arguments, str) and arguments.strip() else _json(arguments or {})
     server, called = item.get("server_label"), item.get("name")

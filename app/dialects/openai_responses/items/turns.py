@@ -230,6 +230,8 @@ def render_turn(
     turn: Turn, position: int, request: Request, capabilities: Capabilities, losses: list[Loss]
 ) -> list[Any]:
     """Input items of one turn, in the order of its blocks; `position` is the index of the first one in the input."""
+    if turn.name is not None:
+        losses.append(Loss("ignorable", turn.path, "this dialect has no message names"))
     if turn.role == "assistant":
         return _AssistantItems(turn, position, request, capabilities, losses).render()
     items: list[Any] = []

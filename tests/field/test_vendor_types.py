@@ -1,0 +1,137 @@
+"""Fields as the vendors' own types have them: openai 3.57 and anthropic 2.15, walked field by field."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from app.conversation.blocks import DialectName
+from app.dialects.registry import DIALECTS
+from app.errors import InvalidRequest
+from app.providers.profiles import capabilities_for
+from tests.field.translating import CHAT, MESSAGES, RESPONSES, answer, send, upstream
+from tests.support.same_dialect import send_on
+
+OPENAI = "https://api.openai.com/v1"
+HI = {"role": "user", "content": "hi"}
+SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
+DESCRIBED = {"name": "city", "description": "where it is", "schema": SCHEMA}
+SEARCH = {"type": "web_search", "user_location": {"city": "Oslo"}}
+CACHED = {"mode": "explicit", "ttl": "12h", "prewarm": True}
+
+# The client, its fields, the upstream; a place in what it is asked, and the value there.
+ASKED: list[tuple[DialectName, dict[str, Any], DialectName, tuple[Any, ...], Any]] = [
+    (RESPONSES, {"tools": [SEARCH]}, MESSAGES, ("tools", 0, "user_location"), {"type": "approximate", "city": "Oslo"}),
+    (RESPONSES, {"prompt_cache_options": CACHED}, CHAT, ("prompt_cache_options",), {"mode": "explicit"}),
+    (RESPONSES, {"service_tier": "ultrafast"}, CHAT, ("service_tier",), "fast"),
+    (
+        CHAT,
+        {"response_format": {"type": "json_schema", "json_schema": DESCRIBED}},
+        MESSAGES,
+        ("output_config", "format", "schema", "description"),
+        "where it is",
+    ),
+]
+
+
+@pytest.mark.parametrize(("client", "fields", "to", "place", "value"), ASKED)
+def test_a_field_reaches_an_upstream_in_the_words_of_its_types(
+    client: DialectName, fields: dict[str, Any], to: DialectName, place: tuple[Any, ...], value: Any
+) -> None:
+    said = {"input": "hi"} if client == RESPONSES else {"messages": [HI]}
+    model = "claude-sonnet-4-6" if to == MESSAGES else "gpt-5.6-sol"
+    asked: Any = send(client, said | fields, capabilities_for(to, "" if to == MESSAGES else OPENAI, model))[0]
+    for name in place:
+        asked = asked[name]
+    assert asked == value
+
+
+@pytest.mark.parametrize("role", ["system", "developer", "user", "assistant"])
+@pytest.mark.parametrize("to", [MESSAGES, RESPONSES])
+def test_a_name_of_a_message_is_not_lost_in_silence(role: str, to: DialectName) -> None:
+    said = [{"role": role, "name": "bob", "content": "hi"}, HI]
+    losses = send(CHAT, {"messages": said}, upstream(to))[1]
+    assert [(loss.path.removesuffix(".name"), loss.severity) for loss in losses] == [("messages[0]", "ignorable")]
+
+
+@pytest.mark.parametrize("kind", [[], {}, ["text"], 5, True])
+def test_a_part_whose_type_is_no_word_is_refused(kind: Any) -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": [{"type": kind, "text": "hi"}]}]}
+    with pytest.raises(InvalidRequest):
+        send_on(DIALECTS[CHAT], json.dumps(body).encode(), upstream(CHAT, "openai"))
+
+
+@pytest.mark.parametrize("to", [MESSAGES, CHAT])
+def test_a_tools_description_that_is_no_text_breaks_nothing(to: DialectName) -> None:
+    tool = {"type": "custom", "custom": {"name": "f", "description": 5}}
+    assert len(send(CHAT, {"messages": [HI], "tools": [tool]}, upstream(to))[0]["tools"]) == 1
+
+
+# --- replies ---
+
+HEAD: dict[DialectName, dict[str, Any]] = {
+    MESSAGES: {
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": "end_turn",
+        "stop_sequence": None, "usage": {"input_tokens": 1, "output_tokens": 1},
+    },
+    CHAT: {"id": "x", "object": "chat.completion", "created": 1, "model": "m"},
+    RESPONSES: {"id": "resp_1", "object": "response", "status": "completed", "model": "m", "created_at": 1},
+}  # fmt: skip
+SAID: dict[DialectName, dict[str, Any]] = {
+    MESSAGES: {"content": [{"type": "text", "text": "hi"}]},
+    CHAT: {"choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}]},
+    RESPONSES: {
+        "output": [{"type": "message", "id": "msg_1", "role": "assistant", "status": "completed",
+                    "content": [{"type": "output_text", "text": "hi", "annotations": []}]}]
+    },
+}  # fmt: skip
+
+
+def reply(client: DialectName, of: DialectName, stream: bool, **fields: Any) -> dict[str, Any]:
+    said = {"input": "hi"} if client == RESPONSES else {"messages": [HI]}
+    return answer(client, said, upstream(of), HEAD[of] | SAID[of] | fields, stream=stream)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_log_probabilities_have_the_lists_that_responses_demand(stream: bool) -> None:
+    other = {"token": "ho", "logprob": -2.0, "bytes": None}
+    entry = {"token": "é", "logprob": -0.5, "bytes": None, "top_logprobs": [other]}
+    choice = {**SAID[CHAT]["choices"][0], "logprobs": {"content": [entry], "refusal": None}}
+    body = reply(RESPONSES, CHAT, stream, choices=[choice])
+    others = [{**other, "bytes": [104, 111]}]
+    assert body["output"][0]["content"][0]["logprobs"] == [{**entry, "bytes": [195, 169], "top_logprobs": others}]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_failed_step_has_the_error_of_the_type_and_comes_back_as_it_was(stream: bool) -> None:
+    failed = {"type": "tool_search_tool_result_error", "error_code": "unavailable", "error_message": None}
+    content = [
+        {"type": "server_tool_use", "id": "srvtoolu_1", "name": "tool_search_tool_regex", "input": {"pattern": "x"}},
+        {"type": "tool_search_tool_result", "tool_use_id": "srvtoolu_1", "content": failed},
+        {"type": "text", "text": "hi"},
+    ]
+    item = reply(RESPONSES, MESSAGES, stream, content=content)["output"][0]
+    assert item["error"] == {"type": "mcp_tool_execution_error", "content": "unavailable"}
+    told = answer(CHAT, {"messages": [HI]}, upstream(RESPONSES), _with_item(item), stream=False)
+    assert "unavailable" in json.dumps(told)
+    assert "mcp_tool_execution_error" not in json.dumps(told)
+
+
+def _with_item(item: dict[str, Any]) -> dict[str, Any]:
+    return HEAD[RESPONSES] | {"output": [item, *SAID[RESPONSES]["output"]]}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_two_dialects_call_alike_is_not_mistaken(stream: bool) -> None:
+    removed = [{"id": "rs_1", "type": "reasoning", "action": "removed", "reason": "model_mismatch"}]
+    assert "input_transformations" not in reply(MESSAGES, RESPONSES, stream, input_transformations=removed)
+    assert reply(RESPONSES, RESPONSES, stream, input_transformations=removed)["input_transformations"] == removed
+
+
+@pytest.mark.parametrize("tier", ["auto", "default", "flex", "fast", "ultrafast", "priority", "scale"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_tiers_are_reported_in_words_of_messages(tier: str, stream: bool) -> None:
+    usage = reply(MESSAGES, RESPONSES, stream, service_tier=tier)["usage"]
+    assert usage["service_tier"] in ("standard", "priority")
