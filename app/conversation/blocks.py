@@ -70,6 +70,10 @@ class PlainText(msgspec.Struct, frozen=True):
 Source = Inline | Url | FileId | PlainText
 
 
+# Fields of a block that only the dialect it was read from knows.
+Extensions = dict[str, Any] | None
+
+
 class Text(msgspec.Struct, frozen=True):
     """Visible text. `citations` are the dialect's own objects; `phase` is "commentary", "final_answer" or None."""
 
@@ -77,12 +81,14 @@ class Text(msgspec.Struct, frozen=True):
     cache: CacheHint | None = None
     citations: tuple[dict[str, Any], ...] = ()
     phase: str | None = None
+    extensions: Extensions = None
 
 
 class Image(msgspec.Struct, frozen=True):
     source: Inline | Url | FileId
     detail: str | None = None
     cache: CacheHint | None = None
+    extensions: Extensions = None
 
 
 class File(msgspec.Struct, frozen=True):
@@ -94,6 +100,7 @@ class File(msgspec.Struct, frozen=True):
     citations: bool | None = None
     blocks: tuple[Block, ...] = ()
     cache: CacheHint | None = None
+    extensions: Extensions = None
 
 
 class SearchResult(msgspec.Struct, frozen=True):
@@ -102,6 +109,7 @@ class SearchResult(msgspec.Struct, frozen=True):
     blocks: tuple[Text, ...]
     citations: bool | None = None
     cache: CacheHint | None = None
+    extensions: Extensions = None
 
 
 class Audio(msgspec.Struct, frozen=True):
@@ -133,6 +141,7 @@ class ToolCall(msgspec.Struct, frozen=True):
     namespace: str | None = None
     cache: CacheHint | None = None
     proof: Proof | None = None
+    extensions: Extensions = None
 
 
 class ToolResult(msgspec.Struct, frozen=True):
@@ -141,6 +150,7 @@ class ToolResult(msgspec.Struct, frozen=True):
     is_error: bool = False
     kind: ToolKind = "function"
     cache: CacheHint | None = None
+    extensions: Extensions = None
 
     @property
     def hinted_blocks(self) -> tuple[Block, ...]:

@@ -19,12 +19,14 @@ HI = {"role": "user", "content": "hi"}
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
 DESCRIBED = {"name": "city", "description": "where it is", "schema": SCHEMA}
 SEARCH = {"type": "web_search", "user_location": {"city": "Oslo"}}
+FREE = {"type": "custom", "name": "f", "allowed_callers": ["programmatic"], "async": True}
 CACHED = {"mode": "explicit", "ttl": "12h", "prewarm": True}
 
 # The client, its fields, the upstream; a place in what it is asked, and the value there.
 ASKED: list[tuple[DialectName, dict[str, Any], DialectName, tuple[Any, ...], Any]] = [
     (RESPONSES, {"tools": [SEARCH]}, MESSAGES, ("tools", 0, "user_location"), {"type": "approximate", "city": "Oslo"}),
     (RESPONSES, {"prompt_cache_options": CACHED}, CHAT, ("prompt_cache_options",), {"mode": "explicit"}),
+    (RESPONSES, {"tools": [FREE]}, RESPONSES, ("tools", 0), FREE),
     (RESPONSES, {"service_tier": "ultrafast"}, CHAT, ("service_tier",), "fast"),
     (
         CHAT,
@@ -135,3 +137,32 @@ def test_what_two_dialects_call_alike_is_not_mistaken(stream: bool) -> None:
 def test_tiers_are_reported_in_words_of_messages(tier: str, stream: bool) -> None:
     usage = reply(MESSAGES, RESPONSES, stream, service_tier=tier)["usage"]
     assert usage["service_tier"] in ("standard", "priority")
+
+
+OWN = {"caller": {"type": "code_execution_20260120", "tool_id": "srvtoolu_1"}, "toolset_name": "desk"}
+CALL = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}, **OWN}
+PICTURE = {
+    "type": "image",
+    "source": {"type": "url", "url": "https://x.example/a.png"},
+    "transformations": {"oversized_image": "error"},
+}
+RESULT = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "done", "toolset_name": "desk"}
+
+
+def test_a_blocks_own_fields_stay_when_a_request_of_their_dialect_is_rewritten() -> None:
+    said = [{"role": "user", "content": [PICTURE]}, {"role": "assistant", "content": [CALL]}]
+    asked = send(MESSAGES, {"messages": [*said, {"role": "user", "content": [RESULT]}]}, upstream(MESSAGES))[0]
+    assert [turn["content"] for turn in asked["messages"]] == [[PICTURE], [CALL], [RESULT]]
+
+
+@pytest.mark.parametrize("to", [CHAT, RESPONSES])
+def test_a_blocks_own_fields_reach_no_other_dialect(to: DialectName) -> None:
+    said = [HI, {"role": "assistant", "content": [CALL]}, {"role": "user", "content": [RESULT]}]
+    asked, losses = send(MESSAGES, {"messages": said}, upstream(to))
+    assert not any(name in json.dumps(asked) for name in OWN)
+    assert {loss.path.rpartition(".")[2] for loss in losses} >= set(OWN)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_calls_own_fields_reach_a_client_of_their_dialect(stream: bool) -> None:
+    assert reply(MESSAGES, MESSAGES, stream, content=[CALL], stop_reason="tool_use")["content"] == [CALL]

@@ -43,7 +43,7 @@ def render_request(request: Request, capabilities: Capabilities) -> RenderedRequ
         "max_tokens": _max_tokens(request, capabilities),
     }
     if request.instructions:
-        writer = BlockWriter(losses, "system", cached=cached)
+        writer = BlockWriter(losses, "system", cached=cached, own=request.dialect == NAME)
         body["system"] = writer.blocks(request.instructions)
     body["messages"] = _write_turns(request, capabilities, losses, betas)
     if request.tools and (tools := write_tools(request.tools, losses, cached=cached, own=request.dialect == NAME)):
@@ -80,7 +80,8 @@ def _write_turns(
     messages = []
     for turn in request.turns:
         message: dict[str, Any] = {"role": turn.role}
-        message["content"] = BlockWriter(losses, turn.path, cached=cached, unsigned=unsigned).content(turn.blocks)
+        writer = BlockWriter(losses, turn.path, cached=cached, own=request.dialect == NAME, unsigned=unsigned)
+        message["content"] = writer.content(turn.blocks)
         if turn.role == "system":
             if turn.effort is not None:
                 message["output_config"] = {"effort": turn.effort}
@@ -132,7 +133,7 @@ def _write_settings(request: Request, capabilities: Capabilities, losses: list[L
 
 
 def _restore_extensions(body: dict[str, Any], request: Request, losses: list[Loss], *, first_party: bool) -> None:
-    """Restores this dialect's own fields to their places; those inside messages and tools are only reported."""
+    """Restores this dialect's own fields to their places; those inside messages and tools went with their blocks."""
     own: list[tuple[str, Any]] = []
     for extension in request.extensions:
         if extension.dialect != NAME or "[" in extension.name:

@@ -121,7 +121,8 @@ def _write_block(block: Block) -> list[Any]:
             return [{"type": "text", "text": text}] if text else []
         case ToolCall():
             arguments = msgspec.Raw(as_object(block.arguments)[0].encode())
-            return [{"type": "tool_use", "id": block.id, "name": block.name, "input": arguments}]
+            wire = {"type": "tool_use", "id": block.id, "name": block.name, "input": arguments}
+            return [{**wire, **(block.extensions or {})}]
         case Reasoning():
             return write_reasoning(block)
         case Compaction():

@@ -22,7 +22,13 @@ from app.conversation.events import (
     UsageSeen,
 )
 from app.conversation.literals import EMPTY, NOTHING, HalfPairs, Resent, hide_halves, is_blank, join, literal, text_of
-from app.dialects.anthropic_messages.content.blocks import ignore_field, read_arguments, read_block
+from app.dialects.anthropic_messages.content.blocks import (
+    decode_fields,
+    ignore_field,
+    other_fields,
+    read_arguments,
+    read_block,
+)
 from app.dialects.anthropic_messages.errors import parse_stream_error
 from app.dialects.anthropic_messages.response_parser import (
     is_broken,
@@ -289,7 +295,8 @@ class StreamParser:
                 if not identifier or identifier in self._ids:  # Kimi gives parallel calls one id
                     identifier = f"toolu_{self._id}_{block.index}"
                 self._ids.add(identifier)
-                self._announce(block, ToolCall(identifier, _text_field(fields, "name"), ""), events)
+                others = decode_fields(other_fields(fields)) or None
+                self._announce(block, ToolCall(identifier, _text_field(fields, "name"), "", extensions=others), events)
             case _:
                 pass  # any other block is announced at its end, when it is complete
 

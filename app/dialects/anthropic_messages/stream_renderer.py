@@ -145,7 +145,8 @@ class StreamRenderer:
                 self._show({"type": "text", "text": ""}, out)
                 self._prefix = self._delta_prefix("text_delta", "text")
             case ToolCall(id=identifier, name=name):
-                self._show({"type": "tool_use", "id": identifier, "name": name, "input": {}}, out)
+                head = {"type": "tool_use", "id": identifier, "name": name, "input": {}}
+                self._show({**head, **(block.extensions or {})}, out)
                 self._prefix = self._delta_prefix("input_json_delta", "partial_json")
             case Refusal():
                 self._show({"type": "text", "text": ""}, out)

@@ -49,7 +49,15 @@ from app.dialects.foreign.listed_media import read_output
 from app.dialects.json_bodies import read_value, repair_surrogates
 from app.dialects.readable import read_unknown
 from app.errors import InvalidRequest
-from app.json_values import UNREADABLE, any_decoder, decode_or_none, fields_decoder, list_decoder, text_decoder
+from app.json_values import (
+    UNREADABLE,
+    Fields,
+    any_decoder,
+    decode_or_none,
+    fields_decoder,
+    list_decoder,
+    text_decoder,
+)
 
 # The content of a block or a turn, raw or decoded.
 Content = msgspec.Raw | str | list[PlainBlock] | None
@@ -105,15 +113,25 @@ def read_block(raw: msgspec.Raw, path: str, note: NoteField) -> Block:
     """One block. An unknown type becomes `Opaque`; for an invalid block of a known type InvalidRequest says what is
     wrong."""
     try:
-        block: WireBlock = _known_block.decode(raw)
+        return _take(_known_block.decode(raw), raw, path, note)
     except msgspec.ValidationError:
-        block = read_value(raw, _any_block, path)
-        for name, value in read_value(raw, fields_decoder, path).items():
-            if name not in WireBlock.__struct_fields__ and _is_modelled(block.type):
-                note(f"{path}.{name}", value)
+        wire = read_value(raw, _any_block, path)
     except UNREADABLE as error:
         raise InvalidRequest(f"{path}: {error}", param=path) from error
-    return _take(block, raw, path, note)
+    block = _take(wire, raw, path, note)
+    others = other_fields(read_value(raw, fields_decoder, path)) if _is_modelled(wire.type) else {}
+    for name, value in others.items():
+        note(f"{path}.{name}", value)
+    return msgspec.structs.replace(block, extensions=decode_fields(others)) if others else block
+
+
+def other_fields(fields: Fields) -> Fields:
+    """The fields of a block that have no place in the neutral model."""
+    return {name: raw for name, raw in fields.items() if name not in WireBlock.__struct_fields__}
+
+
+def decode_fields(fields: Fields) -> dict[str, Any]:
+    return {name: any_decoder.decode(raw) for name, raw in fields.items()}
 
 
 def read_arguments(given: bytes) -> str:
@@ -203,22 +221,23 @@ def is_absent(raw: msgspec.Raw) -> bool:
 class BlockWriter:
     """Writes blocks in wire form, ready for encoding.
 
-    Losses go to `losses`, under `path`. `cached`: write cache hints. `unsigned`: the server accepts reasoning without a
-    signature, as those of DeepSeek and Kimi do.
+    Losses go to `losses`, under `path`. `cached`: write cache hints. `own`: the blocks were read from this dialect.
+    `unsigned`: the server accepts reasoning without a signature, as those of DeepSeek and Kimi do.
     """
 
-    __slots__ = ("_cached", "_losses", "_path", "_unsigned")
+    __slots__ = ("_cached", "_losses", "_own", "_path", "_unsigned")
 
-    def __init__(self, losses: list[Loss], path: str, *, cached: bool, unsigned: bool = False) -> None:
+    def __init__(self, losses: list[Loss], path: str, *, cached: bool, own: bool, unsigned: bool = False) -> None:
         self._losses = losses
         self._path = path
         self._cached = cached
+        self._own = own
         self._unsigned = unsigned
 
     def content(self, blocks: Sequence[Block]) -> str | list[Any]:
         """A single plain text as a string, which every server of this dialect accepts; otherwise a list of blocks."""
         match blocks:
-            case [Text(text=text, cache=None, citations=(), phase=None)] if text:
+            case [Text(text=text, cache=None, citations=(), phase=None, extensions=None)] if text:
                 return text
             case _:
                 return self.blocks(blocks)
@@ -250,11 +269,11 @@ class BlockWriter:
                 else:
                     self._lose("ignorable", "Claude accepts only reasoning that it signed")
             case Image():
-                written.append(self._hinted({"type": "image", "source": _write_source(block.source)}, block.cache))
+                written.append(self._finish({"type": "image", "source": _write_source(block.source)}, block))
                 if block.detail not in (None, "auto"):
                     self._lose("ignorable", "this dialect has no detail level for images")
             case File():
-                written.append(self._hinted(self._document(block), block.cache))
+                written.append(self._finish(self._document(block), block))
             case SearchResult():
                 written.append(self._search_result(block))
             case Refusal(text=text):
@@ -281,14 +300,14 @@ class BlockWriter:
             wire["citations"] = citations
         if block.phase is not None:
             self._lose("ignorable", "this dialect does not distinguish commentary from the final answer")
-        return self._hinted(wire, block.cache)
+        return self._finish(wire, block)
 
     def _call(self, block: ToolCall) -> dict[str, Any]:
         arguments, sensible = as_object(_without_halves(block.arguments))
         if not sensible:
             self._lose("degrading", "the arguments of the call are not JSON")
         wire = {"type": "tool_use", "id": block.id, "name": block.name, "input": msgspec.Raw(arguments.encode())}
-        return self._hinted(wire, block.cache)
+        return self._finish(wire, block)
 
     def _result(self, block: ToolResult) -> dict[str, Any]:
         wire: dict[str, Any] = {"type": "tool_result", "tool_use_id": block.call_id}
@@ -298,14 +317,14 @@ class BlockWriter:
             wire["content"] = content
         if block.is_error:
             wire["is_error"] = True
-        return self._hinted(wire, block.cache)
+        return self._finish(wire, block)
 
     def _search_result(self, block: SearchResult) -> dict[str, Any]:
         wire: dict[str, Any] = {"type": "search_result", "source": block.source, "title": block.title}
         wire["content"] = self.blocks(block.blocks)
         if block.citations is not None:
             wire["citations"] = {"enabled": block.citations}
-        return self._hinted(wire, block.cache)
+        return self._finish(wire, block)
 
     def _document(self, block: File) -> dict[str, Any]:
         source: dict[str, Any]
@@ -318,9 +337,14 @@ class BlockWriter:
             wire["citations"] = {"enabled": block.citations}
         return {name: value for name, value in wire.items() if value is not None}
 
-    def _hinted(self, wire: dict[str, Any], hint: CacheHint | None) -> dict[str, Any]:
-        if hint is not None and self._cached:
-            wire["cache_control"] = write_cache(hint)
+    def _finish(
+        self, wire: dict[str, Any], block: Text | Image | File | SearchResult | ToolCall | ToolResult
+    ) -> dict[str, Any]:
+        """The wire form with what any block may have beside its content."""
+        if block.cache is not None and self._cached:
+            wire["cache_control"] = write_cache(block.cache)
+        if block.extensions is not None and self._own:
+            wire |= block.extensions
         return wire
 
 

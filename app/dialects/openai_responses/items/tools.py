@@ -20,7 +20,7 @@ from app.json_values import list_decoder, object_decoder
 
 # The description of a namespace is stored in its first member.
 _GROUP_DESCRIPTION = "namespace_description"
-_FUNCTION_EXTENSIONS = ("output_schema", "allowed_callers", "async")
+_EXTENSIONS = ("output_schema", "allowed_callers", "async")
 _EMPTY_SCHEMA: dict[str, Any] = {"type": "object", "properties": {}}
 
 _tools_decoder = msgspec.json.Decoder(list[WireTool] | None)
@@ -142,12 +142,12 @@ def render_tool_choice(choice: ToolChoice, tools: Sequence[Tool]) -> str | dict[
 
 def _parse_member(tool: WireTool, path: str, namespace: str | None = None) -> FunctionTool | CustomTool:
     name, deferred = _name_of(tool, path), bool(tool.defer_loading)
+    more = {"output_schema": tool.output_schema, "allowed_callers": tool.allowed_callers, "async": tool.is_async}
+    extensions = {name: value for name, value in more.items() if value is not None}
     if tool.type == "custom":
         grammar = tool.format
         rules = (grammar.syntax or "", grammar.definition or "") if grammar and grammar.type == "grammar" else None
-        return CustomTool(name, tool.description, rules, namespace, deferred)
-    more = {"output_schema": tool.output_schema, "allowed_callers": tool.allowed_callers, "async": tool.is_async}
-    extensions = {name: value for name, value in more.items() if value is not None}
+        return CustomTool(name, tool.description, rules, namespace, deferred, extensions)
     return FunctionTool(name, tool.description, tool.schema, tool.strict, namespace, deferred, extensions=extensions)
 
 
@@ -203,9 +203,9 @@ def _render_tool(tool: Tool, own: bool) -> dict[str, Any]:
             shape["parameters"] = tool.schema if tool.schema is not None or own else _EMPTY_SCHEMA
             if tool.strict is not None or not own:
                 shape["strict"] = bool(tool.strict)
-            shape.update({name: tool.extensions[name] for name in _FUNCTION_EXTENSIONS if name in tool.extensions})
         case _:
             assert_never(tool)
+    shape.update({name: tool.extensions[name] for name in _EXTENSIONS if name in tool.extensions})
     if tool.deferred:
         shape["defer_loading"] = True
     return shape
