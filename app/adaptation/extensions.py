@@ -144,6 +144,9 @@ def _compact_with_openai(
         return None
     if len(edits) > 1:
         notes.lose("degrading", extension.name, "the upstream does not clear old tool results and thinking")
+    for option in ("instructions", "pause_after_compaction"):
+        if compact.get(option):
+            notes.lose("degrading", f"{extension.name}.{option}", "the upstream's compaction has no such option")
     entry: dict[str, Any] = {"type": "compaction"}
     trigger = compact.get("trigger")
     if isinstance(trigger, dict) and isinstance(trigger.get("value"), int):

@@ -58,6 +58,21 @@ def test_a_name_of_a_message_is_not_lost_in_silence(role: str, to: DialectName) 
     assert [(loss.path.removesuffix(".name"), loss.severity) for loss in losses] == [("messages[0]", "ignorable")]
 
 
+COMPACT = {"type": "compact_20260112", "instructions": "briefly", "pause_after_compaction": True}
+FOUND = {"type": "search_result", "title": "T", "source": "s", "content": [{"type": "text", "text": "x"}]}
+LOST: list[tuple[dict[str, Any], set[str]]] = [
+    ({"context_management": {"edits": [COMPACT]}}, {"context_management." + name for name in [*COMPACT][1:]}),
+    ({"messages": [{"role": "user", "content": [{**FOUND, "citations": {"enabled": True}}]}]}, {"messages[0]"}),
+    ({"messages": [{"role": "user", "content": [{**FOUND, "citations": {"enabled": False}}]}]}, set()),
+]
+
+
+@pytest.mark.parametrize(("fields", "reported"), LOST)
+def test_options_that_responses_lacks_are_reported(fields: dict[str, Any], reported: set[str]) -> None:
+    losses = send(MESSAGES, {"messages": [HI]} | fields, capabilities_for(RESPONSES, OPENAI, "gpt-5.6-sol"))[1]
+    assert {loss.path for loss in losses if loss.severity == "degrading"} == reported
+
+
 @pytest.mark.parametrize("kind", [[], {}, ["text"], 5, True])
 def test_a_part_whose_type_is_no_word_is_refused(kind: Any) -> None:
     body = {"model": "m", "messages": [{"role": "user", "content": [{"type": kind, "text": "hi"}]}]}

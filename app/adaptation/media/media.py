@@ -176,6 +176,7 @@ class _Step:
             case File():
                 return self._adapt_file(block)
             case SearchResult():
+                self._lose_citations(block)
                 return [block] if self._can.text_documents else _search_result_as_text(block)
             case Refusal():
                 return [block] if self._can.refusals else [Text(block.text)]
@@ -268,8 +269,8 @@ class _Step:
             return []
         return [Text(f"About the document {file.name or 'that follows'}: {file.context}")]
 
-    def _lose_citations(self, file: File) -> None:
-        if file.citations and not self._can.text_documents:
+    def _lose_citations(self, block: File | SearchResult) -> None:
+        if block.citations and not self._can.text_documents:
             self._notes.lose("degrading", self._path, "document citations cannot be requested")
 
     def _adapt_opaque(self, block: Opaque) -> list[Block]:
