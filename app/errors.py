@@ -99,10 +99,11 @@ LASTING: frozenset[FailureKind] = frozenset({"upstream_auth", "authentication", 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """What went wrong, independent of any dialect.
 
-    `status` is the HTTP status for the client, or 0 for the kind's own. `code` and `param` are the upstream's, or name
-    the client's field. `retry_after` is the header's text (seconds or a date) and never invented. `resets_at` is when a
-    limit ends, as in the upstream's body. `tokens` describes a context overflow: input tokens, requested output tokens
-    and limit, as far as they are known.
+    `status` is the HTTP status for the client, or 0 for the kind's own. `code` and `param` are the upstream's, or
+    name the client's field. `retry_after` is the header's text (seconds or a date) and never invented. `resets_at`
+    is when a limit ends, as in the upstream's body; `until` is the same in unix seconds, if it is far away.
+    `tokens` describes a context overflow: input tokens, requested output tokens and limit, as far as they are
+    known.
     """
 
     kind: FailureKind
@@ -112,6 +113,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     param: str | None = None
     retry_after: str | None = None
     resets_at: str | None = None
+    until: int | None = None
     origin: Origin = "gateway"
     tokens: tuple[int | None, int | None, int | None] | None = None
 

@@ -30,7 +30,7 @@ from app.errors import (
     UpstreamRefused,
     UpstreamUnreachable,
 )
-from app.gateway.failures.policy import is_lasting
+from app.gateway.failures.policy import is_lasting, with_end
 from app.gateway.large_bodies.body_budget import Hold, NoRoom
 from app.gateway.messages import MAX_NAME, ClientRequest, ClientResponse, new_id
 from app.gateway.peek import NO_PARTS, Parts
@@ -226,6 +226,7 @@ def write_error(dialect: ClientDialect, error: DragomanError, record: Record) ->
     if is_lasting(failure):
         # Claude Code and the vendors' SDKs would retry for minutes, without showing anybody the remedy.
         headers.setdefault("x-should-retry", "false")
+        failure = with_end(failure)
     if failure.origin != "upstream" or isinstance(error, UpstreamUnreachable):
         headers["x-gateway-error"] = failure.kind
     # Faults in the HTTP itself (405, 426 …) keep their own status in every dialect.

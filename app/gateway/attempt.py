@@ -21,6 +21,7 @@ from app.dialects.contract import ClientDialect, RenderedRequest, StreamParser, 
 from app.dialects.error_kinds import has_login_words
 from app.dialects.refused_fields import NESTED, leave_out
 from app.errors import UpstreamMalformed, UpstreamRefused, UpstreamTimeout
+from app.gateway.failures.policy import is_lasting
 from app.gateway.failures.retry_after import find_retry_after
 from app.gateway.messages import ClientRequest, ReadOnce
 from app.gateway.record import Record
@@ -254,7 +255,9 @@ class Attempt(abc.ABC):
                 failure = msgspec.structs.replace(failure, retry_after=str(seconds))
         refused = UpstreamRefused(failure, headers)
         refused.is_spent = failure.kind in ("rate_limit", "quota") and has_nothing_left(exchange.headers)
-        known = target.dialect.error_status(failure) == exchange.status and failure.kind != "context_overflow"
+        # These two are rendered anew, in the words that clients act on.
+        reworded = failure.kind == "context_overflow" or (failure.kind == "rate_limit" and is_lasting(failure))
+        known = target.dialect.error_status(failure) == exchange.status and not reworded
         if target.same_dialect and known and clean_error(body, is_typed=target.dialect.TRAITS.types_errors):
             text = known_secrets.mask(body.decode("utf-8", "replace"))
             refused.body = None if has_login_words(text) else text.encode()

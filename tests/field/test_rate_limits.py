@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.field.pairs import CLIENTS, ask, chat_events, delta
+from tests.field.pairs import CLIENTS, ask, body_of, chat_events, delta
 from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
@@ -98,6 +98,25 @@ def test_the_wait_that_a_message_names_is_told(client: Client, upstream: FakeUps
     told = client.chat().headers.get("retry-after")
 
     assert told == (None if SECONDS[said] < 0 else str(SECONDS[said]))
+
+
+@every_client
+@pytest.mark.parametrize("model", ["chat/m", "responses/m"])
+@pytest.mark.parametrize(("seconds", "lasts"), [(1800, True), (300, False)])
+def test_no_agent_sleeps_until_a_limit_that_lasts_has_ended(
+    every: Client, upstream: FakeUpstream, dialect: str, model: str, seconds: int, lasts: bool
+) -> None:
+    """Codex obeys any `retry-after`, so it seemed to hang for half an hour. Azure asks for a whole day."""
+    error = {"message": "Too many requests", "type": "tokens", "param": None, "code": "rate_limit_exceeded"}
+    upstream.script(json_reply({"error": error}, 429, {"retry-after": str(seconds)}))
+    path, body = body_of(dialect)
+
+    told = every.ask(path, {**body, "model": model})
+
+    assert (told.status_code, told.headers["retry-after"]) == (429, str(seconds))
+    assert (told.headers.get("x-should-retry") == "false") is lasts
+    assert ("The limit resets at" in told.text) is lasts
+    assert ("usage_limit_reached" in told.text) is (lasts and dialect == "R")
 
 
 @pytest.mark.parametrize("form", ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S UTC", "%Y-%m-%d %H:%M:%S +0000 GMT"])

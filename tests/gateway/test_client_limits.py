@@ -106,12 +106,14 @@ def test_keys_without_limits_are_not_counted(limited: Limited, upstream: FakeUps
     assert client.app.runtime._limiter is None
 
 
-def test_a_limit_that_ends_in_hours_tells_an_agent_not_to_wait(limited: Limited) -> None:
+@pytest.mark.parametrize("dialect", PATHS)
+def test_a_limit_that_ends_in_hours_tells_an_agent_not_to_wait(limited: Limited, dialect: str) -> None:
     client = limited(requests_per_day=1)
     ask(client)
 
-    refused = ask(client)
+    refused = ask(client, dialect)
 
+    assert ("usage_limit_reached" in refused.text) is (dialect == "responses")  # where Codex would sleep for hours
     assert (refused.status_code, refused.headers["x-should-retry"]) == (429, "false")
     assert int(refused.headers["retry-after"]) > 80_000
 

@@ -70,14 +70,21 @@ def error_status(failure: Failure) -> int:
 
 
 def error_object(failure: Failure) -> dict[str, Any]:
-    """`message`, `type`, `param` and `code`: all four are always present."""
+    """`message`, `type`, `param` and `code`: all four are always present.
+
+    Codex sleeps through any `retry-after`. At its own backend's type of a limit that ends later it stops, and shows the
+    time in `resets_at`.
+    """
     _, kind, code = _ERRORS[failure.kind]
     if failure.code and failure.kind not in _FIXED_CODES:
         code = failure.code
     elif failure.kind == "not_found" and (failure.param == "model" or failure.origin == "upstream"):
         code = "model_not_found"
     param = own_name(failure.param, _OWN_NAMES) or ("input" if failure.kind == "context_overflow" else None)
-    return {"message": failure.message, "type": kind, "param": param, "code": code}
+    error: dict[str, Any] = {"message": failure.message, "type": kind, "param": param, "code": code}
+    if failure.until is not None:
+        error |= {"type": "usage_limit_reached", "resets_at": failure.until}
+    return error
 
 
 def response_error(failure: Failure) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import msgspec
 from app.dialects.error_bodies import replace_message
 from app.errors import DragomanError, Failure, UpstreamBusy, UpstreamError, UpstreamRefused, UpstreamUnreachable
 from app.gateway.attempt import Attempt
+from app.gateway.failures.policy import is_lasting
 from app.gateway.failures.retry_after import find_retry_after, read_moment
 from app.providers.names import LONGEST_NAME
 from app.routing.upstream import Upstream
@@ -76,7 +77,7 @@ def _explained(error: DragomanError, attempt: Attempt, remedy: str) -> DragomanE
         explained = _explain_absent(explained, attempt)
     if failure.kind in _REQUESTS_OWN:
         explained = _explain_refused(explained, attempt.target.upstream)
-    if failure.kind == "quota":
+    if failure.kind == "quota" or is_lasting(failure):
         explained = _explain_reset(explained)
     if failure.kind == "upstream_auth":
         if attempt.target.credential is None and provider.auth_headers(None, attempt.client_request.headers):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -25,6 +26,8 @@ from app.gateway.failures.retry_after import read_moment
 LONGEST_WAIT = 5.0
 # Seconds that clients wait by themselves: Claude Code and Anthropic's SDKs obey a `retry-after` up to this.
 LONGEST_CLIENT_WAIT = 60.0
+# A rate limit that ends later than this is told as lasting: an agent that slept until then would seem to hang.
+LONGEST_SLEEP = 600.0
 # Maximum seconds of the first backoff; each is random, so that requests that failed together are not retried together.
 FIRST_BACKOFF = 0.5
 # A wait that the upstream asks for is lengthened by up to this share, and never shortened.
@@ -103,10 +106,24 @@ def wait_before_retry(error: DragomanError, attempt: int) -> float | None:
 
 def is_lasting(failure: Failure) -> bool:
     """Whether trying again within a minute, as vendors' SDKs do on their own, would be in vain."""
+    wait = _wait(failure)
+    if failure.kind == "rate_limit":
+        return wait is not None and wait > LONGEST_SLEEP
     if failure.kind == "quota":
-        wait = None if failure.retry_after is None else _seconds({"retry-after": failure.retry_after})
         return wait is None or wait > LONGEST_CLIENT_WAIT
     return failure.kind in LASTING
+
+
+def with_end(failure: Failure) -> Failure:
+    """A lasting failure with the moment at which it ends, if that is known."""
+    wait = _wait(failure)
+    if wait is None or failure.kind not in ("rate_limit", "quota"):
+        return failure
+    return msgspec.structs.replace(failure, until=math.ceil(time.time() + wait))
+
+
+def _wait(failure: Failure) -> float | None:
+    return None if failure.retry_after is None else _seconds({"retry-after": failure.retry_after})
 
 
 def is_paced(error: DragomanError) -> bool:

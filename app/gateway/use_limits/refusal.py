@@ -42,8 +42,6 @@ def refuse(owner: Owner, full: Full, traits: DialectTraits) -> LimitReached:
     headers: dict[str, str] = {}
     if limit.kind in ("requests", "tokens") and owner.kind == "key":
         headers = _limit_headers(traits, limit, 0, seconds)
-    if (limit.kind == "budget" and full.is_spent) or seconds > USELESS:
-        headers["x-should-retry"] = "false"
     return LimitReached(
         _describe(owner, full, seconds, resets),
         headers=headers,

@@ -53,6 +53,12 @@ def test_kinds_have_the_status_and_code_that_clients_know(failure: Failure, stat
     assert error["message"] == "m"
 
 
+def test_a_limit_that_ends_much_later_is_one_at_which_codex_stops() -> None:
+    error = rendered(Failure(kind="rate_limit", message="m", until=1_800_000_000))["error"]
+
+    assert (error["type"], error["resets_at"]) == ("usage_limit_reached", 1_800_000_000)
+
+
 def test_an_overflow_names_the_input() -> None:
     assert rendered(Failure(kind="context_overflow", message="m"))["error"]["param"] == "input"
 
