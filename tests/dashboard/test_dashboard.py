@@ -701,6 +701,15 @@ def test_static_files_come_from_here_with_the_same_rules(make_app: MakeApp, name
     assert "://" not in answer.text.replace("http://www.w3.org/2000/svg", "")
 
 
+def test_the_command_prints_no_token_where_keys_were_created_by_command() -> None:
+    CliRunner().invoke(main, ["keys", "create", "ann"])
+
+    done = CliRunner().invoke(main, ["dashboard", "--no-browser"])
+
+    assert "sign in with a client key" in done.stderr
+    assert urlsplit(done.stdout.strip()).query == ""
+
+
 def test_the_command_prints_an_address_that_lets_its_user_in(make_app: MakeApp) -> None:
     url = CliRunner().invoke(main, ["dashboard", "--no-browser"]).stdout.strip()
 

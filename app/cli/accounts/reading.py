@@ -14,11 +14,13 @@ from typing import Any, TypeVar
 import click
 
 from app.accounts.accounts import Accounts
+from app.accounts.keys import STAMP_NAME, list_keys
 from app.accounts.reports import guard_cell, read_span
 from app.cli.options import read_settings
 from app.cli.terminal import echo
 from app.logs import escape_odd
 from app.logs.console import wants_colours
+from app.settings import Settings
 from app.sql import Connection, DatabaseFailed
 
 T = TypeVar("T")
@@ -61,6 +63,15 @@ def ask(accounts: Accounts, work: Callable[[Connection], T]) -> T:
         return accounts.read(work)
     except (DatabaseFailed, OSError) as error:
         raise click.ClickException(f"cannot read the accounts: {error}") from error
+
+
+def has_made_keys(settings: Settings) -> bool:
+    """Whether client keys were created by command. Where none ever was, no database is opened."""
+    accounts = Accounts(settings.accounts, settings.ledger.url)
+    place = accounts.place
+    if not settings.accounts.enabled or (isinstance(place, Path) and not place.with_name(STAMP_NAME).exists()):
+        return False
+    return bool(ask(accounts, list_keys))
 
 
 def print_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, header: bool = True) -> None:
