@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -46,8 +47,10 @@ class StandIn(ABC):
         self.script = script
         self.asked: list[Asked] = []
         self.refused: list[str] = []
+        self.weather: deque[Callable[[StandIn, Response], Response]] = deque()
         self.app = Flask(__name__)
         self.app.before_request(self._admit)
+        self.app.after_request(self._expose)
         self.app.register_error_handler(Refusal, self._refuse)
         self.app.register_error_handler(LookupError, self._refuse)
         self._server = make_server("127.0.0.1", 0, self.app, threaded=True, request_handler=_Handler)
@@ -88,6 +91,10 @@ class StandIn(ABC):
         self.asked.append(Asked(request.path, headers, request.get_json(silent=True)))
         if not self.is_proven(headers):
             raise Refusal("the credential is missing or wrong", 401)
+
+    def _expose(self, response: Response) -> Response:
+        """The answer, after the weather that comes next, if any."""
+        return self.weather.popleft()(self, response) if request.method == "POST" and self.weather else response
 
     def _refuse(self, error: Refusal | LookupError) -> tuple[Response, int]:
         """A field that is not there, or a tool that is not offered, is the request's fault as well."""
