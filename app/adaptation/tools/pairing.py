@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from operator import itemgetter
 
 from msgspec.structs import replace
 
@@ -17,9 +18,11 @@ from app.adaptation.notes import Notes
 from app.adaptation.runs import join_runs
 from app.conversation.blocks import Block, Text, ToolCall, ToolResult
 from app.conversation.capabilities import Capabilities
-from app.conversation.request import Request, Turn
+from app.conversation.request import Request, Role, Turn
 
 NO_RESULT = "[no result: the call was interrupted]"
+
+_SPEAKERS: dict[type[Block], Role] = {ToolCall: "assistant", ToolResult: "user"}
 
 # The calls of one assistant turn, by the id that the client uses in its results.
 _Wanted = dict[str, deque[ToolCall]]
@@ -30,7 +33,7 @@ def adapt_pairing(request: Request, capabilities: Capabilities, notes: Notes) ->
         return request
     turns: list[Turn] = []
     taken: set[str] = set()
-    for asking, replies in _split_exchanges(_join_callers(_part_results(request.turns))):
+    for asking, replies in _split_exchanges(_join_callers(_part_speakers(request.turns))):
         wanted: _Wanted = {}
         if asking is not None:
             asking, wanted = _number_calls(asking, len(turns), taken)
@@ -43,15 +46,17 @@ def adapt_pairing(request: Request, capabilities: Capabilities, notes: Notes) ->
     return replace(request, turns=tuple(turns))
 
 
-def _part_results(turns: Sequence[Turn]) -> list[Turn]:
-    """The turns with results in turns of the user: some libraries keep them in the turn that made the calls."""
+def _part_speakers(turns: Sequence[Turn]) -> list[Turn]:
+    """The turns with calls in turns of the assistant, and results in turns of the user: some libraries keep both in one
+    turn."""
     parted: list[Turn] = []
     for turn in turns:
-        if turn.role != "assistant" or not any(isinstance(block, ToolResult) for block in turn.blocks):
+        roles = [_SPEAKERS.get(type(block), turn.role) for block in turn.blocks]
+        if all(role == turn.role for role in roles):
             parted.append(turn)
             continue
-        for is_result, blocks in groupby(turn.blocks, key=lambda block: isinstance(block, ToolResult)):
-            parted.append(replace(turn, role="user" if is_result else "assistant", blocks=tuple(blocks)))
+        for role, spoken in groupby(zip(roles, turn.blocks, strict=True), key=itemgetter(0)):
+            parted.append(replace(turn, role=role, blocks=tuple(block for _, block in spoken)))
     return parted
 
 
@@ -78,7 +83,7 @@ def _is_in_order(turns: Sequence[Turn]) -> bool:
             if type(block) is ToolResult:
                 return False
             if type(block) is ToolCall:
-                if not block.id or block.id in seen:
+                if not block.id or block.id in seen or turn.role != "assistant":
                     return False
                 seen.add(block.id)
                 awaited.append(block)

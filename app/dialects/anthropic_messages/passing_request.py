@@ -22,6 +22,7 @@ from app.dialects.anthropic_messages.vocabulary import NAME, SERVER_CALLS, SERVE
 from app.dialects.foreign.fields import FOREIGN_FIELDS
 from app.dialects.foreign.requests import mend_request
 from app.dialects.foreign.tools import OF_RESPONSES
+from app.dialects.foreign.turns import FOREIGN_BLOCKS
 from app.dialects.json_bodies import is_set, pass_fields, read_body, repair_surrogates
 from app.dialects.passing_fields import PassRequest, PlainValues, if_able, list_types, up_to, with_shortcut
 from app.dialects.readable import IMAGE_MAGIC
@@ -53,6 +54,7 @@ _PLACEHOLDERS = ("PCF", "PGh", "PD9", "PHN2", "eyJ", "data:")  # a page, an erro
 _MAGIC = (*IMAGE_MAGIC, *((start, "text") for start in _PLACEHOLDERS))
 _CONTENT = re.compile(rb'$|null|"|\[\s{0,99}(?:\{|\])')
 _REASONING = ("thinking", "redacted_thinking")
+_MEDIA = frozenset(("image", "document"))
 _ABSENT = msgspec.Raw()
 _ROLES = ("user", "assistant", "system")
 # The choices of this dialect; all others need translation.
@@ -83,8 +85,13 @@ class _Head(msgspec.Struct):
 
 
 class _Turn(msgspec.Struct):
+    """A turn, and what a library may have put beside its content."""
+
     role: str = ""
     content: str | list[_Head] | None = None
+    images: Any = None
+    attachments: Any = None
+    experimental_attachments: Any = None
 
 
 class _Thinking(msgspec.Struct):
@@ -173,6 +180,9 @@ class _PlainTurn(msgspec.Struct, gc=False):
 
     role: Literal["user", "assistant", "system"]
     content: Annotated[str, msgspec.Meta(pattern=r"\S")]
+    images: None = None
+    attachments: None = None
+    experimental_attachments: None = None
 
 
 def _is_odd_plain(plain: Any, body: bytes, can: Capabilities) -> bool:
@@ -358,12 +368,15 @@ class _Judge:
         )
         named = [name.removeprefix(BLOCK) for name in capabilities.refused_fields if name.startswith(BLOCK)]
         self._refused = frozenset([kind for kind, accepted in taken if not accepted] + named)
+        self._refused_of_others = self._refused | _MEDIA  # they may stand in a user's turn only
         self._inside = re.compile("|".join(f'"{kind}"' for kind in named).encode()) if named else None
 
     def objects_to(self, turn: _Turn) -> bool:
         if turn.role not in _ROLES:
             return True
         blocks = turn.content
+        if turn.images or turn.attachments or turn.experimental_attachments:
+            return True
         if isinstance(blocks, str):
             return not blocks.strip()
         if not isinstance(blocks, list):
@@ -372,7 +385,8 @@ class _Judge:
             return True
         if turn.role == "assistant" and self._required and _lacks_reasoning(blocks):
             return True
-        return any(block.type in self._refused or not self._may_stay(block) for block in blocks)
+        refused = self._refused if turn.role == "user" else self._refused_of_others
+        return any(block.type in refused or not self._may_stay(block) for block in blocks)
 
     def _may_stay(self, block: _Head) -> bool:
         match block.type:
@@ -399,7 +413,7 @@ class _Judge:
             case kind if kind in SERVER_CALLS or kind in CHANGES or kind.endswith(SERVER_RESULT_ENDING):
                 return self._signed  # other servers do not know the vendor's own tools, nor changes of tools
             case kind:
-                return bool(kind)
+                return bool(kind) and kind not in FOREIGN_BLOCKS
 
     def _holds_odd_result(self, content: msgspec.Raw) -> bool:
         if self._inside is not None and self._inside.search(memoryview(content)) is not None:
@@ -441,6 +455,8 @@ def _are_paired(turns: Sequence[_Turn]) -> bool:
             if len(leading) != len(awaited) or sorted(map(str, leading)) != sorted(map(str, awaited)):
                 return False
         awaited = [block.id for block in blocks if block.type == "tool_use"]
+        if awaited and turn.role != "assistant":
+            return False
         for call_id in awaited:
             if not isinstance(call_id, str) or call_id in known or _CALL_ID.fullmatch(call_id) is None:
                 return False

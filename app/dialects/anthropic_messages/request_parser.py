@@ -323,7 +323,7 @@ def _decode_turn(raw: msgspec.Raw, path: str, note: NoteField) -> WireTurn:
     for name, value in read_value(raw, fields_decoder, path).items():
         if name in BESIDE_CONTENT and is_set(value):
             raise InvalidRequest(f"{path}.{name}: put it into content", param=f"{path}.{name}")
-        if name not in WireTurn.__struct_fields__:
+        if name not in WireTurn.__struct_fields__ and bytes(value) != b"[]":
             note(f"{path}.{name}", value)
     return turn
 

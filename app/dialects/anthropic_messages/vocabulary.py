@@ -10,6 +10,7 @@ from app.conversation.blocks import DialectName
 from app.conversation.losses import Severity
 from app.conversation.request import UNKNOWN_EFFORT
 from app.conversation.response import FinishReason
+from app.dialects.foreign.turns import UNTOLD, WHY_UNTOLD
 
 NAME: DialectName = "anthropic_messages"
 
@@ -194,6 +195,7 @@ _SERVER_SIDE = "it lives on Anthropic's servers"
 
 # Losses of fields that the neutral model lacks; an unlisted field is a mere hint.
 FIELD_LOSSES: dict[str, tuple[Severity, str]] = {
+    **dict.fromkeys(UNTOLD, ("degrading", WHY_UNTOLD)),
     "thread": ("wrong", "the conversation is held by Anthropic's servers; send the whole history instead"),
     "container": ("wrong", _SERVER_SIDE),
     "mcp_servers": ("wrong", "only Anthropic's servers can call them"),

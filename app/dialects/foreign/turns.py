@@ -16,6 +16,7 @@ import msgspec
 
 from app.dialects.foreign.choices import Shape
 from app.dialects.foreign.media import read_media
+from app.dialects.foreign.untyped_parts import with_type
 from app.errors import InvalidRequest
 
 _MESSAGES: Shape = "messages"
@@ -29,6 +30,9 @@ _TEXTS = ("text", "input_text", "output_text")
 # Fields in which libraries put media beside a message's content, and those of Chat that hold what was said.
 BESIDE = frozenset(("parts", "images", "attachments", "experimental_attachments"))
 BESIDE_CONTENT = BESIDE | {"reasoning_content", "refusal"}
+# What libraries put there that no dialect has a place for.
+UNTOLD = ("audio", "files", "toolInvocations")
+WHY_UNTOLD = "only the content of a message is carried to other dialects"
 # Fields with a message's content or a tool's output in place of `content`, and those for the arguments of a call.
 IN_PLACE = ("parts", "text", "output", "result")
 _ARGUMENTS = ("arguments", "args", "input", "parameters")
@@ -41,6 +45,7 @@ _FOREIGN_TYPES: dict[Shape, bytes] = {
     _CHAT: b"tool-call|tool-result",
     _RESPONSES: b"tool_use|tool_result|image|document|file|media|thinking|redacted_thinking|tool-call|tool-result",
 }
+FOREIGN_BLOCKS = frozenset(_FOREIGN_TYPES[_MESSAGES].decode().split("|"))
 SIGNS: dict[Shape, re.Pattern[bytes]] = {
     shape: re.compile(rb'"type"\s{0,4}:\s{0,4}"(?:%b)"|"tool_calls"\s{0,4}:\s{0,4}\[' % types)
     if shape != _CHAT
@@ -161,7 +166,7 @@ def _read_message(role: str, value: Mapping[Any, Any]) -> Iterator[_Piece]:
         return
     spoken_parts: list[Any] = []
     more = role == "assistant" and bool(message)
-    for part in parts:
+    for part in map(with_type, parts):
         step = _read_step(part)
         if step is None:
             spoken_parts += [] if _is_silent(part) else [part]
@@ -269,7 +274,8 @@ def _is_foreign(value: Any, shape: Shape) -> bool:
         return True
     if role is not None and _has_more(value, shape):
         return True
-    return any(map(_is_silent, _parts_of(value))) or _FOREIGN[shape](value, role)
+    parts = _parts_of(value)
+    return any(map(_is_silent, parts)) or any(map(_is_untyped, parts)) or _FOREIGN[shape](value, role)
 
 
 def _has_more(message: dict[str, Any], shape: Shape) -> bool:
@@ -282,6 +288,10 @@ def _has_more(message: dict[str, Any], shape: Shape) -> bool:
 def _is_silent(part: Any) -> bool:
     """Whether a part is a text of null, which some libraries keep for an answer that only calls tools."""
     return isinstance(part, dict) and part.get("type") in _TEXTS and "text" in part and part["text"] is None
+
+
+def _is_untyped(part: Any) -> bool:
+    return isinstance(part, dict) and with_type(part) is not part
 
 
 def _is_no_message(value: dict[str, Any], role: Any) -> bool:
@@ -492,6 +502,8 @@ def _as_content(content: Any, write: Callable[[Any], Any]) -> Any:
             return [write(content)]
         case {"content": [*parts]} if parts and all(map(_is_part, parts)):  # a whole result of MCP
             return _as_content(parts, write)
+        case [*parts] if parts and all(map(_is_untyped, parts)):
+            return _as_content([with_type(part) for part in parts], write)
         case _:
             return _as_text(content, "")
 

@@ -17,6 +17,7 @@ from app.conversation.losses import Severity
 from app.conversation.request import UNKNOWN_EFFORT
 from app.conversation.response import FinishReason
 from app.dialects.finish_words import judge_word
+from app.dialects.foreign.turns import UNTOLD, WHY_UNTOLD
 from app.json_values import Index
 
 NAME: Final[Literal["openai_chat"]] = "openai_chat"
@@ -100,9 +101,8 @@ EXTENSION_LOSSES: dict[str, ExtensionLoss] = {
     "guided_grammar": ExtensionLoss("degrading", "constrained decoding of one server"),
 }
 
-_UNTOLD = "only the content of a message is carried to other dialects"
 # The same for fields of messages that say something.
-MESSAGE_LOSSES = {name: ExtensionLoss("degrading", _UNTOLD, ([],)) for name in (".audio", ".files", ".toolInvocations")}
+MESSAGE_LOSSES = {f".{name}": ExtensionLoss("degrading", WHY_UNTOLD, ([],)) for name in UNTOLD}
 
 UNKNOWN_FIELD = ExtensionLoss("ignorable", "only the client's own dialect has this field")
 

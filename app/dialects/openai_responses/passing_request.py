@@ -55,6 +55,7 @@ _FOREIGN_ROLES = ("tool", "function")
 # Parts of the assistant's messages, and of all others.
 _SPOKEN = (b'"output_text"', b'"refusal"')
 _GIVEN = (b'"input_', b'"output_text"')
+_MEDIA = (_IMAGE, _FILE)  # they may stand in a user's message only
 _LIST = ord("[")
 _SHORTEST_PART = len('[{"type":"x"}]')
 # Marks of Messages blocks among the items.
@@ -98,7 +99,8 @@ class _Text(msgspec.Struct):
 
 
 class _Head(msgspec.Struct):
-    """The fields that decide whether an item may pass; its other fields are skipped, not decoded."""
+    """The fields that decide whether an item may pass, and what a library may have put beside its content; its other
+    fields are skipped, not decoded."""
 
     type: str | None = None
     role: str | None = None
@@ -106,9 +108,12 @@ class _Head(msgspec.Struct):
     name: Any = None
     call_id: Any = None
     encrypted_content: msgspec.Raw = msgspec.Raw()
-    content: msgspec.Raw = msgspec.Raw(b'""')
+    content: msgspec.Raw = msgspec.Raw()
     arguments: msgspec.Raw = msgspec.Raw()
     output: msgspec.Raw = msgspec.Raw()
+    images: Any = None
+    attachments: Any = None
+    experimental_attachments: Any = None
 
 
 _reasoning_decoder = msgspec.json.Decoder(_Reasoning)
@@ -141,6 +146,9 @@ class _PlainItem(msgspec.Struct, gc=False):
     type: Literal["message"] | None = None
     id: None = None
     call_id: None = None
+    images: None = None
+    attachments: None = None
+    experimental_attachments: None = None
 
 
 def _is_odd_plain(plain: Any, body: bytes, can: Capabilities) -> bool:
@@ -202,6 +210,8 @@ def _has_odd_items(heads: list[_Head], fields: Fields, can: Capabilities) -> boo
 def _is_odd_item(head: _Head, can: Capabilities) -> bool:
     if _has_odd_values(head) or (head.role is not None and _is_odd_speaker(head.role, head.content)):
         return True
+    if head.images or head.attachments or head.experimental_attachments:
+        return True
     if head.role is not None and not can.empty_content and bytes(head.content) in (b'""', b"[]"):
         return True
     if can.first_party and has_foreign_id(head.type or "message", head.id):
@@ -240,6 +250,8 @@ def _has_parts_of_others(role: str, content: msgspec.Raw) -> bool:
     if len(content) < _SHORTEST_PART or memoryview(content)[0] != _LIST:
         return False
     raw = bytes(content)
+    if role == "assistant" and any(mark in raw for mark in _MEDIA):
+        return True
     return not any(mark in raw for mark in (_SPOKEN if role == "assistant" else _GIVEN))
 
 

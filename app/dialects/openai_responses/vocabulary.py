@@ -81,6 +81,9 @@ class Item(msgspec.Struct):
     experimental_attachments: msgspec.Raw = NULL
     reasoning_content: msgspec.Raw = NULL
     refusal: msgspec.Raw = NULL
+    audio: msgspec.Raw = NULL
+    files: msgspec.Raw = NULL
+    toolInvocations: msgspec.Raw = NULL  # noqa: N815 - the AI SDK's name
 
 
 class Grammar(msgspec.Struct):

@@ -26,7 +26,7 @@ from app.conversation.literals import as_object, is_object
 from app.conversation.losses import Loss
 from app.conversation.request import Extension, Request, Role, Tool, Turn
 from app.conversation.steps import SERVER_TOOL
-from app.dialects.foreign.turns import BESIDE_CONTENT
+from app.dialects.foreign.turns import BESIDE_CONTENT, UNTOLD, WHY_UNTOLD
 from app.dialects.json_bodies import read_value
 from app.dialects.openai_responses.items.content import (
     PART_PREFIX,
@@ -70,8 +70,8 @@ _NEW_IDS = (
     *(item_type for call, _, output in NATIVE_CALLS.values() for item_type in (call, output)),
 )
 
-_beside = attrgetter(*BESIDE_CONTENT)
-_NOTHING = (NULL,) * len(BESIDE_CONTENT)
+_beside = attrgetter(*BESIDE_CONTENT, *UNTOLD)
+_NOTHING = (NULL,) * (len(BESIDE_CONTENT) + len(UNTOLD))
 
 _NULL_CONTENT = re.compile(rb'"content"\s*+:\s*+null')
 _fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -152,7 +152,7 @@ class Input:
 
     def _read_message(self, item: Item, raw: msgspec.Raw, path: str) -> None:
         if _beside(item) != _NOTHING or (item.text is not NULL and item.content is NULL):
-            raise InvalidRequest(f"{path}: put everything that the message says into its content", param=path)
+            self._note_beside(item, path)
         role = _ROLES.get(item.role or "")
         if role is None:
             raise InvalidRequest(f"{path}.role: must be one of {', '.join(_ROLES)}", param=f"{path}.role")
@@ -164,6 +164,14 @@ class Input:
             self.instructions.extend(block for block in blocks if isinstance(block, Text))
         else:
             self._add(role, blocks, path)
+
+    def _note_beside(self, item: Item, path: str) -> None:
+        for name in UNTOLD:
+            if bytes(getattr(item, name)) not in (b"null", b"[]"):
+                self.extensions.append(Extension(NAME, f"{path}.{name}", None, "degrading", WHY_UNTOLD))
+            setattr(item, name, NULL)
+        if _beside(item) != _NOTHING or (item.text is not NULL and item.content is NULL):
+            raise InvalidRequest(f"{path}: put everything that the message says into its content", param=path)
 
     def _update_configuration(self, item: Item, path: str) -> None:
         reasoning = read_value(item.reasoning, _reasoning_decoder, f"{path}.reasoning")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatchcase
 from typing import Any
 
 import msgspec
@@ -74,7 +75,7 @@ def repair_of_tools(refusal: Refusal) -> Repair | None:
         declared = (found[1].decode() for found in _TYPE.finditer(tools))
         kind = next((each for each in declared if each == name or _DATE.sub("", each) == name), None)
         if kind is not None:
-            others = tuple(each for each in refusal.capabilities.native_tools if each != kind)
+            others = tuple(each for each in refusal.capabilities.native_tools if not fnmatchcase(kind, each))
             return Repair(f"tool {kind}", Change({"native_tools": others}, (TOOL + kind,)))
     if (dated := "not support tool types" in text) or _FUNCTIONS_ONLY.search(f"{refusal.param} {text}"):
         return Repair("tool types", Change(PLAIN_TOOLS), learned=not dated)  # Claude takes another date's
