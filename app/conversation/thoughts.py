@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from app.conversation.blocks import Block, Reasoning, Refusal, ServerTool, Text, ToolCall
+from app.conversation.blocks import Block, Compaction, Proof, Reasoning, Refusal, ServerTool, Text, ToolCall
 from app.conversation.steps import carry
 
 
@@ -27,8 +27,8 @@ def place_of_next(*, spoken: bool, calls: int) -> int:
 
 
 def find_thoughts(blocks: Sequence[Block]) -> list[Thought]:
-    """The thoughts among blocks, with their places. Steps of the upstream's own tools count as thoughts that carry
-    their proof."""
+    """The thoughts among blocks, with their places. Steps of the upstream's own tools, and summaries, count as
+    thoughts that carry their proof."""
     thoughts: list[Thought] = []
     spoken, calls = False, 0
     for block in blocks:
@@ -38,6 +38,8 @@ def find_thoughts(blocks: Sequence[Block]) -> list[Thought]:
             case ServerTool():
                 if (proof := carry((block,))) is not None:
                     thoughts.append(Thought(place_of_next(spoken=spoken, calls=calls), Reasoning("", proof)))
+            case Compaction(proof=Proof() as proof):
+                thoughts.append(Thought(place_of_next(spoken=spoken, calls=calls), Reasoning("", proof)))
             case ToolCall():
                 calls += 1
             case Text() | Refusal():

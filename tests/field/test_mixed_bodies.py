@@ -335,7 +335,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], str, str]] = {
                           "expected an integer, but got a string"),
     "a content of a number": ("A", {"messages": [{"role": "user", "content": 5}]}, "messages[0].content",
                               "expected an array, but got an integer"),
-    "a block without a type": ("A", {"messages": [{"role": "user", "content": [{"text": "x"}]}]},
+    "a block without a type": ("A", {"messages": [{"role": "user", "content": [{"words": "x"}]}]},
                                "messages[0].content[0]", "the field 'type' is required"),
     "an image without a source": ("A", {"messages": [{"role": "user", "content": [{"type": "image"}]}]},
                                   "messages[0].content[0].source", "field required"),

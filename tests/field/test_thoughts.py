@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.field.pairs import CLIENTS, ask, chat_events, chat_reply, delta
-from tests.gateway.conftest import Client
+from tests.field.pairs import CLIENTS, UPSTREAMS, ask, body_of, chat_events, chat_reply, delta, whole_reply
+from tests.gateway.conftest import Client, events_of
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
 SHAPES: list[dict[str, Any]] = [
@@ -52,3 +52,31 @@ def test_a_chunk_whose_delta_is_null_says_nothing(client: Client, upstream: Fake
     upstream.script(chat_events(delta({"content": "t"}), end, "[DONE]"))
 
     assert ask(client, dialect, "chat/m", stream=True).text == "t"
+
+
+SUMMARIES = {
+    "A": {"type": "compaction", "content": "so far"},
+    "R": {"id": "cmp_1", "type": "compaction", "encrypted_content": "sealed"},
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("server", SUMMARIES)
+def test_a_summary_that_replaces_the_history_comes_back_from_a_client_of_chat(
+    every: Client, upstream: FakeUpstream, server: str, stream: bool
+) -> None:
+    summary, body = SUMMARIES[server], whole_reply(server, "t")
+    where = "content" if server == "A" else "output"
+    upstream.script(json_reply(body | {where: [summary, *body[where]]}))
+    path, asked = body_of("C")
+    told = every.ask(path, asked | {"model": UPSTREAMS[server], "stream": stream})
+    said = told.json["choices"][0]["message"] if not stream else {"role": "assistant", "content": "t"}
+    if stream:
+        deltas = [event["choices"][0]["delta"] for event in events_of(told)[:-1] if event["choices"]]
+        said["reasoning_details"] = [entry for delta in deltas for entry in delta.get("reasoning_details", ())]
+    turns = [{"role": "user", "content": "hi"}, said, {"role": "user", "content": "go"}]
+
+    every.ask(path, asked | {"model": UPSTREAMS[server], "messages": turns})
+
+    replayed = upstream.seen[-1].json()
+    assert summary in (replayed["messages"][1]["content"] if server == "A" else replayed["input"]), replayed

@@ -350,7 +350,7 @@ def test_a_limit_of_zero_only_fills_the_cache() -> None:
         ({"messages": ["hi"]}, "messages[0]", "object"),
         ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content", "array"),
         ({"messages": [{"role": "user", "content": [5]}]}, "messages[0].content[0]", "object"),
-        ({"messages": [{"role": "user", "content": [{"text": "x"}]}]}, "messages[0].content[0]", "type"),
+        ({"messages": [{"role": "user", "content": [{"words": "x"}]}]}, "messages[0].content[0]", "type"),
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text", "required"),
         (
             {"messages": [{"role": "user", "content": [{"type": "text", "text": 5}]}]},

@@ -349,7 +349,7 @@ class _AssistantItems:
         native = proof is not None and proof.dialect == NAME and proof.originals[0][:1] == b"{"
         if native and self._capabilities.first_party and self._own:
             native = not _is_invented(block)
-        if proof is not None and native and (proof.kind in ("reasoning", SERVER_TOOL) or self._stored):
+        if proof is not None and native and (proof.kind in ("reasoning", "compaction", SERVER_TOOL) or self._stored):
             own = self._capabilities.first_party
             return [msgspec.Raw(original if own else _without_null(original)) for original in proof.originals]
         if block.text and self._capabilities.reasoning_replay != "none":
