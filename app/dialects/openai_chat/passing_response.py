@@ -18,6 +18,7 @@ from app.dialects.error_kinds import decode_error, judge_error, judge_reported
 from app.dialects.json_bodies import encode_body, repair_surrogates, repair_text, replace_model
 from app.dialects.malformed import decode_tolerantly, malformed, no_answer, split_documents
 from app.dialects.openai_chat.replies.reply_parts import is_odd_content, open_envelope
+from app.dialects.openai_chat.replies.spelling import MAX_IDENTITY
 from app.dialects.openai_chat.replies.tool_calls import begins_object, cut_off
 from app.dialects.openai_chat.response_parser import parse_response
 from app.dialects.openai_chat.response_renderer import join_responses, render_response
@@ -27,7 +28,6 @@ from app.dialects.openai_chat.vocabulary import (
     CallFragment,
     WireChoice,
     WireUsage,
-    errors_in,
     read_finish,
     read_reason,
 )
@@ -38,10 +38,6 @@ _HALVES = re.compile(rb"\\u[dD]")
 
 
 _Said = Annotated[str, msgspec.Meta(min_length=1)]
-
-
-# Maximum bytes of what every chunk begins with: it may be written before each word of an answer.
-MAX_IDENTITY = 1000
 
 
 class _Whole(msgspec.Struct):
@@ -182,8 +178,8 @@ def _mend(body: bytes, context: RenderContext, capabilities: Capabilities) -> by
         if (failure := decode_error(body)) is not None:
             raise UpstreamRefused(failure) from error
         raise malformed("a chat reply", body) from error
-    for told_error in errors_in(whole.error, whole.choices):
-        if value := any_decoder.decode(told_error):
+    for holder in (whole, *(whole.choices or ())):
+        if len(holder.error) and (value := any_decoder.decode(holder.error)):
             raise UpstreamRefused(judge_reported(value, body))
     if (not whole.choices or len(whole.base_resp)) and (
         found := find_error(any_decoder.decode(body), answered=bool(whole.choices))
@@ -234,11 +230,13 @@ def missing_head(value: dict[str, Any], context: RenderContext, kind: str) -> di
     """The fields that every reply and every chunk begins with, as far as the server left them out, empty, or too long
     to be repeated."""
     named = {"id": f"chatcmpl-{context.id}", "object": kind, "created": context.created, "model": context.model}
-    return {name: ours for name, ours in named.items() if not _is_fit(value.get(name), type(ours))}
-
-
-def _is_fit(said: object, wanted: type) -> bool:
-    return bool(said) and type(said) is wanted and not (isinstance(said, str) and len(said) > MAX_IDENTITY)
+    return {
+        name: ours
+        for name, ours in named.items()
+        if not (said := value.get(name))
+        or type(said) is not type(ours)
+        or (type(said) is str and len(said) > MAX_IDENTITY)
+    }
 
 
 def _says_who(message: dict[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
@@ -17,12 +17,11 @@ import msgspec
 from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.literals import hide_halves
 from app.conversation.response import Usage
-from app.dialects.error_bodies import find_error
-from app.dialects.error_kinds import decode_error, judge_error, judge_reported
+from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import encode_body, repair_text
 from app.dialects.malformed import decode_tolerantly, malformed, no_answer, split_documents
 from app.dialects.openai_chat.errors import error_event
-from app.dialects.openai_chat.passing_response import MAX_IDENTITY, missing_head, true_finish
+from app.dialects.openai_chat.passing_response import missing_head, true_finish
 from app.dialects.openai_chat.replies.reply_parts import is_odd_content, open_envelope
 from app.dialects.openai_chat.replies.shapes import (
     Shape,
@@ -32,8 +31,9 @@ from app.dialects.openai_chat.replies.shapes import (
     read_text,
 )
 from app.dialects.openai_chat.replies.snapshots import SnapshotFilter
+from app.dialects.openai_chat.replies.spelling import Spelling, split_events
 from app.dialects.openai_chat.replies.tool_calls import CallBinder, are_clean, has_arguments, opens_empty
-from app.dialects.openai_chat.stream_parser import StreamParser
+from app.dialects.openai_chat.stream_parser import StreamParser, failure_of
 from app.dialects.openai_chat.stream_renderer import StreamRenderer
 from app.dialects.openai_chat.usage import find_tier, read_usage
 from app.dialects.openai_chat.vocabulary import (
@@ -43,7 +43,6 @@ from app.dialects.openai_chat.vocabulary import (
     WireUsage,
     adds_content,
     calls_of,
-    errors_in,
     read_finish,
     read_reason,
 )
@@ -56,20 +55,9 @@ from app.sse import COMMENT_KEEPALIVE, DONE, SseDecoder, encode_event, read_even
 
 _decode_chunk = msgspec.json.Decoder(WireChunk).decode
 
-# The mark of a chunk that only adds to the answer, in its two spellings.
-_TIGHT, _LOOSE = b'"finish_reason":null', b'"finish_reason": null'
-# The marks of a chunk with text (`reasoning_content` has the same ending), and of counts, in the same two spellings.
-_SAYS = {_TIGHT: (b'content":"', b'"reasoning":"'), _LOOSE: (b'content": "', b'"reasoning": "')}
-_COUNTS = {_TIGHT: b'"usage":{', _LOOSE: b'"usage": {'}
 _USAGE = re.compile(rb',\s*+"usage"\s*+:\s*+(\{(?:[^{}]++|\{[^{}]*+\})*+\})')
 
 _UNSPACED = (b"data:{", b"data:[", b"{")
-_MODEL = re.compile(rb'"model"\s*+:\s*+("(?:[^"\\]++|\\.)++")')
-# The start of a chunk, up to the four fields that are the same in all chunks of a stream.
-_IDENTITY = re.compile(rb'data: \{(?:"(?:id|object|created|model)"\s*+:\s*+(?:"(?:[^"\\]++|\\.)*+"|\d++)\s*+,\s*+){4}')
-
-_NO_ROLE = {_TIGHT: b'"role":""', _LOOSE: b'"role": ""'}
-_BLANKS = re.compile(rb"\n{3,}")
 
 
 class _State(Enum):
@@ -89,11 +77,7 @@ class StreamPassthrough:
         self._runs = RunReader()
         self._snapshots = None if capabilities.first_party or context.several else SnapshotFilter()  # until settled
         self._shown: Frame | None = None  # of a run, as sent to the client
-        # The upstream's name of the model, and the client's; or how their chunks begin, if that differs.
-        self._model: tuple[bytes, bytes] | None = None
-        self._start = b""  # how all of the client's chunks begin, if they do
-        self._calm = _TIGHT
-        self._no_role = _NO_ROLE[_TIGHT]
+        self._spelling = Spelling(context.model)
         self._shape: Shape | None = None  # the shape in which the last call's arguments continue, if it is clean
         self._calls = CallBinder(context.id)  # of the first choice
         self._called: dict[int, None] = {}  # choices that call tools; an empty set takes three times the memory
@@ -126,7 +110,9 @@ class StreamPassthrough:
         """The events that `part` completes. Raises UpstreamRefused for an error before anything else."""
         events = self._events.take(part)
         if events and self._snapshots is not None:
-            events = self._compare(self._snapshots, events)
+            events = self._snapshots.feed(events)
+            if self._snapshots.is_settled:
+                self._snapshots = None
         out = self._pass(events)
         if events and not self._runs.tired:
             self._expect_run(last_event(events), out)
@@ -167,38 +153,20 @@ class StreamPassthrough:
     def ping(self) -> bytes:
         return b"" if self._state is _State.ENDED else COMMENT_KEEPALIVE
 
-    def _compare(self, snapshots: SnapshotFilter, events: bytes) -> bytes:
-        """The events without what they repeat of the text before them."""
-        events = snapshots.feed(events)
-        if snapshots.is_settled:
-            self._snapshots = None
-        return events
-
     def _pass(self, events: bytes) -> bytes:
         if not events or self._state is _State.ENDED:
             return b""
         if self._rewriter is not None:
             return self._rewrite(events)
-        if self._model is None:
-            self._begin(events)
-        if self._model is not None and self._model[0] != self._model[1]:
-            events = events.replace(*self._model)
-        if self._start and not self._are_alike(events):
-            events = b"".join(map(self._unify, _split(events)))
-        if events.find(self._no_role) >= 0:  # MiniMax; the AI SDK accepts no role but its own
-            events = events.replace(self._no_role, self._no_role[:-1] + b'assistant"')
+        events = self._spelling.mend(events)
         head = b""
         if self._state is _State.WAITING:
             first = events.find(b"\n\n") + 2
             head, events = self._look(events[:first]), events[first:]
         if self._state is not _State.OPEN or self._rewriter is not None or self._ending:
             return head + self._look(events)
-        # One read often contains many words and the end: only what follows the last word is examined.
-        end = events.find(b"\n\n", events.rfind(self._calm)) + 2
-        calm = events if end == len(events) else events[:end]
-        if not self._only_adds_text(calm):
-            return head + self._look(events)
-        return head + events if calm is events else b"".join((head, calm, self._look(events[end:])))
+        words, rest = self._spelling.take_words(events)
+        return b"".join((head, words, self._look(rest))) if rest else head + words
 
     def _expect_run(self, event: bytes, out: bytes) -> None:
         """Predicts that the next events will be like this one, if it passed unchanged and only added text."""
@@ -208,54 +176,13 @@ class StreamPassthrough:
             and self._state is _State.OPEN
             and not (self.finished or self._events.after_cr or self._rewriter or self._ending)
         )
-        name = self._model or (b"-", b"-")
-        self._runs.learn(event, _text_of(event) if passes and out.endswith(event.replace(*name)) else None)
-        self._shown = self._runs.frame.renamed(*name) if self._runs.frame is not None else None
-
-    def _begin(self, events: bytes) -> None:
-        """Learns the upstream's spelling from the first events."""
-        if (found := _MODEL.search(events)) is not None:
-            new = found[0][: found.start(1) - found.start()] + encode_body(self._context.model)
-            self._model = found[0], new
-            head = _IDENTITY.search(events)
-            fits = head is not None and len(head[0]) <= MAX_IDENTITY and b'""' not in head[0]
-            if head is not None and fits and head.start() < found.start() < head.end():
-                self._start = head[0].replace(found[0], new)
-            self._calm = _LOOSE if _LOOSE in events else _TIGHT
-            self._no_role = _NO_ROLE[self._calm]
-
-    def _are_alike(self, events: bytes) -> bool:
-        """Whether the first and the last event have the identity of the stream; then so have those between."""
-        last = events.rfind(b"\n\n", 0, -2)
-        return events.startswith(self._start) and (last < 0 or events.startswith(self._start, last + 2))
-
-    def _unify(self, event: bytes) -> bytes:
-        """An event of a server that gives chunks an identity of their own. Ollama dates each anew."""
-        if event.startswith(self._start) or (found := _IDENTITY.match(event)) is None:
-            return event
-        self._model = found[0], self._start  # those that follow are likely to begin so
-        return self._start + event[found.end() :]
-
-    def _only_adds_text(self, events: bytes) -> bool:
-        """Whether all these events only add text: each contains its text and its null finish reason, and nothing more.
-
-        Counting a few words costs a fraction of decoding; anything less simple is checked event by event.
-        """
-        whole = events.count(self._calm)
-        if not whole or events.count(b"\n") != 2 * whole:  # each has a data line and a blank line
-            return False
-        content, reasoning = _SAYS[self._calm]
-        if events.count(content) != whole and events.count(reasoning) != whole:
-            return False
-        if events.find(b'"tool_calls"') >= 0 or events.find(b'"message":') >= 0:
-            return False
-        # A server that counts in one event counts in all.
-        last = events.rfind(b"\n\n", 0, -2) + 1
-        return events.find(_COUNTS[self._calm], last) < 0
+        names = self._spelling.names or (b"-", b"-")
+        self._runs.learn(event, _text_of(event) if passes and out.endswith(event.replace(*names)) else None)
+        self._shown = self._runs.frame.renamed(*names) if self._runs.frame is not None else None
 
     def _look(self, events: bytes) -> bytes:
         out = []
-        rest = _split(events)
+        rest = split_events(events)
         for position, event in enumerate(rest):
             if self._state is _State.ENDED:
                 break
@@ -292,12 +219,23 @@ class StreamPassthrough:
             payload = payload.replace(b"\n", b" ")
             event = encode_event(payload)
         if payload.startswith(b"[DONE]"):
-            ending = self._let_go()
-            if self._state is _State.WAITING:
-                return self._break(no_answer(self._came).failure)
-            if not self._finishes and self._has_silent_calls():
-                return ending + self._turn(event)
-            return ending + self._end(event if payload == b"[DONE]" else DONE)
+            return self._end_by_mark(event, payload)
+        try:
+            chunk = _decode_chunk(payload)
+        except UNREADABLE:
+            return self._look_into_odd(event, payload)
+        return self._judge(event, payload, chunk)
+
+    def _end_by_mark(self, event: bytes, payload: bytes) -> bytes:
+        ending = self._let_go()
+        if self._state is _State.WAITING:
+            return self._break(no_answer(self._came).failure)
+        if not self._finishes and self._has_silent_calls():
+            return ending + self._turn(event)
+        return ending + self._end(event if payload == b"[DONE]" else DONE)
+
+    def _look_into_odd(self, event: bytes, payload: bytes) -> bytes:
+        """An event whose payload is no chunk at first sight."""
         try:
             chunk = decode_tolerantly(_decode_chunk, payload)
         except UNREADABLE:
@@ -309,43 +247,47 @@ class StreamPassthrough:
             if documents is not None:
                 return b"".join([self._look_into(encode_event(document)) for document in documents])
             return self._break(decode_error(payload) or malformed("a chat chunk", payload).failure)
-        for error in errors_in(chunk.error, chunk.choices):
-            if value := any_decoder.decode(error):
-                return self._break(judge_reported(value, payload))
+        return self._judge(event, payload, chunk)
+
+    def _judge(self, event: bytes, payload: bytes, chunk: WireChunk) -> bytes:
+        """An event by what its chunk says. One that may be the end, or a whole call, is held until the next shows
+        it."""
         if chunk.choices is None and open_envelope(payload) is not None:
             return self._turn(event)
-        nothing = not chunk.choices and (chunk.choices is None or chunk.usage is None)
-        if (nothing or len(chunk.base_resp)) and (
-            found := find_error(any_decoder.decode(payload), answered=not nothing)
-        ) is not None:
-            return self._break(judge_error(0, found))
+        if (failure := failure_of(chunk, payload)) is not None:
+            return self._break(failure)
         if not chunk.choices:
-            self._came = payload
-            if chunk.usage is None:
-                return known_secrets.mask_bytes(event) if b'"moderation"' in payload else b""
-            self.usage, self._counts, self._counted = read_usage(chunk.usage, find_tier(payload)), chunk.usage, event
-            if chunk.choices is None and self._head:  # clients require `choices` in every chunk
-                counts = encode_body(any_decoder.decode(payload)["usage"])
-                self._counted = encode_event(encode_body(self._head)[:-1] + b',"choices":[],"usage":' + counts + b"}")
-            self._late = self.usage, self._counts, self._counted
-            return b""
+            return self._note_beside(event, payload, chunk)
         if self._context.several:
             return self._pass_choices(event, payload, chunk)
-        goes_on = adds_content(chunk.choices[0])
-        kept = self._let_go() if self._ending and self._whole and not _adds_arguments(chunk.choices[0]) else b""
+        choice = chunk.choices[0]
+        goes_on = adds_content(choice)
+        kept = self._let_go() if self._ending and self._whole and not _adds_arguments(choice) else b""
         if (self._ending and goes_on) or not self._is_clean(chunk.choices):
             return kept + self._turn(event)
         if self._ending and self.finished:
             self._note_counts(event, payload, chunk)  # nothing else may follow the end
             return kept
-        self._whole = self._opens_empty(chunk.choices[0])
-        reason = chunk.choices[0].finish_reason
-        ends = bool(reason) and read_finish(reason or "") != "broken"
-        if ends or (goes_on and self._whole):
+        calls = calls_of(choice.delta) if choice.delta is not None and choice.delta.tool_calls else ()
+        self._whole = bool(calls) and any(opens_empty(call, self._calls) for call in calls)
+        ends = bool(choice.finish_reason) and read_finish(choice.finish_reason or "") != "broken"
+        if self._ending:
             kept += self._let_go()
+        if ends or (goes_on and self._whole):
             self._ending, self._shape, self.finished = (event, payload, chunk), None, ends
             return kept
-        return kept + self._let_go() + self._pass_choices(event, payload, chunk)
+        return kept + self._pass_choices(event, payload, chunk)
+
+    def _note_beside(self, event: bytes, payload: bytes, chunk: WireChunk) -> bytes:
+        """An event without an answer: its counts are kept until the end."""
+        self._came = payload
+        if chunk.usage is None:
+            return known_secrets.mask_bytes(event) if b'"moderation"' in payload else b""
+        self.usage, self._counts, self._counted = read_usage(chunk.usage, find_tier(payload)), chunk.usage, event
+        if chunk.choices is None and self._head:  # clients require `choices` in every chunk
+            self._counted = self._write_counts(encode_body(any_decoder.decode(payload)["usage"]))
+        self._late = self.usage, self._counts, self._counted
+        return b""
 
     def _let_go(self) -> bytes:
         """Releases the event that was held because it might have been the end."""
@@ -381,9 +323,6 @@ class StreamPassthrough:
             choices[0].finish_reason and self._has_silent_calls(fragments)
         )
 
-    def _opens_empty(self, choice: WireChoice) -> bool:
-        return choice.delta is not None and any(opens_empty(one, self._calls) for one in calls_of(choice.delta))
-
     def _has_silent_calls(self, fragments: Sequence[CallFragment] = ()) -> bool:
         """Whether a call has no arguments after these fragments: clients parse them at the end."""
         speaking = {fragment.index for fragment in fragments if has_arguments(fragment)}
@@ -394,10 +333,9 @@ class StreamPassthrough:
         return bool(silent - speaking)
 
     def _pass_choices(self, event: bytes, payload: bytes, chunk: WireChunk) -> bytes:
-        """An event with clean choices, repaired. All edits are made in `edited`, which stays None if nothing is wrong.
-        Raises UpstreamMalformed for more calls than a stream may have."""
+        """An event with clean choices, repaired. Raises UpstreamMalformed for more calls than a stream may have."""
+        edits: dict[tuple[int, str], Any] = {}  # of fields, each by the position of its choice and its name
         choices = chunk.choices or []
-        edited: dict[str, Any] | None = None
         if self._state is _State.WAITING:
             first = any_decoder.decode(payload)
             headless = missing_head(first, self._context, "chat.completion.chunk") or choices[0].index is None
@@ -407,35 +345,30 @@ class StreamPassthrough:
             self._calls.response_id = str(self._head["id"])
             delta = first["choices"][0].get("delta") or {}
             if not delta.get("role"):
-                first["choices"][0]["delta"] = {**delta, "role": "assistant"}
-                edited = first
+                edits[0, "delta"] = {**delta, "role": "assistant"}
         if (counted := self._note_counts(event, payload, chunk)) is not None:
             event, payload = counted
-            edited = edited and {name: value for name, value in edited.items() if name != "usage"}
         repeated = 0
         for position, choice in enumerate(choices):
-            index = choice.index or 0
+            index, reason = choice.index or 0, choice.finish_reason
             if choice.delta is None:
-                edited = edited or any_decoder.decode(payload)
-                edited["choices"][position]["delta"] = edited["choices"][position].get("delta") or {}
+                edits.setdefault((position, "delta"), {})
             elif choice.delta.tool_calls:
                 self._called[index] = None
                 if not self._context.several:
                     self._note_calls(calls_of(choice.delta))
-            if reason := choice.finish_reason:
+            if reason:
+                true: str | None = true_finish(reason, index in self._called, self._can)
                 repeated += index in self._finishes
-                true = true_finish(reason, index in self._called, self._can)
-                if true != reason:
-                    edited = edited or any_decoder.decode(payload)
-                    edited["choices"][position]["finish_reason"] = true
                 self._finishes[index] = None
                 self.finished = True
-            elif reason is not None:  # some servers end every chunk with an empty reason
-                edited = edited or any_decoder.decode(payload)
-                edited["choices"][position]["finish_reason"] = None
+            else:
+                true = None  # some servers end every chunk with an empty reason
+            if true != reason:
+                edits[position, "finish_reason"] = true
         if repeated == len(choices):
             return b""  # some servers send the end twice
-        return event if edited is None else encode_event(encode_body(edited))
+        return _edit_choices(payload, edits) if edits else event
 
     def _note_calls(self, fragments: Sequence[CallFragment]) -> None:
         for fragment in fragments:
@@ -463,8 +396,11 @@ class StreamPassthrough:
             counts, payload = encode_body(usage), encode_body(value)
         else:
             counts, payload = found[1], payload[: found.start()] + payload[found.end() :]
-        self._counted = encode_event(encode_body(self._head)[:-1] + b',"choices":[],"usage":' + counts + b"}")
+        self._counted = self._write_counts(counts)
         return encode_event(payload), payload
+
+    def _write_counts(self, counts: bytes) -> bytes:
+        return encode_event(encode_body(self._head)[:-1] + b',"choices":[],"usage":' + counts + b"}")
 
     def _turn(self, event: bytes) -> bytes:
         """Starts to rewrite the stream, beginning with the event that is held, and this one."""
@@ -479,7 +415,7 @@ class StreamPassthrough:
 
     def _rewrite(self, events: bytes) -> bytes:
         assert self._rewriter is not None
-        payloads = [payload for event in _split(events) if (payload := _payload_of(event))]
+        payloads = [payload for event in split_events(events) if (payload := _payload_of(event))]
         return self._follow(self._rewriter, self._rewriter.feed(payloads))
 
     def _follow(self, rewriter: Rewriter, written: bytes) -> bytes:
@@ -524,18 +460,18 @@ def _text_of(event: bytes) -> bytes | None:
     return None
 
 
+def _edit_choices(payload: bytes, edits: Mapping[tuple[int, str], Any]) -> bytes:
+    """The event of a payload with other values of some fields of its choices."""
+    value = any_decoder.decode(payload)
+    for (position, name), new in edits.items():
+        value["choices"][position][name] = new
+    return encode_event(encode_body(value))
+
+
 def _adds_arguments(choice: WireChoice) -> bool:
     """Whether a choice continues a call rather than starting one."""
     fragments = calls_of(choice.delta) if choice.delta is not None else []
     return any(not fragment.id and has_arguments(fragment) for fragment in fragments)
-
-
-def _split(events: bytes) -> list[bytes]:
-    """Whole events, each with its blank line. Extra blank lines are dropped: one read may contain ten thousand of
-    them."""
-    if events.find(b"\n\n\n") >= 0:
-        events = _BLANKS.sub(b"\n\n", events)
-    return [event + b"\n\n" for event in events.split(b"\n\n")[:-1]]
 
 
 def _payload_of(event: bytes) -> bytes:

@@ -59,7 +59,6 @@ from app.dialects.openai_chat.vocabulary import (
     WireUsage,
     adds_content,
     calls_of,
-    errors_in,
     read_finish,
     read_reason,
     read_stop,
@@ -253,7 +252,7 @@ class StreamParser:
             self._read_payload(inner, events)
             return
         if self._state is not _State.FINISHED:
-            if (failure := _failure_of(chunk, payload)) is not None:
+            if (failure := failure_of(chunk, payload)) is not None:
                 if not self.ending:
                     self._fail(failure, events)
                 return
@@ -581,10 +580,10 @@ def _is_text(raw: msgspec.Raw) -> bool:
     return len(raw) > 2 and bytes(raw).startswith(b'"')
 
 
-def _failure_of(chunk: WireChunk, payload: bytes) -> Failure | None:
+def failure_of(chunk: WireChunk, payload: bytes) -> Failure | None:
     """The failure that a chunk reports, in any vendor's shape."""
-    for error in errors_in(chunk.error, chunk.choices):
-        if value := any_decoder.decode(error):
+    for holder in (chunk, *(chunk.choices or ())):
+        if len(holder.error) and (value := any_decoder.decode(holder.error)):
             return judge_reported(value, payload)
     nothing = not chunk.choices and (chunk.choices is None or chunk.usage is None)
     if nothing or len(chunk.base_resp) > _NOTHING:

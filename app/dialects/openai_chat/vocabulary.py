@@ -6,7 +6,6 @@ or have several types. Source: OpenAI API reference, "Chat Completions", and wha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -451,16 +450,6 @@ def adds_content(choice: WireChoice) -> bool:
             delta.audio,
         )
     return (delta is not None and bool(delta.tool_calls)) or not _SAYS_NOTHING.issuperset(map(bytes, contents))
-
-
-def errors_in(error: Raw, choices: Sequence[WireChoice] | None) -> list[Raw]:
-    """The errors of a reply or a chunk: its own, and those of its choices; the caller must check whether they are
-    empty."""
-    errors = [error] if len(error) else []
-    for choice in choices or ():
-        if len(choice.error):
-            errors.append(choice.error)
-    return errors
 
 
 def read_finish(word: str) -> FinishReason | Literal["broken"]:
