@@ -326,6 +326,12 @@ def test_a_folder_as_token_file_is_fatal(machine: Machine, replaced: Replaced) -
     assert "FATAL: Could not perform" in refused(machine.run("serve", "--token", str(machine.folder)), replaced)
 
 
+def test_a_model_that_answers_to_every_name_is_shown_as_such(machine: Machine, replaced: Replaced, port: int) -> None:
+    screen = started(machine.run("serve", "--port", str(port)), replaced)
+
+    assert "all names           -> demo/demo" in screen
+
+
 def test_a_token_makes_the_start_of_the_first_recipe(machine: Machine, replaced: Replaced, port: int) -> None:
     machine.write("t.json", '{"access_token": "opaque-token"}')
 

@@ -105,6 +105,8 @@ def _describe_models(settings: Settings) -> list[str]:
         return f"{target} ({window} tokens)" if window else target
 
     rows = [(names, f"-> {show(target)}") for tier, names in TIERS.items() if (target := getattr(models, tier))]
+    if [names for names, _ in rows] == [TIERS["default"]] and not models.routes:
+        rows = [("all names", rows[0][1])]
     rows += [(name, f"-> {', '.join(map(show, route.targets))}") for name, route in models.routes.items()]
     return _align(rows, 20) or ["name a model as PROVIDER/MODEL"]
 
