@@ -111,7 +111,8 @@ def test_any_request_passes_on_both_ways_or_on_none(dialect: Dialect, data: st.D
 def test_recorded_and_spoiled_requests_pass_on_both_ways_or_on_none(dialect: Dialect) -> None:
     recorded = [path.read_bytes() for path in sorted((WIRE / dialect.NAME / "requests").glob("*.json"))]
     form = form_of(dialect.NAME)
-    spoiled = [json.dumps(PLAIN[form] | fields).encode() for fields in SPOILED[form]]
+    empty = {HISTORIES[form]: [{"role": "user", "content": ""}]}
+    spoiled = [json.dumps(PLAIN[form] | fields).encode() for fields in (*SPOILED[form], empty)]
 
     for upstream in UPSTREAMS[dialect.NAME]:
         for body in (*recorded, *spoiled, b"", b"[]", b"{}", b'{"model":"m"}', b'{"model":"m","x":"\xff"}'):

@@ -132,7 +132,8 @@ def pass_request(body: bytes, capabilities: Capabilities) -> bytes | None:
 def prepare_passing(capabilities: Capabilities) -> PassRequest:
     """`pass_request` for one upstream."""
     types: dict[str, Any] | None = None
-    if not (capabilities.whole_only or capabilities.stream_only or capabilities.instructions_required):
+    streams = not (capabilities.whole_only or capabilities.stream_only)
+    if streams and capabilities.empty_content and not capabilities.instructions_required:
         foreign = FOREIGN_FIELDS["items"]
         types = {"input": str | list[_PlainItem], **list_types(capabilities, CHECKED, PLAIN, foreign)}
     return with_shortcut(pass_request, capabilities, types, _is_odd_plain)
