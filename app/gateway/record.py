@@ -229,7 +229,7 @@ class Record:
         if self._began is not None:
             problem = (self.error or "", self.message or "") if self.terminal in ("error", "upstream_cut") else ("", "")
             tried = (*tried, self._attempt(end, *problem))
-        usage = (self.paused_turn and self.paused_turn.spent) or self.usage or self._estimate()
+        usage = self._find_usage()
         routed, upstream_head, first_byte, first_token = (
             self.routed, self.upstream_head, self.first_byte, self.first_token,
         )  # fmt: skip
@@ -272,6 +272,11 @@ class Record:
             quiet=self.quiet,
             trace=self.trace[:LONGEST_WORD] if self.trace else "",
         )
+
+    def _find_usage(self) -> Usage | None:
+        """The usage as it was told, or an estimate: servers that do not count say nothing, or zeros."""
+        usage = (self.paused_turn and self.paused_turn.spent) or self.usage
+        return usage if usage is not None and (usage.output or usage.input) else self._estimate() or usage
 
     def _estimate(self) -> Usage | None:
         """The usage by the bytes of the request and of what came, for an upstream that answered without any; None if it

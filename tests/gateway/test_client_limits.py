@@ -305,6 +305,28 @@ def test_a_prompt_counts_wherever_it_stands(limited: Limited, upstream: FakeUpst
     assert used(client, TOKENS) > LEAST
 
 
+UNCOUNTED = ({}, None, {"prompt_tokens": 0, "completion_tokens": 0}, {"prompt_tokens": -5, "completion_tokens": "NaN"})
+
+
+@pytest.mark.parametrize("usage", UNCOUNTED)
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("dialect", PATHS)
+def test_an_answer_whose_upstream_counts_nothing_is_estimated(
+    limited: Limited, upstream: FakeUpstream, usage: Any, stream: bool, dialect: str
+) -> None:
+    client = limited(tokens_per_minute=1_000_000)
+    end = chunk({}, "stop", usage=usage)
+    whole = json_reply(chat_answer(usage=usage))
+    upstream.script(sse(chunk({"content": HISTORY}), end, b"data: [DONE]\n\n") if stream else whole)
+    asked: dict[str, Any] = {"model": "up/m", "max_tokens": 9, "stream": stream}
+    given = "input" if dialect == "responses" else "messages"
+
+    answer = client.ask(PATHS[dialect], {**asked, given: [{"role": "user", "content": HISTORY}]}, x_api_key=KEY)
+    answer.close()
+
+    assert used(client, TOKENS) > LEAST
+
+
 SENT, FAILED_ONCE = AttemptRecord("up/m"), AttemptRecord("up/m", 500, "internal")
 LEFT: dict[str, tuple[tuple[AttemptRecord, ...], Terminal, bool]] = {
     "while the upstream works": ((SENT,), "client_closed", True),
