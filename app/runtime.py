@@ -137,6 +137,8 @@ class Runtime:
             environ["dragoman.provider"] = mounted.provider
         if mounted.session is not None:
             environ["dragoman.session"] = mounted.session
+        if mounted.model is not None:
+            environ["dragoman.model"] = mounted.model
 
     def watch(self) -> None:
         """Starts the loops that follow the configuration and the credentials. Must be called once in each worker."""

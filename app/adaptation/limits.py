@@ -34,6 +34,10 @@ KNOBS: dict[str, tuple[str, Severity]] = {
     "logit_bias": ("logit_bias", "degrading"),
     "seed": ("seed", "ignorable"),
 }
+# Values that ask for nothing, as clients with a page of sliders send them: to lose one is no loss.
+_DEFAULTS: dict[str, object] = {
+    "temperature": 1, "top_p": 1, "top_k": -1, "frequency_penalty": 0, "presence_penalty": 0, "logit_bias": {},
+}  # fmt: skip
 # Settings that some models accept while they do not think.
 FREED = ("temperature", "top_p")
 _UNSAMPLED = Sampling()
@@ -113,8 +117,7 @@ def _adapt_sampling(request: Request, capabilities: Capabilities, notes: Notes) 
     for name, (capability, loss) in KNOBS.items():
         if getattr(sampling, name) is not None and not (getattr(capabilities, capability) or (free and name in FREED)):
             changes[name] = None
-            # Losing a value equal to the default is no loss.
-            if not (name in ("temperature", "top_p") and getattr(sampling, name) == 1):
+            if getattr(sampling, name) != _DEFAULTS.get(name):
                 notes.lose(loss, name, _NOT_TAKEN)
     sampling = replace(sampling, **changes)
     if sampling.temperature is not None and sampling.temperature > capabilities.temperature_max:

@@ -19,6 +19,7 @@ from app.blueprints.bodies import SMALL, check_transfer, read_body, read_length
 from app.blueprints.endpoints import Endpoint
 from app.credentials.credential import name_login_page
 from app.dialects.contract import ClientDialect
+from app.dialects.json_bodies import name_model
 from app.dialects.registry import find_dialect
 from app.errors import (
     CredentialUnavailable,
@@ -73,6 +74,8 @@ def read_client_request(
     if encoding or length is None or length > SMALL or endpoint.continues:
         hold = environ["dragoman.hold"] = owner.bodies.hold(admission.key.tenant)
     body = read_body(environ["wsgi.input"], length, encoding, limit, hold)
+    if "dragoman.model" in environ:
+        body = name_model(body, environ["dragoman.model"])
     session = environ.get("dragoman.session") or path_parts.get("session")
     if session is None:
         session = admission.session

@@ -250,10 +250,21 @@ def as_object(arguments: str) -> tuple[str, bool]:
         return text[1:-1].strip(), True
     if value is not None:
         return f'{{"value":{text}}}', True
+    if is_object(escaped := _STRINGS.sub(_escape_controls, text)):
+        return escaped, True
     inner = text[text.find("{") : text.rfind("}") + 1]
     if is_object(inner):
         return inner, False
     return '{"_raw":' + literal(arguments.encode("utf-8", "replace").decode()).decode() + "}", False
+
+
+_STRINGS = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\Z)', re.DOTALL)
+_CONTROLS = re.compile(r"[\x00-\x1f]")
+
+
+def _escape_controls(string: re.Match[str]) -> str:
+    """A JSON string with its raw control characters escaped: models break lines in it."""
+    return _CONTROLS.sub(lambda control: f"\\u{ord(control[0]):04x}", string[0])
 
 
 class ObjectEnd:

@@ -18,7 +18,7 @@ import msgspec
 from app.conversation.capabilities import Capabilities
 from app.conversation.literals import HALVES
 from app.errors import InvalidRequest
-from app.json_values import UNREADABLE, Fields, fields_decoder
+from app.json_values import UNREADABLE, Fields, decode_or_none, fields_decoder
 
 T = TypeVar("T")
 
@@ -224,6 +224,14 @@ def change_fields(raw: msgspec.Raw, **values: Any) -> msgspec.Raw:
     """A JSON object with some fields changed, or removed if the value is None."""
     fields: dict[str, Any] = {**fields_decoder.decode(raw), **values}
     return msgspec.Raw(msgspec.json.encode({name: value for name, value in fields.items() if value is not None}))
+
+
+def name_model(body: bytes, model: str) -> bytes:
+    """A JSON object with this model if it names none; anything else unchanged."""
+    fields = decode_or_none(body, fields_decoder)
+    if fields is None or bytes(fields.get("model", b"null")) not in (b"null", b'""'):
+        return body
+    return encode_body({"model": model, **{name: value for name, value in fields.items() if name != "model"}})
 
 
 def replace_model(body: bytes, model: str, fields: Fields | None = None, old: Any = None) -> bytes:

@@ -173,6 +173,9 @@ class ClientRequest:
         return other
 
 
+_OTHER_MODEL = re.compile(r"\$\.((?!(?-i:model))model)`", re.IGNORECASE)
+
+
 def _check_names(peek: Peek) -> None:
     """Raises InvalidRequest for overlong names, since names are looked up, compared, logged and quoted in errors."""
     if len(peek.model) > MAX_NAME:
@@ -189,6 +192,8 @@ def _explain(error: msgspec.ValidationError) -> InvalidRequest:
     text = str(error)
     if "`$.stream`" in text:
         return InvalidRequest("stream must be true or false", param="stream")
+    if (other := _OTHER_MODEL.search(text)) is not None:
+        return InvalidRequest(f"{other[1]}: the name of this field is model, in small letters", param=other[1])
     if "model" in text:
         return InvalidRequest("model string is required", param="model")
     return InvalidRequest("Request body must be a JSON object")

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from itertools import product
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
+# Other spellings of "model": servers in Go read any of them, and so another model than the gateway has checked.
+_SPELLINGS = ["".join(letters) for letters in product(*zip("MODEL", "model", strict=True))][:-1]
+if TYPE_CHECKING:
+    _Spelled = msgspec.Struct
+else:
+    _Spelled = msgspec.defstruct("_Spelled", [(name, msgspec.UnsetType, msgspec.UNSET) for name in _SPELLINGS])
 
-class Peek(msgspec.Struct):
+
+class Peek(_Spelled, kw_only=True):
     """Model and mode, which every endpoint reads. An endpoint whose answer depends on more defines a subclass; `names`
     lists its fields that hold names, or objects with an id, to be looked up."""
 

@@ -27,11 +27,12 @@ API_PATHS = ("/api/hello", "/api/event_logging/", "/api/models/full", "/api/conf
 
 
 class Mounted(msgspec.Struct, frozen=True):
-    """`path` is the plain path. `provider` and `session` are None if the request's path names none."""
+    """`path` is the plain path. `provider`, `session` and `model` are None if the request's path names none."""
 
     path: str
     provider: str | None = None
     session: str | None = None
+    model: str | None = None
 
 
 def strip_mount(path: str, kinds: Mapping[str, str], roots: Set[str] = ROOTS) -> Mounted | None:
@@ -42,7 +43,8 @@ def strip_mount(path: str, kinds: Mapping[str, str], roots: Set[str] = ROOTS) ->
     path = tidy_path(path)
     segments = path.split("/")[1:]
     if segments[:2] == ["openai", "deployments"] and len(segments) > 3:
-        segments[1:3] = []  # SDKs for Azure name the model here too
+        mounted = strip_mount("/".join(["/openai", *segments[3:]]), kinds, roots)
+        return mounted and msgspec.structs.replace(mounted, model=segments[2])  # as SDKs for Azure name it
     if segments[0] in roots and segments[0] != "api" and not _is_provider(segments, kinds):
         return Mounted(path)
     if path.startswith(API_PATHS):

@@ -86,6 +86,8 @@ WHOLE: dict[str, dict[str, Maker]] = {
             "name": "f", "arguments": "{"}}, "FILL"]))('{"function":{"arguments":"' + "x" * 80 + '"}}', ","),
         "arguments": filled(message(tool_calls=[{"id": "c", "type": "function",
                                                  "function": {"name": "f", "arguments": "FILL"}}]))("{", ""),
+        "arguments of strings without an end": filled(message(tool_calls=[{"id": "c", "type": "function",
+                                                 "function": {"name": "f", "arguments": "FILL"}}]))('\\\\\\"', ""),
     },
     "anthropic_messages": {
         **{f"text of {text}": filled(changed("anthropic_messages", content=[{"type": "text", "text": "FILL"}]))(text, "")

@@ -32,8 +32,8 @@ KINDS = {"local": "openai", "work": "oca", "mine": "anthropic", "plus": "codex"}
         ("/anthropic/v1/models", Mounted("/v1/models")),
         ("/openai/v1/responses", Mounted("/v1/responses")),
         ("/openai/responses", Mounted("/responses")),
-        ("/openai/deployments/gpt-5/chat/completions", Mounted("/chat/completions")),
-        ("/openai/deployments/gpt-5/embeddings", Mounted("/embeddings")),
+        ("/openai/deployments/gpt-5/chat/completions", Mounted("/chat/completions", model="gpt-5")),
+        ("/openai/deployments/gpt-5/embeddings", Mounted("/embeddings", model="gpt-5")),
         ("/claude/api/hello", Mounted("/api/hello", "mine")),
         ("/api/event_logging/v2/batch", Mounted("/api/event_logging/v2/batch")),
         ("//v1/messages", Mounted("/v1/messages")),
@@ -62,7 +62,7 @@ def test_a_provider_may_be_called_like_a_mount_of_a_kind() -> None:
 def test_the_paths_of_azure_lead_to_a_provider_of_that_name() -> None:
     path = "/openai/deployments/gpt-5/chat/completions"
 
-    assert strip_mount(path, {"openai": "openai"}) == Mounted("/chat/completions", "openai")
+    assert strip_mount(path, {"openai": "openai"}) == Mounted("/chat/completions", "openai", model="gpt-5")
 
 
 def test_a_provider_may_be_called_like_an_endpoint() -> None:

@@ -100,10 +100,10 @@ def _write_settings(request: Request, capabilities: Capabilities, losses: list[L
     """The small fields; those that this dialect lacks become losses with fixed severities."""
     sampling, state = request.sampling, request.state
     lacking: tuple[tuple[Severity, str, object], ...] = (
-        ("degrading", "frequency_penalty", sampling.frequency_penalty),
-        ("degrading", "presence_penalty", sampling.presence_penalty),
+        ("degrading", "frequency_penalty", sampling.frequency_penalty or None),
+        ("degrading", "presence_penalty", sampling.presence_penalty or None),
         ("ignorable", "seed", sampling.seed),
-        ("degrading", "logit_bias", sampling.logit_bias),
+        ("degrading", "logit_bias", sampling.logit_bias or None),
         ("degrading", "verbosity", request.verbosity),
         ("wrong", "logprobs", request.logprobs),
         ("wrong", "n", request.n if request.n > 1 else None),
@@ -121,7 +121,7 @@ def _write_settings(request: Request, capabilities: Capabilities, losses: list[L
     written: dict[str, Any] = {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
-        "top_k": sampling.top_k,
+        "top_k": None if sampling.top_k == -1 else sampling.top_k,  # vLLM's word for none
         "stop_sequences": list(request.stop) or None,
         "metadata": {"user_id": request.user} if request.user else None,
         "service_tier": tier,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any
+
+import msgspec
 
 from app.conversation.blocks import DialectName
 from app.conversation.request import NativeTool
@@ -34,8 +37,29 @@ OF_RESPONSES = frozenset(
         "image_generation",
     )
 )
-# Names of a function's schema: of the dialects, of MCP, and of Gemini.
-SCHEMAS = ("parameters", "input_schema", "inputSchema", "parametersJsonSchema")
+
+
+class OtherSchemas(msgspec.Struct):
+    """The names of a function's schema besides `parameters`: of Messages, of MCP, of Gemini, and of libraries."""
+
+    input_schema: Any = None
+    inputSchema: Any = None  # noqa: N815 - as on the wire, and so below
+    parametersJsonSchema: Any = None  # noqa: N815
+    parameters_json_schema: Any = None
+    args_schema: Any = None
+    argsSchema: Any = None  # noqa: N815
+    json_schema: Any = None
+    jsonSchema: Any = None  # noqa: N815
+    schema_: Any = msgspec.field(name="schema", default=None)
+
+    @property
+    def other_schema(self) -> Any:
+        """The first of them; None if there is none."""
+        return next(filter(None, _others_of(self)), None)
+
+
+_others_of = attrgetter(*OtherSchemas.__struct_fields__)
+SCHEMAS = ("parameters", *OtherSchemas.__struct_encode_fields__)
 _RUN_BY_CLIENTS = ("bash_", "text_editor_", "memory_", "computer_")
 
 

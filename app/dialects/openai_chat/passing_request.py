@@ -18,6 +18,7 @@ from app.conversation.literals import EMPTY, is_blank
 from app.dialects.foreign.choices import mend_choice
 from app.dialects.foreign.fields import FOREIGN_FIELDS
 from app.dialects.foreign.requests import is_mixed
+from app.dialects.foreign.tools import OtherSchemas
 from app.dialects.json_bodies import is_set, set_raw
 from app.dialects.openai_chat.messages.foreign_parts import FOREIGN_TYPES
 from app.dialects.openai_chat.vocabulary import REASONING_KEYS, ROLES
@@ -57,11 +58,9 @@ _FREE = (b'"auto"', b'"none"')
 _SEALED = b'"' + PREFIX.encode()
 
 
-class _Function(msgspec.Struct):
+class _Function(OtherSchemas):
     name: Any = None
     strict: Any = False
-    input_schema: msgspec.Raw = msgspec.Raw()
-    inputSchema: msgspec.Raw = msgspec.Raw()  # noqa: N815 - MCP's name
 
 
 class _Tool(msgspec.Struct):
@@ -218,7 +217,7 @@ def _is_odd_tool(tool: _Tool, can: Capabilities) -> bool:
     name = tool.function.name
     if not isinstance(name, str) or len(name) > can.tool_name_limit or _TOOL_NAME.fullmatch(name) is None:
         return True
-    if is_set(tool.function.input_schema) or is_set(tool.function.inputSchema):
+    if tool.function.other_schema is not None:
         return True
     return tool.function.strict is None or (bool(tool.function.strict) and not can.strict_tools)
 

@@ -36,7 +36,7 @@ from app.dialects.openai_chat.vocabulary import (
 )
 from app.dialects.tool_schemas import mend_schemas
 from app.errors import InvalidRequest
-from app.json_values import UNREADABLE, Fields, any_decoder, object_decoder, text_decoder
+from app.json_values import UNREADABLE, Fields, any_decoder, decode_or_none, object_decoder, text_decoder
 
 T = TypeVar("T")
 
@@ -196,6 +196,10 @@ class _Taker:
         value = self.raw(name)
         return read_value(value, decoder, name) if value is not None else None
 
+    def read(self, name: str) -> Any:
+        """A field that stays an extension."""
+        return decode_or_none(self._fields[name], any_decoder) if name in self._fields else None
+
     def number(self, name: str, low: float, high: float) -> float | None:
         """A number within limits; whole numbers stay whole."""
         value = self.raw(name)
@@ -275,6 +279,9 @@ def _read_reasoning(taker: _Taker) -> ReasoningSettings:
     budget: int | None = taker.take("thinking_budget", _integer)
     mode: Any = None
     visibility = None
+    match taker.read("chat_template_kwargs"):
+        case {"enable_thinking": bool(thinks)} | {"thinking": bool(thinks)}:  # vLLM, SGLang; stays for them
+            mode = "on" if thinks else "off"
     match taker.take("enable_thinking", _bool):
         case True:
             mode = "on"
@@ -356,6 +363,8 @@ def _read_format(taker: _Taker) -> OutputFormat | None:
     match wanted:
         case None:
             return None
+        case {"type": "json_object", "schema": {} as schema} if schema:  # Together, Fireworks, llama.cpp
+            return OutputFormat("json_schema", schema)
         case {"type": "text" | "json_object" as kind}:
             return OutputFormat(kind)
         case {"type": "json_schema", "json_schema": {**outer}}:

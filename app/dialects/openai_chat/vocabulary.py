@@ -89,10 +89,10 @@ EXTENSION_LOSSES: dict[str, ExtensionLoss] = {
     "prompt_cache_retention": ExtensionLoss("ignorable", "a cache hint"),
     "user": ExtensionLoss("ignorable", "the end user is already named in another field"),
     "functions": ExtensionLoss("ignorable", "the answer is rendered in the legacy form"),
-    "min_p": ExtensionLoss("degrading", "a sampling parameter of some servers"),
-    "top_a": ExtensionLoss("degrading", "a sampling parameter of some servers"),
-    "typical_p": ExtensionLoss("degrading", "a sampling parameter of some servers"),
-    "repetition_penalty": ExtensionLoss("degrading", "a sampling parameter of some servers", (1, 1.0)),
+    "min_p": ExtensionLoss("degrading", "a sampling parameter of some servers", (0,)),
+    "top_a": ExtensionLoss("degrading", "a sampling parameter of some servers", (0,)),
+    "typical_p": ExtensionLoss("degrading", "a sampling parameter of some servers", (1,)),
+    "repetition_penalty": ExtensionLoss("degrading", "a sampling parameter of some servers", (1,)),
     "ignore_eos": ExtensionLoss("degrading", "a sampling parameter of some servers", (False,)),
     "guided_json": ExtensionLoss("degrading", "constrained decoding of one server"),
     "guided_regex": ExtensionLoss("degrading", "constrained decoding of one server"),
@@ -345,6 +345,11 @@ class CallFragment(msgspec.Struct, gc=False):
     name: str | None = None
     arguments: Raw = Raw()
     input: Raw = Raw()
+    parameters: Raw = Raw()
+
+    @property
+    def is_flat(self) -> bool:
+        return self.name is not None or any(map(len, (self.arguments, self.input, self.parameters)))
 
 
 class WireDelta(msgspec.Struct, gc=False):
@@ -407,8 +412,8 @@ def calls_of(delta: WireDelta) -> list[CallFragment]:
         return []
     fragments = [calls] if isinstance(calls, CallFragment) else calls
     for fragment in fragments:
-        if fragment.function is None and fragment.custom is None and (fragment.name or len(fragment.arguments)):
-            fragment.function = CallPiece(fragment.name, fragment.arguments or fragment.input)
+        if fragment.function is None and fragment.custom is None and fragment.is_flat:
+            fragment.function = CallPiece(fragment.name, fragment.arguments or fragment.input or fragment.parameters)
     return fragments
 
 

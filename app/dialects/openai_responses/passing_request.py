@@ -18,7 +18,7 @@ from app.conversation.envelope import PREFIX
 from app.dialects.foreign.choices import mend_choice
 from app.dialects.foreign.fields import FOREIGN_FIELDS
 from app.dialects.foreign.requests import is_mixed
-from app.dialects.foreign.tools import is_dated
+from app.dialects.foreign.tools import OtherSchemas, is_dated
 from app.dialects.foreign.turns import SIGNS
 from app.dialects.json_bodies import is_set, set_raw
 from app.dialects.openai_responses.request_parser import ENCRYPTED_CONTENT
@@ -81,11 +81,9 @@ class _Reasoning(msgspec.Struct):
     effort: Any = None
 
 
-class _Tool(msgspec.Struct):
+class _Tool(OtherSchemas):
     type: Any = None
     name: Any = None
-    input_schema: msgspec.Raw = msgspec.Raw()
-    inputSchema: msgspec.Raw = msgspec.Raw()  # noqa: N815 - MCP's name
 
 
 class _Format(msgspec.Struct):
@@ -311,10 +309,10 @@ def _check_tools(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
 def _is_odd_tool(tool: _Tool, can: Capabilities) -> bool:
     match tool.type:
         case "function":
-            renamed = is_set(tool.input_schema) or is_set(tool.inputSchema)
+            renamed = tool.other_schema is not None
             return not isinstance(tool.name, str) or len(tool.name) > can.tool_name_limit or renamed
         case "custom":
-            return not can.custom_tools or not isinstance(tool.name, str) or is_set(tool.input_schema)
+            return not can.custom_tools or not isinstance(tool.name, str) or tool.input_schema is not None
         case "namespace":
             return not can.namespaces
         case kind:

@@ -14,6 +14,7 @@ from app.conversation.blocks import ToolKind
 from app.conversation.losses import Severity
 from app.conversation.request import UNKNOWN_EFFORT
 from app.conversation.response import FinishReason
+from app.dialects.foreign.tools import OtherSchemas
 from app.dialects.openai_chat.vocabulary import WireUsage
 
 NAME: Literal["openai_responses"] = "openai_responses"
@@ -92,16 +93,13 @@ class Grammar(msgspec.Struct):
     definition: str | None = None
 
 
-class WireTool(msgspec.Struct):
+class WireTool(OtherSchemas):
     """A tool of any type, with the fields that are not specific to the upstream."""
 
     type: str | None = None
     name: str | None = None
     description: str | None = None
     parameters: dict[str, Any] | None = None
-    input_schema: Any = None
-    inputSchema: Any = None  # noqa: N815 - MCP's name
-    parametersJsonSchema: Any = None  # noqa: N815 - Gemini's name
     strict: bool | None = None
     format: Grammar | None = None
     tools: list[WireTool] | None = None
@@ -113,7 +111,7 @@ class WireTool(msgspec.Struct):
     @property
     def schema(self) -> dict[str, Any] | None:
         """The schema of a function, under whatever name."""
-        named = (self.parameters, self.input_schema, self.inputSchema, self.parametersJsonSchema)
+        named = (self.parameters, self.other_schema)
         return next((schema for schema in named if isinstance(schema, dict)), None)
 
 
