@@ -283,7 +283,7 @@ def test_searches_are_counted() -> None:
     for stream in (False, True):
         got = answer(MESSAGES, ask(MESSAGES), upstream(RESPONSES), reply, stream=stream)
 
-        assert got["usage"]["server_tool_use"] == {"web_search_requests": 1}
+        assert got["usage"]["server_tool_use"] == {"web_search_requests": 1, "web_fetch_requests": 0}
 
 
 def ask(client: DialectName) -> dict[str, Any]:

@@ -111,14 +111,29 @@ def reply(client: DialectName, of: DialectName, stream: bool, **fields: Any) -> 
     return answer(client, said, upstream(of), HEAD[of] | SAID[of] | fields, stream=stream)
 
 
+BARE = {"token": "é", "logprob": -0.5}
+OTHER = {"token": "ho", "logprob": -2.0}
+FILLED = {"bytes": [104, 111], **OTHER}
+# The alternatives that a server lists, and those that its client is told.
+LISTED: list[tuple[Any, list[Any]]] = [
+    (None, []), (5, []), ([OTHER, 5, {"token": "x"}], [FILLED]), ([{**OTHER, "bytes": None}], [FILLED])
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("listed", "told"), LISTED)
+@pytest.mark.parametrize("client", [CHAT, RESPONSES])
 @pytest.mark.parametrize("stream", [False, True])
-def test_log_probabilities_have_the_lists_that_responses_demand(stream: bool) -> None:
-    other = {"token": "ho", "logprob": -2.0, "bytes": None}
-    entry = {"token": "é", "logprob": -0.5, "bytes": None, "top_logprobs": [other]}
-    choice = {**SAID[CHAT]["choices"][0], "logprobs": {"content": [entry], "refusal": None}}
-    body = reply(RESPONSES, CHAT, stream, choices=[choice])
-    others = [{**other, "bytes": [104, 111]}]
-    assert body["output"][0]["content"][0]["logprobs"] == [{**entry, "bytes": [195, 169], "top_logprobs": others}]
+def test_log_probabilities_have_the_lists_that_the_types_demand(
+    client: DialectName, listed: Any, told: list[Any], stream: bool
+) -> None:
+    choice = {**SAID[CHAT]["choices"][0], "logprobs": {"content": [{**BARE, "top_logprobs": listed}], "refusal": None}}
+    part = {**SAID[RESPONSES]["output"][0]["content"][0], "logprobs": [{**BARE, "top_logprobs": listed}]}
+    item = {**SAID[RESPONSES]["output"][0], "content": [part]}
+    for of, fields in ((CHAT, {"choices": [choice]}), (RESPONSES, {"output": [item]})):
+        body: Any = reply(client, of, stream, **fields)
+        holder = body["output"][0]["content"][0] if client == RESPONSES else body["choices"][0]["logprobs"]
+        entries = holder["logprobs" if client == RESPONSES else "content"]
+        assert entries == [{**BARE, "top_logprobs": told, "bytes": [195, 169]}]
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -68,14 +68,16 @@ def join(client: DialectName, events: bytes) -> dict[str, Any]:
 
 def _join_chunks(payloads: list[dict[str, Any]]) -> dict[str, Any]:
     message: dict[str, Any] = {"content": ""}
+    logprobs: list[Any] = []
     for payload in payloads:
         for choice in payload["choices"]:
+            logprobs += (choice.get("logprobs") or {}).get("content") or []
             for name, value in choice["delta"].items():
                 if isinstance(value, str) and name != "role":
                     message[name] = message.get(name, "") + value
                 elif isinstance(value, list):
                     message.setdefault(name, []).extend(value)
-    return {"choices": [{"message": message}]}
+    return {"choices": [{"message": message, "logprobs": {"content": logprobs}}]}
 
 
 def _join_blocks(payloads: list[dict[str, Any]]) -> dict[str, Any]:

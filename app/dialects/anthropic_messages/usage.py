@@ -77,7 +77,7 @@ def write_usage(
     if usage.reasoning:
         written["output_tokens_details"] = {"thinking_tokens": usage.reasoning}
     if usage.web_searches:
-        written["server_tool_use"] = {"web_search_requests": usage.web_searches}
+        written["server_tool_use"] = {"web_search_requests": usage.web_searches, "web_fetch_requests": 0}
     if tier is not None:
         written["service_tier"] = TIERS_TO_REPORT.get(tier, tier)
     if extensions and not extensions.keys().isdisjoint(USAGE_EXTENSIONS):

@@ -9,6 +9,7 @@ from app.conversation.blocks import Block, Reasoning, Refusal, ServerTool, Text,
 from app.conversation.capabilities import RenderContext
 from app.conversation.response import Response, add_usages
 from app.conversation.thoughts import find_thoughts
+from app.dialects.foreign.logprobs import complete_logprobs
 from app.dialects.json_bodies import encode_body
 from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.replies.citations import write_citation
@@ -27,7 +28,7 @@ def render_response(response: Response, context: RenderContext) -> bytes:
     finish = FINISH_NAMES[response.finish_reason]
     if finish == "tool_calls" and is_legacy(context):
         finish = "function_call"
-    logprobs = {"content": list(response.logprobs), "refusal": None} if response.logprobs else None
+    logprobs = {"content": complete_logprobs(response.logprobs), "refusal": None} if response.logprobs else None
     choice = {
         "index": 0,
         "message": _write_message(response, context),

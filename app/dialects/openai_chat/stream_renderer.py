@@ -27,6 +27,7 @@ from app.conversation.literals import literal, text_of
 from app.conversation.response import Usage
 from app.conversation.steps import carry
 from app.conversation.thoughts import place_of_next
+from app.dialects.foreign.logprobs import complete_logprobs
 from app.dialects.json_bodies import encode_body
 from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.errors import error_event
@@ -145,7 +146,7 @@ class StreamRenderer:
             if event.citation is not None:
                 self._blocks[event.index].citations.append(event.citation)
             if event.logprobs:
-                out.append(self._chunk({}, logprobs={"content": list(event.logprobs), "refusal": None}))
+                out.append(self._chunk({}, logprobs={"content": complete_logprobs(event.logprobs), "refusal": None}))
         elif type(event) is UsageSeen:
             self._usage = event.usage
         elif type(event) is Finished:

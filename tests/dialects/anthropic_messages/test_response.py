@@ -137,7 +137,7 @@ def test_a_message_has_every_field_that_clients_read() -> None:
             "cache_read_input_tokens": 2,
             "output_tokens": 3,
             "output_tokens_details": {"thinking_tokens": 1},
-            "server_tool_use": {"web_search_requests": 1},
+            "server_tool_use": {"web_search_requests": 1, "web_fetch_requests": 0},
         },
     }
 

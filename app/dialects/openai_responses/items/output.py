@@ -23,6 +23,7 @@ from app.conversation.envelope import seal
 from app.conversation.events import BlockClosed, BlockNoted
 from app.conversation.literals import EMPTY, join, text_of
 from app.conversation.steps import carry, pair
+from app.dialects.foreign.logprobs import complete_logprobs
 from app.dialects.openai_responses.items.content import annotation_of
 from app.dialects.openai_responses.items.hosted import render_hosted
 from app.dialects.openai_responses.items.items import render_call
@@ -188,7 +189,7 @@ class _MessageItem(_Item):
         self.frame_deltas(kind, self._place(), logprobs=not self._refusal)
 
     def note(self, event: BlockNoted) -> None:
-        self._logprobs.extend([_complete_logprob(entry) for entry in event.logprobs])
+        self._logprobs += complete_logprobs(event.logprobs)
         annotation = annotation_of(event.citation) if event.citation else None
         if annotation is None:
             return
@@ -232,17 +233,6 @@ class _MessageItem(_Item):
     def _item(self, status: str) -> dict[str, Any]:
         phase = {"phase": self._phase} if self._phase else {}
         return {**self._head, "status": status, "role": "assistant", **phase, "content": self._parts}
-
-
-def _complete_logprob(entry: dict[str, Any]) -> dict[str, Any]:
-    """An entry with the lists that this dialect requires; in Chat, bytes may be null and alternatives missing."""
-    others = [other for other in entry.get("top_logprobs") or () if isinstance(other, dict)]
-    return {**_with_bytes(entry), "top_logprobs": [_with_bytes(other) for other in others]}
-
-
-def _with_bytes(entry: dict[str, Any]) -> dict[str, Any]:
-    known = entry.get("bytes")
-    return {**entry, "bytes": list(str(entry.get("token") or "").encode()) if known is None else known}
 
 
 _ALONE = (CALL_PROOF, MACHINE_PROOF)  # proofs without a thought, which share their envelope with none
