@@ -47,7 +47,7 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
         return render_response(parse_response(body), context), find_usage(body)
     if whole.error:
         raise UpstreamRefused(parse_stream_error(whole.error, body))
-    if whole.content is None or _is_odd(whole):
+    if whole.content is None or whole.tool_calls or _is_odd(whole):
         return render_response(parse_response(body), context), find_usage(body)
     return replace_model(body, context.model), find_usage(body)
 
@@ -82,6 +82,7 @@ class _Clean(_Message):
     stop_reason: str
     usage: dict[str, Any]
     error: None = None
+    tool_calls: None = None
 
 
 class _Whole(_Message):
@@ -89,6 +90,7 @@ class _Whole(_Message):
 
     usage: _Counts
     error: Any = None
+    tool_calls: Any = None
     content: list[msgspec.Raw] | None = None
     stop_reason: str | None = None
 

@@ -21,6 +21,7 @@ from app.dialects.anthropic_messages.vocabulary import (
 )
 from app.dialects.error_kinds import decode_error
 from app.dialects.finish_words import judge_word
+from app.dialects.foreign.turns import FOREIGN_BLOCKS, mend_turns
 from app.dialects.json_bodies import encode_body, repair_surrogates, repair_text
 from app.dialects.malformed import decode_tolerantly, malformed
 from app.errors import InvalidRequest, UpstreamMalformed, UpstreamRefused
@@ -29,6 +30,7 @@ from app.json_values import UNREADABLE, object_decoder
 _message_decoder = msgspec.json.Decoder(WireMessage)
 
 # Reasons of servers that were made out of those of Chat; any other unknown word may be a new one of the vendor.
+_BESIDE = ("reasoning_content", "tool_calls")
 _WORDS_OF_CHAT = ("stop", "length", "tool_calls", "function_call", "content_filter")
 
 
@@ -58,8 +60,11 @@ def parse_any(body: bytes) -> Response:
     """The same answer, read with a look at all that servers of this dialect do otherwise."""
     try:
         fields = object_decoder.decode(body)
-        if fields.get("error") is not None:
+        if fields.get("error"):
             raise UpstreamRefused(parse_stream_error(fields["error"], body))
+        if _speaks_otherwise(fields):
+            fields |= {"content": _mend_content(fields)}
+            body = encode_body(fields)
         try:
             message, blocks = _read_message(body)
         except (msgspec.ValidationError, InvalidRequest):
@@ -75,6 +80,22 @@ def parse_any(body: bytes) -> Response:
     if is_broken(message.stop_reason):
         raise UpstreamMalformed(f"the upstream broke off with stop_reason {str(message.stop_reason)[:80]!r}")
     return _make_response(message, blocks, fields)
+
+
+def _speaks_otherwise(fields: dict[str, Any]) -> bool:
+    """Whether a message says something as one of Chat or of Responses does."""
+    content = fields.get("content")
+    kinds = {part.get("type") for part in content if isinstance(part, dict)} if isinstance(content, list) else set()
+    return any(fields.get(name) for name in _BESIDE) or not FOREIGN_BLOCKS.isdisjoint(map(str, kinds))
+
+
+def _mend_content(fields: dict[str, Any]) -> list[Any]:
+    said = {name: fields[name] for name in ("content", *_BESIDE) if name in fields}
+    return [
+        block
+        for turn in mend_turns([{"role": "assistant", **said}], "messages", "content")
+        for block in turn["content"]
+    ]
 
 
 def _make_response(
@@ -107,6 +128,8 @@ class _PlainMessage(msgspec.Struct, gc=False):
     usage: dict[str, Any] | None = None
     stop_details: None = None
     error: None = None
+    tool_calls: None = None
+    reasoning_content: None = None
     container: None = None
     diagnostics: None = None
     context_management: None = None

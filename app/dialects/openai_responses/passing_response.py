@@ -51,10 +51,8 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
     listed = output_of(verdict.output, verdict.output_text)
     if listed is None and verdict.object != "response":
         raise UpstreamRefused(failure) if (failure := decode_error(body)) else malformed("a response", body)
-    if verdict.status is None and not verdict.error and verdict.object in (None, "response"):
-        body = bytes(change_fields(msgspec.Raw(repair_surrogates(body)), status="completed"))
-    elif verdict.error and (told := told_error(verdict.error)) is not verdict.error:
-        body = bytes(change_fields(msgspec.Raw(repair_surrogates(body)), error=told))
+    if changes := _changes_of(verdict):
+        body = bytes(change_fields(msgspec.Raw(repair_surrogates(body)), **changes))
     if listed is not None:
         # The client judges unreadable items.
         with contextlib.suppress(*UNREADABLE):
@@ -81,7 +79,7 @@ class _Clean(WireResponse, kw_only=True):
     """A response without calls that every client can read."""
 
     object: Literal["response"]
-    status: str
+    status: Literal["completed"]
     model: Annotated[str, msgspec.Meta(min_length=1)]
     output: Annotated[list[_CleanMessage | _CleanReasoning], msgspec.Meta(min_length=1)]  # type: ignore[assignment]
     error: None = None
@@ -97,8 +95,20 @@ class _Verdict(msgspec.Struct):
     status: Any = None
     object: Any = None
     error: Any = None
+    incomplete_details: Any = None
     output: list[msgspec.Raw] | None = None
     output_text: msgspec.Raw = NULL
 
 
 _verdict_decoder = msgspec.json.Decoder(_Verdict)
+
+
+def _changes_of(verdict: _Verdict) -> dict[str, Any]:
+    """What the response should say of its own end."""
+    if verdict.status is None and not verdict.error and verdict.object in (None, "response"):
+        return {"status": "completed"}
+    if verdict.error and (told := told_error(verdict.error)) is not verdict.error:
+        return {"error": told}
+    if verdict.status == "incomplete" and not verdict.incomplete_details:
+        return {"incomplete_details": {"reason": "max_output_tokens"}}
+    return {}

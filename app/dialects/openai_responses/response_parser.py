@@ -33,15 +33,20 @@ def parse_response(body: bytes) -> Response:
         raise malformed("a response", body)
     blocks: list[Block] = []
     logprobs: list[dict[str, Any]] = []
+    calls: set[str] = set()
     try:
         for raw in output:
             item = item_decoder.decode(raw)
             blocks.extend(parse_item(item, raw, "output"))
+            if isinstance(call := blocks[-1], ToolCall):
+                if call.id in calls:  # Kimi gives parallel calls one id
+                    blocks[-1] = msgspec.structs.replace(call, id=f"{call.id}_{len(blocks) - 1}")
+                calls.add(call.id)
             if b'"logprobs"' in bytes(raw):
                 logprobs.extend(logprobs_of(raw))
     except (msgspec.MsgspecError, UnicodeDecodeError, InvalidRequest) as error:
         raise UpstreamMalformed(f"the upstream's reply contains an item that is not valid: {error}") from error
-    finished = parse_finish(wire, calls=any(isinstance(block, ToolCall) for block in blocks))
+    finished = parse_finish(wire, calls=bool(calls))
     return Response(
         id=wire.id or "",
         model=wire.model or "",

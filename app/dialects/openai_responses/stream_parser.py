@@ -198,7 +198,7 @@ class StreamParser:
         self.growing: list[bytes] | None = None
         self._started = False
         self._ended = False
-        self._calls = False
+        self._call_ids: set[str] = set()
         self._blocks = 0
         self._parts: set[tuple[int, int]] = set()  # announced parts of items
         self._settled: set[str | None] = set()  # ids of finished items, and of their calls
@@ -375,10 +375,12 @@ class StreamParser:
         self, position: int, opened: _UpstreamItem, place: int, head: Block, events: list[Event]
     ) -> _OpenBlock:
         block = opened.blocks[place] = _OpenBlock(self._blocks)
+        if isinstance(head, ToolCall):
+            if head.id in self._call_ids:  # Kimi gives parallel calls one id
+                head = msgspec.structs.replace(head, id=f"{head.id}_{block.index}")
+            self._call_ids.add(head.id)
         self._blocks += 1
         events.append(BlockOpened(block.index, head))
-        if isinstance(head, ToolCall):
-            self._calls = True
         return block
 
     def _settle_item(self, position: int, raw: msgspec.Raw, events: list[Event], *, last: bool = False) -> None:
@@ -453,7 +455,7 @@ class StreamParser:
         usage = parse_usage(response)
         if usage is not None:
             events.append(UsageSeen(usage))
-        events.append(parse_finish(response, calls=self._calls))
+        events.append(parse_finish(response, calls=bool(self._call_ids)))
         self._ended = True
         self._texts.clear()
 

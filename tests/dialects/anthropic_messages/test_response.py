@@ -291,6 +291,11 @@ def test_a_recorded_message_is_read_alike(path: Path) -> None:
 
 
 def test_the_short_look_at_a_message_knows_every_field_that_the_long_one_reads() -> None:
-    read = {*vocabulary.WireMessage.__struct_fields__, *vocabulary.RESPONSE_EXTENSIONS, "error"}
+    read = {
+        *vocabulary.WireMessage.__struct_fields__,
+        *vocabulary.RESPONSE_EXTENSIONS,
+        *response_parser._BESIDE,
+        "error",
+    }
 
     assert set(response_parser._PlainMessage.__struct_fields__) == read

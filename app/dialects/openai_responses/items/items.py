@@ -120,12 +120,16 @@ def _read_reasoning(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
         # Without encrypted content only a server that stored the item can replay it.
         proof = Proof(NAME, "reasoning" if item.encrypted_content else "plain", (bytes(raw),))
     texts = [
-        part.text
-        for name, parts in (("summary", item.summary), ("content", item.content))
-        for part in read_value(parts, _parts_decoder, f"{path}.{name}") or ()
-        if part.text
+        text
+        for name in ("summary", "content", "text")
+        for part in _listed(read_value(getattr(item, name), _parts_decoder, f"{path}.{name}"))
+        if (text := part if isinstance(part, str) else part.text)
     ]
     return [Reasoning("\n\n".join(texts) or _plain_text(proof), proof)]
+
+
+def _listed(parts: str | list[Part | str] | None) -> list[Part | str]:
+    return [parts] if isinstance(parts, str) else parts or []
 
 
 def _plain_text(proof: Proof) -> str:
@@ -217,7 +221,7 @@ class _AgentMessage(msgspec.Struct):
     content: str | list[Part] | None = None
 
 
-_parts_decoder = msgspec.json.Decoder(list[Part] | None)
+_parts_decoder = msgspec.json.Decoder(str | list[Part | str] | None)
 _logprobs_decoder = msgspec.json.Decoder(_Message)
 _agent_decoder = msgspec.json.Decoder(_AgentMessage)
 

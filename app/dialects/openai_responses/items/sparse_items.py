@@ -48,10 +48,14 @@ def complete_item(raw: msgspec.Raw) -> msgspec.Raw:
         return raw
     head = _head_decoder.decode(raw)
     wanted = _MISSING.get(head.type, {})
-    missing = {name: value for name, value in wanted.items() if bytes(getattr(head, name)) in (b"", b"null")}
+    missing: dict[str, Any] = {
+        name: value for name, value in wanted.items() if bytes(getattr(head, name)) in (b"", b"null")
+    }
     unmarked = head.type == "message" and b'"output_text"' in item and b'"annotations"' not in item
     if head.type == "message" and (bytes(head.content).startswith(b'"') or bytes(head.content) == b"null"):
         missing["content"] = _parts_of(head.content)
+    if head.type == "reasoning" and bytes(head.summary).startswith(b'"'):
+        missing["summary"] = [{"type": "summary_text", "text": head.summary}]
     if not missing and not unmarked:
         return raw
     fields: dict[str, Any] = {**fields_decoder.decode(raw), **missing}
