@@ -111,6 +111,13 @@ def add_usages(usages: Sequence[Usage]) -> Usage | None:
     return msgspec.structs.replace(usages[-1], **sums, estimated=any(usage.estimated for usage in usages))
 
 
+def complete_usage(usage: Usage | None, estimate: Usage) -> Usage:
+    """Counts without an input, if there are any, with the estimated one."""
+    if usage is None or not usage.output:
+        return estimate
+    return msgspec.structs.replace(usage, fresh=estimate.fresh, estimated=True)
+
+
 class StopDetail(msgspec.Struct, frozen=True):
     """Why the upstream refused, if it says so."""
 

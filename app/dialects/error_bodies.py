@@ -201,7 +201,7 @@ def _read_value(value: Any, place: str | None = None, depth: int = 0) -> ErrorBo
             return ErrorBody("; ".join(text for text in value if isinstance(text, str)) or first)
         case [first, *_]:
             return _read_value(first, place, depth)
-        case {"choices": [{"finish_reason": str(reason)} as choice, *_]} if not depth:
+        case {"choices": [{"finish_reason": str(reason)} as choice, *_]} if not depth and reason != "stop":
             # Azure answers a reply that its filter blocked with status 400 and that reply.
             told = _read_value(choice.get("content_filter_results") or "", place, depth + 1)
             return told._replace(message=told.message or f"the upstream ended its reply with {reason}", code=reason)

@@ -26,7 +26,7 @@ class Rewriter:
     @property
     def finished(self) -> bool:
         """Whether the end was named."""
-        return self._finished or self._parser.ending
+        return self.failed is None and (self._finished or self._parser.ending)
 
     def feed(self, payloads: Sequence[bytes]) -> bytes:
         """The client's events, up to a failure, which the caller must report."""

@@ -14,6 +14,7 @@ import msgspec
 
 from app.accounts.record import AttemptRecord, RequestRecord, StepRecord, Terminal, Times
 from app.conversation.response import Usage
+from app.conversation.tokens.estimate import STREAM_BYTES, WHOLE_BYTES
 from app.errors import DragomanError, FailureKind
 from app.gateway.replies.paused_turn import PausedTurn
 from app.headers import FoundByNames
@@ -32,8 +33,6 @@ LONGEST_WORD = 200
 # Prefixes of the upstream's rate-limit headers, and how many such headers are kept.
 LIMIT_HEADERS = ("x-ratelimit-", "anthropic-ratelimit-", "x-codex-", "ratelimit", "retry-after")
 MAX_LIMIT_HEADERS = 40
-# Bytes of an answer per token, where no upstream tells: an event of a stream holds one or two tokens.
-STREAM_BYTES, WHOLE_BYTES = 100, 4
 _TAKING_TOKENS = frozenset({"generate", "completions"})
 # Minimum seconds of a step to be recorded, and maximum number of steps recorded.
 SHORTEST_STEP = 0.001

@@ -47,6 +47,10 @@ PER_TURN = 4
 PER_CALL = 8
 PER_TOOL = 12
 
+# Bytes per token where nobody reads them: an event of a stream holds one or two tokens.
+STREAM_BYTES, WHOLE_BYTES = 100, 4
+_ENCODED = re.compile(rb";base64,[A-Za-z0-9+/=]++")
+
 PER_SOUND = 1000
 PER_PAGE = 2250  # per PDF page, text and picture; Anthropic names 1,500 to 3,000 for the text
 TEXT_READ = 65_536  # bytes read of a text file
@@ -171,6 +175,12 @@ def estimate_tokens(request: Request, model: str | None = None, images: Rule = U
     if output is not None and output.schema is not None:
         texts.append(msgspec.json.encode(output.schema).decode())
     return max(1, round(fixed + count_texts(texts) * _factor(model)))
+
+
+def estimate_body(body: bytes) -> int:
+    """Input tokens of a request that is not parsed, by its bytes without media."""
+    media = sum(map(len, _ENCODED.findall(body))) if b";base64," in body else 0
+    return (len(body) - media) // WHOLE_BYTES
 
 
 def estimate_output(blocks: Iterable[Block]) -> int:

@@ -22,7 +22,7 @@ from app.dialects.openai_chat.replies.spelling import MAX_IDENTITY
 from app.dialects.openai_chat.replies.tool_calls import begins_object, cut_off
 from app.dialects.openai_chat.response_parser import parse_response
 from app.dialects.openai_chat.response_renderer import join_responses, render_response
-from app.dialects.openai_chat.usage import find_usage, read_usage
+from app.dialects.openai_chat.usage import find_usage, is_sound, read_usage, sound_usage
 from app.dialects.openai_chat.vocabulary import (
     FINISH_NAMES,
     CallFragment,
@@ -50,11 +50,12 @@ class _Whole(msgspec.Struct):
     choices: list[WireChoice] | None = None
     error: msgspec.Raw = msgspec.Raw()
     base_resp: msgspec.Raw = msgspec.Raw()
+    usage: WireUsage | None = None
 
 
 class _CleanFunction(msgspec.Struct, gc=False):
     arguments: msgspec.Raw
-    name: str | None = None
+    name: _Said
 
 
 class _CleanCall(msgspec.Struct, gc=False):
@@ -86,6 +87,12 @@ class _CleanChoice(msgspec.Struct, gc=False):
     usage: None = None
 
 
+class _CleanUsage(WireUsage, kw_only=True, gc=False):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
 class _Clean(msgspec.Struct, gc=False):
     """A reply with one answer that every client can read; what decodes as one needs no further check."""
 
@@ -96,7 +103,7 @@ class _Clean(msgspec.Struct, gc=False):
     choices: Annotated[list[_CleanChoice], msgspec.Meta(min_length=1, max_length=1)]
     error: None = None
     base_resp: msgspec.UnsetType = msgspec.UNSET
-    usage: WireUsage | None = None
+    usage: _CleanUsage | None = None
     service_tier: Any = None
 
 
@@ -172,12 +179,11 @@ def _is_one_object(arguments: bytes) -> bool:
 
 
 def _mend(body: bytes, context: RenderContext, capabilities: Capabilities) -> bytes:
+    odd = False
     try:
-        whole = decode_tolerantly(_decode_whole, body)
-    except UNREADABLE as error:
-        if (failure := decode_error(body)) is not None:
-            raise UpstreamRefused(failure) from error
-        raise malformed("a chat reply", body) from error
+        whole = _decode_whole(body)
+    except UNREADABLE:
+        whole, odd = _decode_odd(body), True
     for holder in (whole, *(whole.choices or ())):
         if len(holder.error) and (value := any_decoder.decode(holder.error)):
             raise UpstreamRefused(judge_reported(value, body))
@@ -188,11 +194,18 @@ def _mend(body: bytes, context: RenderContext, capabilities: Capabilities) -> by
     if not whole.choices or all(_is_void(choice) for choice in whole.choices):
         raise no_answer(body)
     reasons = [_true_reason(choice, capabilities) for choice in whole.choices]
-    if (len(whole.choices) > 1 and not context.several) or any(_is_odd(choice, context) for choice in whole.choices):
+    odd = odd or (len(whole.choices) > 1 and not context.several)
+    if odd or any(_is_odd(choice, context) for choice in whole.choices):
         return _rewrite(body, whole, context)
     value = any_decoder.decode(body)
     unsaid = [choice["message"] for choice in value["choices"] if not _says_who(choice["message"])]
-    if unsaid or _lacks_head(whole) or any(reasons) or any(choice.index is None for choice in whole.choices):
+    unsound = None if whole.usage is None or is_sound(whole.usage) else whole.usage
+    if (
+        unsaid or unsound or _lacks_head(whole) or any(reasons)
+        or any(choice.index is None for choice in whole.choices)
+    ):  # fmt: skip
+        if unsound:
+            value["usage"] = sound_usage(value["usage"], unsound)
         for message in unsaid:
             message |= {"role": "assistant", "content": message.get("content")}
         for place, (choice, reason) in enumerate(zip(value["choices"], reasons, strict=True)):
@@ -201,6 +214,17 @@ def _mend(body: bytes, context: RenderContext, capabilities: Capabilities) -> by
                 choice["index"] = place
         return replace_model(encode_body({**value, **missing_head(value, context, "chat.completion")}), context.model)
     return replace_model(body, context.model, old=whole.model)
+
+
+def _decode_odd(body: bytes) -> _Whole:
+    """A reply with fields of a wrong type, as far as it can do without them."""
+    try:
+        whole: _Whole = decode_tolerantly(_decode_whole, body)
+    except UNREADABLE as error:
+        if (failure := decode_error(body)) is not None:
+            raise UpstreamRefused(failure) from error
+        raise malformed("a chat reply", body) from error
+    return whole
 
 
 def _is_void(choice: WireChoice) -> bool:
@@ -271,7 +295,7 @@ def _is_odd(choice: WireChoice, context: RenderContext) -> bool:
     for call in calls:
         piece = call.function or call.custom
         kind = "function" if call.custom is None else "custom"
-        if not isinstance(call.id, str) or not call.id or call.type != kind or piece is None:
+        if not isinstance(call.id, str) or not call.id or call.type != kind or piece is None or not piece.name:
             return True
         if call.function is not None and not _is_one_object(bytes(call.function.arguments)):
             return True

@@ -14,14 +14,17 @@ from typing import Any
 
 import msgspec
 
+from app.conversation.blocks import Reasoning, Refusal, Text
 from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.literals import hide_halves
-from app.conversation.response import Usage
+from app.conversation.response import Usage, complete_usage
+from app.conversation.tokens.estimate import STREAM_BYTES
 from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import encode_body, repair_text
 from app.dialects.malformed import decode_tolerantly, malformed, no_answer, split_documents
 from app.dialects.openai_chat.errors import error_event
 from app.dialects.openai_chat.passing_response import missing_head, true_finish
+from app.dialects.openai_chat.replies.failures import failure_of
 from app.dialects.openai_chat.replies.reply_parts import is_odd_content, open_envelope
 from app.dialects.openai_chat.replies.shapes import (
     Shape,
@@ -33,9 +36,9 @@ from app.dialects.openai_chat.replies.shapes import (
 from app.dialects.openai_chat.replies.snapshots import SnapshotFilter
 from app.dialects.openai_chat.replies.spelling import Spelling, split_events
 from app.dialects.openai_chat.replies.tool_calls import CallBinder, are_clean, has_arguments, opens_empty
-from app.dialects.openai_chat.stream_parser import StreamParser, failure_of
+from app.dialects.openai_chat.stream_parser import StreamParser
 from app.dialects.openai_chat.stream_renderer import StreamRenderer
-from app.dialects.openai_chat.usage import find_tier, read_usage
+from app.dialects.openai_chat.usage import find_tier, is_sound, read_usage, write_usage
 from app.dialects.openai_chat.vocabulary import (
     CallFragment,
     WireChoice,
@@ -57,6 +60,7 @@ _decode_chunk = msgspec.json.Decoder(WireChunk).decode
 
 _USAGE = re.compile(rb',\s*+"usage"\s*+:\s*+(\{(?:[^{}]++|\{[^{}]*+\})*+\})')
 
+_WRITES = re.compile(rb'"content": ?"[^"]')
 _UNSPACED = (b"data:{", b"data:[", b"{")
 
 
@@ -89,7 +93,9 @@ class StreamPassthrough:
         self._counted = b""  # the event with the last counts, held until the end
         self._counts: WireUsage | None = None
         self._late: tuple[Usage | None, WireUsage, bytes] | None = None  # counts that came alone
+        self._size = 0  # bytes of the stream
         self._came = b""  # the last payload that was not part of an answer
+        self._spoke = self._wrote = False  # any text has passed; one that was no thought
         self._rewriter: Rewriter | None = None  # set once the rest is rewritten
         self.usage: Usage | None = None
         self.failed: Failure | None = None
@@ -99,15 +105,19 @@ class StreamPassthrough:
         texts, rest = self._runs.take(part, self._events.unfinished)
         if not texts or self._shown is None or self._runs.frame is None:
             return b"", part
+        self._size = size = self._size + len(part) - len(rest)
         if self._snapshots is not None:
             if not self._snapshots.begins_anew(texts[0]):
-                return self.feed(self._runs.frame.write(texts)), rest
+                out = self.feed(self._runs.frame.write(texts))
+                self._size = size
+                return out, rest
             if self._snapshots.is_settled:
                 self._snapshots = None
         return self._shown.write(texts), rest
 
     def feed(self, part: bytes) -> bytes:
         """The events that `part` completes. Raises UpstreamRefused for an error before anything else."""
+        self._size += len(part)
         events = self._events.take(part)
         if events and self._snapshots is not None:
             events = self._snapshots.feed(events)
@@ -166,6 +176,8 @@ class StreamPassthrough:
         if self._state is not _State.OPEN or self._rewriter is not None or self._ending:
             return head + self._look(events)
         words, rest = self._spelling.take_words(events)
+        if words and not self._wrote:
+            self._spoke, self._wrote = True, _WRITES.search(words) is not None
         return b"".join((head, words, self._look(rest))) if rest else head + words
 
     def _expect_run(self, event: bytes, out: bytes) -> None:
@@ -247,7 +259,7 @@ class StreamPassthrough:
             if documents is not None:
                 return b"".join([self._look_into(encode_event(document)) for document in documents])
             return self._break(decode_error(payload) or malformed("a chat chunk", payload).failure)
-        return self._judge(event, payload, chunk)
+        return self._judge(event, payload, chunk) if self._context.several else self._turn(event)
 
     def _judge(self, event: bytes, payload: bytes, chunk: WireChunk) -> bytes:
         """An event by what its chunk says. One that may be the end, or a whole call, is held until the next shows
@@ -256,6 +268,8 @@ class StreamPassthrough:
             return self._turn(event)
         if (failure := failure_of(chunk, payload)) is not None:
             return self._break(failure)
+        if len(chunk.error) and not self._context.several:  # at the mere name of an error some clients stop
+            return self._turn(event)
         if not chunk.choices:
             return self._note_beside(event, payload, chunk)
         if self._context.several:
@@ -344,13 +358,15 @@ class StreamPassthrough:
             self._head = {name: first.get(name) for name in ("id", "object", "created", "model")}
             self._calls.response_id = str(self._head["id"])
             delta = first["choices"][0].get("delta") or {}
-            if not delta.get("role"):
+            if delta.get("role") != "assistant":
                 edits[0, "delta"] = {**delta, "role": "assistant"}
         if (counted := self._note_counts(event, payload, chunk)) is not None:
             event, payload = counted
         repeated = 0
         for position, choice in enumerate(choices):
             index, reason = choice.index or 0, choice.finish_reason
+            if choice.delta is not None and adds_content(choice):
+                self._spoke, self._wrote = True, self._wrote or len(choice.delta.content) > len(b'""')
             if choice.delta is None:
                 edits.setdefault((position, "delta"), {})
             elif choice.delta.tool_calls:
@@ -405,10 +421,11 @@ class StreamPassthrough:
     def _turn(self, event: bytes) -> bytes:
         """Starts to rewrite the stream, beginning with the event that is held, and this one."""
         held, self._ending = self._ending, None
-        parser, renderer = StreamParser(self._calls), StreamRenderer(self._context, estimated=False)
+        parser, renderer = StreamParser(self._calls), StreamRenderer(self._context, self._estimate)
         if self._head:
+            said = (Text, Reasoning, Refusal)[not self._wrote :] if self._spoke else ()
             renderer.resume(self._head)
-            renderer.feed(parser.resume(self._counts))
+            renderer.feed(parser.resume(self._counts, said))
         self._rewriter = Rewriter(parser, renderer)
         self.finished = False
         return self._rewrite(held[0] + event if held else event)
@@ -430,7 +447,7 @@ class StreamPassthrough:
         """The end mark, preceded by the finish, if the server forgot it, and the counts."""
         self._state = _State.ENDED
         if self._rewriter is not None:
-            return self._rewriter.close()
+            return self._follow(self._rewriter, self._rewriter.close())
         out = b""
         if not self._finishes:
             cut = any(call.is_cut() for call in self._calls.calls)
@@ -438,9 +455,22 @@ class StreamPassthrough:
             choice = {"index": 0, "delta": {}, "finish_reason": reason}
             out = encode_event(encode_body({**self._head, "choices": [choice]}))
         if self._context.include_usage:
-            out += self._counted
+            out += self._tell_counts()
         self.finished = True
         return out + mark
+
+    def _tell_counts(self) -> bytes:
+        """The event with the counts: the upstream's, unless it sent none or under other names."""
+        estimate = self._estimate()
+        if estimate is not None and (self.usage is None or not self.usage.input):
+            self.usage = complete_usage(self.usage, estimate)
+        elif self.usage is None or (self._counts is not None and is_sound(self._counts)):
+            return self._counted
+        return self._write_counts(encode_body(write_usage(self.usage)))
+
+    def _estimate(self) -> Usage | None:
+        asked = self._context.input_tokens
+        return Usage(fresh=asked, output=-(-self._size // STREAM_BYTES), estimated=True) if asked else None
 
     def _break(self, failure: Failure) -> bytes:
         """Ends with an error: as an HTTP status if the client has received nothing yet."""

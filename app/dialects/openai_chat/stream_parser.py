@@ -5,7 +5,7 @@ Accepts what servers really send; each repair names the server that needs it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from operator import attrgetter
 from typing import Any
@@ -25,11 +25,11 @@ from app.conversation.events import (
     UsageSeen,
 )
 from app.conversation.literals import EMPTY, HalfPairs, Snapshots, hide_halves, literal
-from app.dialects.error_bodies import find_error
-from app.dialects.error_kinds import decode_error, judge_error, judge_reported
+from app.dialects.error_kinds import decode_error
 from app.dialects.malformed import decode_tolerantly, malformed, no_answer, split_documents
 from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.replies.citations import read_sources
+from app.dialects.openai_chat.replies.failures import failure_of
 from app.dialects.openai_chat.replies.reply_parts import (
     THOUGHTS,
     is_odd_content,
@@ -116,6 +116,7 @@ class StreamParser:
         self._decode: Any = _decode_first
         self._kind: type[Text | Reasoning | Refusal] | None = None
         self._opened = set[type[Text | Reasoning | Refusal]]()
+        self._beside: dict[str, None] = {}  # fields beside the texts that have come
         self._block = -1
         self.snapshots = Snapshots()  # of the open text
         self._first_shape: Shape | None = None  # of a text's first delta, as long as the next may repeat it
@@ -143,12 +144,14 @@ class StreamParser:
         self._stop: str | None = None
         self._halves = HalfPairs()
 
-    def resume(self, usage: WireUsage | None) -> list[Event]:
-        """Continues a stream of which all texts, the calls and these counts were read before."""
+    def resume(self, usage: WireUsage | None, said: Iterable[type[Text | Reasoning | Refusal]]) -> list[Event]:
+        """Continues a stream of which the calls, these counts and texts of these kinds were read before."""
         self._state, self._decode, self._usage, self._streamed = _State.OPEN, _decode_chunk, usage, True
-        self._opened.update(_HEADS)
+        self._opened.update(said)
         events: list[Event] = []
         self._announce_calls(events)
+        if Text in self._opened and not self._binder.calls:
+            self._open(Text, events)  # citations may follow
         return events
 
     def feed(self, data: Sequence[bytes]) -> list[Event]:
@@ -223,7 +226,7 @@ class StreamParser:
         if payload.lstrip().startswith(b"[DONE]"):
             self._end(events)
             return
-        if self.ending or self._state in (_State.FINISHED, _State.FAILED):
+        if self._state is _State.FAILED:
             return
         hidden = hide_halves(payload)
         try:
@@ -232,6 +235,8 @@ class StreamParser:
             if (documents := split_documents(payload)) is not None:
                 for document in documents:
                     self._read_payload(document, events)
+                return
+            if self.ending or self._state is _State.FINISHED:
                 return
             failure = decode_error(payload)
             self._fail(failure or malformed("a chat chunk", payload).failure, events)
@@ -306,7 +311,7 @@ class StreamParser:
 
     def _unsaid(self, message: WireDelta) -> WireDelta:
         """A whole message at the end without what the deltas have said: servers may stream the text only."""
-        for name in ("images", "audio", "annotations", *[name for kind in self._opened for name in _FIELDS[kind]]):
+        for name in [*self._beside, *(name for kind in self._opened for name in _FIELDS[kind])]:
             setattr(message, name, msgspec.Raw())
         if self._binder.calls:
             message.tool_calls = message.function_call = None
@@ -334,8 +339,10 @@ class StreamParser:
         self._note(delta, choice, events)
         if len(delta.images) > _NOTHING:
             self._show(delta.images, events)
+            self._beside["images"] = None
         if len(delta.audio) > _NOTHING and not _is_text(delta.content) and (words := transcript_of(delta.audio)):
             self._add_text(Text, literal(words), events)
+            self._beside["audio"] = None
         if delta.tool_calls:
             before, whole = len(self._binder.calls), delta is choice.message
             fragments = calls_of(delta)
@@ -409,6 +416,7 @@ class StreamParser:
     def _note(self, delta: WireDelta, choice: WireChoice, events: list[Event]) -> None:
         """Reads citations and log probabilities, which belong to the open text."""
         if len(delta.annotations) > _NOTHING:
+            self._beside["annotations"] = None
             self._citations += _objects_of(
                 [any_decoder.decode(entry) for entry in reasoning.entries_of(delta.annotations)]
             )
@@ -578,18 +586,6 @@ class StreamParser:
 def _is_text(raw: msgspec.Raw) -> bool:
     """Whether a raw value is a non-empty string."""
     return len(raw) > 2 and bytes(raw).startswith(b'"')
-
-
-def failure_of(chunk: WireChunk, payload: bytes) -> Failure | None:
-    """The failure that a chunk reports, in any vendor's shape."""
-    for holder in (chunk, *(chunk.choices or ())):
-        if len(holder.error) and (value := any_decoder.decode(holder.error)):
-            return judge_reported(value, payload)
-    nothing = not chunk.choices and (chunk.choices is None or chunk.usage is None)
-    if nothing or len(chunk.base_resp) > _NOTHING:
-        found = find_error(any_decoder.decode(payload), answered=not nothing)
-        return judge_error(0, found) if found is not None else None
-    return None
 
 
 def _objects_of(values: list[Any]) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ Source: OpenAI API reference, "Chat Completions", "Streaming"; `reasoning_conten
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
@@ -24,7 +24,7 @@ from app.conversation.events import (
     UsageSeen,
 )
 from app.conversation.literals import literal, text_of
-from app.conversation.response import Usage
+from app.conversation.response import Usage, complete_usage
 from app.conversation.steps import carry
 from app.conversation.thoughts import place_of_next
 from app.dialects.foreign.logprobs import complete_logprobs
@@ -69,9 +69,9 @@ class _OpenBlock:
 
 class StreamRenderer:
     """Client side of a stream: data-only events, all with the same id, time and model. Counts that never came are
-    `estimated`, or left out."""
+    those of `estimate`, or left out if it has none."""
 
-    def __init__(self, context: RenderContext, *, estimated: bool = True) -> None:
+    def __init__(self, context: RenderContext, estimate: Callable[[], Usage | None] | None = None) -> None:
         head = {"id": f"chatcmpl-{context.id}", "object": "chat.completion.chunk", "created": context.created}
         self._head = encode_body({**head, "model": context.model})[:-1]
         self._context = context
@@ -85,7 +85,7 @@ class StreamRenderer:
         self._phase: str | None = None  # of the last text
         self._texts: list[_OpenBlock] = []  # of all texts, because citations have positions in the whole
         self._usage: Usage | None = None
-        self._estimated = estimated
+        self._estimate = estimate or self._estimate_input
 
     def resume(self, head: Mapping[str, Any]) -> None:
         """Continues a stream whose chunks begin with these fields."""
@@ -241,11 +241,16 @@ class StreamRenderer:
             self._end(out)
 
     def _end(self, out: list[bytes]) -> None:
-        if self._context.include_usage and (self._usage or self._estimated):
-            usage = self._usage or Usage(fresh=self._context.input_tokens, estimated=True)
+        usage = self._usage
+        if (usage is None or not usage.input) and (estimate := self._estimate()) is not None:
+            usage = complete_usage(usage, estimate)
+        if self._context.include_usage and usage is not None:
             out.append(encode_event(self._head + b',"choices":[],"usage":' + encode_body(write_usage(usage)) + b"}"))
         out.append(DONE)
         self._state = _State.ENDED
+
+    def _estimate_input(self) -> Usage:
+        return Usage(fresh=self._context.input_tokens, estimated=True)
 
     def _add_text(self, opened: _OpenBlock, text: str, out: list[bytes]) -> None:
         """Writes the text of a block that comes whole when it is opened."""

@@ -48,6 +48,18 @@ def read_usage(wire: WireUsage, tier: object = None) -> Usage:
     )  # fmt: skip
 
 
+def is_sound(wire: WireUsage) -> bool:
+    """Whether the counts have the names and the types of the contract."""
+    return all(type(count) is int for count in (wire.prompt_tokens, wire.completion_tokens, wire.total_tokens))
+
+
+def sound_usage(told: dict[str, Any], wire: WireUsage) -> dict[str, Any] | None:
+    """A `usage` object with its counts as the contract has them; None if it has none."""
+    asked, said = (usage := read_usage(wire)).input, usage.output
+    counts = {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said}
+    return {**told, **counts} if asked or said else None
+
+
 def write_usage(usage: Usage) -> dict[str, Any]:
     """A `usage` object with all known details."""
     return {

@@ -8,6 +8,7 @@ import msgspec
 
 from app.conversation.capabilities import RenderContext
 from app.conversation.response import Response, Usage
+from app.conversation.tokens.estimate import estimate_body
 from app.dialects.contract import StreamPassthrough
 from app.gateway.attempt import Target
 from app.gateway.large_bodies.heavy_work import run_heavy
@@ -51,11 +52,13 @@ def echoing_context(
 ) -> RenderContext:
     """Like `passing_context`, for a request that goes to the upstream's `model`. `own`: it is the vendor's server."""
     peek, body, traits = client_request.peek, client_request.body, client_request.dialect.TRAITS
+    include_usage = stream and asks_usage(body)
     return RenderContext(
         model=peek.model,
         id=client_request.id,
         created=int(time.time()),
-        include_usage=stream and asks_usage(body),
+        include_usage=include_usage,
+        input_tokens=estimate_body(body) if include_usage else 0,
         upstream_model=model,
         several=peek.several,
         legacy=peek.legacy,

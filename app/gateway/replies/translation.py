@@ -9,10 +9,10 @@ import msgspec
 
 from app.conversation.capabilities import RenderContext
 from app.conversation.events import BlockDelta, Event, Failed, Finished, Started, UsageSeen
-from app.conversation.response import Response, Usage, scale_usage
+from app.conversation.response import Response, Usage, complete_usage, scale_usage
 from app.conversation.streams.fold import Folder, fold, unfold
 from app.conversation.streams.stages import Stage, StageMaker, active, chain, find_needed
-from app.conversation.tokens.estimate import estimate_output, estimate_tokens
+from app.conversation.tokens.estimate import estimate_body, estimate_output, estimate_tokens
 from app.dialects.contract import ClientDialect, StreamParser
 from app.dialects.json_bodies import repair_texts
 from app.dialects.registry import traits_of
@@ -121,6 +121,8 @@ class StreamTranslation:
             return b""
         if type(events[-1]) is not BlockDelta:
             self._note(events)
+            if self.usage is not None and not self.usage.input:  # the end completes it
+                events = [event for event in events if type(event) is not UsageSeen]
         if not self._began:
             self._opening += events
             if all(type(event) is Started for event in events):
@@ -135,7 +137,8 @@ class StreamTranslation:
             return b""
         counted = b""
         if self._finished and not _is_counted(self.usage):
-            self.usage = _estimate_usage(self._context, -(-self._said // TOKEN))
+            estimate = _estimate_usage(self._context, -(-self._said // TOKEN))
+            self.usage = complete_usage(self.usage, estimate)
             counted = self._renderer.feed(_scale_events([UsageSeen(self.usage)], self._context.usage_scale))
         return counted + self._renderer.close()
 
@@ -191,7 +194,8 @@ def restage(response: Response, stages: Sequence[StageMaker], context: RenderCon
             response = fold(staged)
     if _is_counted(response.usage):
         return response
-    return msgspec.structs.replace(response, usage=_estimate_usage(context, estimate_output(response.blocks)))
+    estimate = _estimate_usage(context, estimate_output(response.blocks))
+    return msgspec.structs.replace(response, usage=complete_usage(response.usage, estimate))
 
 
 def stream_whole(response: Response, client: ClientDialect, context: RenderContext) -> bytes:
@@ -220,8 +224,8 @@ def _scale_events(events: Sequence[Event], factor: float) -> Sequence[Event]:
 
 
 def _is_counted(usage: Usage | None) -> bool:
-    """Whether there is a usage; servers that do not count send none, or zeros."""
-    return usage is not None and bool(usage.output or usage.input)
+    """Whether there is a usage; servers that do not count send none, or zeros, and some count the answer alone."""
+    return usage is not None and usage.input > 0
 
 
 def _estimate_usage(context: RenderContext, output: int) -> Usage:
@@ -229,4 +233,6 @@ def _estimate_usage(context: RenderContext, output: int) -> Usage:
     asked = context.input_tokens
     if not asked and context.request is not None:
         asked = estimate_tokens(context.request, context.upstream_model, traits_of(context.request.dialect).image_rule)
+    elif not asked:
+        asked = estimate_body(context.body)
     return Usage(fresh=asked, output=output, estimated=True)

@@ -10,11 +10,10 @@ import msgspec
 from app.accounts.prices import Prices
 from app.accounts.record import RequestRecord
 from app.conversation.response import Usage
-from app.conversation.tokens.estimate import estimate_tokens
+from app.conversation.tokens.estimate import STREAM_BYTES, WHOLE_BYTES, estimate_tokens
 from app.conversation.traits import DialectTraits
 from app.errors import DragomanError
 from app.gateway.messages import ClientRequest
-from app.gateway.record import STREAM_BYTES, WHOLE_BYTES
 from app.gateway.use_limits.refusal import Owner, OwnerKind, limit_headers, refuse
 from app.rate_limits.counts import Demand, Full, Kind, Limit, Taken, place_of
 from app.rate_limits.shared_counts import SharedCounts

@@ -295,7 +295,9 @@ def repair(body: bytes, **more: Any) -> dict[str, Any]:
 
 
 def test_a_clean_reply_keeps_every_byte_but_the_models_name() -> None:
-    body = whole({"content": "x", "new_field": 1.0}, usage={"prompt_tokens": 1})
+    body = whole(
+        {"content": "x", "new_field": 1.0}, usage={"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+    )
 
     assert pass_response(body, CONTEXT, can())[0] == body.replace(b'"up"', b'"asked-for"')
 
@@ -895,7 +897,7 @@ def events_of(body: bytes) -> list[bytes]:
     "changed",
     [
         {},
-        {"usage": {"prompt_tokens": 7, "completion_tokens": "3"}},
+        {"usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10, "cached_tokens": "3"}},
         {"error": None},
         {"choices": [{"index": 0, "message": {"role": "assistant", "content": None}, "finish_reason": "length"}]},
         {
@@ -905,7 +907,7 @@ def events_of(body: bytes) -> list[bytes]:
                     "message": {
                         "role": "assistant",
                         "content": None,
-                        "tool_calls": [{"id": "a", "type": "function", "function": {"arguments": "{}"}}],
+                        "tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
                     },
                     "finish_reason": "tool_calls",
                 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 from app.dialects.json_bodies import encode_body
+from app.json_values import any_decoder, decode_or_none
+from app.sse import encode_event
 
 # Maximum bytes of what every chunk begins with: it may be written before each word of an answer.
 MAX_IDENTITY = 1000
@@ -14,7 +16,7 @@ _TIGHT, _LOOSE = b'"finish_reason":null', b'"finish_reason": null'
 # The marks of a chunk with text (`reasoning_content` has the same ending), and of counts, in the same two spellings.
 _SAYS = {_TIGHT: (b'content":"', b'"reasoning":"'), _LOOSE: (b'content": "', b'"reasoning": "')}
 _COUNTS = {_TIGHT: b'"usage":{', _LOOSE: b'"usage": {'}
-_NO_ROLE = {_TIGHT: b'"role":""', _LOOSE: b'"role": ""'}
+_ODD_ROLE = re.compile(rb'"role"\s*+:\s*+"(?!assistant")\w{0,20}+"')
 
 _MODEL = re.compile(rb'"model"\s*+:\s*+("(?:[^"\\]++|\\.)++")')
 # The start of a chunk, up to the four fields that are the same in all chunks of a stream.
@@ -29,14 +31,14 @@ class Spelling:
     before the first name.
     """
 
-    __slots__ = ("_calm", "_model", "_no_role", "_start", "names")
+    __slots__ = ("_calm", "_model", "_odd_role", "_start", "names")
 
     def __init__(self, model: str) -> None:
         self.names: tuple[bytes, bytes] | None = None
         self._model = model
         self._start = b""  # how all of the client's chunks begin, if they do
         self._calm = _TIGHT
-        self._no_role = _NO_ROLE[_TIGHT]
+        self._odd_role = b'"role":""'
 
     def mend(self, events: bytes) -> bytes:
         """Whole events with the client's name of the model, one identity, and a role that clients know."""
@@ -46,8 +48,8 @@ class Spelling:
             events = events.replace(*self.names)
         if self._start and not self._are_alike(events):
             events = b"".join(map(self._unify, split_events(events)))
-        if events.find(self._no_role) >= 0:  # MiniMax; the AI SDK accepts no role but its own
-            events = events.replace(self._no_role, self._no_role[:-1] + b'assistant"')
+        if events.find(self._odd_role) >= 0:  # MiniMax's is empty; the AI SDK accepts no role but its own
+            events = events.replace(self._odd_role, b'"role":"assistant"')
         return events
 
     def take_words(self, events: bytes) -> tuple[bytes, bytes]:
@@ -81,7 +83,8 @@ class Spelling:
         if head is not None and fits and head.start() < found.start() < head.end():
             self._start = head[0].replace(found[0], new)
         self._calm = _LOOSE if _LOOSE in events else _TIGHT
-        self._no_role = _NO_ROLE[self._calm]
+        if (role := _ODD_ROLE.search(events)) is not None:
+            self._odd_role = role[0]
 
     def _are_alike(self, events: bytes) -> bool:
         """Whether the first and the last event have the identity of the stream; then so have those between."""
@@ -90,10 +93,22 @@ class Spelling:
 
     def _unify(self, event: bytes) -> bytes:
         """An event of a server that gives chunks an identity of their own. Ollama dates each anew."""
-        if event.startswith(self._start) or (found := _IDENTITY.match(event)) is None:
+        if event.startswith(self._start):
             return event
+        if (found := _IDENTITY.match(event)) is None:
+            return self._complete(event)
         self.names = found[0], self._start  # those that follow are likely to begin so
         return self._start + event[found.end() :]
+
+    def _complete(self, event: bytes) -> bytes:
+        """An event with the fields of the first chunk that it lacks, because many clients' types require them."""
+        payload = event[len(b"data:") :] if event.startswith(b"data:") else b""
+        chunk = decode_or_none(payload, any_decoder)
+        if not isinstance(chunk, dict) or "choices" not in chunk:
+            return event
+        head = any_decoder.decode(self._start[len(b"data: ") :].rstrip(b", ") + b"}")
+        complete = all(chunk.get(name) is not None for name in head)
+        return event if complete else encode_event(encode_body({**chunk, **head}))
 
 
 def split_events(events: bytes) -> list[bytes]:

@@ -240,7 +240,7 @@ def are_clean(fragments: Sequence[CallFragment], binder: CallBinder) -> bool:
     ids = set[str]()
     for fragment in fragments:
         index = fragment.index
-        if not isinstance(index, int) or index in touched:
+        if not isinstance(index, int) or index in touched or fragment.is_flat:
             return False
         touched.add(index)
         if index == begun:
