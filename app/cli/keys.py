@@ -61,9 +61,19 @@ def create(name: str, path: Path | None, as_json: bool, expires: str | None, **w
     except ConfigError as error:
         raise click.ClickException(error.reason) from error
     accounts = _open(path, name)
-    made = _change(accounts, lambda connection: create_key(connection, name, settings, time.time(), _name_user()))
+    is_first, made = _change(
+        accounts,
+        lambda connection: (
+            not list_keys(connection),
+            create_key(connection, name, settings, time.time(), _name_user()),
+        ),
+    )
     _show(name, made, as_json)
-    for warning in find_idle_patterns(read_settings(path), {name: settings}):
+    loaded = read_settings(path)
+    if is_first and not (loaded.server.api_keys or loaded.keys):
+        role = "" if wanted["role"] == "admin" else "; only one with --role admin shows everything there"
+        echo(f"This is the first key. From now on every client needs one, and so does the dashboard{role}.", err=True)
+    for warning in find_idle_patterns(loaded, {name: settings}):
         echo(f"warning: {warning}", err=True)
 
 

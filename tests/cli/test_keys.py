@@ -38,6 +38,21 @@ def test_a_rotation_leaves_the_old_key_for_a_while(machine: Machine) -> None:
     assert {tuple(row["rights"]) for row in after_end} == {("max_parallel 2",)}
 
 
+@pytest.mark.parametrize(("role", "hint"), [("client", True), ("admin", False)])
+def test_the_first_key_says_that_it_closes_the_gateway(machine: Machine, role: str, hint: bool) -> None:
+    first, second = (machine.run("keys", "create", name, "--role", role) for name in ("anna", "ben"))
+
+    assert "every client needs one" in first.stderr
+    assert ("--role admin" in first.stderr) is hint
+    assert "every client needs one" not in second.stderr
+
+
+def test_beside_a_key_of_the_settings_none_is_the_first(machine: Machine) -> None:
+    machine.write("dragoman.toml", '[keys.ben]\nkey = "a-key-of-the-settings"\n')
+
+    assert "every client needs one" not in machine.run("keys", "create", "anna").stderr
+
+
 def test_a_made_key_with_a_mistyped_right_is_made_and_warned_of(machine: Machine) -> None:
     made = machine.run("keys", "create", "anna", "--provider", "antropic", "--model", "claude-*")
 
