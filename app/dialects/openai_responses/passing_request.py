@@ -207,7 +207,7 @@ def _has_odd_items(heads: list[_Head], fields: Fields, can: Capabilities) -> boo
 
 
 def _is_odd_item(head: _Head, can: Capabilities) -> bool:
-    if _has_odd_values(head) or (head.role is not None and _is_odd_speaker(head.role, head.content)):
+    if _has_odd_values(head) or (head.role is not None and _is_odd_speaker(head.role, head)):
         return True
     if head.images or head.attachments or head.experimental_attachments:
         return True
@@ -237,10 +237,12 @@ def _has_odd_values(head: _Head) -> bool:
             return kind in _PARTS
 
 
-def _is_odd_speaker(role: str, content: msgspec.Raw) -> bool:
-    if role in _FOREIGN_ROLES or not role.islower() or _TEXT_OR_PARTS.match(content) is None:
+def _is_odd_speaker(role: str, head: _Head) -> bool:
+    if role in _FOREIGN_ROLES or not role.islower():
         return True
-    return _has_parts_of_others(role, content)
+    if not head.content and head.type not in (None, "message"):
+        return False  # whoever adds tools has a role too, but nothing to say
+    return _TEXT_OR_PARTS.match(head.content) is None or _has_parts_of_others(role, head.content)
 
 
 def _has_parts_of_others(role: str, content: msgspec.Raw) -> bool:
