@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import msgspec
 
@@ -147,6 +147,26 @@ class Extension(msgspec.Struct, frozen=True):
     value: Any
     severity: Severity
     why: str = "only the client's own dialect has this field"
+
+
+class FieldLoss(NamedTuple):
+    """The loss of a field that the neutral model lacks. `harmless` values request nothing special; a value that
+    contains the JSON in `grave` would make the answer wrong."""
+
+    severity: Severity
+    why: str
+    harmless: tuple[object, ...] = ()
+    grave: bytes | None = None
+
+    def of(self, dialect: DialectName, name: str, value: Any) -> Extension:
+        """The field with this loss."""
+        severity: Severity = "ignorable" if value in self.harmless else self.severity
+        if self.grave is not None and self.grave in msgspec.json.encode(value):
+            severity = "wrong"
+        return Extension(dialect, name, value, severity, self.why)
+
+
+UNKNOWN_FIELD = FieldLoss("ignorable", "only the client's own dialect has this field")
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

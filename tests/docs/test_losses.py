@@ -10,9 +10,9 @@ import pytest
 
 from app.adaptation.adapt import adapt
 from app.conversation.losses import Loss
-from app.dialects.anthropic_messages.vocabulary import FIELD_LOSSES
-from app.dialects.openai_chat.vocabulary import EXTENSION_LOSSES
-from app.dialects.openai_responses.vocabulary import EXTENSIONS
+from app.dialects.anthropic_messages import vocabulary as messages
+from app.dialects.openai_chat import vocabulary as chat
+from app.dialects.openai_responses import vocabulary as responses
 from app.dialects.registry import DIALECTS
 from app.providers.profiles import capabilities_for
 from tests.docs.blocks import ROOT
@@ -92,6 +92,6 @@ def test_each_pair_of_dialects_has_its_rows() -> None:
     assert pairs == {(client, upstream) for client in DIALECTS for upstream in DIALECTS if client != upstream}
 
 
-@pytest.mark.parametrize("name", [*EXTENSION_LOSSES, *EXTENSIONS, *FIELD_LOSSES])
+@pytest.mark.parametrize("name", [*chat.FIELD_LOSSES, *responses.FIELD_LOSSES, *messages.FIELD_LOSSES])
 def test_every_field_that_a_dialect_lists_as_lost_is_told(name: str) -> None:
     assert re.search(rf"[`\"]{name.rpartition('.')[2]}[`\"]", DOCUMENT)

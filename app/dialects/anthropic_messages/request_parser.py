@@ -13,7 +13,9 @@ import msgspec
 from app.conversation.blocks import CacheHint, Text
 from app.conversation.repeated_tools import read_repeated
 from app.conversation.request import (
+    UNKNOWN_FIELD,
     Extension,
+    FieldLoss,
     OutputFormat,
     ReasoningSettings,
     Request,
@@ -31,7 +33,6 @@ from app.dialects.anthropic_messages.vocabulary import (
     ASKED_TIERS,
     FIELD_LOSSES,
     NAME,
-    UNLISTED_LOSS,
     USUAL_FIELDS,
     PlainRequest,
     UsualRequest,
@@ -220,12 +221,12 @@ class _Reader:
         """Keeps a field that has no place in the neutral model; its last name, or its full name at the top level,
         decides its loss."""
         value = read_value(raw, any_decoder, name)
-        loss, why = FIELD_LOSSES.get(name) or FIELD_LOSSES.get(name.rpartition("]")[2][1:]) or UNLISTED_LOSS
+        lost = FIELD_LOSSES.get(name) or FIELD_LOSSES.get(name.rpartition("]")[2][1:], UNKNOWN_FIELD)
         if name == "context_management" and not _edits_matter(value):
-            loss, why = "ignorable", "the model never sees old thinking, so clearing it makes no difference"
+            lost = FieldLoss("ignorable", "the model never sees old thinking, so clearing it makes no difference")
         elif name == "compaction" and _wants_summary(raw):
-            loss, why = "ignorable", "the upstream is asked for a summary as text"
-        self._extensions.append(Extension(NAME, name, value, loss, why))
+            lost = FieldLoss("ignorable", "the upstream is asked for a summary as text")
+        self._extensions.append(lost.of(NAME, name, value))
 
     def _instructions(self) -> tuple[Text, ...]:
         return _read_instructions(self._fields.pop("system", None), self._note)

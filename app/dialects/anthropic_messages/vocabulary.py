@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from app.conversation.blocks import DialectName
-from app.conversation.losses import Severity
-from app.conversation.request import UNKNOWN_EFFORT
+from app.conversation.request import UNKNOWN_EFFORT, FieldLoss
 from app.conversation.response import FinishReason
 from app.dialects.foreign.turns import UNTOLD, WHY_UNTOLD
 
@@ -194,20 +193,19 @@ USAGE_EXTENSIONS = ("cache_creation", "server_tool_use", "inference_geo", "speed
 _SERVER_SIDE = "it lives on Anthropic's servers"
 
 # Losses of fields that the neutral model lacks; an unlisted field is a mere hint.
-FIELD_LOSSES: dict[str, tuple[Severity, str]] = {
-    **dict.fromkeys(UNTOLD, ("degrading", WHY_UNTOLD)),
-    "thread": ("wrong", "the conversation is held by Anthropic's servers; send the whole history instead"),
-    "container": ("wrong", _SERVER_SIDE),
-    "mcp_servers": ("wrong", "only Anthropic's servers can call them"),
-    "compaction": ("wrong", "only Anthropic's models answer with a compaction"),
-    "inference_geo": ("wrong", "the location of the model cannot be guaranteed"),
-    "context_management": ("degrading", "the context is edited on Anthropic's servers only"),
-    "output_config.effort": ("degrading", UNKNOWN_EFFORT),
-    "output_config.task_budget": ("degrading", "only Anthropic's models support task budgets"),
-    "toolset_name": ("degrading", "only Anthropic's models support toolsets"),
-    "caller": ("ignorable", "who made the call does not change the call"),
+FIELD_LOSSES: dict[str, FieldLoss] = {
+    **dict.fromkeys(UNTOLD, FieldLoss("degrading", WHY_UNTOLD)),
+    "thread": FieldLoss("wrong", "the conversation is held by Anthropic's servers; send the whole history instead"),
+    "container": FieldLoss("wrong", _SERVER_SIDE),
+    "mcp_servers": FieldLoss("wrong", "only Anthropic's servers can call them"),
+    "compaction": FieldLoss("wrong", "only Anthropic's models answer with a compaction"),
+    "inference_geo": FieldLoss("wrong", "the location of the model cannot be guaranteed"),
+    "context_management": FieldLoss("degrading", "the context is edited on Anthropic's servers only"),
+    "output_config.effort": FieldLoss("degrading", UNKNOWN_EFFORT),
+    "output_config.task_budget": FieldLoss("degrading", "only Anthropic's models support task budgets"),
+    "toolset_name": FieldLoss("degrading", "only Anthropic's models support toolsets"),
+    "caller": FieldLoss("ignorable", "who made the call does not change the call"),
 }
-UNLISTED_LOSS: tuple[Severity, str] = ("ignorable", "only the client's own dialect has this field")
 
 # Fields of which parts are kept for this dialect only.
 OBJECTS = ("thinking", "output_config")

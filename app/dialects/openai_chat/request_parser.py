@@ -10,6 +10,7 @@ import msgspec
 from app.conversation.repeated_tools import read_repeated
 from app.conversation.request import (
     EFFORT_NAMES,
+    UNKNOWN_FIELD,
     Effort,
     Extension,
     OutputFormat,
@@ -26,11 +27,10 @@ from app.dialects.openai_chat.messages.items import read_items
 from app.dialects.openai_chat.messages.messages import MessageReader
 from app.dialects.openai_chat.messages.tools import read_hint, read_tool_choice, read_tools
 from app.dialects.openai_chat.vocabulary import (
-    EXTENSION_LOSSES,
+    FIELD_LOSSES,
     MAX_CHOICES,
     MESSAGE_LOSSES,
     NAME,
-    UNKNOWN_FIELD,
     PlainRequest,
     WireMessage,
 )
@@ -218,11 +218,8 @@ class _Taker:
         self.keep(path, read_value(value, any_decoder, path))
 
     def keep(self, name: str, value: Any) -> None:
-        lost = EXTENSION_LOSSES.get(name) or MESSAGE_LOSSES.get(name.rpartition("]")[2], UNKNOWN_FIELD)
-        loss = "ignorable" if value in lost.harmless else lost.severity
-        if name == "moderation" and b'"block"' not in encode_body(value):
-            loss = "degrading"  # a mere score; only "block" changes what may be said
-        self._extensions.append(Extension(NAME, name, value, loss, lost.why))
+        lost = FIELD_LOSSES.get(name) or MESSAGE_LOSSES.get(name.rpartition("]")[2], UNKNOWN_FIELD)
+        self._extensions.append(lost.of(NAME, name, value))
 
     def rest(self) -> tuple[Extension, ...]:
         for name in list(self._fields):

@@ -6,14 +6,13 @@ or have several types. Source: OpenAI API reference, "Chat Completions", and wha
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta, Raw
 
 from app.conversation.literals import text_of
-from app.conversation.losses import Severity
-from app.conversation.request import UNKNOWN_EFFORT
+from app.conversation.request import UNKNOWN_EFFORT, FieldLoss
 from app.conversation.response import FinishReason
 from app.dialects.finish_words import judge_word
 from app.dialects.foreign.turns import UNTOLD, WHY_UNTOLD
@@ -69,41 +68,31 @@ SEALED_FORMAT = "dragoman-v1"
 REPLY_EXTENSIONS = ("system_fingerprint", "moderation")
 
 
-class ExtensionLoss(NamedTuple):
-    """The loss of a request field in another dialect; `harmless` values request nothing special."""
-
-    severity: Severity
-    why: str
-    harmless: tuple[object, ...] = ()
-
-
 # Top-level request fields that the neutral model lacks. Any other unknown field is a hint of class D.
-EXTENSION_LOSSES: dict[str, ExtensionLoss] = {
-    "modalities": ExtensionLoss("wrong", "no other dialect has audio answers", (["text"], [])),
-    "audio": ExtensionLoss("wrong", "no other dialect has audio answers"),
-    "moderation": ExtensionLoss("wrong", "only this vendor moderates the answer"),
-    "reasoning_effort": ExtensionLoss("degrading", UNKNOWN_EFFORT),
-    "web_search_options": ExtensionLoss("degrading", "the answer is generated without a web search"),
-    "prediction": ExtensionLoss("ignorable", "a predicted output only saves time"),
-    "prompt_cache_options": ExtensionLoss("ignorable", "a cache hint"),
-    "prompt_cache_retention": ExtensionLoss("ignorable", "a cache hint"),
-    "user": ExtensionLoss("ignorable", "the end user is already named in another field"),
-    "functions": ExtensionLoss("ignorable", "the answer is rendered in the legacy form"),
-    "min_p": ExtensionLoss("degrading", "a sampling parameter of some servers", (0,)),
-    "top_a": ExtensionLoss("degrading", "a sampling parameter of some servers", (0,)),
-    "typical_p": ExtensionLoss("degrading", "a sampling parameter of some servers", (1,)),
-    "repetition_penalty": ExtensionLoss("degrading", "a sampling parameter of some servers", (1,)),
-    "ignore_eos": ExtensionLoss("degrading", "a sampling parameter of some servers", (False,)),
-    "guided_json": ExtensionLoss("degrading", "constrained decoding of one server"),
-    "guided_regex": ExtensionLoss("degrading", "constrained decoding of one server"),
-    "guided_choice": ExtensionLoss("degrading", "constrained decoding of one server"),
-    "guided_grammar": ExtensionLoss("degrading", "constrained decoding of one server"),
+FIELD_LOSSES: dict[str, FieldLoss] = {
+    "modalities": FieldLoss("wrong", "no other dialect has audio answers", (["text"], [])),
+    "audio": FieldLoss("wrong", "no other dialect has audio answers"),
+    "moderation": FieldLoss("degrading", "only this vendor moderates the answer", grave=b'"block"'),
+    "reasoning_effort": FieldLoss("degrading", UNKNOWN_EFFORT),
+    "web_search_options": FieldLoss("degrading", "the answer is generated without a web search"),
+    "prediction": FieldLoss("ignorable", "a predicted output only saves time"),
+    "prompt_cache_options": FieldLoss("ignorable", "a cache hint"),
+    "prompt_cache_retention": FieldLoss("ignorable", "a cache hint"),
+    "user": FieldLoss("ignorable", "the end user is already named in another field"),
+    "functions": FieldLoss("ignorable", "the answer is rendered in the legacy form"),
+    "min_p": FieldLoss("degrading", "a sampling parameter of some servers", (0,)),
+    "top_a": FieldLoss("degrading", "a sampling parameter of some servers", (0,)),
+    "typical_p": FieldLoss("degrading", "a sampling parameter of some servers", (1,)),
+    "repetition_penalty": FieldLoss("degrading", "a sampling parameter of some servers", (1,)),
+    "ignore_eos": FieldLoss("degrading", "a sampling parameter of some servers", (False,)),
+    "guided_json": FieldLoss("degrading", "constrained decoding of one server"),
+    "guided_regex": FieldLoss("degrading", "constrained decoding of one server"),
+    "guided_choice": FieldLoss("degrading", "constrained decoding of one server"),
+    "guided_grammar": FieldLoss("degrading", "constrained decoding of one server"),
 }
 
 # The same for fields of messages that say something.
-MESSAGE_LOSSES = {f".{name}": ExtensionLoss("degrading", WHY_UNTOLD, ([],)) for name in UNTOLD}
-
-UNKNOWN_FIELD = ExtensionLoss("ignorable", "only the client's own dialect has this field")
+MESSAGE_LOSSES = {f".{name}": FieldLoss("degrading", WHY_UNTOLD, ([],)) for name in UNTOLD}
 
 
 # --- shapes of requests ---

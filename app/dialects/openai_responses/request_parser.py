@@ -11,6 +11,7 @@ from app.conversation.blocks import Text
 from app.conversation.repeated_tools import read_repeated
 from app.conversation.request import (
     EFFORT_NAMES,
+    UNKNOWN_FIELD,
     Extension,
     OutputFormat,
     ReasoningSettings,
@@ -20,14 +21,13 @@ from app.conversation.request import (
     Tool,
 )
 from app.dialects.foreign.requests import check_fields, read_mended
-from app.dialects.json_bodies import encode_body, read_body, read_value, repair_surrogates
+from app.dialects.json_bodies import read_body, read_value, repair_surrogates
 from app.dialects.openai_responses.items.tools import parse_tool_choice, parse_tools
 from app.dialects.openai_responses.items.turns import Input
 from app.dialects.openai_responses.vocabulary import (
-    EXTENSIONS,
+    FIELD_LOSSES,
     NAME,
     NULL,
-    UNKNOWN_FIELD,
     ConversationId,
     Format,
     ReasoningField,
@@ -189,10 +189,5 @@ def _parse_extensions(fields: Fields, settings: Settings) -> list[Extension]:
     extensions = []
     for name, value in values.items():
         if value is not None:
-            loss, why = EXTENSIONS.get(name, UNKNOWN_FIELD)
-            if name == "truncation" and value == "disabled":  # the behaviour of every other dialect
-                loss = "ignorable"
-            if name == "moderation" and b'"block"' in encode_body(value):  # it changes what may be said
-                loss = "wrong"
-            extensions.append(Extension(NAME, name, value, loss, why))
+            extensions.append(FIELD_LOSSES.get(name, UNKNOWN_FIELD).of(NAME, name, value))
     return extensions

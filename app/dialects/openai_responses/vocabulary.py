@@ -12,7 +12,7 @@ import msgspec
 
 from app.conversation.blocks import ToolKind
 from app.conversation.losses import Severity
-from app.conversation.request import UNKNOWN_EFFORT
+from app.conversation.request import UNKNOWN_EFFORT, FieldLoss
 from app.conversation.response import FinishReason
 from app.dialects.foreign.tools import OtherSchemas
 from app.dialects.openai_chat.vocabulary import WireUsage
@@ -228,19 +228,18 @@ RESPONSE_EXTENSIONS = {
 }
 
 # Request fields that the neutral model lacks, with the severity and reason of their loss.
-EXTENSIONS: dict[str, tuple[Severity, str]] = {
-    "prompt": ("wrong", "a prompt template is kept by OpenAI and cannot be looked up"),
-    "context_management": ("degrading", "the upstream does not compact the context by itself"),
-    "truncation": ("degrading", "the upstream does not shorten an input that is too long"),
-    "max_tool_calls": ("degrading", "the upstream cannot limit its own tools"),
-    "moderation": ("degrading", "the upstream does not moderate"),
-    "reasoning.effort": ("degrading", UNKNOWN_EFFORT),
-    "reasoning.mode": ("degrading", "the upstream has no reasoning modes"),
-    "reasoning.context": ("ignorable", "the upstream decides itself which past reasoning it reads"),
-    "include": ("ignorable", "the upstream has no such output to include"),
-    "user": ("ignorable", "only an id for abuse detection"),
+FIELD_LOSSES: dict[str, FieldLoss] = {
+    "prompt": FieldLoss("wrong", "a prompt template is kept by OpenAI and cannot be looked up"),
+    "context_management": FieldLoss("degrading", "the upstream does not compact the context by itself"),
+    "truncation": FieldLoss("degrading", "the upstream does not shorten an input that is too long", ("disabled",)),
+    "max_tool_calls": FieldLoss("degrading", "the upstream cannot limit its own tools"),
+    "moderation": FieldLoss("degrading", "the upstream does not moderate", grave=b'"block"'),
+    "reasoning.effort": FieldLoss("degrading", UNKNOWN_EFFORT),
+    "reasoning.mode": FieldLoss("degrading", "the upstream has no reasoning modes"),
+    "reasoning.context": FieldLoss("ignorable", "the upstream decides itself which past reasoning it reads"),
+    "include": FieldLoss("ignorable", "the upstream has no such output to include"),
+    "user": FieldLoss("ignorable", "only an id for abuse detection"),
 }
-UNKNOWN_FIELD: tuple[Severity, str] = ("ignorable", "only the client's own dialect has this field")
 
 # Fields that an upstream may refuse, with the severity of not sending them; others are hints.
 REFUSED_FIELDS: dict[str, Severity] = {
