@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from msgspec.structs import replace
 
 from app.adaptation import features as has
+from app.adaptation.adjacent_turns import join_adjacent
 from app.adaptation.features import Features
 from app.adaptation.notes import Notes
-from app.adaptation.runs import join_runs
 from app.conversation.blocks import Block, Compaction, Text, ToolCall, ToolResult
 from app.conversation.capabilities import Capabilities
 from app.conversation.request import DEFAULT_INSTRUCTIONS, EFFORT_NAMES, Request, Role, Turn
@@ -174,7 +174,7 @@ def _lead_with(instructions: tuple[Text, ...], turns: list[Turn]) -> list[Turn]:
 
 
 def _join_system(turns: list[Turn]) -> list[Turn]:
-    return join_runs(turns, lambda first, before, turn: first.role == turn.role == "system")
+    return join_adjacent(turns, lambda first, before, turn: first.role == turn.role == "system")
 
 
 def _wrap_reminder(block: Block) -> Block:
@@ -206,7 +206,7 @@ def _merge_neighbours(turns: list[Turn]) -> list[Turn]:
             return False
         return not any(isinstance(block, ToolCall) for block in before.blocks)
 
-    return join_runs(turns, belongs, _join_texts)
+    return join_adjacent(turns, belongs, _join_texts)
 
 
 def _join_texts(runs: Sequence[Sequence[Block]]) -> tuple[Block, ...]:

@@ -1,6 +1,7 @@
 """The dialects: each API family's wire format. Nothing here does I/O.
 
-Every dialect is a folder with the same files, all pure, and no dialect imports another:
+Every dialect is a folder with the same files, all pure. OpenAI's other two count as Chat does, and Chat reads those
+blocks of Messages that its clients mix in; no dialect knows more of another:
 
     vocabulary.py         the wire's words: typed shapes, enum tables, what is lost in other dialects
     request_parser.py     parse_request(body, headers) -> Request

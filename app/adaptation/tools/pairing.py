@@ -14,8 +14,8 @@ from operator import itemgetter
 
 from msgspec.structs import replace
 
+from app.adaptation.adjacent_turns import join_adjacent
 from app.adaptation.notes import Notes
-from app.adaptation.runs import join_runs
 from app.conversation.blocks import Block, Text, ToolCall, ToolResult
 from app.conversation.capabilities import Capabilities
 from app.conversation.request import Request, Role, Turn
@@ -102,7 +102,7 @@ def _join_callers(turns: Sequence[Turn]) -> list[Turn]:
             calling.add(id(first))
         return id(first) in calling
 
-    return join_runs(turns, belongs)
+    return join_adjacent(turns, belongs)
 
 
 def _split_exchanges(turns: Sequence[Turn]) -> Iterator[tuple[Turn | None, list[Turn]]]:

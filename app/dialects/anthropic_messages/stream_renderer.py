@@ -10,7 +10,6 @@ import msgspec
 
 from app.conversation.blocks import Compaction, Opaque, Proof, Reasoning, Refusal, ServerTool, Text, ToolCall
 from app.conversation.capabilities import RenderContext
-from app.conversation.envelope import seal
 from app.conversation.events import (
     BlockClosed,
     BlockDelta,
@@ -28,7 +27,13 @@ from app.conversation.streams.sequence import Sequencer
 from app.dialects.anthropic_messages.content.blocks import seal_reasoning, shown_citations
 from app.dialects.anthropic_messages.content.server_steps import write_steps
 from app.dialects.anthropic_messages.errors import render_error
-from app.dialects.anthropic_messages.response_renderer import own_sequence, write_head, write_stop
+from app.dialects.anthropic_messages.response_renderer import (
+    own_sequence,
+    write_compaction,
+    write_head,
+    write_reasoning,
+    write_stop,
+)
 from app.dialects.anthropic_messages.usage import count_searches, write_usage
 from app.dialects.anthropic_messages.vocabulary import NAME, RESPONSE_EXTENSIONS, WireBlock
 from app.dialects.json_bodies import encode_body
@@ -152,10 +157,7 @@ class StreamRenderer:
                 self._show({"type": "text", "text": ""}, out)
             case ServerTool(dialect=dialect) if dialect != NAME:
                 self._steps.append(block)
-                for number, step in enumerate(write_steps(block)):
-                    if number:
-                        self._shut(None, out)
-                    self._show_whole(encode_body(step), out)
+                self._show_each(write_steps(block), out)
             case ServerTool(dialect=dialect, raw=raw) | Opaque(dialect=dialect, raw=raw) if dialect == NAME:
                 self._show_whole(raw, out)
             case _:
@@ -185,7 +187,8 @@ class StreamRenderer:
                 self._refused.append(text_of(join(self._texts)))
             case Compaction():
                 self._show({"type": "compaction", "content": None}, out)
-                self._write_delta(_compaction_delta(text_of(join(self._texts)), proof), out)
+                whole = write_compaction(Compaction(text_of(join(self._texts)) or None, proof))
+                self._write_delta({**fields_decoder.decode(encode_body(whole)), "type": "compaction_delta"}, out)
             case _:
                 pass
         if self._shown:
@@ -195,17 +198,12 @@ class StreamRenderer:
 
     def _sign(self, proof: Proof | None, out: list[bytes]) -> None:
         """The signature of the open reasoning block, or the whole block if it never had text."""
-        own = proof is not None and proof.dialect == NAME and proof.originals
         if self._shown:
+            own = proof is not None and proof.dialect == NAME and proof.originals
             signature = _signature_of(proof.originals[0]) if proof and own else seal_reasoning(proof)
             self._write_delta({"type": "signature_delta", "signature": signature}, out)
-        elif proof and own:
-            for original in proof.originals[:-1]:
-                self._show_whole(original, out)
-                self._shut(None, out)
-            self._show_whole(proof.originals[-1], out)
-        elif proof:
-            self._show({"type": "redacted_thinking", "data": seal(proof)}, out)
+        else:
+            self._show_each(write_reasoning(Reasoning("", proof)), out)
 
     def _end(self, finished: Finished, out: list[bytes]) -> None:
         self._state, self._finished = _State.ENDED, None
@@ -226,6 +224,13 @@ class StreamRenderer:
     def _show(self, block: Any, out: list[bytes]) -> None:
         self._shown = True
         _write_event("content_block_start", {"index": self._index, "content_block": block}, out)
+
+    def _show_each(self, blocks: Sequence[Any], out: list[bytes]) -> None:
+        """Several whole blocks; the last one is left open."""
+        for number, block in enumerate(blocks):
+            if number:
+                self._shut(None, out)
+            self._show_whole(encode_body(block), out)
 
     def _show_whole(self, raw: bytes, out: list[bytes]) -> None:
         """A block of this dialect's own; the input of a server tool's call is sent as a delta, as for all calls."""
@@ -254,14 +259,3 @@ def _write_event(name: str, fields: dict[str, Any], out: list[bytes]) -> None:
 
 def _signature_of(original: bytes) -> str:
     return msgspec.json.decode(original, type=WireBlock).signature or ""
-
-
-def _compaction_delta(text: str, proof: Proof | None) -> dict[str, Any]:
-    """A native compaction gets its own fields back; a foreign one is sealed."""
-    delta: dict[str, Any] = {"type": "compaction_delta", "content": text or None}
-    if proof is None:
-        return delta
-    if proof.dialect == NAME and proof.originals:
-        original = fields_decoder.decode(proof.originals[0])
-        return delta | {name: value for name, value in original.items() if name not in ("type", "content")}
-    return delta | {"encrypted_content": seal(proof)}

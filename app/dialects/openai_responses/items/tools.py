@@ -25,17 +25,11 @@ _EMPTY_SCHEMA: dict[str, Any] = {"type": "object", "properties": {}}
 
 _tools_decoder = msgspec.json.Decoder(list[WireTool] | None)
 
-_MODES: dict[str, Literal["auto", "any", "none"]] = {"auto": "auto", "required": "any", "none": "none"}
-# The same for choices that are objects, as Messages has them.
-_TYPED_MODES: dict[str, Literal["auto", "any", "none"]] = {
-    "auto": "auto",
-    "any": "any",
-    "required": "any",
-    "none": "none",
-}
+_WIRE_MODES = {"auto": "auto", "any": "required", "none": "none"}
+# The inverse, and what Messages has in a choice that is an object.
+_MODES: dict[str, Literal["auto", "any", "none"]] = {"auto": "auto", "required": "any", "none": "none", "any": "any"}
 # Types of tools that have their own name.
 _NAMED = ("function", "custom")
-_WIRE_MODES = {"auto": "auto", "any": "required", "none": "none"}
 
 
 def parse_tools(raw: msgspec.Raw, path: str) -> list[Tool]:
@@ -126,8 +120,8 @@ def parse_tool_choice(choice: str | WireChoice | None) -> ToolChoice | None:
             raise InvalidRequest("tool_choice.tools: a call is required, but no tool is allowed", param="tool_choice")
         names = tuple(_chosen(tool) for tool in choice.tools)
         return ToolChoice(mode if names else "none", names)
-    if choice.name is None and choice.type in _TYPED_MODES:
-        return ToolChoice(_TYPED_MODES[choice.type])
+    if choice.name is None and choice.type in _MODES:
+        return ToolChoice(_MODES[choice.type])
     return ToolChoice("tool", (_chosen(choice),))
 
 
@@ -212,8 +206,8 @@ def _render_tool(tool: Tool, own: bool) -> dict[str, Any]:
 
 
 def _parse_mode(mode: str, path: str) -> Literal["auto", "any", "none"]:
-    if mode not in _MODES:
-        raise InvalidRequest(f"{path}: must be one of {', '.join(_MODES)} or an object", param=path)
+    if mode not in _WIRE_MODES.values():
+        raise InvalidRequest(f"{path}: must be one of {', '.join(_WIRE_MODES.values())} or an object", param=path)
     return _MODES[mode]
 
 

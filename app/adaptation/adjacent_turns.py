@@ -19,7 +19,7 @@ def chain_blocks(runs: Sequence[Sequence[Block]]) -> tuple[Block, ...]:
     return tuple(itertools.chain.from_iterable(runs))
 
 
-def join_runs(turns: Sequence[Turn], belongs: Belongs, join: Join = chain_blocks) -> list[Turn]:
+def join_adjacent(turns: Sequence[Turn], belongs: Belongs, join: Join = chain_blocks) -> list[Turn]:
     """The turns with each run replaced by its first turn, which has the blocks of all."""
     runs: list[list[Turn]] = []
     for turn in turns:
