@@ -70,7 +70,7 @@ class StreamPassthrough:
         self._counts: dict[str, Any] = {}
         self._reason: object = None  # why the answer ended
         self.usage: Usage | None = None
-        self._finished = False
+        self._stopped = False  # the last event has come
         self.failed: Failure | None = None
         self.finished = False  # the end was named; the last event may still be missing
 
@@ -98,7 +98,7 @@ class StreamPassthrough:
         out = self._pass(rest + b"\n\n") if rest else b""
         if self._state is _State.RUNNING and self._reason is not None:
             out += join_events(self._held_end) + self._end()  # some servers omit the last event
-        if self._finished and self._rewriter is not None:
+        if self._stopped and self._rewriter is not None:
             out += self._rewriter.close()
         if self._state is _State.ENDED:
             return out
@@ -123,13 +123,13 @@ class StreamPassthrough:
 
     def _end(self) -> bytes:
         """The last event, for an upstream that reported the stop reason and nothing after it."""
-        self._finished = self.finished = True
+        self._stopped = self.finished = True
         self._state = _State.ENDED
         return encode_event(b'{"type":"message_stop"}', "message_stop") if self._rewriter is None else b""
 
     def _pass(self, events: bytes) -> bytes:
         """Whole events, after a check of those that matter."""
-        if self._state is _State.ENDED and not self._finished:
+        if self._state is _State.ENDED and not self._stopped:
             return b""  # nothing may follow an error
         if self._rewriter is not None:
             return self._rewrite(read_events(events))
@@ -239,7 +239,7 @@ class StreamPassthrough:
             self._note(event)
         written = self._rewriter.feed(payloads)
         if self._rewriter.failed is not None:
-            self._finished = self.finished = False
+            self._stopped = self.finished = False
             return written + self._break(self._rewriter.failed)
         return written if failure is None else written + self.fail(failure)
 
@@ -256,7 +256,7 @@ class StreamPassthrough:
                 self.finished = self._reason is not None
             case "message_stop" | "message":
                 self._note_usage(event.get("usage"))
-                self._finished = self.finished = True
+                self._stopped = self.finished = True
                 self._state = _State.ENDED
             case "error":
                 self._state, self.failed = _State.ENDED, parse_stream_error(event.get("error"), b"")

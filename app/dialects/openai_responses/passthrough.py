@@ -80,10 +80,8 @@ class StreamPassthrough:
         self.finished = False
         self._context = context
         self.failed: Failure | None = None
-        self._error: Failure | None = None  # the upstream's error event
         self._response_id: str | None = None
         self._grammar = Grammar()
-        self._odd = False  # the last event was out of order
         self._held: list[bytes] = []  # of an item that has said nothing
         self._ids = _Ids.UNKNOWN
         self._item_ids: dict[int, str] = {}
@@ -200,15 +198,15 @@ class StreamPassthrough:
                 passed.append(block)
                 continue
             repaired = self._repair(block)
-            if self._odd:
+            if isinstance(repaired, Failure):
+                if self._is_silent():
+                    raise UpstreamRefused(repaired)
+                self._last += join_events(passed)
+                return join_events(passed) + self._fail(repaired)
+            if repaired is None:
                 self._last += join_events(passed)
                 self._keep(join_events(passed[since:]))
                 return join_events(passed) + self._turn(self._held + blocks[position:])
-            if self._error is not None:
-                if self._is_silent():
-                    raise UpstreamRefused(self._error)
-                self._last += join_events(passed)
-                return join_events(passed) + self._fail(self._error)
             if not grammar.said and block.startswith(_ADDED):
                 self._since, self._since_size, since = [], 0, len(passed)
             passed.append(self._hold(repaired))
@@ -280,36 +278,31 @@ class StreamPassthrough:
         numbers = _NUMBER.findall(self._last)
         return int(numbers[-1]) + 1 if numbers else 0
 
-    def _repair(self, block: bytes) -> bytes:
-        """One event for the client: the same bytes if nothing is wrong with it."""
+    def _repair(self, block: bytes) -> bytes | Failure | None:
+        """One event for the client: the same bytes if nothing is wrong with it. None if it is out of order and the rest
+        has to be rewritten from here on; or the failure that it reports."""
         data = b"".join(read_events(block + b"\n\n"))
         try:
             event = _event_decoder.decode(data)
         except UNREADABLE as trouble:
-            if (hidden := hide_halves(data)) != data:
-                return self._repair_halves(block, hidden)
-            if not data.strip() or data == b"[DONE]" or _is_object(data, trouble):
-                self._odd = self._may_turn() and b"{" in data and is_read(data)
-                return known_secrets.mask_bytes(block)
-            self._error = malformed("an event", data).failure
-            return b""
+            return self._repair_unreadable(block, data, trouble)
         if event.type in ("error", "response.error") or (not event.type and event.error):
             error = event.error or {"code": event.code, "message": event.message, "param": event.param}
-            self._error = judge_reported(error, data)
-            return b""
+            return judge_reported(error, data)
         if not event.type and whole_response(data) is not None:
-            self._odd = True
-            return b""
+            return None
         if not event.type and data.strip() != b"{}":
-            self._error = decode_error(data) or malformed("an event", data).failure
-            return b""
+            return decode_error(data) or malformed("an event", data).failure
         if not event.type.startswith("response."):
-            self._error = decode_named_error((event.type, event.code), data)
+            if (failure := decode_named_error((event.type, event.code), data)) is not None:
+                return failure
             block = known_secrets.mask_bytes(block)
         try:
             could_turn = self._may_turn()
-            self._odd = could_turn and not self._repeats(event)
-            self._odd = self._odd or (not self._grammar.allows(event) and could_turn)
+            if could_turn and not self._repeats(event):
+                return None
+            if not self._grammar.allows(event) and could_turn:
+                return None
             return self._repair_event(block, event)
         except UNREADABLE:
             return block  # the client may understand it
@@ -335,16 +328,23 @@ class StreamPassthrough:
         pieces = [bytes(delta.delta) for delta in deltas if delta.place == place]
         return not pieces or text_of(text) == text_of(join(pieces))
 
-    def _repair_halves(self, block: bytes, hidden: bytes) -> bytes:
+    def _repair_unreadable(self, block: bytes, data: bytes, trouble: Exception) -> bytes | Failure | None:
+        """The same for an event that is not in the shape of one."""
+        if (hidden := hide_halves(data)) != data:
+            return self._repair_halves(block, hidden)
+        if not data.strip() or data == b"[DONE]" or _is_object(data, trouble):
+            matters = b"{" in data and is_read(data)
+            return None if matters and self._may_turn() else known_secrets.mask_bytes(block)
+        return malformed("an event", data).failure
+
+    def _repair_halves(self, block: bytes, hidden: bytes) -> bytes | None:
         """An event with half of a surrogate pair, which passes only if it is too late to rewrite its item."""
+        odd = self._may_turn() and self._response_id is not None
         with contextlib.suppress(*UNREADABLE):
-            self._odd = self._may_turn() and self._response_id is not None
             self._grammar.allows(_event_decoder.decode(hidden))
-        return b"" if self._odd else known_secrets.mask_bytes(block)
+        return None if odd else known_secrets.mask_bytes(block)
 
     def _repair_event(self, block: bytes, event: StreamEvent) -> bytes:
-        if self._odd:
-            return b""
         if event.response is not NULL:
             kind, response = event.type, event.response
             if kind in ENDS:
