@@ -164,6 +164,15 @@ def test_images_beside_a_message_reach_a_server_of_the_same_dialect(
     assert read_asked(upstream.seen[0].json()).says("user: q", IMAGE)
 
 
+def test_parts_in_place_of_a_content_are_read_among_items(every: Client, upstream: FakeUpstream) -> None:
+    upstream.script(json_reply(whole_reply("R", "done")))
+    path, body = body_of("R")
+
+    every.ask(path, body | {"model": "responses/m", "input": [{"role": "user", "parts": [{"text": "q"}]}]})
+
+    assert read_asked(upstream.seen[0].json()).says("user: q")
+
+
 def test_a_rewritten_request_keeps_the_vendors_own_tools(every: Client, upstream: FakeUpstream) -> None:
     upstream.script(json_reply(whole_reply("A", "done")))
     path, body = body_of("A")

@@ -106,9 +106,10 @@ class _Head(msgspec.Struct):
     name: Any = None
     call_id: Any = None
     encrypted_content: msgspec.Raw = msgspec.Raw()
-    content: msgspec.Raw = msgspec.Raw()
+    content: msgspec.Raw = msgspec.Raw(b'""')
     arguments: msgspec.Raw = msgspec.Raw()
     output: msgspec.Raw = msgspec.Raw()
+    parts: Any = None
     images: Any = None
     attachments: Any = None
     experimental_attachments: Any = None
@@ -209,7 +210,7 @@ def _has_odd_items(heads: list[_Head], fields: Fields, can: Capabilities) -> boo
 def _is_odd_item(head: _Head, can: Capabilities) -> bool:
     if _has_odd_values(head) or (head.role is not None and _is_odd_speaker(head.role, head)):
         return True
-    if head.images or head.attachments or head.experimental_attachments:
+    if head.parts or head.images or head.attachments or head.experimental_attachments:
         return True
     if head.role is not None and not can.empty_content and bytes(head.content) in (b'""', b"[]"):
         return True
