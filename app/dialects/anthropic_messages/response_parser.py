@@ -85,8 +85,8 @@ def parse_any(body: bytes) -> Response:
 def _speaks_otherwise(fields: dict[str, Any]) -> bool:
     """Whether a message says something as one of Chat or of Responses does."""
     content = fields.get("content")
-    kinds = {part.get("type") for part in content if isinstance(part, dict)} if isinstance(content, list) else set()
-    return any(fields.get(name) for name in _BESIDE) or not FOREIGN_BLOCKS.isdisjoint(map(str, kinds))
+    kinds = {str(part.get("type")) for part in content if isinstance(part, dict)} if isinstance(content, list) else ()
+    return any(fields.get(name) for name in _BESIDE) or not FOREIGN_BLOCKS.isdisjoint(kinds)
 
 
 def _mend_content(fields: dict[str, Any]) -> list[Any]:

@@ -264,7 +264,8 @@ class StreamParser:
         self._id = str(fields.get("id") or "")
         model = str(fields.get("model") or "")
         events.append(Started(self._id, model, None, read_usage(self._usage), read_tier(self._usage)))
-        for index, block in enumerate(fields.get("content") or ()):
+        blocks = fields.get("content")
+        for index, block in enumerate(blocks if isinstance(blocks, list) else ()):
             self._open(index, fields_decoder.decode(msgspec.json.encode(block)), events)
             self._shut(index, events)
 

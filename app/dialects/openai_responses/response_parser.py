@@ -37,11 +37,12 @@ def parse_response(body: bytes) -> Response:
     try:
         for raw in output:
             item = item_decoder.decode(raw)
-            blocks.extend(parse_item(item, raw, "output"))
-            if isinstance(call := blocks[-1], ToolCall):
-                if call.id in calls:  # Kimi gives parallel calls one id
-                    blocks[-1] = msgspec.structs.replace(call, id=f"{call.id}_{len(blocks) - 1}")
-                calls.add(call.id)
+            for block in parse_item(item, raw, "output"):
+                if isinstance(block, ToolCall):
+                    if block.id in calls:  # Kimi gives parallel calls one id
+                        block = msgspec.structs.replace(block, id=f"{block.id}_{len(blocks)}")
+                    calls.add(block.id)
+                blocks.append(block)
             if b'"logprobs"' in bytes(raw):
                 logprobs.extend(logprobs_of(raw))
     except (msgspec.MsgspecError, UnicodeDecodeError, InvalidRequest) as error:

@@ -135,6 +135,18 @@ def test_counts_of_the_wire_contain_what_was_cached() -> None:
     assert parse_response(json.dumps(body).encode()).usage == usage
 
 
+@pytest.mark.parametrize("position", [0, 1])
+def test_an_item_that_says_nothing_changes_no_call(position: int) -> None:
+    items = [{"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"}]
+    items.insert(position, {"type": "message", "role": "assistant", "content": []})
+    body = json.dumps({"id": "resp_1", "object": "response", "model": "m", "status": "completed", "output": items})
+
+    (call,) = parse_response(body.encode()).blocks
+
+    assert isinstance(call, ToolCall)
+    assert call.id == "call_1"
+
+
 def test_reasoning_text_and_calls_are_read_in_order(read_wire: Callable[[str], bytes]) -> None:
     response = parse_response(read_wire("openai_responses/responses/reasoning-text-and-parallel-calls.json"))
 
