@@ -205,7 +205,8 @@ def find_obstacle(outline: _Outline, capabilities: Capabilities) -> str | None:
 
 def _check_system(asked: _Outline, can: Capabilities) -> bool:
     billed = not can.keep_billing and BILLING_PREFIX.encode() in bytes(asked.system)
-    return billed or not _is_content(asked.system) or _has_empty(asked.system)
+    unwanted = not can.system_text and len(asked.system) > 0
+    return billed or unwanted or not _is_content(asked.system) or _has_empty(asked.system)
 
 
 def _check_temperature(asked: _Outline, can: Capabilities) -> bool:
@@ -335,7 +336,7 @@ CHECKED = [name for name in _Outline.__struct_fields__ if name != "messages"]
 # Of these, the values that pass `CHECKS`. Of a field that is missing here, only null passes unseen.
 PLAIN: dict[str, PlainValues] = {
     "thread": if_able("first_party"),
-    "system": lambda can: str,
+    "system": if_able("system_text", str),
     "max_tokens": lambda can: int if can.max_output is None else up_to(int, can.max_output),
     "temperature": lambda can: up_to(float, can.temperature_max) if can.temperature else None,
     "top_p": lambda can: float if can.top_p and can.top_p_with_temperature else None,

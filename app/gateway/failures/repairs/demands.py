@@ -45,14 +45,20 @@ DEMANDS: tuple[tuple[tuple[tuple[str, ...], ...], str, dict[str, Any]], ...] = (
     ),
     (
         (("system message must be at the beginning",), ("system message must be the first",),
-         ("system messages are not allowed",), ("system message", "only", "first"), ("unexpected role 'system'",),
+         ("system messages are not allowed",), ("multiple system messages",), ("only one system message",),
+         ("system message", "only", "first"), ("unexpected role 'system'",),
          ("role", "system", "不支持"), (".role: input should be 'user' or 'assistant'",),
          ("role must be", "user", "assistant", "messages")),
         "system", {"merge_system": True, "late_system": "reminder"},
     ),
     (
         (("system role not supported",), ("system role is not supported",), ("does not support system",),
-         ("does not support the system",), ("developer instruction is not enabled",)),
+         ("does not support the system",), ("developer instruction is not enabled",),
+         ("system messages are not supported",), ("system prompts are not supported",),
+         ("only user and assistant roles",), ("system is not supported",), ("system: extra inputs",),
+         ("unknown field `system`",), ("argument supplied: system",), ("system must be a string",),
+         ("system: input should be a valid string",), ("system: expected", "string"), ("system: invalid type",),
+         ("request.system of type string",)),
         "system text", {"system_text": False, "late_system": "reminder"},
     ),
     (
