@@ -106,7 +106,7 @@ class ResponseWriter:
             raise ValueError(f"the response ended {self._left} bytes before its announced length")
 
     def write(self, piece: bytes) -> None:
-        """Writes a piece of the body at once. Even an empty one sends the head."""
+        """Writes a piece of the body. Even an empty one sends the head."""
         if piece and self.has_begun and self._chunked:
             self._push(b"%X\r\n%b\r\n" % (len(piece), piece))
         elif piece or not self.has_begun:
