@@ -85,7 +85,7 @@ class StreamRenderer:
         self._phase: str | None = None  # of the last text
         self._texts: list[_OpenBlock] = []  # of all texts, because citations have positions in the whole
         self._usage: Usage | None = None
-        self._estimate = estimate or self._estimate_input
+        self._estimate = estimate
 
     def resume(self, head: Mapping[str, Any]) -> None:
         """Continues a stream whose chunks begin with these fields."""
@@ -242,7 +242,7 @@ class StreamRenderer:
 
     def _end(self, out: list[bytes]) -> None:
         usage = self._usage
-        if (usage is None or not usage.input) and (estimate := self._estimate()) is not None:
+        if (usage is None or not usage.input) and (estimate := (self._estimate or self._estimate_input)()) is not None:
             usage = complete_usage(usage, estimate)
         if self._context.include_usage and usage is not None:
             out.append(encode_event(self._head + b',"choices":[],"usage":' + encode_body(write_usage(usage)) + b"}"))
