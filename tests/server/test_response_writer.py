@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
+import gevent.socket
 import pytest
 
+from app.server.connections.client_connection import ClientConnection
 from app.server.connections.response_writer import ResponseWriter
+from app.transport.connections.outbox import MAX_BYTES
 
 HEAD = b"HTTP/1.1 200 OK\r\nServer: gunicorn\r\nDate: today\r\nConnection: keep-alive\r\n"
 
@@ -17,10 +21,6 @@ HEAD = b"HTTP/1.1 200 OK\r\nServer: gunicorn\r\nDate: today\r\nConnection: keep-
 class Client:
     def __init__(self) -> None:
         self.writes: list[bytes] = []
-
-
-def refuse(data: bytes) -> None:
-    raise BrokenPipeError
 
 
 def make_writer(client: Client, *headers: tuple[str, str], status: str = "200 OK") -> ResponseWriter:
@@ -171,8 +171,10 @@ def test_a_head_can_be_given_once() -> None:
 
 
 def test_a_client_that_is_gone_ends_the_greenlet() -> None:
-    writer = ResponseWriter(refuse, "today", keep_alive=True)
-    writer.start("200 OK", [])
+    ours, theirs = gevent.socket.socketpair()
+    theirs.close()
+    connection = ClientConnection(SimpleNamespace(wsgi=None), ours, None)  # type: ignore[arg-type]
 
     with pytest.raises(gevent.GreenletExit):
-        writer.write_all([b"one"])
+        connection._transmit(b"x" * (MAX_BYTES + 1))
+    ours.close()

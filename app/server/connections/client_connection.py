@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import socket
-from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import gevent
 
 from app.errors import InvalidRequest
 from app.headers import FIELDS
@@ -36,7 +37,6 @@ class ClientConnection:
         self._wsgi: Any = getattr(worker.wsgi, "wsgi_app", worker.wsgi)
         self._site = site
         self._outbox = get_outbox()
-        self._send = partial(self._outbox.send, client)
         # Bytes read from the client that belong to no request yet.
         self._ahead = b""
         # The beginning of a request that is left to gunicorn.
@@ -99,7 +99,7 @@ class ClientConnection:
         if head is None:
             self._unusual = self._ahead
             return False
-        response = ResponseWriter(self._send, worker.date, worker.goes_on() and head.keep_alive)
+        response = ResponseWriter(self._transmit, worker.date, worker.goes_on() and head.keep_alive)
         head.environ[FIELDS] = head.headers
         body, self._ahead = self._ahead[end : end + head.length], self._ahead[end + head.length :]
         rest = None
@@ -126,6 +126,12 @@ class ClientConnection:
                 refuse(self._client, 500, "internal error of the gateway", b"")
             return False
         return response.keep_alive and (rest is None or self._skip(rest))
+
+    def _transmit(self, data: bytes) -> None:
+        try:
+            self._outbox.send(self._client, data)
+        except OSError as error:
+            raise gevent.GreenletExit("the client has gone or is not reading") from error
 
     def _skip(self, rest: RequestBody) -> bool:
         """Reads the rest of a body that the application did not read. Returns whether its end was reached. Meanwhile

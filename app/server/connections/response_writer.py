@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
-import gevent
 from gunicorn import SERVER
 from gunicorn.util import hop_headers
 
@@ -22,12 +21,13 @@ class ResponseWriter:
 
     The head is sent with the first piece of the body. Each further piece is one chunk and one write, which leaves as
     soon as the application waits for the next, if not at once. While the client does not read, a write blocks, up to
-    the socket's time limit, and so stops the reading from the upstream. Raises GreenletExit if the client is gone.
+    the socket's time limit, and so stops the reading from the upstream.
     """
 
     __slots__ = ("_chunked", "_date", "_head", "_left", "_omits_body", "_transmit", "has_begun", "keep_alive")
 
     def __init__(self, transmit: Callable[[bytes], None], date: str, keep_alive: bool) -> None:
+        """`transmit` sends to the client, and raises GreenletExit if it is gone."""
         self.keep_alive = keep_alive
         self.has_begun = False
         self._transmit = transmit
@@ -89,16 +89,20 @@ class ResponseWriter:
             whole = b"".join(pieces)
             if self._left == len(whole) and not self.has_begun:
                 self.has_begun, self._left = True, 0
-                self._push(self._head + whole)
+                self._transmit(self._head + whole)
                 return
             if self._chunked and whole and not self.has_begun:  # as below, with one copy
                 self.has_begun = True
-                self._push(b"%b%X\r\n%b\r\n%b" % (self._head, len(whole), whole, _LAST_CHUNK))
+                self._transmit(b"%b%X\r\n%b\r\n%b" % (self._head, len(whole), whole, _LAST_CHUNK))
                 return
             self._send(self._frame(whole) + (_LAST_CHUNK if self._chunked else b""))
         else:
+            transmit = self._transmit
             for piece in pieces:
-                self.write(piece)
+                if piece and self.has_begun and self._chunked:  # as in `write`
+                    transmit(b"%X\r\n%b\r\n" % (len(piece), piece))
+                else:
+                    self.write(piece)
                 piece = b""  # not kept while the next is waited for
             if self._chunked or not self.has_begun:
                 self._send(_LAST_CHUNK if self._chunked else b"")
@@ -108,7 +112,7 @@ class ResponseWriter:
     def write(self, piece: bytes) -> None:
         """Writes a piece of the body. Even an empty one sends the head."""
         if piece and self.has_begun and self._chunked:
-            self._push(b"%X\r\n%b\r\n" % (len(piece), piece))
+            self._transmit(b"%X\r\n%b\r\n" % (len(piece), piece))
         elif piece or not self.has_begun:
             self._send(self._frame(piece))
 
@@ -128,13 +132,7 @@ class ResponseWriter:
             data, self._head = self._head + data, b""  # not kept for as long as a stream lasts
             self.has_begun = True
         if data:
-            self._push(data)
-
-    def _push(self, data: bytes) -> None:
-        try:
             self._transmit(data)
-        except OSError as error:
-            raise gevent.GreenletExit("the client has gone or is not reading") from error
 
 
 # The same within a second.
