@@ -18,10 +18,19 @@ if TYPE_CHECKING:
 REPORTED = "dragoman-figure"
 
 
-@pytest.fixture
-def upstream() -> Iterator[FakeUpstream]:
+@pytest.fixture(scope="module")
+def lasting_upstream() -> Iterator[FakeUpstream]:
+    """For gateways that serve all tests of a module."""
     with FakeUpstream(json_reply(ANSWER)) as fake:
         yield fake
+
+
+@pytest.fixture
+def upstream(lasting_upstream: FakeUpstream) -> FakeUpstream:
+    """An upstream that answers, and was asked nothing yet."""
+    lasting_upstream.script(json_reply(ANSWER))
+    lasting_upstream.seen.clear()
+    return lasting_upstream
 
 
 @pytest.fixture

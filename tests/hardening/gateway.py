@@ -1,4 +1,5 @@
-"""A gateway as its users run it, for attacks: one worker, one key, and an upstream whose script the test writes."""
+"""A gateway as its users run it, for attacks: one worker, one key, and an upstream whose script the test writes, as a
+provider of each dialect."""
 
 from __future__ import annotations
 
@@ -18,6 +19,25 @@ PATHS = {
     "openai_chat": "/v1/chat/completions",
     "openai_responses": "/v1/responses",
 }
+PROVIDERS = {"anthropic_messages": "messages", "openai_chat": "up", "openai_responses": "responses"}
+# A provider of each dialect at the same upstream.
+PROVIDER_TABLES = """
+[providers.up]
+kind = "openai"
+base_url = "URL/v1"
+api_key = "sk-up"
+
+[providers.messages]
+kind = "anthropic"
+base_url = "URL"
+api_key = "sk-up"
+
+[providers.responses]
+kind = "openai"
+dialect = "openai_responses"
+base_url = "URL/v1"
+api_key = "sk-up"
+"""
 
 
 class Attacked(GatewayProcess):
@@ -34,9 +54,8 @@ class Attacked(GatewayProcess):
     def write_config(self, more: str = "", **server: Any) -> None:
         """A whole file, in the place of the old one at once."""
         lines = ["[server]", *(f"{key} = {json.dumps(value)}" for key, value in (self.server | server).items())]
-        lines += ["[providers.up]", 'kind = "openai"', f'base_url = "{self.upstream_url}/v1"', 'api_key = "sk-up"']
         fresh = self.config.with_suffix(".new")
-        fresh.write_text("\n".join([*lines, more, ""]))
+        fresh.write_text("\n".join([*lines, PROVIDER_TABLES.replace("URL", self.upstream_url), more, ""]))
         fresh.replace(self.config)
 
     def connect(self, seconds: float = 10.0) -> socket.socket:
@@ -140,6 +159,7 @@ def error_of(body: bytes, dialect: str) -> dict[str, Any]:
     assert (told.get("type") == "error") == (dialect == "anthropic_messages"), told
     error: dict[str, Any] = told["error"]
     assert error["message"], told
+    assert isinstance(error["type"], str), told
     return error
 
 

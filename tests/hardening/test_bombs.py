@@ -7,7 +7,6 @@ import itertools
 import os
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import brotli
 import pytest
@@ -16,10 +15,10 @@ import zstandard
 from app.dialects.json_bodies import repair_surrogates
 from app.json_values import MAX_VALUES, SMALL, has_too_many_values
 from app.transport.content import content_decoder
-from tests.hardening.gateway import ANSWER, PATHS, Attacked, error_of
+from tests.hardening.gateway import PATHS, PROVIDERS, Attacked, error_of
 from tests.hardening.test_memory import Peak
-from tests.hardening.test_upstream_replies import ANSWERS, MORE, PROVIDERS, chunked, read_error, wire
-from tests.support.fake_upstream import FakeUpstream, json_reply, raw
+from tests.hardening.upstreams import ANSWERS, chunked, wire
+from tests.support.fake_upstream import FakeUpstream, raw
 
 Figure = Callable[[str, object, object], None]
 
@@ -100,23 +99,15 @@ PLAN = [
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[FakeUpstream]:
-    with FakeUpstream(json_reply(ANSWER)) as fake:
-        yield fake
-
-
-@pytest.fixture(scope="module")
-def gateway(upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
-    folder: Path = tmp_path_factory.mktemp("bombs")
-    more = MORE.replace("URL", upstream.url)
-    with Attacked(folder, upstream.url, more=more, max_attempts=1, client_timeout=30) as process:
+def gateway(lasting_upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
+    folder = tmp_path_factory.mktemp("bombs")
+    with Attacked(folder, lasting_upstream.url, max_attempts=1, client_timeout=30) as process:
         yield process
         assert "Traceback" not in process.log.read_text()
 
 
 def test_a_packed_request_costs_what_it_weighs(gateway: Attacked, upstream: FakeUpstream, figure: Figure) -> None:
     worst, maximum = (0.0, ""), (0.0, "")
-    upstream.script(json_reply(ANSWER))
     cases = PLAN if os.environ.get("HARDENING_CASES") else PLAN[::6]
 
     for (kind, codings, size), route in zip(cases, itertools.cycle(ROUTES), strict=False):
@@ -219,7 +210,7 @@ def test_a_reply_that_unpacks_too_far_is_a_502(client: str, gateway: Attacked, u
     status, answer = gateway.ask(PATHS[client], QUESTION.replace("MODEL", "up/m").encode() + b"}")
 
     assert status == 502
-    assert "unpacks to more than 4 MiB" in read_error(client, answer)
+    assert "unpacks to more than 4 MiB" in error_of(answer, client)["message"]
 
 
 SKIPPED = b"\x50\x2a\x4d\x18" + bytes(4)
@@ -242,12 +233,11 @@ def test_a_crowd_of_empty_parts_is_refused_and_parts_with_content_are_not(
     body = QUESTION.replace("MODEL", "up/m").encode() + b"}"
     coded = pack(body, coding)
 
-    upstream.script(json_reply(ANSWER))
     status, answer = gateway.ask(PATHS["openai_chat"], empty * 20_000 + coded, f"content-encoding: {coding}")
     assert (status, "too many parts" in error_of(answer, "openai_chat")["message"]) == (400, True)
     upstream.script(raw(wire(empty * 20_000 + coded, f"content-encoding: {coding}")))
     status, answer = gateway.ask(PATHS["openai_chat"], body)
-    assert (status, "too many parts" in read_error("openai_chat", answer)) == (502, True)
+    assert (status, "too many parts" in error_of(answer, "openai_chat")["message"]) == (502, True)
 
     events = [
         b'data: {"choices":[{"index":0,"delta":{"content":"%d"},"finish_reason":null}]}\n\n' % n for n in range(5000)

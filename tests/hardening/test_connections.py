@@ -25,21 +25,12 @@ CHUNK = b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[FakeUpstream]:
-    with FakeUpstream(json_reply(ANSWER)) as fake:
-        yield fake
-
-
-@pytest.fixture(scope="module")
-def gateway(upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
-    with Attacked(tmp_path_factory.mktemp("held"), upstream.url, client_timeout=TIMEOUT, max_body_mb=8) as gateway:
+def gateway(lasting_upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
+    with Attacked(
+        tmp_path_factory.mktemp("held"), lasting_upstream.url, client_timeout=TIMEOUT, max_body_mb=8
+    ) as gateway:
         yield gateway
         assert "Traceback" not in gateway.log.read_text()
-
-
-@pytest.fixture(autouse=True)
-def _answers(upstream: FakeUpstream) -> None:
-    upstream.script(json_reply(ANSWER))
 
 
 def hold(client: socket.socket, drip: bytes, pause: float, maximum: float) -> float:
@@ -94,13 +85,12 @@ def test_no_connection_is_held_without_progress(gateway: Attacked, figure: Figur
 
 def test_a_client_that_does_not_read_is_left(gateway: Attacked, upstream: FakeUpstream) -> None:
     upstream.script(sse(*[CHUNK * 500] * 400))
-    seen = len(upstream.seen)
     with gateway.connect() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.sendall(post(CHAT, question("openai_chat", stream=True)))
 
-        upstream.wait_for(seen + 1)
-        upstream.wait_until_left(seen, 10)
+        upstream.wait_for()
+        upstream.wait_until_left(seconds=10)
 
 
 def test_a_slow_reader_and_a_slow_sender_are_served(gateway: Attacked, upstream: FakeUpstream) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.hardening.gateway import PATHS, Attacked, post, question, read_reply
+from tests.hardening.gateway import PATHS, PROVIDERS, Attacked, post, question, read_reply
 from tests.hardening.test_connections import worker_of
-from tests.hardening.test_upstream_replies import ANSWERS, MORE, PROVIDERS
+from tests.hardening.upstreams import ANSWERS
 from tests.support.fake_upstream import CLOSE, FakeUpstream, json_reply, raw, sse
 
 Figure = Callable[[str, object, object], None]
@@ -54,18 +54,11 @@ WIRE = Path(__file__).parents[1] / "wire"
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[FakeUpstream]:
-    with FakeUpstream() as fake:
-        yield fake
-
-
-@pytest.fixture(scope="module")
-def gateway(upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
+def gateway(lasting_upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
     folder: Path = tmp_path_factory.mktemp("cycles")
     (folder / "sitecustomize.py").write_text(COLLECTOR)
     environ = {"PYTHONPATH": str(folder), "FOUND": str(folder / "found.json")}
-    more = MORE.replace("URL", upstream.url)
-    with Attacked(folder, upstream.url, more=more, environ=environ, max_attempts=1) as process:
+    with Attacked(folder, lasting_upstream.url, environ=environ, max_attempts=1) as process:
         yield process
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import json
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -14,28 +13,15 @@ import brotli
 import pytest
 import zstandard
 
-from tests.hardening.gateway import PATHS, Attacked
-from tests.hardening.test_upstream_replies import BODIES, MORE, PROVIDERS, read_error, wire
+from tests.hardening.gateway import PATHS, PROVIDERS, Attacked, error_of, question
+from tests.hardening.upstreams import BEGINNINGS, PLAIN, SSE, TEXTS, wire
 from tests.support.fake_upstream import CLOSE, FakeUpstream, Piece, Reply, raw
 
 MIB = 1 << 20
-LIMITS = "\n[limits]\nreply_mb = 16\nstream_mb = 24\nevent_mb = 4\nerror_kb = 64\n"
+LIMITS = "[limits]\nreply_mb = 16\nstream_mb = 24\nevent_mb = 4\nerror_kb = 64\n"
 # What one reply may add to a worker: its limit two and a half times, and what the interpreter keeps.
 MAX_GROWTH = 16 * 2.5 + 12
-SSE = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
-PLAIN = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n"
 GIANT = 1024 * MIB
-
-EVENTS = {
-    "anthropic_messages": b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"%s"}}\n\n',  # noqa: E501
-    "openai_chat": b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"%s"},"finish_reason":null}]}\n\n',  # noqa: E501
-    "openai_responses": b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","item_id":"i","output_index":0,"content_index":0,"delta":"%s"}\n\n',  # noqa: E501
-}
-BEGINNINGS = {
-    "anthropic_messages": b'event: message_start\ndata: {"type":"message_start","message":{"id":"m","type":"message","role":"assistant","model":"m","content":[],"usage":{"input_tokens":1,"output_tokens":1}}}\n\nevent: content_block_start\ndata: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}\n\n',  # noqa: E501
-    "openai_chat": b"",
-    "openai_responses": b'event: response.created\ndata: {"type":"response.created","response":{"id":"r","object":"response","status":"in_progress","model":"m","output":[]}}\n\nevent: response.output_item.added\ndata: {"type":"response.output_item.added","output_index":0,"item":{"type":"message","id":"i","role":"assistant","status":"in_progress","content":[]}}\n\nevent: response.content_part.added\ndata: {"type":"response.content_part.added","item_id":"i","output_index":0,"content_index":0,"part":{"type":"output_text","text":"","annotations":[]}}\n\n',  # noqa: E501
-}
 
 
 def zeros(pack: Callable[[bytes], bytes], end: Callable[[], bytes]) -> bytes:
@@ -69,15 +55,8 @@ BOMBS: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[FakeUpstream]:
-    with FakeUpstream() as fake:
-        yield fake
-
-
-@pytest.fixture(scope="module")
-def gateway(upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
-    folder: Path = tmp_path_factory.mktemp("memory")
-    with Attacked(folder, upstream.url, more=MORE.replace("URL", upstream.url) + LIMITS, max_attempts=1) as process:
+def gateway(lasting_upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
+    with Attacked(tmp_path_factory.mktemp("memory"), lasting_upstream.url, more=LIMITS, max_attempts=1) as process:
         yield process
 
 
@@ -119,8 +98,8 @@ def resident(pid: int) -> float:
 
 
 def ask(gateway: Attacked, client: str, speaks: str, *, stream: bool) -> tuple[int, bytes]:
-    asked = {"model": f"{PROVIDERS[speaks]}/m", "stream": stream, **BODIES[client]}
-    return gateway.ask(PATHS[client], json.dumps(asked).encode(), seconds=60.0)
+    asked = question(client, model=f"{PROVIDERS[speaks]}/m", stream=stream)
+    return gateway.ask(PATHS[client], asked, seconds=60.0)
 
 
 def watch(gateway: Attacked, figure: Callable[..., None], name: str, act: Callable[[], None]) -> None:
@@ -143,7 +122,7 @@ def test_a_bomb_is_stopped_while_it_is_unpacked(
     def attack() -> None:
         for client in PATHS:
             status, answer = ask(gateway, client, "openai_chat", stream=False)
-            assert (status, "unpacks to more than 4 MiB" in read_error(client, answer)) == (502, True)
+            assert (status, "unpacks to more than 4 MiB" in error_of(answer, client)["message"]) == (502, True)
 
     watch(gateway, figure, f"{len(packed) >> 10} KiB of {encoding}", attack)
 
@@ -157,7 +136,7 @@ def test_an_endless_whole_answer_ends_at_its_limit(
     def attack() -> None:
         for client in PATHS:
             status, answer = ask(gateway, client, client, stream=stream)
-            assert (status, "16 MiB" in read_error(client, answer)) == (502, True)
+            assert (status, "16 MiB" in error_of(answer, client)["message"]) == (502, True)
 
     watch(gateway, figure, f"an endless answer, stream {stream}", attack)
 
@@ -166,13 +145,13 @@ def test_an_endless_whole_answer_ends_at_its_limit(
 def test_an_endless_stream_to_a_client_that_wants_it_whole_ends_at_its_limit(
     speaks: str, gateway: Attacked, upstream: FakeUpstream, figure: Callable[..., None]
 ) -> None:
-    block = EVENTS[speaks].replace(b"%s", b"x" * 1000) * 500
+    block = TEXTS[speaks].replace(b"%s", b"x" * 1000) * 500
     upstream.script(raw(SSE, BEGINNINGS[speaks], *[block] * 1000, CLOSE))
 
     def attack() -> None:
         for client in PATHS:
             status, answer = ask(gateway, client, speaks, stream=False)
-            assert (status, "16 MiB" in read_error(client, answer)) == (502, True)
+            assert (status, "16 MiB" in error_of(answer, client)["message"]) == (502, True)
 
     watch(gateway, figure, f"an endless stream of {speaks}, collected", attack)
 
@@ -198,7 +177,7 @@ def test_an_event_that_never_ends_is_an_error_in_every_dialect(
 def test_a_stream_that_goes_on_forever_ends_with_an_error(
     gateway: Attacked, upstream: FakeUpstream, figure: Callable[..., None]
 ) -> None:
-    block = EVENTS["openai_chat"].replace(b"%s", b"x" * 1000) * 500
+    block = TEXTS["openai_chat"].replace(b"%s", b"x" * 1000) * 500
     upstream.script(raw(SSE, *[block] * 1000, CLOSE))
 
     def attack() -> None:
@@ -218,11 +197,10 @@ def test_of_an_endless_error_the_beginning_is_read(gateway: Attacked, upstream: 
         status, answer = ask(gateway, client, "openai_chat", stream=False)
 
         assert status == 429
-        assert read_error(client, answer).startswith("too much at once")
+        assert error_of(answer, client)["message"].startswith("too much at once")
 
 
 def test_an_upstream_that_is_left_at_a_limit_is_disconnected(gateway: Attacked, upstream: FakeUpstream) -> None:
-    upstream.seen.clear()
     upstream.script(Reply((b" " * (17 * MIB), 30.0), headers={"content-type": "application/json"}))
 
     ask(gateway, "openai_chat", "openai_chat", stream=False)

@@ -22,7 +22,7 @@ from app.gateway.delivery import in_turns
 from app.gateway.replies.translation import StreamCollector, StreamTranslation, stream_whole
 from app.sse import encode_event
 from tests.hardening.test_time import ALLOWED, growth
-from tests.hardening.test_upstream_replies import ANSWERS
+from tests.hardening.upstreams import ANSWERS
 from tests.laws.cases import CONTEXT, DIALECTS
 
 Figure = Callable[[str, object, object], None]

@@ -26,9 +26,8 @@ from app.gateway.messages import ClientRequest
 from app.services import Services, build_services
 from app.settings.loading import load_settings
 from tests.hardening.bodies import DIALECT_NAMES, NAMES, make_body
-from tests.hardening.gateway import ANSWER, PATHS, Attacked, error_of
-from tests.hardening.test_upstream_replies import MORE, PROVIDERS
-from tests.support.fake_upstream import FakeUpstream, json_reply
+from tests.hardening.gateway import PATHS, PROVIDER_TABLES, PROVIDERS, Attacked, error_of
+from tests.support.fake_upstream import FakeUpstream
 
 Figure = Callable[[str, object, object], None]
 
@@ -61,12 +60,9 @@ def cases_of(kind: str) -> Iterator[tuple[str, str, str]]:
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
-    folder: Path = tmp_path_factory.mktemp("stalls")
-    with FakeUpstream(json_reply(ANSWER)) as upstream:
-        more = MORE.replace("URL", upstream.url)
-        with Attacked(folder, upstream.url, more=more, max_attempts=1) as process:
-            yield process
+def gateway(lasting_upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
+    with Attacked(tmp_path_factory.mktemp("stalls"), lasting_upstream.url, max_attempts=1) as process:
+        yield process
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -106,8 +102,7 @@ def test_counting_a_megabyte_holds_up_nobody(gateway: Attacked, figure: Figure) 
 def services(tmp_path_factory: pytest.TempPathFactory) -> Services:
     folder: Path = tmp_path_factory.mktemp("services")
     config = folder / "dragoman.toml"
-    provider = '[providers.up]\nkind = "openai"\napi_key = "sk-up"\nbase_url = "http://127.0.0.1:9/v1"\n'
-    config.write_text(provider + MORE.replace("URL", "http://127.0.0.1:9"))
+    config.write_text(PROVIDER_TABLES.replace("URL", "http://127.0.0.1:9"))
     return build_services(load_settings(config, {"HOME": str(folder)}, {}), {}, folder)
 
 

@@ -4,57 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
 from app.sse import SseDecoder
-from tests.hardening.gateway import PATHS, Attacked
-from tests.hardening.test_memory import BEGINNINGS, EVENTS, SSE
-from tests.hardening.test_upstream_replies import BODIES, MORE, PROVIDERS, read_error
+from tests.hardening.gateway import PATHS, PROVIDERS, Attacked, error_of, question
+from tests.hardening.upstreams import BEGINNINGS, CALLS, ENDINGS, SSE, stream_of
 from tests.support.fake_upstream import CLOSE, FakeUpstream, raw
 
 Spoil = Callable[[bytes], bytes]
-
-
-def named(event: dict[str, Any]) -> bytes:
-    return f"event: {event['type']}\ndata: {json.dumps(event, separators=(',', ':'))}\n\n".encode()
-
-
-CHUNK = b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[%b]%b}\n\n'
-MESSAGE = {"type": "message", "id": "i", "role": "assistant", "status": "completed",
-           "content": [{"type": "output_text", "text": "x", "annotations": []}]}  # fmt: skip
-RESPONSE = {"id": "r", "object": "response", "created_at": 1, "status": "completed", "model": "m", "output": [MESSAGE],
-            "usage": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}}  # fmt: skip
-ENDINGS = {
-    "anthropic_messages": named({"type": "content_block_stop", "index": 0})
-    + named({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1}})
-    + named({"type": "message_stop"}),
-    "openai_chat": CHUNK % (b'{"index":0,"delta":{},"finish_reason":"stop"}', b"")
-    + CHUNK % (b"", b',"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}')
-    + b"data: [DONE]\n\n",
-    "openai_responses": named({"type": "response.output_text.done", "item_id": "i", "output_index": 0,
-                               "content_index": 0, "text": "x"})
-    + named({"type": "response.output_item.done", "output_index": 0, "item": MESSAGE})
-    + named({"type": "response.completed", "response": RESPONSE}),
-}  # fmt: skip
-CALLS = {
-    "anthropic_messages": lambda number: named({"type": "content_block_start", "index": number, "content_block": {
-        "type": "tool_use", "id": f"t{number}", "name": "f", "input": {}}})
-    + named({"type": "content_block_stop", "index": number}),
-    "openai_chat": lambda number: CHUNK % (
-        b'{"index":0,"delta":{"tool_calls":[{"index":%d,"id":"c%d","type":"function","function":{"name":"f",'
-        b'"arguments":"{}"}}]},"finish_reason":null}' % (number - 1, number), b""),
-    "openai_responses": lambda number: named({"type": "response.output_item.added", "output_index": number, "item": {
-        "type": "function_call", "id": f"f{number}", "call_id": f"c{number}", "name": "f", "arguments": ""}})
-    + named({"type": "response.output_item.done", "output_index": number, "item": {
-        "type": "function_call", "id": f"f{number}", "call_id": f"c{number}", "name": "f", "arguments": "{}"}}),
-}  # fmt: skip
-
-
-def stream_of(dialect: str, *texts: bytes) -> bytes:
-    said = b"".join(EVENTS[dialect].replace(b"%s", text) for text in texts)
-    return BEGINNINGS[dialect] + said + ENDINGS[dialect]
 
 
 def swap(old: bytes, new: bytes, count: int = -1) -> Spoil:
@@ -127,15 +85,8 @@ LAST_WORDS = {
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[FakeUpstream]:
-    with FakeUpstream() as fake:
-        yield fake
-
-
-@pytest.fixture(scope="module")
-def gateway(upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
-    more = MORE.replace("URL", upstream.url)
-    with Attacked(tmp_path_factory.mktemp("streams"), upstream.url, more=more, max_attempts=1) as process:
+def gateway(lasting_upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
+    with Attacked(tmp_path_factory.mktemp("streams"), lasting_upstream.url, max_attempts=1) as process:
         yield process
 
 
@@ -147,7 +98,7 @@ def check_answer(client: str, stream: bool, status: int, answer: bytes) -> None:
     text = answer.decode()  # as the vendors' SDKs do, which end with an exception of their own otherwise
     if status >= 400:
         assert status in (502, 503, 529)
-        read_error(client, answer)
+        error_of(answer, client)
         return
     assert status == 200
     if not stream:
@@ -167,8 +118,8 @@ def ask_all(gateway: Attacked, upstream: FakeUpstream, make: Callable[[str], byt
         upstream.script(raw(SSE, make(speaks), CLOSE))
         for client, path in PATHS.items():
             for stream in (True, False):
-                asked = {"model": f"{provider}/m", "stream": stream, **BODIES[client]}
-                status, answer = gateway.ask(path, json.dumps(asked).encode(), seconds=30.0)
+                asked = question(client, model=f"{provider}/m", stream=stream)
+                status, answer = gateway.ask(path, asked, seconds=30.0)
 
                 try:
                     check_answer(client, stream, status, answer)

@@ -7,7 +7,6 @@ import json
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -19,33 +18,10 @@ from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.response import MAX_TOKENS
 from app.dialects.registry import DIALECTS
 from app.gateway.replies.reply_headers import relayed_headers
-from tests.hardening.gateway import PATHS, Attacked, post
+from tests.hardening.gateway import PATHS, PROVIDERS, Attacked, error_of, post, question
+from tests.hardening.upstreams import ANSWERS, chunked, wire
 from tests.support.fake_upstream import CLOSE, CUT, STALL, FakeUpstream, Piece, raw
 
-PROVIDERS = {"anthropic_messages": "messages", "openai_chat": "up", "openai_responses": "responses"}
-BODIES: dict[str, dict[str, Any]] = {
-    "anthropic_messages": {"max_tokens": 9, "messages": [{"role": "user", "content": "q"}]},
-    "openai_chat": {"messages": [{"role": "user", "content": "q"}]},
-    "openai_responses": {"input": "q", "store": False},
-}
-# A good answer, whole, of each dialect, and one text of a stream.
-ANSWERS: dict[str, dict[str, Any]] = {
-    "anthropic_messages": {
-        "id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn",
-        "content": [{"type": "text", "text": "SAID"}], "usage": {"input_tokens": 1, "output_tokens": 1},
-    },
-    "openai_chat": {
-        "id": "c1", "object": "chat.completion", "created": 1, "model": "m", "choices": [
-            {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "SAID"}}],
-        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
-    },
-    "openai_responses": {
-        "id": "resp_1", "object": "response", "created_at": 1, "status": "completed", "model": "m", "output": [
-            {"type": "message", "id": "msg_1", "status": "completed", "role": "assistant",
-             "content": [{"type": "output_text", "text": "SAID", "annotations": []}]}],
-        "usage": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2},
-    },
-}  # fmt: skip
 BAD_GATEWAY = frozenset({502})
 READ = frozenset({200})
 # Where something of an answer is left it may be given on; an answer without anything asks for another try.
@@ -59,17 +35,6 @@ class Case:
     id: str
     make: Callable[[bytes], tuple[Piece, ...]]
     statuses: frozenset[int] = BAD_GATEWAY
-
-
-def wire(body: bytes, *fields: str, status: str = "200 OK", kind: str = "application/json") -> bytes:
-    head = [f"HTTP/1.1 {status}", f"content-type: {kind}", *fields]
-    if not any(field.lower().startswith(("content-length", "transfer-encoding")) for field in fields):
-        head.append(f"content-length: {len(body)}")
-    return "\r\n".join([*head, "", ""]).encode("latin-1") + body
-
-
-def chunked(*lines: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
-    return wire(b"".join(lines) + end, "transfer-encoding: chunked")
 
 
 def body(id: str, text: bytes, statuses: frozenset[int] = BAD_GATEWAY) -> Case:  # noqa: A002
@@ -199,40 +164,11 @@ CASES = [
     Case("ten encodings", lambda good: (wire(good, "content-encoding: " + ", ".join(["gzip"] * 10)),), READ_OR_NOT),
 ]  # fmt: skip
 
-MORE = """
-[providers.messages]
-kind = "anthropic"
-base_url = "URL"
-api_key = "sk-up"
-
-[providers.responses]
-kind = "openai"
-dialect = "openai_responses"
-base_url = "URL/v1"
-api_key = "sk-up"
-"""
-
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[FakeUpstream]:
-    with FakeUpstream() as fake:
-        yield fake
-
-
-@pytest.fixture(scope="module")
-def gateway(upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
-    folder: Path = tmp_path_factory.mktemp("replies")
-    with Attacked(folder, upstream.url, more=MORE.replace("URL", upstream.url), max_attempts=1) as process:
+def gateway(lasting_upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
+    with Attacked(tmp_path_factory.mktemp("replies"), lasting_upstream.url, max_attempts=1) as process:
         yield process
-
-
-def read_error(dialect: str, answer: bytes) -> str:
-    """The message of an error body, which is checked for its dialect's shape."""
-    told = json.loads(answer)
-    error = told["error"]
-    assert (told.get("type") == "error") == (dialect == "anthropic_messages")
-    assert isinstance(error["type"], str)
-    return str(error["message"])
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
@@ -244,16 +180,16 @@ def test_a_malformed_reply_is_an_error_in_every_dialect(
     for speaks, provider in PROVIDERS.items():
         for client, path in PATHS.items():
             for stream in (False, True):
-                asked = {"model": f"{provider}/m", "stream": stream, **BODIES[client]}
+                asked = question(client, model=f"{provider}/m", stream=stream)
                 upstream.script(raw(*case.make(json.dumps(ANSWERS[speaks]).encode())))
 
-                status, answer = gateway.ask(path, json.dumps(asked).encode())
+                status, answer = gateway.ask(path, asked)
 
                 told = f"{client} asks {speaks}, stream {stream}: {status} {answer[:400]!r}"
                 assert status in case.statuses, told
                 assert not any(word in answer.lower() for word in (b"traceback", b"<html")), told
                 if status >= 400:
-                    assert read_error(client, answer), told
+                    assert error_of(answer, client), told
                 elif stream:
                     assert b"data: " in answer, told
     said = gateway.log.read_text()[logged:]
@@ -266,7 +202,7 @@ def test_what_stands_before_an_answer_is_no_part_of_it_however_often_it_comes(
 ) -> None:
     for speaks, provider in PROVIDERS.items():
         for client, path in PATHS.items():
-            asked = json.dumps({"model": f"{provider}/m", **BODIES[client]}).encode()
+            asked = question(client, model=f"{provider}/m")
             upstream.script(raw(wire(mark + json.dumps(ANSWERS[speaks]).encode())))
 
             answers = [gateway.ask(path, asked) for _ in range(4)]  # later ones by a plan of the first
@@ -334,10 +270,10 @@ def test_no_wait_that_nobody_can_keep_to_reaches_a_client(
         for number, text in enumerate(UNSOUND):
             if not text.isprintable() or not text.isascii():
                 continue
-            asked = {"model": f"messages/{client}{number}", **BODIES[client]}
+            asked = question(client, model=f"messages/{client}{number}")
             upstream.script(raw(wire(error, f"retry-after: {text}", f"retry-after-ms: {text}", status=f"{status} No")))
 
-            answer = gateway.exchange(post(path, json.dumps(asked).encode()))
+            answer = gateway.exchange(post(path, asked))
 
             fields = dict(line.split(b": ", 1) for line in answer.partition(b"\r\n\r\n")[0].lower().split(b"\r\n")[1:])
             told = {name: value for name, value in fields.items() if name.startswith(b"retry-after")}
