@@ -21,7 +21,7 @@ from app.gateway.inspection.inspector import Inspector
 from app.gateway.inspection.orders import RecordingOrder, orders_file, read_orders, write_orders
 from app.settings import KeySettings, ServerSettings
 from tests.dashboard.conftest import SCRIPT, MakeApp, enter, read_mark, sign_with
-from tests.gateway.conftest import chat_stream
+from tests.support.answers import chat_stream
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
 PICTURE = base64.b64encode(b"\x89PNG" + bytes(range(256)) * 20).decode()

@@ -16,7 +16,7 @@ import pytest
 
 from app.settings import ServerSettings
 from tests.docs.blocks import ROOT
-from tests.gateway.conftest import chunk
+from tests.support.answers import chunk
 from tests.support.fake_upstream import FakeUpstream, sse
 from tests.support.gateway_process import BIN, bare_environ, free_port
 

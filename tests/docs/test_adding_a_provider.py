@@ -12,7 +12,8 @@ from flask.testing import FlaskClient
 from app import create_app
 from app.settings import load_settings
 from tests.docs.blocks import ROOT, blocks
-from tests.support.fake_upstream import FakeUpstream, chat_answer, json_reply
+from tests.support.answers import chat_answer
+from tests.support.fake_upstream import FakeUpstream, json_reply
 
 DOCUMENT = ROOT / "docs" / "adding-a-provider.md"
 SAMPLE = Path(__file__).parent / "sample"

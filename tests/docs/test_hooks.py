@@ -14,7 +14,8 @@ from app.gateway.recording.hooks import load_hooks
 from app.settings import load_settings
 from tests.accounts.records import record
 from tests.docs.blocks import ROOT, blocks
-from tests.support.fake_upstream import FakeUpstream, Reply, chat_answer, json_reply
+from tests.support.answers import chat_answer
+from tests.support.fake_upstream import FakeUpstream, Reply, json_reply
 
 DOCUMENT = ROOT / "docs" / "hooks.md"
 MODULES = ("mail_masking", "exporting")

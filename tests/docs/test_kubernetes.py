@@ -18,7 +18,7 @@ import yaml
 
 from app.settings import ServerSettings
 from tests.docs.blocks import ROOT
-from tests.gateway.conftest import chunk
+from tests.support.answers import chunk
 from tests.support.fake_upstream import FakeUpstream, sse
 from tests.support.gateway_process import BIN, GatewayProcess
 from tests.support.manifests import validate

@@ -21,7 +21,7 @@ import pytest
 import trustme
 
 from tests.docs.blocks import ROOT
-from tests.gateway.conftest import chunk
+from tests.support.answers import chunk
 from tests.support.fake_upstream import STALL, FakeUpstream, sse
 from tests.support.gateway_process import BIN, GatewayProcess, free_port
 

@@ -10,7 +10,8 @@ import pytest
 
 from app.settings.tables import RouteSettings
 from tests.field.pairs import CHAT_HEAD, CLIENTS, UPSTREAMS, ask, chat_events, delta, whole_reply
-from tests.gateway.conftest import Client, MakeClient, chunk, events_of
+from tests.gateway.conftest import Client, MakeClient, events_of
+from tests.support.answers import chunk
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 
 

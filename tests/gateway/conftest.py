@@ -16,10 +16,7 @@ from app.accounts.record import RequestRecord
 from app.application import Application
 from app.logs import request_log
 from app.settings import LedgerSettings, ModelsSettings, ProviderSettings, ServerSettings, Settings
-from tests.support.fake_upstream import FakeUpstream, Piece, Reply, sse
-from tests.support.fake_upstream import chat_answer as chat_answer
-
-CHAT_CHUNK: dict[str, Any] = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+from tests.support.fake_upstream import FakeUpstream
 
 
 class Client:
@@ -128,17 +125,6 @@ def log_lines() -> Iterator[Callable[[], list[Any]]]:
 
     yield read
     request_log.close()
-
-
-def chunk(delta: dict[str, Any] | None = None, finish: str | None = None, **more: Any) -> bytes:
-    choice = {"index": 0, "delta": delta or {}, "finish_reason": finish}
-    return b"data: " + json.dumps({**CHAT_CHUNK, "choices": [choice], **more}).encode() + b"\n\n"
-
-
-def chat_stream(*words: str, tail: tuple[Piece, ...] | None = None) -> Reply:
-    """A Chat stream that says some words; `tail` replaces its end."""
-    end: tuple[Piece, ...] = (chunk({}, "stop"), b"data: [DONE]\n\n") if tail is None else tail
-    return sse(chunk({"role": "assistant", "content": ""}), *(chunk({"content": word}) for word in words), *end)
 
 
 def events_of(response: TestResponse) -> list[Any]:

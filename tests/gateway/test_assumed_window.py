@@ -5,13 +5,13 @@ Sources: ericc-ch/copilot-api#210, jundot/omlx#26, ollama#15316 (clients that co
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 from werkzeug.test import TestResponse
 
 from tests.gateway.conftest import MakeClient, data_folder, events_of, make_client, upstream
+from tests.support.answers import unnamed
 from tests.support.fake_upstream import FakeUpstream, json_reply, sse
 
 __all__ = ["data_folder", "make_client", "upstream"]  # the fixtures of this file
@@ -47,8 +47,7 @@ def test_every_client_is_told_the_tokens_in_its_own_measure(
     make_client: MakeClient, upstream: FakeUpstream, dialect: str, stream: bool
 ) -> None:
     client = make_client(small={"kind": "openai", "base_url": f"{upstream.url}/v1", **HALF})
-    chunks = [b"data: %b\n\n" % json.dumps(chunk).encode() for chunk in CHUNKS]
-    upstream.script(sse(*chunks) if stream else json_reply(WHOLE))
+    upstream.script(sse(*unnamed(*CHUNKS)) if stream else json_reply(WHOLE))
     path, body = BODIES[dialect]
     more = {"stream_options": {"include_usage": True}} if dialect == "chat" and stream else {}
 

@@ -18,7 +18,8 @@ from app.gateway.client_access.client_keys import ClientKey
 from app.headers import HeaderFields
 from app.settings import KeySettings, ModelsSettings, ProviderSettings, RouteSettings, ServerSettings, Settings
 from app.settings.checks.keys import hash_key
-from tests.gateway.conftest import Client, chat_answer, chat_stream
+from tests.gateway.conftest import Client
+from tests.support.answers import chat_answer, chat_stream
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
 CI, ANNA, OLD = "dm-ci-0123456789", "dm-anna-0123456789", "dm-old-0123456789"

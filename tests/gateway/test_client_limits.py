@@ -14,7 +14,8 @@ from app.dialects.registry import DIALECTS
 from app.gateway.messages import ClientRequest
 from app.rate_limits.counts import Demand, Limit
 from app.settings import KeySettings, PriceSettings, ProviderSettings, Settings
-from tests.gateway.conftest import Client, chat_answer, chat_stream, chunk
+from tests.gateway.conftest import Client
+from tests.support.answers import chat_answer, chat_stream, chunk
 from tests.support.fake_upstream import CUT, FakeUpstream, Reply, json_reply, sse
 
 KEY = "dm-limited-0123456789"

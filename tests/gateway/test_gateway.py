@@ -11,7 +11,8 @@ import pytest
 from werkzeug.test import create_environ
 
 from app.settings import RouteSettings
-from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream, chunk, events_of
+from tests.gateway.conftest import Client, MakeClient, events_of
+from tests.support.answers import chat_answer, chat_stream, chunk
 from tests.support.fake_upstream import CLOSE, CUT, FakeUpstream, Reply, json_reply, raw, sse
 
 

@@ -11,7 +11,8 @@ from app.gateway.messages import ClientRequest
 from app.gateway.recording import hooks as module
 from app.gateway.recording.hooks import MAX_WAITING, Hook, Hooks, load_hooks
 from tests.accounts.records import record
-from tests.gateway.conftest import Client, chat_answer, listen
+from tests.gateway.conftest import Client, listen
+from tests.support.answers import chat_answer
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
 

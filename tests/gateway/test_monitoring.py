@@ -21,7 +21,8 @@ from app.gateway.recording.recorder import Recorder
 from app.gateway.recording.worker_files import WorkerFiles
 from app.gateway.recording.workers import Reload, Workers
 from tests.accounts.records import record
-from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream
+from tests.gateway.conftest import Client, MakeClient
+from tests.support.answers import chat_answer, chat_stream
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
 ELSEWHERE = {"REMOTE_ADDR": "203.0.113.7"}

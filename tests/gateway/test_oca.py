@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.conftest import Client, MakeClient, chat_stream
+from tests.gateway.conftest import Client, MakeClient
+from tests.support.answers import chat_stream
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
 CATALOGUE = json_reply(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from werkzeug.test import TestResponse
 from app.gateway.replies.paused_turn import MAX_PAUSES
 from app.settings import RouteSettings
 from tests.gateway.conftest import Client, MakeClient, events_of
+from tests.support.answers import events_of_blocks, message, named
 from tests.support.fake_upstream import CUT, STALL, FakeUpstream, Piece, Reply, json_reply, raw, sse
 
 THINKING = {"type": "thinking", "thinking": "Let me look.", "signature": "c2lnbmVk"}
@@ -33,46 +34,18 @@ def text(said: str, *citations: dict[str, Any]) -> dict[str, Any]:
     return {"type": "text", "text": said, **({"citations": list(citations)} if citations else {})}
 
 
-def event(kind: str, **fields: Any) -> bytes:
-    return f"event: {kind}\ndata: {json.dumps({'type': kind, **fields})}\n\n".encode()
-
-
-def opening(index: int, block: dict[str, Any]) -> Iterator[bytes]:
-    """The events of one block."""
-    match block["type"]:
-        case "text":
-            head: dict[str, Any] = {"type": "text", "text": ""}
-            deltas = [{"type": "text_delta", "text": block["text"]}]
-            deltas += [{"type": "citations_delta", "citation": citation} for citation in block.get("citations", ())]
-        case "thinking":
-            head = {"type": "thinking", "thinking": "", "signature": ""}
-            deltas = [
-                {"type": "thinking_delta", "thinking": block["thinking"]},
-                {"type": "signature_delta", "signature": block["signature"]},
-            ]
-        case "server_tool_use":
-            head = {**block, "input": {}}
-            deltas = [{"type": "input_json_delta", "partial_json": json.dumps(block["input"])}]
-        case _:
-            head, deltas = block, []
-    yield event("content_block_start", index=index, content_block=head)
-    for delta in deltas:
-        yield event("content_block_delta", index=index, delta=delta)
-    yield event("content_block_stop", index=index)
-
-
 def began(*blocks: dict[str, Any], read: int = 100) -> tuple[bytes, ...]:
     usage = {"input_tokens": read, "cache_read_input_tokens": 10, "output_tokens": 1}
-    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [], "usage": usage}
-    parts = [part for index, block in enumerate(blocks) for part in opening(index, block)]
-    return (event("message_start", message=message), *parts)
+    return named(
+        {"type": "message_start", "message": {**message(usage=usage), "stop_reason": None}}, *events_of_blocks(*blocks)
+    )
 
 
 def turn(*blocks: dict[str, Any], stop: str = "pause_turn", read: int = 100, wrote: int = 7, **more: Any) -> Reply:
     """A streamed turn of some blocks."""
     delta = {"stop_reason": stop, "stop_sequence": None, **more}
-    ended = event("message_delta", delta=delta, usage={"output_tokens": wrote})
-    return sse(*began(*blocks, read=read), ended, event("message_stop"))
+    ended = {"type": "message_delta", "delta": delta, "usage": {"output_tokens": wrote}}
+    return sse(*began(*blocks, read=read), *named(ended, {"type": "message_stop"}))
 
 
 def said_at_the_end(upstream: FakeUpstream, seen: int) -> Any:

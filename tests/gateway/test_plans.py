@@ -16,7 +16,8 @@ from app.gateway.plan import MAX_PLANS, Plan
 from app.headers import FIELDS, HeaderFields
 from app.settings import RouteSettings
 from app.settings.tables import CredentialSettings
-from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream, chunk, listen
+from tests.gateway.conftest import Client, MakeClient, listen
+from tests.support.answers import chat_answer, chat_stream, chunk, unnamed
 from tests.support.fake_upstream import CLOSE, CUT, FakeUpstream, Reply, json_reply, raw, sse
 
 HEADERS = {
@@ -190,7 +191,7 @@ STREAM_REPLIES: dict[str, tuple[Reply, ...]] = {
     "no end": (chat_stream("a", tail=()),),
     "cut": (chat_stream("a", tail=(CUT,)),),
     "cut before a word": (sse(CUT), chat_stream("a")),
-    "an error for its first event": (sse(b"data: " + json.dumps(ERROR).encode() + b"\n\n"), chat_stream("a")),
+    "an error for its first event": (sse(*unnamed(ERROR)), chat_stream("a")),
     "an error with the key": (chat_stream("a", tail=(b'data: {"error":{"message":"sk-upstream-secret"}}\n\n',)),),
     "no JSON": (sse(b"data: x\n\n"),),
     **{name: REPLIES[name] for name in (

@@ -12,7 +12,8 @@ from app.errors import ConfigError
 from app.providers.quotas import QuotaWindow, find_cooldown, read_quotas
 from app.settings import load_settings
 from app.settings.checking import build_settings
-from tests.gateway.conftest import Client, MakeClient, chat_answer
+from tests.gateway.conftest import Client, MakeClient
+from tests.support.answers import chat_answer
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply
 
 ANSWER = json_reply(chat_answer())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.gateway.conftest import Client, MakeClient, chat_answer, events_of
+from tests.gateway.conftest import Client, MakeClient, events_of
+from tests.support.answers import chat_answer
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
 

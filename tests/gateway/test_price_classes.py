@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,16 @@ from app.accounts.prices import load_prices
 from app.accounts.record import RequestRecord
 from app.settings import PriceSettings
 from tests.gateway.conftest import Client, MakeClient, listen
+from tests.support.answers import (
+    CHUNK_HEAD,
+    chat_answer,
+    message,
+    message_events,
+    named,
+    response,
+    response_events,
+    unnamed,
+)
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 
 # 100 tokens in and 10 out cost 120 microdollars at the standard price.
@@ -23,56 +32,25 @@ def chat(stream: bool, tier: Any, **details: int) -> Reply:
     usage: dict[str, Any] = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
     if details:
         usage["completion_tokens_details"] = details
-    head = {"id": "c", "created": 1, "model": "m", "service_tier": tier}
     if not stream:
-        message = {"role": "assistant", "content": "Hi."}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        return json_reply({**head, "object": "chat.completion", "choices": [choice], "usage": usage})
-    chunks: list[dict[str, Any]] = [
-        {"choices": [{"index": 0, "delta": {"role": "assistant", "content": "Hi."}, "finish_reason": None}]},
-        {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
-        {"choices": [], "usage": usage},
-    ]
-    lines = [json.dumps({**head, "object": "chat.completion.chunk", **chunk}) for chunk in chunks]
-    return sse(*(f"data: {line}\n\n".encode() for line in lines), b"data: [DONE]\n\n")
+        return json_reply(chat_answer("Hi.", usage=usage, service_tier=tier))
+    tiered = {**CHUNK_HEAD, "service_tier": tier}
+    said = {"choices": [{"index": 0, "delta": {"role": "assistant", "content": "Hi."}, "finish_reason": "stop"}]}
+    return sse(*unnamed({**tiered, **said}, {**tiered, "choices": [], "usage": usage}, "[DONE]"))
 
 
 def messages(stream: bool, tier: Any) -> Reply:
     counts: dict[str, Any] = {"input_tokens": 100, "output_tokens": 10, "service_tier": "standard"}
     name = {"fast": "speed", "us": "inference_geo", "global": "inference_geo"}.get(tier, "service_tier")
     counts[name] = tier
-    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [], "usage": counts}
-    if not stream:
-        content = [{"type": "text", "text": "Hi."}]
-        return json_reply({**message, "content": content, "stop_reason": "end_turn", "stop_sequence": None})
-    events: list[dict[str, Any]] = [
-        {"type": "message_start", "message": {**message, "stop_reason": None, "stop_sequence": None}},
-        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi."}},
-        {"type": "content_block_stop", "index": 0},
-        {"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": None},
-         "usage": {"output_tokens": 10}},
-        {"type": "message_stop"},
-    ]  # fmt: skip
-    return sse(*(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events))
+    whole = message("Hi.", usage=counts)
+    return sse(*named(*message_events(whole))) if stream else json_reply(whole)
 
 
-def responses(stream: bool, tier: Any, *more: dict[str, Any]) -> Reply:
-    text = {"type": "output_text", "text": "Hi.", "annotations": []}
-    item = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [text]}
+def responses(stream: bool, tier: Any, *more: dict[str, Any] | str) -> Reply:
     usage = {"input_tokens": 100, "output_tokens": 10, "total_tokens": 110}
-    head = {"id": "resp_1", "object": "response", "created_at": 1, "model": "m", "service_tier": tier}
-    whole = {**head, "status": "completed", "output": [item, *more], "usage": usage}
-    if not stream:
-        return json_reply(whole)
-    begun = {**head, "service_tier": "auto", "status": "in_progress", "output": []}
-    events: list[dict[str, Any]] = [{"type": "response.created", "response": begun}]
-    for place, each in enumerate(whole["output"]):
-        events.append({"type": "response.output_item.added", "output_index": place, "item": each})
-        events.append({"type": "response.output_item.done", "output_index": place, "item": each})
-    events.append({"type": "response.completed", "response": whole})
-    lines = [json.dumps({**event, "sequence_number": number}) for number, event in enumerate(events)]
-    return sse(*(f"event: {json.loads(line)['type']}\ndata: {line}\n\n".encode() for line in lines))
+    whole = response("Hi.", *more, usage=usage, service_tier=tier)
+    return sse(*named(*response_events(whole, service_tier="auto"), numbered=True)) if stream else json_reply(whole)
 
 
 UPSTREAMS: dict[str, Callable[..., Reply]] = {"chat": chat, "messages": messages, "responses": responses}
@@ -143,9 +121,7 @@ def test_each_image_that_a_reply_shows_has_its_price(
 
 
 def test_a_name_of_an_image_in_a_text_is_no_image(client: Client, upstream: FakeUpstream) -> None:
-    said = {"type": "output_text", "text": '"image_generation_call"', "annotations": []}
-    talk = {"type": "message", "id": "msg_2", "role": "assistant", "status": "completed", "content": [said]}
-    upstream.script(responses(False, "default", talk))
+    upstream.script(responses(False, "default", '"image_generation_call"'))
 
     assert ask(client, "responses", "responses", False).cost == STANDARD
 

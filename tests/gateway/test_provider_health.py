@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream
+from tests.gateway.conftest import Client, MakeClient
+from tests.support.answers import chat_answer, chat_stream
 from tests.support.fake_upstream import CUT, FakeUpstream, Piece, Reply, json_reply
 
 REFUSED = json_reply({"error": {"message": "this key was revoked", "type": "invalid_api_key"}}, 401)

@@ -15,7 +15,8 @@ from app.gateway.use_limits.in_force import LimitUse
 from app.rate_limits.counts import Demand, Limit
 from app.settings import KeySettings, PriceSettings, ProviderSettings, RouteSettings, Settings, SharedSettings
 from app.settings.tables import CredentialSettings, UseLimits
-from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream
+from tests.gateway.conftest import Client, MakeClient
+from tests.support.answers import chat_answer, chat_stream
 from tests.support.fake_upstream import FakeUpstream, json_reply, sse
 
 ANSWER = json_reply(chat_answer())

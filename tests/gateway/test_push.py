@@ -10,7 +10,8 @@ import requests
 
 from app.gateway.recording.telemetry.push import Push
 from app.settings import PushSettings
-from tests.gateway.conftest import Client, MakeClient, chat_answer
+from tests.gateway.conftest import Client, MakeClient
+from tests.support.answers import chat_answer
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply
 
 

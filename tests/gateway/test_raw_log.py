@@ -12,7 +12,8 @@ from app.gateway.inspection import raw_log as module
 from app.gateway.inspection.raw_log import RawLog
 from app.known_secrets import known_secrets
 from app.settings import RawLogSettings
-from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream
+from tests.gateway.conftest import Client, MakeClient
+from tests.support.answers import chat_answer, chat_stream
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
 CLIENT_KEY, UPSTREAM_KEY = "k-client-key-1234567890", "sk-upstream-0123456789"

@@ -18,7 +18,8 @@ from app.gateway.messages import new_id
 from app.gateway.record import Record, name_agent
 from app.gateway.recording.recorder import Recorder
 from app.settings import AccountsSettings, RouteSettings
-from tests.gateway.conftest import Client, Collector, MakeClient, chat_answer, chat_stream, chunk, listen
+from tests.gateway.conftest import Client, Collector, MakeClient, listen
+from tests.support.answers import chat_answer, chat_stream, chunk
 from tests.support.fake_upstream import CUT, FakeUpstream, json_reply
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from tests.credentials.issuer import Issuer
 from tests.credentials.logins import LoginFile
-from tests.gateway.conftest import Client, MakeClient, chat_stream
+from tests.gateway.conftest import Client, MakeClient
+from tests.support.answers import chat_stream
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
 REFUSED = json_reply({"error": {"message": "token is no good", "type": "auth_error"}}, 401)

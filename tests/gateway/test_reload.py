@@ -12,7 +12,8 @@ import pytest
 from app.errors import ConfigError
 from app.logs import request_log
 from app.settings import ModelsSettings, RouteSettings, ServerSettings, Settings
-from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream, chunk
+from tests.gateway.conftest import Client, MakeClient
+from tests.support.answers import chat_answer, chat_stream, chunk
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from app.gateway.replies.reply_headers import mask_errors
 from app.known_secrets import MASK, known_secrets
-from tests.gateway.conftest import Client, chat_answer
+from tests.gateway.conftest import Client
+from tests.support.answers import chat_answer
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
 SECRET = "sk-quoted-by-an-upstream-0123456789"

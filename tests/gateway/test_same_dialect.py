@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.conftest import MakeClient, chat_answer, chat_stream, chunk
+from tests.gateway.conftest import MakeClient
+from tests.support.answers import chat_answer, chat_stream, chunk
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]

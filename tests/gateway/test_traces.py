@@ -19,7 +19,8 @@ from app.known_secrets import known_secrets
 from app.transport import Transport, TransportSettings
 from tests.accounts.records import record
 from tests.docs.blocks import ROOT
-from tests.gateway.conftest import MakeClient, chat_answer, listen
+from tests.gateway.conftest import MakeClient, listen
+from tests.support.answers import chat_answer
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

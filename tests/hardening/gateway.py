@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.support.fake_upstream import chat_answer
+from tests.support.answers import chat_answer
 from tests.support.gateway_process import GatewayProcess
 
 KEY = "sk-client-0123456789"

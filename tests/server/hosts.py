@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.support.fake_upstream import FakeUpstream, Reply, Seen, chat_answer, json_reply
+from tests.support.answers import chat_answer
+from tests.support.fake_upstream import FakeUpstream, Reply, Seen, json_reply
 from tests.support.gateway_process import GatewayProcess
 
 ADMIN = "dm-admin-0123456789"

@@ -18,7 +18,7 @@ import pytest
 
 from tests.credentials.issuer import Issuer, Reply, make_jwt
 from tests.credentials.logins import LoginFile
-from tests.gateway.conftest import chat_stream
+from tests.support.answers import chat_stream
 from tests.support.fake_upstream import FakeUpstream, json_reply
 from tests.support.fake_upstream import Reply as UpstreamReply
 from tests.support.gateway_process import BIN, GatewayProcess, bare_environ

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.gateway.conftest import chat_stream, chunk
+from tests.support.answers import chat_stream, chunk
 from tests.support.fake_upstream import STALL, FakeUpstream, Reply, json_reply, sse
 from tests.support.gateway_process import GatewayProcess
 

@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.fake_upstream import STALL, FakeUpstream, chat_answer, json_reply, sse
+from tests.support.answers import chat_answer
+from tests.support.fake_upstream import STALL, FakeUpstream, json_reply, sse
 from tests.support.gateway_process import BIN, GatewayProcess, bare_environ
 
 KEY = "dm-limited-0123456789"

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.fake_upstream import FakeUpstream, chat_answer, json_reply
+from tests.support.answers import chat_answer
+from tests.support.fake_upstream import FakeUpstream, json_reply
 from tests.support.gateway_process import GatewayProcess
 
 REQUESTS = 40

@@ -64,20 +64,6 @@ def json_reply(data: object, status: int = 200, headers: dict[str, str] | None =
     return Reply((body,), status, {"content-type": "application/json", **(headers or {})}, framing="length")
 
 
-def chat_answer(text: str = "hello", **more: Any) -> dict[str, Any]:
-    """A whole answer in Chat Completions."""
-    message = {"role": "assistant", "content": text, "refusal": None}
-    return {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 1,
-        "model": "m",
-        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18},
-        **more,
-    }
-
-
 def sse(*pieces: Piece, **options: Any) -> Reply:
     """A stream of server-sent events; `options` are fields of Reply."""
     headers = {"content-type": "text/event-stream", **options.pop("headers", {})}

@@ -22,7 +22,7 @@ import jsonschema
 import pytest
 
 from tests.docs.blocks import ROOT
-from tests.gateway.conftest import chunk
+from tests.support.answers import chunk
 from tests.support.fake_upstream import STALL, FakeUpstream, sse
 from tests.support.gateway_process import GatewayProcess
 

@@ -9,22 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.conftest import Client, MakeClient, chat_answer, events_of
+from tests.gateway.conftest import Client, MakeClient, events_of
+from tests.support.answers import chat_answer, message, message_events, named, unnamed
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
-
-
-def message(text: str = "hello", stop_reason: str = "end_turn") -> dict[str, Any]:
-    """The answer of an Anthropic upstream."""
-    return {
-        "id": "msg_1",
-        "type": "message",
-        "role": "assistant",
-        "model": "m",
-        "content": [{"type": "text", "text": text}],
-        "stop_reason": stop_reason,
-        "stop_sequence": None,
-        "usage": {"input_tokens": 11, "output_tokens": 7},
-    }
 
 
 def completion(*texts: str) -> dict[str, Any]:
@@ -39,19 +26,8 @@ def complete(client: Client, model: str = "messages/m", **more: Any) -> Any:
 
 @pytest.fixture
 def message_stream() -> Reply:
-    events: list[dict[str, Any]] = [
-        {"type": "message_start", "message": {**message(), "content": [], "stop_reason": None}},
-        {"type": "content_block_start", "index": 0, "content_block": {"type": "thinking", "thinking": ""}},
-        {"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": "SECRET"}},
-        {"type": "content_block_stop", "index": 0},
-        {"type": "content_block_start", "index": 1, "content_block": {"type": "text", "text": ""}},
-        {"type": "content_block_delta", "index": 1, "delta": {"type": "text_delta", "text": "upon "}},
-        {"type": "content_block_delta", "index": 1, "delta": {"type": "text_delta", "text": "a time"}},
-        {"type": "content_block_stop", "index": 1},
-        {"type": "message_delta", "delta": {"stop_reason": "max_tokens"}, "usage": {"output_tokens": 7}},
-        {"type": "message_stop"},
-    ]
-    return sse(*(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events))
+    thought = {"type": "thinking", "thinking": "SECRET", "signature": ""}
+    return sse(*named(*message_events(message(thought, "upon ", "a time", stop_reason="max_tokens"))))
 
 
 def test_a_completion_passes_to_an_upstream_that_has_them(client: Client, upstream: FakeUpstream) -> None:
@@ -67,9 +43,7 @@ def test_a_completion_passes_to_an_upstream_that_has_them(client: Client, upstre
 
 def test_a_stream_of_completions_passes(client: Client, upstream: FakeUpstream) -> None:
     first = {**completion(), "choices": [{"index": 0, "text": "a", "logprobs": None, "finish_reason": None}]}
-    upstream.script(
-        sse(*(b"data: " + json.dumps(c).encode() + b"\n\n" for c in (first, completion("b"))), b"data: [DONE]\n\n")
-    )
+    upstream.script(sse(*unnamed(first, completion("b"), "[DONE]")))
 
     events = events_of(complete(client, "chat/m", stream=True))
 
@@ -78,7 +52,7 @@ def test_a_stream_of_completions_passes(client: Client, upstream: FakeUpstream) 
 
 def test_a_stream_of_completions_that_is_cut_ends_with_an_error(client: Client, upstream: FakeUpstream) -> None:
     first = {**completion(), "choices": [{"index": 0, "text": "a", "logprobs": None, "finish_reason": None}]}
-    upstream.script(sse(b"data: " + json.dumps(first).encode() + b"\n\n"))
+    upstream.script(sse(*unnamed(first)))
 
     events = events_of(complete(client, "chat/m", stream=True))
 
@@ -109,7 +83,7 @@ def test_a_model_that_only_chats_is_soon_asked_in_a_chat_at_once(client: Client,
 
 
 def test_a_prompt_is_a_users_message_where_nothing_completes_text(client: Client, upstream: FakeUpstream) -> None:
-    upstream.script(json_reply(message("upon a time", "max_tokens")))
+    upstream.script(json_reply(message("upon a time", stop_reason="max_tokens")))
 
     answer = complete(client, temperature=0.5, stop="END", user="u").get_json()
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 
 from app.settings import RouteSettings
-from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream
+from tests.gateway.conftest import Client, MakeClient
+from tests.support.answers import chat_answer, chat_stream, unnamed
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 
 NAMES = ("a", "b", "c", "d", "e")
@@ -66,7 +66,7 @@ def test_the_last_good_list_stays_while_the_upstream_is_in_trouble(
     assert [entry["id"] for entry in listed["data"]] == ["m"]
 
 
-def responses_stream(text: str) -> list[bytes]:
+def responses_stream(text: str) -> tuple[bytes, ...]:
     message = {"type": "message", "id": "i", "role": "assistant", "content": []}
     part = {"type": "output_text", "text": text, "annotations": []}
     place = {"item_id": "i", "output_index": 0}
@@ -78,7 +78,7 @@ def responses_stream(text: str) -> list[bytes]:
         {"type": "response.output_item.done", "output_index": 0, "item": message | {"content": [part]}},
         {"type": "response.completed", "response": response | {"status": "completed"}},
     ]
-    return [b"data: " + json.dumps(event).encode() + b"\n\n" for event in events]
+    return unnamed(*events)
 
 
 def entry(name: str, **info: Any) -> dict[str, Any]:

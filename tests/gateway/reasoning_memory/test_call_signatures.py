@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.conftest import Client, MakeClient, chunk
+from tests.gateway.conftest import Client, MakeClient
+from tests.support.answers import chunk
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 
 SIGNATURE = {"google": {"thought_signature": "SIG"}}

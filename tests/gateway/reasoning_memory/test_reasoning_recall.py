@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import subprocess
@@ -17,7 +16,8 @@ from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.streams.fold import fold
 from app.dialects import openai_chat
 from app.gateway.reasoning_memory.reasoning_recall import PassingObserver
-from tests.gateway.conftest import Client, MakeClient, chat_answer, chunk, events_of
+from tests.gateway.conftest import Client, MakeClient, events_of
+from tests.support.answers import chat_answer, chunk, message, message_events, named
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
@@ -25,27 +25,12 @@ THOUGHT = {"type": "thinking", "thinking": "hm", "signature": "SIGNED"}
 CALL = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}
 
 
-def message(*content: Any, stop_reason: str = "tool_use") -> dict[str, Any]:
-    head = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_sequence": None}
-    usage = {"input_tokens": 1, "output_tokens": 1}
-    return {**head, "content": list(content), "stop_reason": stop_reason, "usage": usage}
+THOUGHTFUL = message(THOUGHT, CALL, stop_reason="tool_use")
+DONE = json_reply(message("done"))
 
 
 def thinking_stream() -> Reply:
-    begun = {**message(), "stop_reason": None}
-    events: list[dict[str, Any]] = [
-        {"type": "message_start", "message": begun},
-        {"type": "content_block_start", "index": 0, "content_block": {"type": "thinking", "thinking": ""}},
-        {"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": "hm"}},
-        {"type": "content_block_delta", "index": 0, "delta": {"type": "signature_delta", "signature": "SIGNED"}},
-        {"type": "content_block_stop", "index": 0},
-        {"type": "content_block_start", "index": 1, "content_block": CALL},
-        {"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": "{}"}},
-        {"type": "content_block_stop", "index": 1},
-        {"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 1}},
-        {"type": "message_stop"},
-    ]
-    return sse(*(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events))
+    return sse(*named(*message_events(THOUGHTFUL)))
 
 
 def ask(
@@ -82,8 +67,7 @@ def keyed(make_client: MakeClient) -> Client:
 def test_the_thinking_before_a_call_goes_back_with_its_result(
     keyed: Client, upstream: FakeUpstream, stream: bool
 ) -> None:
-    answer = message({"type": "text", "text": "done"}, stop_reason="end_turn")
-    upstream.script(thinking_stream() if stream else json_reply(message(THOUGHT, CALL)), json_reply(answer))
+    upstream.script(thinking_stream() if stream else json_reply(THOUGHTFUL), DONE)
     ask(keyed, stream=stream).get_data()
 
     ask(keyed, *forgetful())
@@ -113,7 +97,7 @@ def test_thoughts_come_back_in_their_order(keyed: Client, upstream: FakeUpstream
     calls = [{**CALL, "id": f"toolu_{number}"} for number in (1, 2)]
     text = {"type": "text", "text": "so"}
     content = [thoughts[0], text, thoughts[1], calls[0], thoughts[2], calls[1]]
-    upstream.script(json_reply(message(*content)), json_reply(message(stop_reason="end_turn")))
+    upstream.script(json_reply(message(*content)), DONE)
     answer = ask(keyed, stream=stream)
     said = joined(answer) if stream else answer.get_json()["choices"][0]["message"]
     if not keeps:
@@ -128,7 +112,7 @@ def test_thoughts_come_back_in_their_order(keyed: Client, upstream: FakeUpstream
     "other", [{"key": "key-b"}, {"model": "messages/claude-opus-4-1"}], ids=["another key", "another model"]
 )
 def test_it_goes_nowhere_else(keyed: Client, upstream: FakeUpstream, other: dict[str, str]) -> None:
-    upstream.script(json_reply(message(THOUGHT, CALL)), json_reply(message(stop_reason="end_turn")))
+    upstream.script(json_reply(THOUGHTFUL), DONE)
     ask(keyed)
 
     ask(keyed, *forgetful(), **other)
@@ -137,7 +121,7 @@ def test_it_goes_nowhere_else(keyed: Client, upstream: FakeUpstream, other: dict
 
 
 def test_another_conversation_with_the_same_ids_is_told_apart(keyed: Client, upstream: FakeUpstream) -> None:
-    upstream.script(json_reply(message(THOUGHT, CALL)), json_reply(message(stop_reason="end_turn")))
+    upstream.script(json_reply(THOUGHTFUL), DONE)
     ask(keyed)
 
     ask(keyed, messages=[{"role": "user", "content": "something else"}, *forgetful()])
@@ -146,7 +130,7 @@ def test_another_conversation_with_the_same_ids_is_told_apart(keyed: Client, ups
 
 
 def test_another_worker_knows_it_too(make_client: MakeClient, upstream: FakeUpstream) -> None:
-    upstream.script(thinking_stream(), json_reply(message(stop_reason="end_turn")))
+    upstream.script(thinking_stream(), DONE)
     ask(make_client(server=KEYS), stream=True).get_data()
 
     ask(make_client(server=KEYS), *forgetful())
@@ -155,7 +139,7 @@ def test_another_worker_knows_it_too(make_client: MakeClient, upstream: FakeUpst
 
 
 def test_another_tenant_of_another_worker_does_not(make_client: MakeClient, upstream: FakeUpstream) -> None:
-    upstream.script(thinking_stream(), json_reply(message(stop_reason="end_turn")))
+    upstream.script(thinking_stream(), DONE)
     ask(make_client(server=KEYS), stream=True).get_data()
 
     ask(make_client(server=KEYS), *forgetful(), key="key-b")
@@ -176,7 +160,7 @@ def stored(folder: Path) -> int:
 def test_a_request_that_is_not_to_be_stored_leaves_nothing_on_disk(
     keyed: Client, upstream: FakeUpstream, data_folder: Path
 ) -> None:
-    upstream.script(json_reply(message(THOUGHT, CALL)), json_reply(message(stop_reason="end_turn")))
+    upstream.script(json_reply(THOUGHTFUL), DONE)
     ask(keyed, store=False)
 
     ask(keyed, *forgetful(), store=False)
@@ -189,7 +173,7 @@ def test_without_room_for_it_nothing_is_on_disk(
     make_client: MakeClient, upstream: FakeUpstream, data_folder: Path
 ) -> None:
     client = make_client(server=KEYS, ledger={"reasoning_mb": 0})
-    upstream.script(json_reply(message(THOUGHT, CALL)), json_reply(message(stop_reason="end_turn")))
+    upstream.script(json_reply(THOUGHTFUL), DONE)
     ask(client)
 
     ask(client, *forgetful())
@@ -201,7 +185,7 @@ def test_without_room_for_it_nothing_is_on_disk(
 def test_a_client_that_keeps_the_reasoning_has_none_of_it_stored(
     keyed: Client, upstream: FakeUpstream, data_folder: Path
 ) -> None:
-    upstream.script(json_reply(message(THOUGHT, CALL)), json_reply(message(THOUGHT, CALL)))
+    upstream.script(json_reply(THOUGHTFUL), json_reply(THOUGHTFUL))
     answered = ask(keyed).get_json()["choices"][0]["message"]
     before = stored(data_folder)
 
@@ -216,7 +200,7 @@ def test_a_ledger_that_fails_makes_nothing_fail(
 ) -> None:
     data_folder.write_text("in the way")
     client = make_client(server=KEYS)
-    upstream.script(thinking_stream(), json_reply(message(stop_reason="end_turn")))
+    upstream.script(thinking_stream(), DONE)
     ask(client, stream=True).get_data()
 
     answer = ask(client, *forgetful())

@@ -14,8 +14,9 @@ from werkzeug.test import TestResponse
 from app.errors import LedgerUnavailable
 from app.gateway.responses_api import background
 from app.settings.tables import RouteSettings
-from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream, chunk, events_of
+from tests.gateway.conftest import Client, MakeClient, events_of
 from tests.gateway.responses_api.test_response_store import ask, native_answer, said_to
+from tests.support.answers import chat_answer, chat_stream, chunk
 from tests.support.fake_upstream import STALL, FakeUpstream, json_reply, sse
 
 PLACE = "/v1/responses"

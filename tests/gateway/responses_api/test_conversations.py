@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream, events_of
+from tests.gateway.conftest import Client, MakeClient, events_of
 from tests.gateway.responses_api.test_response_store import answer_of, ask, native_answer, said_to
+from tests.support.answers import chat_answer, chat_stream
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
 PLACE = "/v1/conversations"

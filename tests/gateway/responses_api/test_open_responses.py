@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.dialects.openai_responses.wire import check_grammar, events_of
-from tests.gateway.conftest import Client, chat_answer, chunk
+from tests.gateway.conftest import Client
+from tests.support.answers import chat_answer, chunk
 from tests.support.fake_upstream import FakeUpstream, json_reply, sse
 
 PIXEL = (

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream, events_of
+from tests.gateway.conftest import Client, MakeClient, events_of
+from tests.support.answers import chat_answer, chat_stream, named, response, response_events, unnamed
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 
 CALLS = [{"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
@@ -50,18 +51,12 @@ def said_to(upstream: FakeUpstream, number: int = -1) -> list[Any]:
 
 
 def native_answer(response_id: str = "resp_native", text: str = "hello") -> dict[str, Any]:
-    part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
-    item = {"id": "msg_1", "type": "message", "status": "completed", "role": "assistant", "content": [part]}
-    return {"id": response_id, "object": "response", "status": "completed", "model": "m", "output": [item]}
+    return response(text, id=response_id)
 
 
 def native_stream(response_id: str = "resp_native") -> Reply:
     answer = native_answer(response_id)
-    begun = {"type": "response.created", "sequence_number": 0, "response": {**answer, "output": []}}
-    done = {"type": "response.output_item.done", "sequence_number": 1, "output_index": 0, "item": answer["output"][0]}
-    ended = {"type": "response.completed", "sequence_number": 2, "response": answer}
-    events = [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in (begun, done, ended)]
-    return sse(*events, b"data: [DONE]\n\n")
+    return sse(*named(*response_events(answer), numbered=True), *unnamed("[DONE]"))
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from app.blueprints.operations.gauges import describe_state
 from app.gateway.upstream_health.retry_budget import FLOOR
 from app.settings import RouteSettings
 from app.settings.tables import CredentialSettings
-from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream
+from tests.gateway.conftest import Client, MakeClient
+from tests.support.answers import chat_answer, chat_stream
 from tests.support.fake_upstream import STALL, FakeUpstream, Reply, json_reply, raw
 
 ANSWER = json_reply(chat_answer())

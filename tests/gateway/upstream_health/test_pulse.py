@@ -14,7 +14,8 @@ from app.gateway.upstream_health.liveness import LivenessCheck
 from app.providers import provider
 from app.settings import RouteSettings
 from app.transport import Limits
-from tests.gateway.conftest import Client, MakeClient, chat_answer, chat_stream
+from tests.gateway.conftest import Client, MakeClient
+from tests.support.answers import chat_answer, chat_stream
 from tests.support.fake_upstream import STALL, FakeUpstream, json_reply, raw
 
 ANSWER = json_reply(chat_answer())
