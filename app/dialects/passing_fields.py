@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -13,11 +13,6 @@ from app.dialects.json_bodies import check_text, is_set, pass_fields, read_body,
 from app.dialects.tool_schemas import SUBSETS, holds_null_keyword
 from app.json_values import UNREADABLE, Fields, any_decoder, decode_or_none
 
-# Whether the upstream refuses a value, given the other fields of its request.
-Check = Callable[[msgspec.Raw, Fields, Capabilities], bool]
-# The values of a field that an upstream takes whatever else a plain request holds, as a type: `Any` for all values,
-# `None` for none but null.
-PlainValues = Callable[[Capabilities], Any]
 # `pass_request` for one upstream.
 PassRequest = Callable[[bytes], bytes | None]
 
@@ -25,10 +20,19 @@ PassRequest = Callable[[bytes], bytes | None]
 _MAX_PLAIN = 16 * 1024
 
 
+class Rule(NamedTuple):
+    """How a field is judged: by its value, unless it is absent or null, or in a plain request by its type alone."""
+
+    # Whether an upstream refuses a value, given the other fields of its request.
+    refuses: Callable[[Any, Any, Capabilities], bool]
+    # The type of the values that it takes whatever else a plain request holds: `Any` for all, `None` for none but null.
+    plain: Callable[[Capabilities], Any] = lambda can: None
+
+
 def pass_unless_odd(
     body: bytes,
     capabilities: Capabilities,
-    checks: Mapping[str, Check],
+    rules: Mapping[str, Rule],
     is_odd: Callable[[Fields, bytes, Capabilities], bool],
 ) -> bytes | None:
     """The body with the upstream's model name, if the upstream accepts it otherwise unchanged; None if one of its
@@ -39,8 +43,8 @@ def pass_unless_odd(
     fields = read_body(body)
     if capabilities.refused_fields and not fields.keys().isdisjoint(capabilities.refused_fields):
         return None
-    for name in checks.keys() & fields.keys():
-        if is_set(fields[name]) and checks[name](fields[name], fields, capabilities):
+    for name in rules.keys() & fields.keys():
+        if is_set(fields[name]) and rules[name].refuses(fields[name], fields, capabilities):
             return None
     if capabilities.whole_only or capabilities.stream_only:
         streams = bytes(fields.get("stream", b"")) == b"true"
@@ -64,20 +68,26 @@ class PlainRequest(msgspec.Struct, gc=False):
 
 def with_shortcut(
     pass_request: Callable[[bytes, Capabilities], bytes | None],
-    capabilities: Capabilities,
-    types: Mapping[str, Any] | None,
+    can: Capabilities,
+    history: tuple[str, Any] | None,
+    rules: Mapping[str, Rule],
+    foreign: Iterable[str],
     is_odd: Callable[[Any, bytes, Capabilities], bool],
 ) -> PassRequest:
-    """`pass_request` for one upstream, with a shortcut for plain requests: those whose fields have these `types`,
-    unless one `is_odd` nevertheless. The first field is required. Without types, nothing passes unseen."""
+    """`pass_request` for one upstream, with a shortcut for plain requests: those with a `history` of this name and
+    type, values that are plain by the `rules`, and no `foreign` fields, unless one `is_odd` nevertheless. Without the
+    type of a history, nothing passes unseen."""
 
     def judge(body: bytes) -> bytes | None:
-        return pass_request(body, capabilities)
+        return pass_request(body, can)
 
-    model = capabilities.model
-    if types is None or not model or capabilities.extra_body or capabilities.refused_fields:
+    model = can.model
+    if history is None or not model or can.extra_body or can.refused_fields or can.whole_only or can.stream_only:
         return judge
-    decode = _plain_decoder(*types.items())
+    values = {name: rule.plain(can) for name, rule in rules.items() if name != history[0]}
+    limited = {name: None if kind is None else kind | None for name, kind in values.items() if kind is not Any}
+    limited |= dict.fromkeys(sorted(foreign), msgspec.UnsetType)
+    decode = _plain_decoder(history, *limited.items())
 
     def pass_plain(body: bytes) -> bytes | None:
         if len(body) > _MAX_PLAIN:
@@ -88,17 +98,37 @@ def with_shortcut(
             plain = decode(body)
         except UNREADABLE:
             return judge(body)
-        return judge(body) if is_odd(plain, body, capabilities) else replace_model(body, model, old=plain.model)
+        return judge(body) if is_odd(plain, body, can) else replace_model(body, model, old=plain.model)
 
     return pass_plain
 
 
-def unless(capability: str) -> Check:
-    return lambda value, fields, can: not getattr(can, capability)
+def if_able(capability: str, values: Any = Any) -> Rule:
+    """The rule for a field that an upstream with this capability takes, and of which no type but `values` is odd."""
+    return Rule(
+        lambda value, fields, can: not getattr(can, capability),
+        lambda can: values if getattr(can, capability) else None,
+    )
 
 
-def if_able(capability: str, values: Any = Any) -> PlainValues:
-    return lambda can: values if getattr(can, capability) else None
+def unless_thinking(
+    capability: str, thinks: Callable[[Fields, Capabilities], bool], maximum: str | None = None
+) -> Rule:
+    """The rule for a setting of sampling, which a model may accept only while it does not think."""
+
+    def refuses(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
+        if not getattr(can, capability) and (can.reasoning_off != "none" or thinks(fields, can)):
+            return True
+        if can.reasoning_excludes_sampling and thinks(fields, can):
+            return True
+        return maximum is not None and is_above(value, getattr(can, maximum))
+
+    def plain(can: Capabilities) -> Any:
+        if not getattr(can, capability) or can.reasoning_excludes_sampling:
+            return None
+        return Any if maximum is None else up_to(float, getattr(can, maximum))
+
+    return Rule(refuses, plain)
 
 
 def known_efforts(can: Capabilities) -> list[str]:
@@ -111,16 +141,6 @@ def refuses_format(kind: object, value: msgspec.Raw, can: Capabilities) -> bool:
     if kind == "json_schema":
         return can.structured != "schema" or can.schema in SUBSETS or can.closed_formats or holds_null_keyword(value)
     return kind == "json_object" and (not can.json_object or can.structured == "none")
-
-
-def list_types(
-    capabilities: Capabilities, checked: Iterable[str], plain: Mapping[str, PlainValues], foreign: Iterable[str]
-) -> dict[str, Any]:
-    """The types of the fields that a plain request may hold, as far as they matter: of those that are `checked`
-    otherwise, and of `foreign` ones, which it must not hold at all."""
-    values = {name: plain[name](capabilities) if name in plain else None for name in checked}
-    limited = {name: None if kind is None else kind | None for name, kind in values.items() if kind is not Any}
-    return limited | dict.fromkeys(sorted(foreign), msgspec.UnsetType)
 
 
 def up_to(kind: Any, limit: float | None) -> Any:

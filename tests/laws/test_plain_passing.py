@@ -50,10 +50,9 @@ def judge_of(dialect: Dialect) -> Any:
 
 def names_of(dialect: Dialect) -> list[str]:
     """The fields that some check looks at, and some that none does."""
-    judge = judge_of(dialect)
-    checked = getattr(judge, "CHECKED", judge.CHECKS)
+    judged = [name for name in judge_of(dialect).RULES if name not in HISTORIES.values()]
     foreign = FOREIGN_FIELDS[form_of(dialect.NAME)]
-    return [*checked, *sorted(foreign), "system", "instructions", "user", "metadata", "odd"]
+    return [*judged, *sorted(foreign), "stream", "system", "instructions", "user", "metadata", "odd"]
 
 
 def distinct(dialect: Dialect) -> list[Capabilities]:

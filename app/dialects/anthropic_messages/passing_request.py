@@ -8,7 +8,7 @@ pass.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import Annotated, Any, Literal
 
@@ -24,7 +24,7 @@ from app.dialects.foreign.requests import mend_request
 from app.dialects.foreign.tools import OF_RESPONSES
 from app.dialects.foreign.turns import FOREIGN_BLOCKS
 from app.dialects.json_bodies import is_set, pass_fields, read_body, repair_surrogates
-from app.dialects.passing_fields import PassRequest, PlainValues, if_able, list_types, up_to, with_shortcut
+from app.dialects.passing_fields import PassRequest, Rule, if_able, up_to, with_shortcut
 from app.dialects.readable import IMAGE_MAGIC
 from app.dialects.refused_fields import BLOCK, NESTED, TOOL
 from app.dialects.tool_schemas import SUBSETS, holds_null_keyword, is_above_limit
@@ -148,7 +148,7 @@ class _Outline(msgspec.Struct):
 
 
 _outline_decoder = msgspec.json.Decoder(_Outline)
-_Check = Callable[[_Outline, Capabilities], bool]
+_foreign_fields = attrgetter(*sorted(FOREIGN_FIELDS["messages"]))
 
 
 def pass_request(body: bytes, capabilities: Capabilities) -> bytes | None:
@@ -160,7 +160,7 @@ def pass_request(body: bytes, capabilities: Capabilities) -> bytes | None:
     if outline is None and (repair_surrogates(body) != body or mend_request(body, "messages") is not None):
         return None  # the vendor refuses half a surrogate pair, and another dialect's shape
     fields = read_body(body) if outline is None or capabilities.refused_fields or capabilities.extra_body else {}
-    if outline is not None and find_obstacle(outline, capabilities) is not None:
+    if outline is not None and _is_odd(outline, capabilities):
         return None
     if body.count(MARK) > MAX_MARKS or any(name in fields for name in capabilities.refused_fields):
         return None
@@ -169,10 +169,8 @@ def pass_request(body: bytes, capabilities: Capabilities) -> bytes | None:
 
 def prepare_passing(capabilities: Capabilities) -> PassRequest:
     """`pass_request` for one upstream."""
-    types: dict[str, Any] | None = None
-    if not capabilities.whole_only and not capabilities.stream_only:
-        types = {"messages": list[_PlainTurn], **list_types(capabilities, CHECKED, PLAIN, FOREIGN_FIELDS["messages"])}
-    return with_shortcut(pass_request, capabilities, types, _is_odd_plain)
+    history = "messages", list[_PlainTurn]
+    return with_shortcut(pass_request, capabilities, history, RULES, FOREIGN_FIELDS["messages"], _is_odd_plain)
 
 
 class _PlainTurn(msgspec.Struct, gc=False):
@@ -192,47 +190,51 @@ def _is_odd_plain(plain: Any, body: bytes, can: Capabilities) -> bool:
     return body.count(MARK) > MAX_MARKS or bool(not can.prefill and turns and turns[-1].role == "assistant")
 
 
-def find_obstacle(outline: _Outline, capabilities: Capabilities) -> str | None:
-    """The first field that keeps the bytes from passing; None if they pass."""
-    for name, check in CHECKS.items():
-        if check(outline, capabilities):
-            return name
-    judge = _Judge(capabilities)
-    if any(map(judge.objects_to, outline.messages)) or _lacks_lead(outline.messages, outline.thinking):
-        return "messages"
-    return None if _are_paired(outline.messages) else "messages"
+def _is_odd(asked: _Outline, can: Capabilities) -> bool:
+    """Whether something keeps the bytes of a request from passing."""
+    if any(map(len, _foreign_fields(asked))) or (can.whole_only if asked.stream is True else can.stream_only):
+        return True
+    for name, rule in RULES.items():
+        value = getattr(asked, name)
+        if value is not None and value is not _ABSENT and rule.refuses(value, asked, can):
+            return True
+    turns = asked.messages
+    if not can.prefill and turns and turns[-1].role == "assistant":
+        return True
+    judge = _Judge(can)
+    return any(map(judge.objects_to, turns)) or _lacks_lead(turns, asked.thinking) or not _are_paired(turns)
 
 
-def _check_system(asked: _Outline, can: Capabilities) -> bool:
-    billed = not can.keep_billing and BILLING_PREFIX.encode() in bytes(asked.system)
-    unwanted = not can.system_text and len(asked.system) > 0
-    return billed or unwanted or not _is_content(asked.system) or _has_empty(asked.system)
+def _check_system(system: msgspec.Raw, asked: _Outline, can: Capabilities) -> bool:
+    billed = not can.keep_billing and BILLING_PREFIX.encode() in bytes(system)
+    return billed or not can.system_text or not _is_content(system) or _has_empty(system)
 
 
-def _check_temperature(asked: _Outline, can: Capabilities) -> bool:
-    value = asked.temperature
-    if value is None:
-        return False
+def _check_temperature(value: float, asked: _Outline, can: Capabilities) -> bool:
     if value == 1:  # the default, which Claude Code sends and the vendor always accepts
         return not (can.temperature or can.first_party)
     return not can.temperature or value > can.temperature_max or (can.reasoning_excludes_sampling and _thinks(asked))
 
 
-def _check_top_p(asked: _Outline, can: Capabilities) -> bool:
-    value = asked.top_p
-    if value is None:
-        return False
+def _plain_temperature(can: Capabilities) -> Any:
+    return up_to(float, can.temperature_max) if can.temperature else None
+
+
+def _check_top_p(value: float, asked: _Outline, can: Capabilities) -> bool:
     if not can.top_p or (asked.temperature is not None and not can.top_p_with_temperature):
         return True
     return can.reasoning_excludes_sampling and _thinks(asked) and value < _LEAST_TOP_P
 
 
-def _check_top_k(asked: _Outline, can: Capabilities) -> bool:
-    return asked.top_k is not None and (not can.top_k or (can.reasoning_excludes_sampling and _thinks(asked)))
+def _plain_top_p(can: Capabilities) -> Any:
+    return float if can.top_p and can.top_p_with_temperature else None
 
 
-def _check_stop(asked: _Outline, can: Capabilities) -> bool:
-    stop = asked.stop_sequences
+def _check_top_k(value: Any, asked: _Outline, can: Capabilities) -> bool:
+    return not can.top_k or (can.reasoning_excludes_sampling and _thinks(asked))
+
+
+def _check_stop(stop: Any, asked: _Outline, can: Capabilities) -> bool:
     if not isinstance(stop, list) or not stop:
         return False
     if can.stop_limit is not None and len(stop) > can.stop_limit:
@@ -240,8 +242,14 @@ def _check_stop(asked: _Outline, can: Capabilities) -> bool:
     return not can.stop_blank and any(isinstance(word, str) and not word.strip() for word in stop)
 
 
-def _check_thinking(asked: _Outline, can: Capabilities) -> bool:
-    match asked.thinking.type if asked.thinking is not None else None:
+def _plain_stop(can: Capabilities) -> Any:
+    if can.stop_limit is None:
+        return Any if can.stop_blank else None
+    return Annotated[list[Any], msgspec.Meta(max_length=can.stop_limit)] if can.stop_blank else None
+
+
+def _check_thinking(thinking: _Thinking, asked: _Outline, can: Capabilities) -> bool:
+    match thinking.type:
         case "enabled":
             return can.reasoning_style != "budget"
         case "adaptive":
@@ -251,18 +259,16 @@ def _check_thinking(asked: _Outline, can: Capabilities) -> bool:
     return False
 
 
-def _check_config(asked: _Outline, can: Capabilities) -> bool:
-    config = asked.output_config
-    if config is not None and config.effort is not None and config.effort not in can.efforts:
-        return True
-    formats = [asked.output_format, config.format if config is not None else _ABSENT]
-    return any(is_set(raw) and (can.structured != "schema" or holds_null_keyword(raw)) for raw in formats)
+def _check_config(config: _Config, asked: _Outline, can: Capabilities) -> bool:
+    unknown = config.effort is not None and config.effort not in can.efforts
+    return unknown or _check_format(config.format, asked, can)
 
 
-def _check_choice(asked: _Outline, can: Capabilities) -> bool:
-    choice = asked.tool_choice
-    if choice is None:
-        return False
+def _check_format(raw: msgspec.Raw, asked: _Outline, can: Capabilities) -> bool:
+    return is_set(raw) and (can.structured != "schema" or holds_null_keyword(raw))
+
+
+def _check_choice(choice: _Choice | str | bool, asked: _Outline, can: Capabilities) -> bool:
     if isinstance(choice, str | bool) or choice.type not in _CHOICES:
         return True
     if choice.type == "tool" and not isinstance(choice.name, str):
@@ -273,8 +279,7 @@ def _check_choice(asked: _Outline, can: Capabilities) -> bool:
     return forced and (not can.forced_tool or (can.reasoning_excludes_forced_tool and _thinks(asked)))
 
 
-def _check_tools(asked: _Outline, can: Capabilities) -> bool:
-    tools = asked.tools or ()
+def _check_tools(tools: list[_Tool], asked: _Outline, can: Capabilities) -> bool:
     odd = can.schema in SUBSETS or is_above_limit(tools, can)
     return bool(tools) and (odd or any(_is_odd_tool(tool, can) for tool in tools))
 
@@ -296,53 +301,22 @@ def _is_odd_tool(tool: _Tool, can: Capabilities) -> bool:
     return long or (bool(tool.strict) and not can.strict_tools) or holds_null_keyword(tool.input_schema)
 
 
-def _check_end(asked: _Outline, can: Capabilities) -> bool:
-    return not can.prefill and bool(asked.messages) and asked.messages[-1].role == "assistant"
-
-
-_foreign_fields = attrgetter(*sorted(FOREIGN_FIELDS["messages"]))
-
-
-def _has_foreign(asked: _Outline, can: Capabilities) -> bool:
-    return any(map(len, _foreign_fields(asked)))
-
-
-CHECKS: dict[str, _Check] = {
-    "fields of another dialect": _has_foreign,
-    "thread": lambda asked, can: not can.first_party and is_set(asked.thread),
-    "system": _check_system,
-    "max_tokens": lambda asked, can: _is_above(asked.max_tokens, can.max_output),
-    "temperature": _check_temperature,
-    "top_p": _check_top_p,
-    "top_k": _check_top_k,
-    "stop_sequences": _check_stop,
-    "thinking": _check_thinking,
-    "output_config": _check_config,
-    "tool_choice": _check_choice,
-    "tools": _check_tools,
-    "stream": lambda asked, can: can.whole_only if asked.stream is True else can.stream_only,
-    "messages": _check_end,
-}
-
-
-def _plain_stop(can: Capabilities) -> Any:
-    if can.stop_limit is None:
-        return Any if can.stop_blank else None
-    return Annotated[list[Any], msgspec.Meta(max_length=can.stop_limit)] if can.stop_blank else None
-
-
-# The fields whose values decide whether a request passes.
-CHECKED = [name for name in _Outline.__struct_fields__ if name != "messages"]
-# Of these, the values that pass `CHECKS`. Of a field that is missing here, only null passes unseen.
-PLAIN: dict[str, PlainValues] = {
-    "thread": if_able("first_party"),
-    "system": if_able("system_text", str),
-    "max_tokens": lambda can: int if can.max_output is None else up_to(int, can.max_output),
-    "temperature": lambda can: up_to(float, can.temperature_max) if can.temperature else None,
-    "top_p": lambda can: float if can.top_p and can.top_p_with_temperature else None,
-    "top_k": if_able("top_k"),
-    "stop_sequences": _plain_stop,
-    "stream": lambda can: Any,
+RULES: dict[str, Rule] = {
+    "thread": Rule(lambda value, asked, can: not can.first_party and is_set(value), if_able("first_party").plain),
+    "system": Rule(_check_system, if_able("system_text", str).plain),
+    "max_tokens": Rule(
+        lambda value, asked, can: can.max_output is not None and value > can.max_output,
+        lambda can: int if can.max_output is None else up_to(int, can.max_output),
+    ),
+    "temperature": Rule(_check_temperature, _plain_temperature),
+    "top_p": Rule(_check_top_p, _plain_top_p),
+    "top_k": Rule(_check_top_k, if_able("top_k").plain),
+    "stop_sequences": Rule(_check_stop, _plain_stop),
+    "thinking": Rule(_check_thinking),
+    "output_config": Rule(_check_config),
+    "output_format": Rule(_check_format),
+    "tool_choice": Rule(_check_choice),
+    "tools": Rule(_check_tools),
 }
 
 
@@ -497,7 +471,3 @@ def _lacks_lead(turns: Sequence[_Turn], thinking: _Thinking | None) -> bool:
 
 def _thinks(asked: _Outline) -> bool:
     return asked.thinking is not None and asked.thinking.type in ("enabled", "adaptive")
-
-
-def _is_above(asked: int | None, limit: int | None) -> bool:
-    return asked is not None and limit is not None and asked > limit

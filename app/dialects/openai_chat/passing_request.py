@@ -23,16 +23,14 @@ from app.dialects.json_bodies import is_set, set_raw
 from app.dialects.openai_chat.messages.foreign_parts import FOREIGN_TYPES
 from app.dialects.openai_chat.vocabulary import REASONING_KEYS, ROLES
 from app.dialects.passing_fields import (
-    Check,
     PassRequest,
-    PlainValues,
+    Rule,
     if_able,
     is_above,
     known_efforts,
-    list_types,
     pass_unless_odd,
     refuses_format,
-    unless,
+    unless_thinking,
     up_to,
     with_shortcut,
 )
@@ -108,19 +106,21 @@ _parts_decoder = msgspec.json.Decoder(list[_Part])
 
 def pass_request(body: bytes, capabilities: Capabilities) -> bytes | None:
     """As `pass_unless_odd`."""
-    return pass_unless_odd(body, capabilities, CHECKS, _is_odd)
+    return pass_unless_odd(body, capabilities, RULES, _is_odd)
 
 
 def prepare_passing(capabilities: Capabilities) -> PassRequest:
     """`pass_request` for one upstream."""
-    return with_shortcut(pass_request, capabilities, _list_plain_types(capabilities), _is_odd_plain)
+    history = _plain_messages(capabilities)
+    foreign = _OTHERS_FIELDS | FOREIGN_FIELDS["chat"]
+    return with_shortcut(pass_request, capabilities, history, RULES, foreign, _is_odd_plain)
 
 
-def _list_plain_types(can: Capabilities) -> dict[str, Any] | None:
-    """The types of a request of texts; None if more than types decides about each."""
+def _plain_messages(can: Capabilities) -> tuple[str, Any] | None:
+    """The type of messages of one text each; None if more than types decides about them."""
     if can.think_tags or can.text_tool_calls or can.past_tools or can.user_required or not can.empty_content:
         return None
-    if can.whole_only or can.stream_only or can.merge_system or can.alternate or can.late_system == "reminder":
+    if can.merge_system or can.alternate or can.late_system == "reminder":
         return None
     roles = ["user"]
     if can.system_text:
@@ -128,8 +128,7 @@ def _list_plain_types(can: Capabilities) -> dict[str, Any] | None:
     if not can.reasoning_always:
         roles.append("assistant")
     message: Any = _text_of(*roles)
-    messages = Annotated[list[message], msgspec.Meta(min_length=1)]
-    return {"messages": messages, **list_types(can, CHECKS, PLAIN, _OTHERS_FIELDS | FOREIGN_FIELDS["chat"])}
+    return "messages", Annotated[list[message], msgspec.Meta(min_length=1)]
 
 
 @lru_cache(maxsize=16)
@@ -155,22 +154,22 @@ def _is_odd(fields: Fields, body: bytes, can: Capabilities) -> bool:
     return _has_odd_messages(fields["messages"], body, can)
 
 
-def _unless_thinking(capability: str, maximum: str | None = None) -> Check:
-    """A check for settings that a model accepts only while it does not think."""
+def _thinks(fields: Fields, can: Capabilities) -> bool:
+    """Whether the model thinks at this request, because it is asked to or by default."""
+    asked = set_raw(fields, "reasoning_effort")
+    return can.reasoning_by_default if asked is None else bytes(asked) != b'"none"'
 
-    def check(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
-        if not getattr(can, capability) and not _is_free(fields, can):
-            return True
-        if can.reasoning_excludes_sampling and _thinks(fields, can):
-            return True
-        return maximum is not None and is_above(value, getattr(can, maximum))
 
-    return check
+_TOP_P = unless_thinking("top_p", _thinks)
 
 
 def _check_top_p(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
     both = not can.top_p_with_temperature and set_raw(fields, "temperature") is not None
-    return both or _unless_thinking("top_p")(value, fields, can)
+    return both or _TOP_P.refuses(value, fields, can)
+
+
+def _plain_top_p(can: Capabilities) -> Any:
+    return _TOP_P.plain(can) if can.top_p_with_temperature else None
 
 
 def _check_stop(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
@@ -180,18 +179,32 @@ def _check_stop(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
     return (len(stop) if isinstance(stop, list) else 1) > can.stop_limit
 
 
-def _check_limit(name: str) -> Check:
-    def check(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
-        return name != can.max_tokens_field or is_above(value, can.max_output)
+def _plain_stop(can: Capabilities) -> Any:
+    if can.stop_limit is None:
+        return Any
+    return str | Annotated[list[Any], msgspec.Meta(max_length=can.stop_limit)] if can.stop_limit else None
 
-    return check
+
+def _limit(name: str) -> Rule:
+    return Rule(
+        lambda value, fields, can: name != can.max_tokens_field or is_above(value, can.max_output),
+        lambda can: up_to(int, can.max_output) if name == can.max_tokens_field else None,
+    )
 
 
 def _check_effort(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
-    effort: Any = decode_or_none(value, any_decoder)
-    if can.reasoning_style != "effort" or can.reasoning_on_fields or can.reasoning_off_fields:
-        return True
-    return effort not in known_efforts(can)
+    return decode_or_none(value, any_decoder) not in _efforts_of(can)
+
+
+def _plain_effort(can: Capabilities) -> Any:
+    efforts = _efforts_of(can)
+    return Literal[tuple(efforts)] if efforts else None
+
+
+def _efforts_of(can: Capabilities) -> list[str]:
+    """The efforts that pass: some upstreams want them in other fields."""
+    others = can.reasoning_style != "effort" or can.reasoning_on_fields or can.reasoning_off_fields
+    return [] if others else known_efforts(can)
 
 
 def _check_tools(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
@@ -244,10 +257,6 @@ def _check_choice(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool
     return bool(mend_choice(choice, "chat", ()) != choice)
 
 
-def _check_parallel(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
-    return not can.parallel_switch or "tools" not in fields
-
-
 def _check_format(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
     match decode_or_none(value, any_decoder):
         case {"type": "json_schema" as kind, "json_schema": _} | {"type": "json_object" | "text" as kind}:
@@ -255,99 +264,33 @@ def _check_format(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool
     return True  # the form of another dialect, or none
 
 
-def _check_choices(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
-    return not can.n and is_above(value, 1)
-
-
-def _of_others(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
-    """Other servers' spellings of an effort, which the vendor refuses."""
-    return can.first_party
-
-
-CHECKS: dict[str, Check] = {
-    "temperature": _unless_thinking("temperature", "temperature_max"),
-    "top_p": _check_top_p,
-    "top_k": unless("top_k"),
-    "frequency_penalty": unless("penalties"),
-    "presence_penalty": unless("penalties"),
-    "seed": unless("seed"),
-    "logit_bias": unless("logit_bias"),
-    "logprobs": _unless_thinking("logprobs"),
-    "top_logprobs": _unless_thinking("logprobs"),
-    "n": _check_choices,
-    "stop": _check_stop,
-    "max_tokens": _check_limit("max_tokens"),
-    "max_completion_tokens": _check_limit("max_completion_tokens"),
-    "max_output_tokens": _check_limit("max_output_tokens"),
-    "reasoning_effort": _check_effort,
-    "reasoning": _of_others,
-    "thinking": _of_others,
-    "enable_thinking": _of_others,
-    "thinking_budget": _of_others,
-    "tools": _check_tools,
-    "tool_choice": _check_choice,
-    "parallel_tool_calls": _check_parallel,
-    "response_format": _check_format,
-    "stream_options": unless("stream_usage"),
-}
-
-
-def _plain_sampling(capability: str) -> PlainValues:
-    return lambda can: Any if getattr(can, capability) and not can.reasoning_excludes_sampling else None
-
-
-def _plain_temperature(can: Capabilities) -> Any:
-    takes_any = can.temperature and not can.reasoning_excludes_sampling
-    return up_to(float, can.temperature_max) if takes_any else None
-
-
-def _plain_stop(can: Capabilities) -> Any:
-    if can.stop_limit is None:
-        return Any
-    return str | Annotated[list[Any], msgspec.Meta(max_length=can.stop_limit)] if can.stop_limit else None
-
-
-def _plain_limit(name: str) -> PlainValues:
-    return lambda can: up_to(int, can.max_output) if name == can.max_tokens_field else None
-
-
-def _plain_effort(can: Capabilities) -> Any:
-    if can.reasoning_style != "effort" or can.reasoning_on_fields or can.reasoning_off_fields:
-        return None
-    efforts = known_efforts(can)
-    return Literal[tuple(efforts)] if efforts else None
-
-
-# Beside `CHECKS`: the values that pass them. A field that is checked and missing here passes only if null.
-PLAIN: dict[str, PlainValues] = {
-    "temperature": _plain_temperature,
-    "top_p": lambda can: _plain_sampling("top_p")(can) if can.top_p_with_temperature else None,
-    "logprobs": _plain_sampling("logprobs"),
-    "top_logprobs": _plain_sampling("logprobs"),
+RULES: dict[str, Rule] = {
+    "temperature": unless_thinking("temperature", _thinks, "temperature_max"),
+    "top_p": Rule(_check_top_p, _plain_top_p),
     "top_k": if_able("top_k"),
     "frequency_penalty": if_able("penalties"),
     "presence_penalty": if_able("penalties"),
     "seed": if_able("seed"),
     "logit_bias": if_able("logit_bias"),
-    "n": lambda can: Any if can.n else up_to(int, 1),
-    "stop": _plain_stop,
-    "max_tokens": _plain_limit("max_tokens"),
-    "max_completion_tokens": _plain_limit("max_completion_tokens"),
-    "max_output_tokens": _plain_limit("max_output_tokens"),
-    "reasoning_effort": _plain_effort,
+    "logprobs": unless_thinking("logprobs", _thinks),
+    "top_logprobs": unless_thinking("logprobs", _thinks),
+    "n": Rule(lambda value, fields, can: not can.n and is_above(value, 1), lambda can: Any if can.n else up_to(int, 1)),
+    "stop": Rule(_check_stop, _plain_stop),
+    "max_tokens": _limit("max_tokens"),
+    "max_completion_tokens": _limit("max_completion_tokens"),
+    "max_output_tokens": _limit("max_output_tokens"),
+    "reasoning_effort": Rule(_check_effort, _plain_effort),
+    # Other servers' spellings of an effort, which the vendor refuses.
+    "reasoning": Rule(lambda value, fields, can: can.first_party),
+    "thinking": Rule(lambda value, fields, can: can.first_party),
+    "enable_thinking": Rule(lambda value, fields, can: can.first_party),
+    "thinking_budget": Rule(lambda value, fields, can: can.first_party),
+    "tools": Rule(_check_tools),
+    "tool_choice": Rule(_check_choice),
+    "parallel_tool_calls": Rule(lambda value, fields, can: not can.parallel_switch or "tools" not in fields),
+    "response_format": Rule(_check_format),
     "stream_options": if_able("stream_usage"),
 }
-
-
-def _thinks(fields: Fields, can: Capabilities) -> bool:
-    """Whether the model thinks at this request, because it is asked to or by default."""
-    asked = set_raw(fields, "reasoning_effort")
-    return can.reasoning_by_default if asked is None else bytes(asked) != b'"none"'
-
-
-def _is_free(fields: Fields, can: Capabilities) -> bool:
-    """Whether thinking is off, by request or by default, at a model where it can be switched off."""
-    return can.reasoning_off == "none" and not _thinks(fields, can)
 
 
 def _has_odd_messages(messages: msgspec.Raw, body: bytes, can: Capabilities) -> bool:

@@ -24,17 +24,14 @@ from app.dialects.json_bodies import is_set, set_raw
 from app.dialects.openai_responses.request_parser import ENCRYPTED_CONTENT
 from app.dialects.openai_responses.vocabulary import NAME, has_foreign_id
 from app.dialects.passing_fields import (
-    Check,
     PassRequest,
-    PlainValues,
+    Rule,
     if_able,
     is_above,
     known_efforts,
-    list_types,
     pass_unless_odd,
     refuses_format,
-    unless,
-    up_to,
+    unless_thinking,
     with_shortcut,
 )
 from app.dialects.refused_fields import TOOL
@@ -125,17 +122,14 @@ _LISTED_OUTPUT = re.compile(rb'"output"\s*:\s*\[')
 
 def pass_request(body: bytes, capabilities: Capabilities) -> bytes | None:
     """As `pass_unless_odd`."""
-    return pass_unless_odd(body, capabilities, CHECKS, _is_odd)
+    return pass_unless_odd(body, capabilities, RULES, _is_odd)
 
 
 def prepare_passing(capabilities: Capabilities) -> PassRequest:
     """`pass_request` for one upstream."""
-    types: dict[str, Any] | None = None
-    streams = not (capabilities.whole_only or capabilities.stream_only)
-    if streams and capabilities.empty_content and not capabilities.instructions_required:
-        foreign = FOREIGN_FIELDS["items"]
-        types = {"input": str | list[_PlainItem], **list_types(capabilities, CHECKED, PLAIN, foreign)}
-    return with_shortcut(pass_request, capabilities, types, _is_odd_plain)
+    strict = capabilities.instructions_required or not capabilities.empty_content
+    history = None if strict else ("input", str | list[_PlainItem])
+    return with_shortcut(pass_request, capabilities, history, RULES, FOREIGN_FIELDS["items"], _is_odd_plain)
 
 
 class _PlainItem(msgspec.Struct, gc=False):
@@ -156,7 +150,7 @@ def _is_odd_plain(plain: Any, body: bytes, can: Capabilities) -> bool:
 
 
 def _is_odd(fields: Fields, body: bytes, can: Capabilities) -> bool:
-    if is_mixed(fields, "items") or bytes(fields.get("previous_response_id", b"")) == b'""':
+    if is_mixed(fields, "items"):
         return True
     heads = decode_or_none(fields.get("input", msgspec.Raw(b"null")), _heads_decoder)
     if can.instructions_required and _lacks_state(fields, heads):
@@ -276,15 +270,11 @@ def _has_loose_calls(heads: list[_Head], fields: Fields) -> bool:
     )
 
 
-def _unless_thinking(capability: str, maximum: str | None = None) -> Check:
-    """A check for settings that a model accepts only while it does not think."""
-
-    def check(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
-        if not getattr(can, capability) and (can.reasoning_off != "none" or _thinks(fields, can)):
-            return True
-        return maximum is not None and is_above(value, getattr(can, maximum))
-
-    return check
+def _thinks(fields: Fields, can: Capabilities) -> bool:
+    """Whether the model thinks at this request, because it is asked to or by default."""
+    raw = set_raw(fields, "reasoning")
+    asked = decode_or_none(raw, _reasoning_decoder) if raw is not None else None
+    return can.reasoning_by_default if asked is None or asked.effort is None else asked.effort != "none"
 
 
 def _check_limit(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
@@ -298,6 +288,16 @@ def _check_reasoning(value: msgspec.Raw, fields: Fields, can: Capabilities) -> b
     if can.reasoning_style != "effort":
         return True
     return asked.effort not in known_efforts(can)
+
+
+def _plain_reasoning(can: Capabilities) -> Any:
+    efforts = known_efforts(can)
+    return _reasoning_with(*efforts) if can.reasoning_style == "effort" and efforts else None
+
+
+@lru_cache(maxsize=32)
+def _reasoning_with(*efforts: str) -> type[msgspec.Struct]:
+    return msgspec.defstruct("Reasoning", [("effort", Literal[efforts] | None, None)], gc=False)
 
 
 def _check_tools(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
@@ -346,51 +346,19 @@ def _check_text(value: msgspec.Raw, fields: Fields, can: Capabilities) -> bool:
     return refuses_format(wanted, value, can)
 
 
-CHECKS: dict[str, Check] = {
-    "instructions": lambda value, fields, can: _TEXT.match(value) is None,
-    "input": lambda value, fields, can: _TEXT_OR_PARTS.match(value) is None,
-    "temperature": _unless_thinking("temperature", "temperature_max"),
-    "top_p": _unless_thinking("top_p"),
-    "top_logprobs": _unless_thinking("logprobs"),
-    "max_output_tokens": _check_limit,
-    "reasoning": _check_reasoning,
-    "tools": _check_tools,
-    "tool_choice": _check_choice,
-    "parallel_tool_calls": unless("parallel_switch"),
-    "text": _check_text,
-}
-
-
-def _plain_limit(can: Capabilities) -> Any:
-    return Annotated[int, msgspec.Meta(ge=0, le=can.max_output)]
-
-
-def _plain_reasoning(can: Capabilities) -> Any:
-    efforts = known_efforts(can)
-    return _reasoning_with(*efforts) if can.reasoning_style == "effort" and efforts else None
-
-
-@lru_cache(maxsize=32)
-def _reasoning_with(*efforts: str) -> type[msgspec.Struct]:
-    return msgspec.defstruct("Reasoning", [("effort", Literal[efforts] | None, None)], gc=False)
-
-
-CHECKED = [*(name for name in CHECKS if name != "input"), "previous_response_id"]
-# The values that pass `CHECKS`. Of a field that is missing here, only null passes unseen.
-PLAIN: dict[str, PlainValues] = {
-    "previous_response_id": lambda can: Annotated[str, msgspec.Meta(min_length=1)],
-    "instructions": lambda can: str,
-    "temperature": lambda can: up_to(float, can.temperature_max) if can.temperature else None,
-    "top_p": if_able("top_p"),
-    "top_logprobs": if_able("logprobs"),
-    "max_output_tokens": _plain_limit,
-    "reasoning": _plain_reasoning,
+RULES: dict[str, Rule] = {
+    "previous_response_id": Rule(
+        lambda value, fields, can: bytes(value) == b'""', lambda can: Annotated[str, msgspec.Meta(min_length=1)]
+    ),
+    "instructions": Rule(lambda value, fields, can: _TEXT.match(value) is None, lambda can: str),
+    "input": Rule(lambda value, fields, can: _TEXT_OR_PARTS.match(value) is None),
+    "temperature": unless_thinking("temperature", _thinks, "temperature_max"),
+    "top_p": unless_thinking("top_p", _thinks),
+    "top_logprobs": unless_thinking("logprobs", _thinks),
+    "max_output_tokens": Rule(_check_limit, lambda can: Annotated[int, msgspec.Meta(ge=0, le=can.max_output)]),
+    "reasoning": Rule(_check_reasoning, _plain_reasoning),
+    "tools": Rule(_check_tools),
+    "tool_choice": Rule(_check_choice),
     "parallel_tool_calls": if_able("parallel_switch"),
+    "text": Rule(_check_text),
 }
-
-
-def _thinks(fields: Fields, can: Capabilities) -> bool:
-    """Whether the model thinks at this request, because it is asked to or by default."""
-    raw = set_raw(fields, "reasoning")
-    asked = decode_or_none(raw, _reasoning_decoder) if raw is not None else None
-    return can.reasoning_by_default if asked is None or asked.effort is None else asked.effort != "none"
