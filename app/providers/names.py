@@ -46,6 +46,13 @@ def canonical_name(name: str) -> str:
     return _VERSION_FIRST.sub(r"claude-\2-\1", _DATE.sub("", bare))
 
 
+def maker_before(name: str) -> str:
+    """What stands before a model's name to say who makes it, such as `openai/` or `us.anthropic.`, or nothing."""
+    rest = split_vendor(name)[1]
+    found = _MAKER.match(rest.lower().replace(".", "-"))
+    return name[: len(name) - len(rest) + (found.end() if found else 0)]
+
+
 def split_vendor(name: str) -> tuple[str | None, str]:
     """The vendor that a name states, or None, and the rest of the name."""
     vendor, slash, rest = name.partition("/")

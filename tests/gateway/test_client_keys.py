@@ -72,6 +72,14 @@ def test_targets_of_other_providers_are_left_out_of_a_route(client: Client) -> N
         (("big",), "some-mini-or-other", 200),
         (("claude-*",), "claude-haiku-4-5", 200),
         (("fast*",), "fast", 200),
+        (("anthropic/*",), "anthropic/big", 404),
+        (("anthropic*",), "us.anthropic.big", 404),
+        (("openai/*",), "openai/fast", 404),
+        (("openai/*",), "openai/gpt-big", 200),
+        (("openai/*",), "claude-via/openai/gpt-big", 200),
+        (("big", "fast"), "anthropic/big", 200),
+        (("mistral/*",), "mistral/own", 200),
+        (("google/*",), "google/gem", 200),
         (("*",), "some-mini-or-other", 200),
     ],
 )
@@ -79,12 +87,16 @@ def test_no_spelling_of_a_name_gives_a_key_another_model(
     upstream: FakeUpstream, patterns: tuple[str, ...], asked: str, status: int
 ) -> None:
     upstream.script(json_reply(chat_answer()))
-    provider = ProviderSettings(kind="openai", base_url=f"{upstream.url}/v1", api_key="sk-up", models=("m", "big"))
+    names = ("m", "big", "gpt-big", "google/gem")
+    provider = ProviderSettings(kind="openai", base_url=f"{upstream.url}/v1", api_key="sk-up", models=names)
     client = Client(
         create_app(
             Settings(
                 providers={"one": provider, "two": provider},
-                models=ModelsSettings(default="one/big", routes={"fast": RouteSettings(targets=("two/m",))}),
+                models=ModelsSettings(
+                    default="one/big",
+                    routes={name: RouteSettings(targets=("two/m",)) for name in ("fast", "mistral/own")},
+                ),
                 keys={"ci": KeySettings(key=CI, models=patterns)},
             )
         )

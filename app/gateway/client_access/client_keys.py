@@ -10,11 +10,11 @@ from typing import Literal
 import msgspec
 
 from app.errors import Forbidden, NotFound, Unauthorized
-from app.providers.names import plain_name
+from app.providers.names import maker_before, plain_name
 from app.rate_limits.counts import Limit, read_limits
 from app.routing.router import DEFAULT
 from app.routing.upstream import Upstream
-from app.routing.vendor_names import PLACEHOLDERS, is_tier_name
+from app.routing.vendor_names import PLACEHOLDERS, family_kinds, is_tier_name
 from app.settings import KeySettings
 
 # Maximum characters of a client's name for a model quoted in an error.
@@ -60,13 +60,7 @@ class ClientKey(msgspec.Struct, frozen=True, kw_only=True):
     def choose(self, asked: str, upstreams: Sequence[Upstream]) -> list[Upstream]:
         """The upstreams of a name that the key may use. Raises NotFound if it may not use the model, as the vendors do,
         and Forbidden if it may not use the providers."""
-        # A name that nobody knows gives no right to what models.default answers it with.
-        stray = not (is_tier_name(asked) or asked in PLACEHOLDERS)
-        own = [
-            upstream
-            for upstream in upstreams
-            if self.may_name(upstream.model if stray and upstream.matched == DEFAULT else asked, upstream.label)
-        ]
+        own = [upstream for upstream in upstreams if self.may_name(_true_name(asked, upstream), upstream.label)]
         if not own:
             message = f"the client key {self.name!r} may not use the model {asked[:MAX_QUOTED]!r}; its models are "
             raise NotFound(message + _list(self.models), param="model", code="model_not_found")
@@ -92,6 +86,19 @@ class ClientKey(msgspec.Struct, frozen=True, kw_only=True):
 
 # The client if no key is required.
 ANYBODY = ClientKey()
+
+
+def _true_name(asked: str, upstream: Upstream) -> str:
+    """A requested name without what gives no right to the upstream that answers it: the whole name if nobody knows it
+    and only models.default accepts it, and a maker before it whose model this is not."""
+    if upstream.matched == DEFAULT and not (is_tier_name(asked) or asked in PLACEHOLDERS):
+        return upstream.model
+    plain = plain_name(asked)
+    maker = maker_before(plain)
+    said = (upstream.model, upstream.label, upstream.matched.removeprefix('models.routes."'))
+    if any(name.startswith(maker) for name in said) or any(kind in maker.lower() for kind in family_kinds(plain)):
+        return plain
+    return plain.removeprefix(maker)
 
 
 def read_key(name: str, tenant: str, settings: KeySettings) -> ClientKey:
