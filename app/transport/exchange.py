@@ -207,9 +207,7 @@ class SocketExchange(Exchange):
             connection = self._connection
             assert connection is not None, "read after close"
             try:
-                longest = limits.idle if began else limits.first_byte
-                if silence is not None:
-                    longest = silence.left(began)
+                longest = (limits.idle if began else limits.first_byte) if silence is None else silence.left(began)
                 if wait is not None and wait < longest:
                     longest = wait
                 try:
@@ -228,6 +226,8 @@ class SocketExchange(Exchange):
                     part = self._begin(data) if data else self._handle_end(None)
                 if not part or silence is not None:
                     silence = self._note_read(part, began)
+                    if silence is not None and wait is not None and silence.has_crept(wait):
+                        return None
             except OSError as error:
                 part = self._handle_end(error)
             except BaseException:

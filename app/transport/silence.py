@@ -18,12 +18,13 @@ class Silence:
     `bear` does everything in one call. Callers that read often use its parts instead: `left`, `note` and `end`.
     """
 
-    __slots__ = ("_crept", "_deadline", "_limits", "_seconds")
+    __slots__ = ("_crept", "_deadline", "_limits", "_seconds", "_told")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._seconds = 0.0
         self._crept: float | None = None  # when bytes last came that say nothing
+        self._told = 0.0  # how much of the silence the reader knows of
         self._deadline = None if limits.total is None else time.monotonic() + limits.total
 
     def bear(self, read: Callable[[float], bytes], began: bool, wait: float | None) -> bytes | None:
@@ -56,6 +57,7 @@ class Silence:
     def note(self, seconds: float, began: bool, error: Exception) -> None:
         """Notes `seconds` of silence, after which a read raised `error`. Raises UpstreamTimeout at a limit."""
         self._seconds += seconds
+        self._told = self._seconds
         if self._crept is not None:
             self._crept = time.monotonic()
         phase, limit = ("idle", self._limits.idle) if began else ("first_byte", self._limits.first_byte)
@@ -68,8 +70,17 @@ class Silence:
         now = time.monotonic()
         passed = 0.0 if self._crept is None else now - self._crept
         self._crept = now
+        told = self._told
         self.note(passed, began, TimeoutError("nothing of an answer came"))
+        self._told = told
+
+    def has_crept(self, wait: float) -> bool:
+        """Whether bytes that say nothing have come for `wait` seconds since the reader last heard of the silence."""
+        if self._crept is None or self._seconds - self._told < wait:
+            return False
+        self._told = self._seconds
+        return True
 
     def end(self) -> None:
         """Ends the silence, because something has arrived."""
-        self._seconds, self._crept = 0.0, None
+        self._seconds, self._told, self._crept = 0.0, 0.0, None

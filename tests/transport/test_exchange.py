@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -198,6 +199,20 @@ def test_bytes_that_say_nothing_do_not_end_the_silence(transport: Transport, nam
         exchange.close()
 
     assert time.monotonic() - began < 1.2
+
+
+@pytest.mark.parametrize("name", CREEPING)
+def test_who_waits_hears_of_a_silence_that_is_full_of_bytes(transport: Transport, name: str) -> None:
+    begin, drip = CREEPING[name]
+    with FakeUpstream(raw(begin, *[0.05, drip] * 20, CLOSE)) as upstream:
+        exchange = transport.send(post(upstream.url, limits=Limits(first_byte=5, idle=5)))
+        silences = 0
+        with contextlib.suppress(UpstreamCut):
+            for _ in exchange.gather_body(100, 0.2):
+                silences += 1
+        exchange.close()
+
+    assert silences >= 3
 
 
 def test_time_that_the_consumer_takes_is_no_silence(transport: Transport) -> None:
