@@ -196,6 +196,7 @@ class Ledger:
         self._pruned = 0.0
         self._writes = 0
         self.responses = Collection(self, "response")
+        self.leases = Collection(self, "lease")
         self.events = Collection(self, "events")
         self.conversations = Collection(self, "conversation")
         self.conversation_parts = Collection(self, "items")

@@ -49,9 +49,8 @@ from app.sse import COMMENT_KEEPALIVE, DONE
 
 # Seconds between two writes of a job's new events, and between two reads by a client that follows them.
 TICK = 0.25
-# Seconds between two renewals of a job's lease, and until a job without one counts as dead.
+# Seconds between two renewals of a job's lease.
 BEAT = 5.0
-LEASE = 20.0
 # Maximum concurrent jobs of one worker: no connections limit them.
 MAX_JOBS = 100
 # Maximum concurrent jobs of one tenant in a worker; not applied to clients without keys.
@@ -108,7 +107,8 @@ class Background:
         job = _Job(asked, state, context, record)
         record.operation = ""  # the job has a record of its own as the API request
         items = [msgspec.Raw(item) for item in input_items(given.body)]
-        queued = KeptResponse(response=msgspec.Raw(job.queued), input=items, alive=time.time() + LEASE)
+        alive = self._response_store.lend(asked.tenant, job.response_id)
+        queued = KeptResponse(response=msgspec.Raw(job.queued), input=items, alive=alive)
         self._response_store.start(asked.tenant, job.response_id, queued)
         job.reservation, record.reservation = record.reservation, None
         self._start(job)
@@ -145,14 +145,17 @@ class Background:
             elif ended:
                 return
             else:
-                kept = self._response_store.find(tenant, response_id)
                 # Once a response is over all its events are in the ledger, so one more read is enough.
-                ended = kept is None or not kept.alive
+                ended = not self._response_store.is_running(tenant, response_id) and self._is_over(tenant, response_id)
                 if not ended:
                     time.sleep(TICK)
                 if time.monotonic() - heard >= self._interval:
                     yield COMMENT_KEEPALIVE
                     heard = time.monotonic()
+
+    def _is_over(self, tenant: str, response_id: str) -> bool:
+        kept = self._response_store.find(tenant, response_id)
+        return kept is None or not kept.alive
 
     def cancel(self, tenant: str, response_id: str) -> bytes:
         """Cancels a running response and returns it. Raises InvalidRequest if it is already over."""
@@ -161,7 +164,7 @@ class Background:
             cancelled = change_status(bytes(kept.response), "cancelled")
             return msgspec.structs.replace(kept, response=msgspec.Raw(cancelled), alive=0.0)
 
-        self._response_store.change_running(tenant, response_id, cancel)
+        self._response_store.end(tenant, response_id, cancel)
         self._stop(tenant, response_id)
         kept = self._response_store.find(tenant, response_id)
         status = "deleted" if kept is None else read_head(bytes(kept.response)).status
@@ -189,7 +192,7 @@ class Background:
         for job in list(self._jobs.values()):
             job.stopped = True
             with contextlib.suppress(LedgerUnavailable):
-                self._response_store.change_running(*job.place, as_lost)
+                self._response_store.end(*job.place, as_lost)
 
     def _start(self, job: _Job) -> None:
         """Starts threads (greenlets under gevent), because a job outlives the request that began it."""
@@ -239,17 +242,21 @@ class Background:
                     return
 
     def _write(self, job: _Job, over: bool) -> None:
-        now = time.time()
-        while job.heard:
-            job.unwritten += job.heard.popleft()
+        if job.heard:  # others may follow at any time
+            heard = [job.heard.popleft() for _ in range(len(job.heard))]
+            job.unwritten = b"".join((job.unwritten, *heard))
         if job.unwritten and not job.stopped:
             self._events.put(job.client_request.tenant, f"{job.response_id}:{job.written}", job.unwritten)
             job.unwritten = b""
             job.written += 1
-        if over or now >= job.beat or (job.written and not job.begun):
-            job.begun, job.beat = job.written > 0, now + BEAT
-            if not self._response_store.change_running(*job.place, lambda kept: job.report(kept, now + LEASE)):
-                job.stopped = True
+        if over:
+            self._response_store.end(*job.place, job.report)
+        elif job.written and not job.begun:
+            job.stopped |= not self._response_store.change_running(*job.place, job.report)
+            job.begun = True
+        elif time.monotonic() >= job.beat:
+            job.stopped |= not self._response_store.renew(*job.place)
+            job.beat = time.monotonic() + BEAT
 
 
 class _Job:
@@ -295,11 +302,9 @@ class _Job:
         self.heard.append(renderer.feed([Failed(error.failure)]))
         self._ended = self._state.conclude(renderer.response)
 
-    def report(self, kept: KeptResponse, alive: float) -> KeptResponse:
-        """The stored form of the response now; `alive` is the end of the renewed lease in unix seconds."""
+    def report(self, kept: KeptResponse) -> KeptResponse:
+        """The stored form of the response once it has begun, or is over."""
         if self._ended is not None and self.over:
             return self._ended
-        if not self.begun:
-            return msgspec.structs.replace(kept, alive=alive)
         running = change_status(bytes(kept.response), "in_progress")
-        return msgspec.structs.replace(kept, response=msgspec.Raw(running), alive=alive)
+        return msgspec.structs.replace(kept, response=msgspec.Raw(running))

@@ -44,8 +44,8 @@ class KeptResponse(msgspec.Struct, frozen=True, omit_defaults=True):
     """A response that was given to a client. With a `provider`, it is stored by that provider's server, and only its
     owner is known here. Otherwise `response` is the whole object and `input` all items that it answered.
 
-    For a running background response, `alive` is the end of its lease in unix seconds, which its worker keeps renewing;
-    otherwise it is 0.
+    For a running background response, `alive` is the end of its first lease in unix seconds, otherwise 0. The leases
+    after it are records of their own: a response may be large, and its worker and its readers come back all the time.
     """
 
     provider: str | None = None
@@ -68,6 +68,9 @@ class KeptResponse(msgspec.Struct, frozen=True, omit_defaults=True):
 
 _kept_decoder = msgspec.json.Decoder(KeptResponse)
 
+# Seconds until a running response whose worker renews no lease counts as dead.
+LEASE = 20.0
+
 _LOST = Failure(
     kind="internal", message="the gateway worker that ran this response has stopped; send the request again"
 )
@@ -78,6 +81,7 @@ class ResponseStore:
 
     def __init__(self, ledger: Ledger) -> None:
         self._collection = ledger.responses
+        self._leases = ledger.leases
         self.conversations = Conversations(ledger)
 
     def begin(self, client_request: ClientRequest) -> ResponseContinuation | None:
@@ -95,7 +99,8 @@ class ResponseStore:
         kept = read_record(_kept_decoder, found)
         if kept is None or not (kept.provider or bytes(kept.response).startswith(b"{")):
             return None
-        return as_lost(kept) if 0 < kept.alive < time.time() else kept
+        is_lost = 0 < kept.alive < time.time() and not self.is_running(tenant, response_id)
+        return as_lost(kept) if is_lost else kept
 
     def keep(self, tenant: str, response_id: str, kept: KeptResponse) -> None:
         """Stores a response. If the ledger fails, it has logged that, and the client still gets its answer."""
@@ -115,8 +120,30 @@ class ResponseStore:
 
         return self._collection.update(tenant, response_id, change_kept) is not None
 
+    def lend(self, tenant: str, response_id: str) -> float:
+        """Begins the lease of a running response; returns its end in unix seconds. Raises LedgerUnavailable."""
+        lease = _render_lease()
+        self._leases.put(tenant, response_id, lease)
+        return float(lease)
+
+    def renew(self, tenant: str, response_id: str) -> bool:
+        """Renews a lease; returns False if the response is over. Raises LedgerUnavailable."""
+        return self._leases.update(tenant, response_id, lambda _: _render_lease()) is not None
+
+    def end(self, tenant: str, response_id: str, change: Callable[[KeptResponse], KeptResponse]) -> bool:
+        """Changes a running response for the last time; returns False if there is none. Raises LedgerUnavailable."""
+        changed = self.change_running(tenant, response_id, change)
+        self._leases.delete(tenant, response_id)
+        return changed
+
+    def is_running(self, tenant: str, response_id: str) -> bool:
+        """Whether a response has a lease, which is all that has to be read to know that. Raises LedgerUnavailable."""
+        lease = self._leases.get(tenant, response_id)
+        return lease is not None and float(lease) > time.time()
+
     def forget(self, tenant: str, response_id: str) -> bool:
         """Deletes a response; returns False if there is none. Raises LedgerUnavailable."""
+        self._leases.delete(tenant, response_id)
         return self._collection.delete(tenant, response_id)
 
 
@@ -271,6 +298,10 @@ class ResponseContinuation:
 
 def _size_of(items: Iterable[Sized]) -> int:
     return sum(map(len, items))
+
+
+def _render_lease() -> bytes:
+    return b"%f" % (time.time() + LEASE)
 
 
 def as_lost(kept: KeptResponse) -> KeptResponse:

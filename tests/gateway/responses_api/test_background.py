@@ -12,7 +12,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from app.errors import LedgerUnavailable
-from app.gateway.responses_api import background
+from app.gateway.responses_api import background, response_store
 from app.settings.tables import RouteSettings
 from tests.gateway.conftest import Client, MakeClient, events_of
 from tests.gateway.responses_api.test_response_store import ask, native_answer, said_to
@@ -205,7 +205,7 @@ def test_every_worker_can_show_and_cancel_it(make_client: MakeClient, upstream: 
 def test_a_response_whose_worker_died_has_failed(
     client: Client, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(background, "LEASE", 0.3)
+    monkeypatch.setattr(response_store, "LEASE", 0.3)
     monkeypatch.setattr(background, "BEAT", 1000.0)
     upstream.script(sse(chunk({"role": "assistant", "content": "a"}), STALL))
 
@@ -215,6 +215,26 @@ def test_a_response_whose_worker_died_has_failed(
     assert "worker" in lost["error"]["message"]
     assert events_of(see(client, lost["id"], stream="true"))[-2]["type"] == "response.failed"
     client.http.delete(f"{PLACE}/{lost['id']}")
+
+
+def test_a_long_response_keeps_its_lease_and_its_record_is_read_no_more_while_it_runs(
+    client: Client, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record may hold megabytes, and anyone who reads along looks four times a second."""
+    monkeypatch.setattr(response_store, "LEASE", 0.3)
+    upstream.script(sse(chunk({"role": "assistant", "content": "a"}), *[0.05, chunk({"content": "b"})] * 20,
+                        *chat_stream("c").pieces))  # fmt: skip
+    queued = begin(client)
+    wait(client, queued["id"], ("in_progress",))
+    records = client.app.runtime.services.background._response_store._collection
+    find, found = records._find, []
+    monkeypatch.setattr(records, "_find", lambda *place: (found.append(place), find(*place))[1])
+
+    replayed = events_of(see(client, queued["id"], stream="true"))
+
+    assert replayed[-2]["type"] == "response.completed"
+    assert len(found) <= 3
+    assert see(client, queued["id"]).get_json()["status"] == "completed"
 
 
 def test_a_worker_that_stops_lets_its_responses_come_to_their_end(client: Client, upstream: FakeUpstream) -> None:
