@@ -24,6 +24,7 @@ from app.dialects.registry import find_dialect
 from app.errors import (
     CredentialUnavailable,
     DragomanError,
+    Failure,
     Forbidden,
     InvalidRequest,
     LimitReached,
@@ -226,7 +227,8 @@ def write_error(dialect: ClientDialect, error: DragomanError, record: Record) ->
         headers = dict(error.headers)
     if failure.retry_after is not None:
         headers.setdefault("retry-after", failure.retry_after)
-    if is_lasting(failure):
+    lasting = is_lasting(failure)
+    if lasting:
         # Claude Code and the vendors' SDKs would retry for minutes, without showing anybody the remedy.
         headers.setdefault("x-should-retry", "false")
         failure = with_end(failure)
@@ -235,6 +237,8 @@ def write_error(dialect: ClientDialect, error: DragomanError, record: Record) ->
     # Faults in the HTTP itself (405, 426 …) keep their own status in every dialect.
     own = failure.origin == "client" and failure.status
     record.status = own or dialect.error_status(failure)
+    if lasting and (record.agent or "").startswith("codex") and _codex_repeats(record.status, failure):
+        record.status = 400
     body = body or dialect.render_error(failure, record.id)
     record.bytes_out = len(body)
     fixed = [("content-type", "application/json"), ("content-length", str(len(body)))]
@@ -244,6 +248,14 @@ def write_error(dialect: ClientDialect, error: DragomanError, record: Record) ->
         record.wiretap.client_response(status, all_headers)
         record.wiretap.client_part(body)
     return WsgiResponse(status, all_headers, (body,))
+
+
+def _codex_repeats(status: int, failure: Failure) -> bool:
+    """Whether Codex would ask again at this status, up to thirty times. At 400 it stops and shows the error.
+
+    At a 401 for credentials that are its own it renews them.
+    """
+    return status in (403, 502) or (status == 401 and failure.origin != "upstream")
 
 
 def _with_login_page(error: DragomanError, environ: Mapping[str, Any]) -> DragomanError:

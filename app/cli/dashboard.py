@@ -21,7 +21,7 @@ def dashboard(path: Path | None, no_browser: bool) -> None:
 
     If the gateway requires no client keys, the address contains a token that works once, within five minutes.
     """
-    from app.cli.accounts.reading import has_made_keys
+    from app.cli.accounts.reading import requires_key
     from app.dashboard.tickets import issue_ticket
 
     settings = read_settings(path)
@@ -33,7 +33,7 @@ def dashboard(path: Path | None, no_browser: bool) -> None:
             "server.host is a Unix socket, which browsers cannot open; set it to an address such as 127.0.0.1"
         )
     url = f"{base_url(server)}/_/"
-    if server.api_keys or settings.keys or has_made_keys(settings):
+    if requires_key(settings):
         echo("sign in with a client key", err=True)
     else:
         try:

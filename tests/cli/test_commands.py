@@ -180,22 +180,33 @@ def test_models_are_listed_where_all_keys_have_names(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("tables", "key"),
     [
-        ("", None),
+        ("", ANY_KEY),
         (
             '[keys.a]\nkey = "dm-client-0123456"\n[keys.b]\nkey = "dm-admin-01234567"\nrole = "admin"',
             "dm-admin-01234567",
         ),
         ('[keys.a]\nkey = "dm-client-0123456"', "dm-client-0123456"),
-        (f'[keys.a]\nkey = "sha256:{"a" * 64}"', None),
         ('[server]\napi_keys = ["dm-plain-01234567"]\n[keys.a]\nkey = "dm-client-0123456"', "dm-plain-01234567"),
     ],
 )
-def test_commands_show_the_key_that_the_settings_tell(machine: Machine, tables: str, key: str | None) -> None:
+def test_commands_show_the_key_that_the_settings_tell(machine: Machine, tables: str, key: str) -> None:
     machine.write("dragoman.toml", f"{tables}\n{LOCAL}" if tables.startswith("[server") else LOCAL + tables)
 
     told = json.loads(machine.run("env", "--model", "local/qwen3:8b", "--json").stdout)
 
-    assert told["variables"]["ANTHROPIC_AUTH_TOKEN"] == (key or ANY_KEY)
+    assert told["variables"]["ANTHROPIC_AUTH_TOKEN"] == key
+
+
+@pytest.mark.parametrize("made", [True, False], ids=["by command", "in the settings"])
+def test_no_agent_is_given_a_made_up_key_where_only_hashes_are_known(machine: Machine, made: bool) -> None:
+    machine.write("dragoman.toml", LOCAL + ("" if made else f'[keys.a]\nkey = "sha256:{"a" * 64}"'))
+    if made:
+        assert machine.run("keys", "create", "alice").exit_code == 0
+
+    for command in (["env"], ["configure", "codex", "--dry-run"]):
+        told = machine.run(*command, "--model", "local/qwen3:8b")
+        assert told.exit_code == 1
+        assert "export DRAGOMAN_API_KEY=…, with one of its keys" in told.stderr
 
 
 @pytest.mark.parametrize("option", ["-V", "-v", "--version"])

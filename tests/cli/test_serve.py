@@ -170,6 +170,18 @@ def test_the_screen_tells_all_that_a_newcomer_needs(machine: Machine, replaced: 
     assert len(screen.splitlines()) <= 24
 
 
+def test_the_screen_names_the_key_where_keys_exist_only_by_command(
+    machine: Machine, replaced: Replaced, port: int
+) -> None:
+    machine.run("keys", "create", "alice")
+
+    screen = started(machine.run("serve", "--port", str(port)), replaced)
+
+    assert "ANTHROPIC_AUTH_TOKEN=$DRAGOMAN_API_KEY claude" in screen
+    assert "OPENAI_API_KEY=$DRAGOMAN_API_KEY" in screen
+    assert "any-text" not in screen
+
+
 def test_long_names_of_providers_keep_the_screen_in_columns(machine: Machine, replaced: Replaced, port: int) -> None:
     machine.write("dragoman.toml", '[providers.a-long-name-indeed]\nkind = "openai"\napi_key = "k"\n[providers.demo]')
 
@@ -249,7 +261,7 @@ def test_the_screen_asks_for_a_key_where_all_keys_have_names(machine: Machine, r
 
     said = started(machine.run("serve", "-p", str(port)), replaced)
 
-    assert "ANTHROPIC_AUTH_TOKEN=$DRAGOMAN_KEY" in said
+    assert "ANTHROPIC_AUTH_TOKEN=$DRAGOMAN_API_KEY" in said
     assert "dm-ana-0123456789" not in said
 
 

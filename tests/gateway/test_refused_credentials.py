@@ -244,6 +244,33 @@ def test_what_no_retry_mends_says_so(make_client: MakeClient, upstream: FakeUpst
     assert {answer.headers.get("x-should-retry") for answer in answers.values()} == {"false"}
 
 
+def test_codex_stops_at_what_no_retry_mends(make_client: MakeClient, upstream: FakeUpstream) -> None:
+    client = make_client(server={"api_keys": ["sk-client"]}, empty={"kind": "oca", "base_url": upstream.url})
+    upstream.script(REFUSED, FORBIDDEN, REFUSED)
+
+    def ask(model: str, key: str = "sk-client", agent: str = "codex_exec/0.169.0 (Debian)") -> tuple[int, str]:
+        body = {"model": model, **ASK["/v1/responses"]}
+        answer = client.ask("/v1/responses", body, authorization=f"Bearer {key}", user_agent=agent)
+        return answer.status_code, answer.get_json()["error"]["message"]
+
+    told = [ask("chat/m", "sk-other"), ask("empty/m"), ask("chat/m"), ask("chat/m")]
+
+    assert [status for status, _ in told] == [400] * 4
+    remedies = ("the client key is wrong", "dragoman login", "put a valid one there", "no entitlement")
+    assert all(remedy in message for remedy, (_, message) in zip(remedies, told, strict=True)), told
+    assert ask("chat/m", agent="OpenAI/Python 3.52")[0] == 502
+
+
+def test_codex_may_renew_its_own_refused_credentials(make_client: MakeClient, upstream: FakeUpstream) -> None:
+    client = make_client(own={"kind": "openai", "base_url": upstream.url, "auth": "passthrough"})
+    upstream.script(REFUSED)
+    headers = {"authorization": "Bearer sk-mine", "user_agent": "codex_cli_rs/0.169.0"}
+
+    response = client.ask("/v1/responses", {"model": "own/m", **ASK["/v1/responses"]}, **headers)
+
+    assert response.status_code == 401
+
+
 def test_what_may_pass_says_nothing_of_retries(make_client: MakeClient, upstream: FakeUpstream) -> None:
     client = make_client(server={"max_attempts": 1})
     upstream.script(json_reply({"error": {"message": "busy"}}, 503))

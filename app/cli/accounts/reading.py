@@ -65,8 +65,13 @@ def ask(accounts: Accounts, work: Callable[[Connection], T]) -> T:
         raise click.ClickException(f"cannot read the accounts: {error}") from error
 
 
-def has_made_keys(settings: Settings) -> bool:
-    """Whether client keys were created by command. Where none ever was, no database is opened."""
+def requires_key(settings: Settings) -> bool:
+    """Whether the gateway asks its clients for keys: those of the settings, or those created by command."""
+    return bool(settings.server.api_keys or settings.keys) or _has_made_keys(settings)
+
+
+def _has_made_keys(settings: Settings) -> bool:
+    """Where no key was ever created by command, no database is opened."""
     accounts = Accounts(settings.accounts, settings.ledger.url)
     place = accounts.place
     if not settings.accounts.enabled or (isinstance(place, Path) and not place.with_name(STAMP_NAME).exists()):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import click
+
+from app.cli.accounts.reading import requires_key
 from app.cli.launcher.agent import Agent, Connection
 from app.cli.options import open_routing
-from app.cli.running_gateway import own_key
+from app.cli.running_gateway import KEY_VARIABLE, own_key
 from app.cli.serving.start_screen import ANY_KEY
 from app.errors import NotFound
 from app.routing.router import Router
@@ -22,6 +25,9 @@ def plan_connection(settings: Settings, agent: Agent, model: str | None, url: st
     """The connection for an agent that was told to use `model`, or may choose one itself."""
     router = open_routing(settings).router
     models, key = settings.models, own_key(settings)
+    if key is None and requires_key(settings):
+        message = f"this gateway requires a client key: export {KEY_VARIABLE}=…, with one of its keys"
+        raise click.ClickException(message)
     main = model or agent.default_model or models.default or models.big or next(iter(router.names()), "demo/demo")
     # Names with haiku are routed to the small model anyway, if there is one.
     small = None if agent.default_model and (models.small or not model) else models.small or main

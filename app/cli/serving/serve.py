@@ -17,7 +17,7 @@ import click
 from gevent import monkey
 
 from app.cli.options import WholeNumber, config_option, open_routing, read_settings
-from app.cli.serving.start_screen import base_url, describe_start
+from app.cli.serving.start_screen import ANY_KEY, base_url, describe_start
 from app.cli.terminal import echo
 from app.credentials.credential import SourceStatus
 from app.credentials.formats.login_format import check_tokens
@@ -109,7 +109,7 @@ def serve(
     ports.check_port(settings.server)
     known = describe_sources(providers)
     missing = [name for name in list_logins(settings.providers) if name in known and known[name].kind == "none"]
-    say(describe_start(settings, token, missing, known))
+    say(describe_start(settings, token, missing, known, key=name_key(settings)))
     options = [*(["--reload"] if reload else []), *(["--for-agent"] if for_agent else [])]
     if settings.server.open_browser and at_terminal() and missing:
         options += ["--open", f"{base_url(settings.server)}/login"]
@@ -119,6 +119,18 @@ def serve(
 def at_terminal() -> bool:
     """Whether a user sees the output and can answer."""
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
+
+
+def name_key(settings: Settings) -> str:
+    """What a client gives as its key, without naming a secret."""
+    from app.cli.accounts.reading import requires_key
+    from app.cli.running_gateway import KEY_VARIABLE
+
+    try:
+        keyed = requires_key(settings)
+    except click.ClickException:
+        keyed = True  # Accounts that cannot be read may hold keys.
+    return f"${settings.key_variable or KEY_VARIABLE}" if keyed else ANY_KEY
 
 
 def describe_sources(providers: Mapping[str, Provider]) -> dict[str, SourceStatus]:

@@ -36,15 +36,17 @@ def describe_start(
     token: Path | None = None,
     missing: Collection[str] = (),
     known: Mapping[str, SourceStatus] | None = None,
+    *,
+    key: str = ANY_KEY,
 ) -> str:
     """The start screen. It shows no secret: credentials are named by their source.
 
     `missing` are the providers that still need a login, `known` the states of providers' credentials.
+    `key` is what a client sends.
     """
     known = known or {}
     now = time.time()
     url = base_url(settings.server)
-    key = f"${settings.key_variable or 'DRAGOMAN_KEY'}" if settings.server.api_keys or settings.keys else ANY_KEY
     lines = [f"Dragoman {metadata.version('dragoman')}", ""]
     if token and all(state.problem is None for name, state in known.items() if settings.providers[name].kind == "oca"):
         lines += [f"Successfully loaded new access token from {token}", ""]

@@ -192,7 +192,7 @@ class Access:
             late.check_time(self._clock())
         what = "the client key is wrong" if any(given) else "a client key is required"
         raise Unauthorized(
-            f"{what}: send one of server.api_keys or [keys] as the API key (`Authorization: Bearer …`)",
+            f"{what}: send one of server.api_keys, [keys] or `dragoman keys` as API key (`Authorization: Bearer …`)",
             code="invalid_api_key",
         )
 
