@@ -8,12 +8,10 @@ from typing import Any
 
 from werkzeug.test import TestResponse
 
+from tests.field.asking import A, C, R, body_of
 from tests.gateway.conftest import Client, events_of
-from tests.support.fake_upstream import Reply, sse
+from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 
-A, C, R = "A", "C", "R"
-CLIENTS = (A, C, R)
-TOOL = {"type": "object", "properties": {"x": {"type": "integer"}}}
 CHAT_HEAD: dict[str, Any] = {"id": "x", "object": "chat.completion", "created": 1, "model": "m"}
 
 
@@ -41,21 +39,6 @@ def ask(client: Client, dialect: str, model: str, *, stream: bool = False, **mor
     if stream:
         return tell_stream(dialect, [event for event in events_of(response) if event != "[DONE]"])
     return tell_whole(dialect, response)
-
-
-def body_of(dialect: str) -> tuple[str, dict[str, Any]]:
-    """The path and the body of a request with one question and a tool `f`."""
-    match dialect:
-        case "A":
-            tools = [{"name": "f", "input_schema": TOOL}]
-            body: dict[str, Any] = {"max_tokens": 100, "messages": [{"role": "user", "content": "hi"}], "tools": tools}
-            return "/v1/messages", body
-        case "C":
-            tools = [{"type": "function", "function": {"name": "f", "parameters": TOOL}}]
-            return "/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}], "tools": tools}
-        case _:
-            tools = [{"type": "function", "name": "f", "parameters": TOOL}]
-            return "/v1/responses", {"input": "hi", "tools": tools, "store": False}
 
 
 def tell_stream(dialect: str, events: list[Any]) -> Heard:
@@ -200,9 +183,6 @@ _READ = {A: _read_message, C: _read_chat, R: _read_response}
 _READ_STREAM = {A: _read_message_stream, C: _read_chat_stream, R: _read_response_stream}
 
 
-UPSTREAMS = {"A": "messages/m", "C": "chat/m", "R": "responses/m"}
-
-
 def whole_reply(dialect: str, text: str) -> dict[str, Any]:
     """A whole answer of an upstream that says nothing but `text`; gateways take it for a stream too."""
     match dialect:
@@ -216,3 +196,8 @@ def whole_reply(dialect: str, text: str) -> dict[str, Any]:
             said = {"type": "output_text", "text": text, "annotations": []}
             message = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [said]}
             return {"id": "resp_1", "object": "response", "status": "completed", "model": "m", "output": [message]}
+
+
+def refuse_once(upstream: FakeUpstream, to: str, refusal: Any, status: int = 400) -> None:
+    """An upstream that refuses the first request, and answers the second with "t"."""
+    upstream.script(json_reply(refusal, status), json_reply(whole_reply(to, "t")))

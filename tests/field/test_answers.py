@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from app.conversation.blocks import DialectName
+from tests.field.asking import both_modes
 from tests.field.translating import CHAT, MESSAGES, RESPONSES, answer, texts, upstream
 
 WHOLE = {"token": "h", "logprob": -0.1, "bytes": [104], "top_logprobs": []}
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@both_modes
 @pytest.mark.parametrize("entry", [WHOLE, {**WHOLE, "top_logprobs": None}, {"token": "h", "logprob": -0.1}])
 def test_the_alternatives_of_a_token_are_a_list(entry: dict[str, Any], stream: bool) -> None:
     body = {"input": "q", "include": ["message.output_text.logprobs"]}
@@ -27,7 +28,7 @@ def test_the_alternatives_of_a_token_are_a_list(entry: dict[str, Any], stream: b
     assert said == {"bytes": [104], **entry, "top_logprobs": []}
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@both_modes
 @pytest.mark.parametrize("client", [CHAT, RESPONSES])
 def test_why_an_answer_broke_off_is_told_after_its_text(client: DialectName, stream: bool) -> None:
     """Anthropic, "Streaming refusals": the explanation comes at the end, whatever was said before."""

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.field.asking import body_of, every_client
 from tests.field.grammar import check, read_events
-from tests.field.pairs import CLIENTS, ask, body_of, chat_events, chat_reply, delta
+from tests.field.pairs import ask, chat_events, chat_reply, delta
 from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
@@ -32,7 +33,7 @@ def ending_of(dialect: str, events: list[Any]) -> Any:
 CUT = {"A": "max_tokens", "C": "length", "R": "max_output_tokens"}
 
 
-@pytest.mark.parametrize("dialect", CLIENTS)
+@every_client
 @pytest.mark.parametrize("finish", [None, "length"])
 def test_an_end_without_a_reason_within_a_call_is_no_call(
     every: Client, upstream: FakeUpstream, dialect: str, finish: str | None
@@ -47,7 +48,7 @@ def test_an_end_without_a_reason_within_a_call_is_no_call(
     assert ending_of(dialect, [event for _, event in events if event != "[DONE]"]) == CUT[dialect]
 
 
-@pytest.mark.parametrize("dialect", CLIENTS)
+@every_client
 @pytest.mark.parametrize("reasons", [{"finish_reason": "error"}, {"native_finish_reason": "network_error"}])
 def test_a_whole_answer_that_broke_off_is_asked_for_again(
     every: Client, upstream: FakeUpstream, dialect: str, reasons: dict[str, str]
@@ -59,7 +60,7 @@ def test_a_whole_answer_that_broke_off_is_asked_for_again(
     assert (ask(every, dialect, "chat/m").text, len(upstream.seen)) == ("fine", 2)
 
 
-@pytest.mark.parametrize("dialect", CLIENTS)
+@every_client
 def test_an_end_without_a_reason_after_a_whole_call_is_a_call(
     every: Client, upstream: FakeUpstream, dialect: str
 ) -> None:

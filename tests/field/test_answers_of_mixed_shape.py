@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from tests.field.asking import CLIENTS, UPSTREAMS, body_of, both_modes
 from tests.field.grammar import check, read_events
-from tests.field.pairs import CLIENTS, UPSTREAMS, ask, body_of, whole_reply
+from tests.field.pairs import ask, whole_reply
 from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
@@ -26,7 +27,7 @@ ANSWERS: dict[str, tuple[str, dict[str, Any], str, list[Any]]] = {
 }
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@both_modes
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize(("server", "more", "thought", "calls"), ANSWERS.values(), ids=ANSWERS)
 def test_an_answer_in_mixed_shape_arrives(
@@ -49,7 +50,7 @@ def test_an_answer_in_mixed_shape_arrives(
 
 
 @pytest.mark.parametrize("client", ["A", "C"])
-@pytest.mark.parametrize("stream", [False, True])
+@both_modes
 def test_calls_with_one_id_get_ids_of_their_own(
     every: Client, upstream: FakeUpstream, client: str, stream: bool
 ) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.field.pairs import CHAT_HEAD, CLIENTS, ask, chat_events, chat_reply, delta
+from tests.field.asking import CLIENTS, every_client
+from tests.field.pairs import CHAT_HEAD, ask, chat_events, chat_reply, delta
 from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream, Piece, Reply, json_reply, sse
 
@@ -56,7 +57,7 @@ def test_arguments_are_told_once(client: Client, upstream: FakeUpstream, case: s
             assert (told.error, told.calls, told.finish) == ("", [("f", json.loads(WHOLE))], "tool_calls"), dialect
 
 
-@pytest.mark.parametrize("dialect", CLIENTS)
+@every_client
 def test_a_call_of_nothing_is_one(client: Client, upstream: FakeUpstream, dialect: str) -> None:
     calls = [
         {"index": place, "id": f"c{place}", "type": "function", "function": {"name": "f", "arguments": "{}"}}

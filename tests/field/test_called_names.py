@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.field.pairs import TOOL, ask, chat_events, chat_reply, delta
+from tests.field.asking import both_modes, tool
+from tests.field.pairs import ask, chat_events, chat_reply, delta
 from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
@@ -39,13 +40,11 @@ WRITTEN = {
 
 def declared(dialect: str) -> list[dict[str, Any]]:
     names = ("Read_File", "grep", "Grep", "mcp__files__list_dir", "mcp__a__open", "mcp__b__open")
-    if dialect == "A":
-        return [{"name": name, "input_schema": TOOL} for name in names]
-    return [{"type": "function", "name": name, "parameters": TOOL} for name in names]
+    return [tool(dialect, name) for name in names]
 
 
 @pytest.mark.parametrize("dialect", ["A", "R"])
-@pytest.mark.parametrize("stream", [False, True])
+@both_modes
 def test_a_tool_is_found_by_what_a_model_calls_it(
     client: Client, upstream: FakeUpstream, dialect: str, stream: bool
 ) -> None:

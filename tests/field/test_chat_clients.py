@@ -8,7 +8,8 @@ import pytest
 
 from app.conversation.blocks import DialectName
 from app.settings import RouteSettings
-from tests.field.pairs import TOOL, chat_reply
+from tests.field.asking import SCHEMA
+from tests.field.pairs import chat_reply
 from tests.field.translating import CHAT, MESSAGES, RESPONSES, answer, send
 from tests.field.translating import upstream as translated
 from tests.gateway.conftest import Client, MakeClient
@@ -64,7 +65,7 @@ NAMES = ("input_schema", "inputSchema", "parametersJsonSchema", "parameters_json
 def test_a_tools_schema_is_found_under_any_name(
     every: Client, upstream: FakeUpstream, path: str, model: str, name: str
 ) -> None:
-    function = {"name": "f", "description": "d", name: TOOL}
+    function = {"name": "f", "description": "d", name: SCHEMA}
     tool = {"type": "function", "function": function} if "chat" in path else {"type": "function", **function}
     turns = {"input": "hi", "store": False} if "responses" in path else ASKED | {"max_tokens": 9}
 
@@ -72,7 +73,7 @@ def test_a_tools_schema_is_found_under_any_name(
 
     sent = next(seen.json() for seen in upstream.seen if seen.body)["tools"][0]
     sent = sent.get("function", sent)
-    assert sent.get("parameters", sent.get("input_schema"))["properties"] == TOOL["properties"]
+    assert sent.get("parameters", sent.get("input_schema"))["properties"] == SCHEMA["properties"]
 
 
 USER = [{"role": "user", "content": "hi"}]

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.field.asking import CLIENTS, UPSTREAMS, body_of
 from tests.field.grammar import check, read_events
-from tests.field.pairs import CHAT_HEAD, CLIENTS, UPSTREAMS, body_of, chat_events, chat_reply, delta
+from tests.field.pairs import CHAT_HEAD, chat_events, chat_reply, delta
 from tests.field.vectors import Vector, misread
 from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse

@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.field.pairs import CHAT_HEAD, CLIENTS, chat_events, delta
+from tests.field.asking import both_modes, every_client
+from tests.field.pairs import CHAT_HEAD, chat_events, delta
 from tests.gateway.conftest import Client, events_of
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply
 
-every_client = pytest.mark.parametrize("dialect", CLIENTS)
-both_modes = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 PATHS = {"A": "/v1/messages", "C": "/v1/chat/completions", "R": "/v1/responses"}
 

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
+from tests.field.asking import both_modes
 from tests.field.pairs import chat_events, chat_reply, delta, whole_reply
 from tests.gateway.conftest import Client, events_of
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
-
-both_modes = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 
 
 def counted(client: Client, upstream: FakeUpstream, dialect: str, usage: Any, *, stream: bool) -> dict[str, Any]:

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from tests.field.asked import read_asked
-from tests.field.pairs import TOOL, UPSTREAMS, ask, whole_reply
+from tests.field.asking import UPSTREAMS, every_upstream, tool
+from tests.field.pairs import ask, whole_reply
 from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
-FUNCTION = {"type": "function", "name": "f", "parameters": TOOL}
+FUNCTION = tool("R")
 HOSTED: list[dict[str, Any]] = [
     {"type": "image_generation"},
     {"type": "file_search", "vector_store_ids": ["v"]},
@@ -65,7 +66,7 @@ def test_an_empty_list_of_servers_asks_for_nothing(every: Client, upstream: Fake
         assert ask(every, "A", UPSTREAMS[to], mcp_servers=[]).text == "t"
 
 
-@pytest.mark.parametrize("to", UPSTREAMS)
+@every_upstream
 def test_instructions_beside_messages_are_the_first_to_be_said(every: Client, upstream: FakeUpstream, to: str) -> None:
     upstream.script(json_reply(whole_reply(to, "t")))
 
@@ -74,7 +75,7 @@ def test_instructions_beside_messages_are_the_first_to_be_said(every: Client, up
     assert read_asked(upstream.seen[0].json()).says("system: s", "user: hi")
 
 
-@pytest.mark.parametrize("to", UPSTREAMS)
+@every_upstream
 def test_a_limit_of_minus_one_is_none(every: Client, upstream: FakeUpstream, to: str) -> None:
     """langchain-ai/langchain's `max_tokens=-1`."""
     upstream.script(json_reply(whole_reply(to, "t")))

@@ -10,17 +10,22 @@ from typing import Any
 
 import pytest
 
-from tests.field.pairs import CLIENTS, UPSTREAMS, ask, whole_reply
+from tests.field.asking import (
+    QUESTION,
+    UPSTREAMS,
+    both_modes,
+    called,
+    every_client,
+    every_upstream,
+    forced,
+    image,
+    saying,
+    text,
+    tool,
+)
+from tests.field.pairs import ask, refuse_once, whole_reply
 from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream, Seen, json_reply
-
-every_client = pytest.mark.parametrize("dialect", CLIENTS)
-every_upstream = pytest.mark.parametrize("to", CLIENTS)
-both_modes = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-
-
-def refuse_once(upstream: FakeUpstream, to: str, refusal: Any, status: int = 400) -> None:
-    upstream.script(json_reply(refusal, status), json_reply(whole_reply(to, "t")))
 
 
 @every_client
@@ -45,11 +50,7 @@ def test_a_server_without_streams_serves_clients_that_want_one(
     assert [bool(seen.json().get("stream")) for seen in upstream.seen] == [True, False]
 
 
-HISTORY: dict[str, dict[str, Any]] = {
-    "A": {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}, {"role": "user", "content": "r"}]},
-    "C": {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}, {"role": "user", "content": "r"}]},
-    "R": {"input": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}, {"role": "user", "content": "r"}]},
-}  # fmt: skip
+HISTORY = [QUESTION, {"role": "assistant", "content": "a"}, {"role": "user", "content": "r"}]
 MISSING = {
     "error": {
         "message": "thinking is enabled but reasoning_content is missing in assistant tool call message at index 2"
@@ -78,17 +79,10 @@ def test_thoughts_that_a_server_misses_stand_on_every_past_answer(
 ) -> None:
     refuse_once(upstream, "C", refusal)
 
-    told = ask(every, dialect, "chat/m", stream=stream, **HISTORY[dialect])
+    told = ask(every, dialect, "chat/m", stream=stream, **saying(dialect, HISTORY))
 
     assert told.text == "t"
     assert [m.get("reasoning_content") for m in upstream.seen[1].json()["messages"] if m["role"] == "assistant"] == [""]
-
-
-CALLED: dict[str, dict[str, Any]] = {
-    "A": {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": "f", "input": {}}]}, {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "r"}]}]},
-    "C": {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "", "reasoning_content": "", "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}, {"role": "tool", "tool_call_id": "c1", "content": "r"}]},
-    "R": {"input": [{"role": "user", "content": "q"}, {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}, {"type": "function_call_output", "call_id": "c1", "output": "r"}]},
-}  # fmt: skip
 
 
 @every_client
@@ -100,7 +94,7 @@ def test_a_space_stands_for_lost_thoughts_where_empty_text_counts_as_none(
     """theopenco/llmgateway#2093, earendil-works/pi#4251: Kimi K2.5 and K2.6."""
     upstream.script(*[json_reply(MISSING, 400)] * refusals, json_reply(whole_reply("C", "t")))
 
-    told = ask(every, dialect, f"chat/{model}", stream=stream, **CALLED[dialect])
+    told = ask(every, dialect, f"chat/{model}", stream=stream, **saying(dialect, called(dialect)))
 
     assert (told.text, told.error) == ("t", "")
     sent = upstream.seen[-1].json()["messages"]
@@ -291,15 +285,9 @@ def test_what_is_said_of_a_tool_is_cut_where_a_server_takes_no_more(
         f"Invalid '{where}': string too long. Expected a string with maximum length 1024, but got one with length 3000."
     )
     refuse_once(upstream, to, {"error": {"message": words, "code": "string_above_max_length"}})
-    said = {"name": "f", "description": "d" * 3000}
-    schema = {"type": "object", "properties": {}}
-    tool: dict[str, Any] = {
-        "A": {**said, "input_schema": schema},
-        "C": {"type": "function", "function": {**said, "parameters": schema}},
-        "R": {"type": "function", **said, "parameters": schema},
-    }[dialect]
+    described = tool(dialect, description="d" * 3000)
 
-    told = ask(every, dialect, UPSTREAMS[to], stream=stream, tools=[tool])
+    told = ask(every, dialect, UPSTREAMS[to], stream=stream, tools=[described])
 
     assert told.text == "t"
     sent = [seen.json()["tools"][0] for seen in upstream.seen]
@@ -335,7 +323,7 @@ def test_a_system_turn_that_a_server_refuses_among_the_others_becomes_a_reminder
     if dialect == "A":
         said: dict[str, Any] = {"system": "S", "messages": turns}
     else:
-        said = {"input" if dialect == "R" else "messages": [{"role": "system", "content": "S"}, *turns]}
+        said = saying(dialect, [{"role": "system", "content": "S"}, *turns])
     refuse_once(upstream, to, {"error": {"message": words, "type": "invalid_request_error"}})
 
     told = ask(every, dialect, UPSTREAMS[to] if to != "A" else "messages/claude-opus-4-8", **said)
@@ -364,7 +352,7 @@ def test_a_refusal_inside_a_reply_that_began_well_is_read(
     ]
 
     told = ask(every, dialect, UPSTREAMS[to] if to != "A" else "messages/claude-opus-4-8", stream=stream,
-               **{"input" if dialect == "R" else "messages": turns})  # fmt: skip
+               **saying(dialect, turns))  # fmt: skip
 
     assert (told.text, told.error) == ("t", "")
     assert len(upstream.seen) == 2
@@ -379,25 +367,6 @@ def test_a_refusal_of_another_role_moves_no_system_turn(every: Client, upstream:
 
     assert words in told.error
     assert len(upstream.seen) == 1
-
-
-CALLED: dict[str, dict[str, Any]] = {
-    "A": {"messages": [
-        {"role": "user", "content": "q"},
-        {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "f", "input": {}}]},
-        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "ok"}]},
-    ]},
-    "C": {"messages": [
-        {"role": "user", "content": "q"},
-        {"role": "assistant", "content": None, "tool_calls": [{"id": "t1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
-        {"role": "tool", "tool_call_id": "t1", "content": "ok"},
-    ]},
-    "R": {"input": [
-        {"role": "user", "content": "q"},
-        {"type": "function_call", "call_id": "t1", "name": "f", "arguments": "{}"},
-        {"type": "function_call_output", "call_id": "t1", "output": "ok"},
-    ]},
-}  # fmt: skip
 
 
 @every_client
@@ -416,7 +385,7 @@ def test_the_tools_of_past_calls_are_declared_and_forbidden_where_a_server_deman
     """anomalyco/opencode#8248, earendil-works/pi#150: a summary is asked for without tools."""
     refuse_once(upstream, "C", {"error": {"message": words}})
 
-    told = ask(every, dialect, "chat/m", stream=stream, tools=None, **CALLED[dialect])
+    told = ask(every, dialect, "chat/m", stream=stream, tools=None, **saying(dialect, called(dialect)))
 
     assert told.text == "t"
     sent = upstream.seen[-1].json()
@@ -430,7 +399,7 @@ def test_messages_upstreams_get_the_tools_of_past_calls(
     every: Client, upstream: FakeUpstream, dialect: str, stream: bool
 ) -> None:
     """llmmanorg/llmman#432."""
-    ask(every, dialect, "messages/claude-sonnet-4-5", stream=stream, tools=None, **CALLED[dialect])
+    ask(every, dialect, "messages/claude-sonnet-4-5", stream=stream, tools=None, **saying(dialect, called(dialect)))
 
     sent = upstream.seen[0].json()
     assert sent["tools"] == [{"name": "f", "input_schema": {"type": "object", "properties": {}}}]
@@ -455,14 +424,9 @@ def test_schemas_are_reduced_to_what_a_server_can_read(
 ) -> None:
     """badrisnarayanan/antigravity-claude-proxy#379, ggml-org/llama.cpp."""
     schema = {"type": "object", "properties": {"a": {"const": "x"}}, "additionalProperties": False}
-    tool: dict[str, Any] = {
-        "A": {"name": "f", "input_schema": schema},
-        "C": {"type": "function", "function": {"name": "f", "parameters": schema}},
-        "R": {"type": "function", "name": "f", "parameters": schema},
-    }[dialect]
     refuse_once(upstream, to, {"error": {"message": words}})
 
-    told = ask(every, dialect, UPSTREAMS[to], tools=[tool])
+    told = ask(every, dialect, UPSTREAMS[to], tools=[tool(dialect, schema=schema)])
 
     assert told.text == "t"
     sent = json.dumps(upstream.seen[-1].json()["tools"])
@@ -486,15 +450,10 @@ def test_a_forced_call_that_a_server_refuses_is_asked_for_otherwise(
     every: Client, upstream: FakeUpstream, dialect: str, to: str, words: str
 ) -> None:
     """vllm-project/vllm#20951, DashScope's and Anthropic's words."""
-    choice: Any = {
-        "A": {"type": "tool", "name": "f"},
-        "C": {"type": "function", "function": {"name": "f"}},
-        "R": {"type": "function", "name": "f"},
-    }[dialect]
     refusal = json_reply({"error": {"message": words}}, 400)
     upstream.script(refusal, refusal, json_reply(whole_reply(to, '{"x": 1}')))
 
-    told = ask(every, dialect, UPSTREAMS[to], tool_choice=choice)
+    told = ask(every, dialect, UPSTREAMS[to], tool_choice=forced(dialect))
 
     assert told.status == 200
     last = upstream.seen[-1].json().get("tool_choice")
@@ -506,10 +465,9 @@ def test_a_forced_call_that_a_server_refuses_is_asked_for_otherwise(
 def test_a_choice_is_written_as_text_where_a_server_takes_nothing_else(
     every: Client, upstream: FakeUpstream, dialect: str, words: str
 ) -> None:
-    choice: Any = {"A": {"type": "tool", "name": "f"}, "C": {"type": "function", "function": {"name": "f"}}, "R": {"type": "function", "name": "f"}}[dialect]  # fmt: skip
     refuse_once(upstream, "C", {"error": {"message": words}})
 
-    told = ask(every, dialect, "chat/m", tool_choice=choice)
+    told = ask(every, dialect, "chat/m", tool_choice=forced(dialect))
 
     assert told.status == 200
     assert upstream.seen[-1].json()["tool_choice"] == "required"
@@ -538,9 +496,8 @@ def test_ids_of_calls_are_shortened_to_what_a_server_accepts(
     """OpenAI's words, for ids in which other gateways carry a proof."""
     refuse_once(upstream, "C", {"error": {"message": words}})
     long = "call_" + "a" * 55
-    said = json.loads(json.dumps(CALLED[dialect]).replace('"t1"', f'"{long}"'))
 
-    told = ask(every, dialect, "chat/m", stream=stream, **said)
+    told = ask(every, dialect, "chat/m", stream=stream, **saying(dialect, called(dialect, id=long)))
 
     assert told.text == "t"
     messages = upstream.seen[-1].json()["messages"]
@@ -564,7 +521,7 @@ def test_a_content_of_null_is_replaced_whatever_the_validator_says(
     """OpenAI's own words, Pydantic and the validators of Node."""
     refuse_once(upstream, "C", {"error": {"message": words}})
 
-    told = ask(every, dialect, "chat/m", stream=stream, **CALLED[dialect])
+    told = ask(every, dialect, "chat/m", stream=stream, **saying(dialect, called(dialect)))
 
     assert told.text == "t"
     assert [seen.json()["messages"][1]["content"] for seen in upstream.seen] == [None, ""]
@@ -577,25 +534,14 @@ def test_a_function_without_properties_has_no_parameters_at_gemini(
     """router-for-me/CLIProxyAPI, opencode: an object without properties is refused."""
     words = "tools[0].function_declarations[0].parameters.properties: should be non-empty for OBJECT type"
     refuse_once(upstream, "C", {"error": {"message": words}})
-    schema: dict[str, Any] = {"type": "object", "properties": {}}
-    tool: dict[str, Any] = {
-        "A": {"name": "f", "input_schema": schema},
-        "C": {"type": "function", "function": {"name": "f", "parameters": schema}},
-        "R": {"type": "function", "name": "f", "parameters": schema},
-    }[dialect]
 
-    told = ask(every, dialect, "chat/m", tools=[tool])
+    told = ask(every, dialect, "chat/m", tools=[tool(dialect, schema={"type": "object", "properties": {}})])
 
     assert told.text == "t"
     assert ["parameters" in seen.json()["tools"][0]["function"] for seen in upstream.seen] == [True, False]
 
 
 PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-SHOWN: dict[str, Any] = {
-    "A": [{"type": "text", "text": "words"}, {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PICTURE}}],
-    "C": [{"type": "text", "text": "words"}, {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PICTURE}"}}],
-    "R": [{"type": "input_text", "text": "words"}, {"type": "input_image", "image_url": f"data:image/png;base64,{PICTURE}"}],
-}  # fmt: skip
 
 
 @every_client
@@ -614,9 +560,15 @@ def test_an_image_in_a_result_follows_it_where_a_server_takes_words_only(
 ) -> None:
     """Servers that only resemble the vendors': llama.cpp, Ollama, gateways before local models."""
     refuse_once(upstream, to, {"error": {"message": words}})
-    said = json.loads(json.dumps(CALLED[dialect]).replace('"ok"', json.dumps(SHOWN[dialect])))
+    shown = [text(dialect, "words"), image(dialect, PICTURE)]
 
-    told = ask(every, dialect, UPSTREAMS[to] if to == "R" else "messages/claude-sonnet-4-5", stream=stream, **said)
+    told = ask(
+        every,
+        dialect,
+        UPSTREAMS[to] if to == "R" else "messages/claude-sonnet-4-5",
+        stream=stream,
+        **saying(dialect, called(dialect, result=shown)),
+    )
 
     assert told.text == "t"
     last = upstream.seen[-1].json()

@@ -1,6 +1,5 @@
 """Servers that refuse a message without a word, or a conversation in which no user speaks."""
 
-# ruff: noqa: E501 - one case a line
 from __future__ import annotations
 
 import json
@@ -9,7 +8,8 @@ from typing import Any
 import pytest
 
 from app.gateway.failures.learned_facts import REFUSALS_TO_LEARN
-from tests.field.pairs import CLIENTS, UPSTREAMS, ask, chat_reply, whole_reply
+from tests.field.asking import UPSTREAMS, called, every_client, every_upstream, saying
+from tests.field.pairs import ask, chat_reply, whole_reply
 from tests.gateway.conftest import Client, MakeClient
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
@@ -65,22 +65,14 @@ def test_a_content_of_null_that_a_server_refuses_is_sent_as_words(client: Client
     assert all(message["content"].strip() for message in upstream.seen[1].json()["messages"])
 
 
-@pytest.mark.parametrize("dialect", CLIENTS)
+@every_client
 def test_an_empty_result_is_words_for_a_server_that_refuses_it(
     make_client: MakeClient, upstream: FakeUpstream, dialect: str
 ) -> None:
     """quailyquaily/mistermorph#46."""
     client = make_client(chat={"profile": "volcengine"})
     upstream.script(GOOD)
-    given: dict[str, Any] = {
-        "A": {"messages": [USER, {"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": "f", "input": {}}]},
-                           {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": ""}]}]},
-        "C": {"messages": EMPTY["a result"]},
-        "R": {"input": [USER, {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"},
-                        {"type": "function_call_output", "call_id": "c1", "output": ""}]},
-    }[dialect]  # fmt: skip
-
-    assert ask(client, dialect, "chat/m", **given).text == "t"
+    assert ask(client, dialect, "chat/m", **saying(dialect, called(dialect, result=""))).text == "t"
 
     asked = upstream.seen[0].json()["messages"]
     assert [message["content"] for message in asked if message["role"] == "tool"] == ["(no output)"]
@@ -121,16 +113,16 @@ def test_a_conversation_without_a_user_gets_one_where_it_must(
     assert WITHOUT_USER[case][0]["content"] in json.dumps(asked)
 
 
-@pytest.mark.parametrize("to", CLIENTS)
+@every_upstream
 @pytest.mark.parametrize("content", ["", " \n", []])
-@pytest.mark.parametrize("dialect", CLIENTS)
+@every_client
 def test_an_empty_message_at_the_end_does_not_ask_to_continue_the_answer_before_it(
     every: Client, upstream: FakeUpstream, dialect: str, content: Any, to: str
 ) -> None:
     upstream.script(json_reply(whole_reply(to, "t")))
     turns = [USER, {"role": "assistant", "content": "a"}, {"role": "user", "content": content}]
 
-    told = ask(every, dialect, UPSTREAMS[to], **{"input" if dialect == "R" else "messages": turns})
+    told = ask(every, dialect, UPSTREAMS[to], **saying(dialect, turns))
 
     assert told.error == ""
     body = upstream.seen[0].json()
@@ -143,7 +135,7 @@ def test_a_conversation_of_nothing_is_the_clients_to_mend(
 ) -> None:
     turns = [{"role": "system", "content": " " if dialect == "A" else ""}]
 
-    told = ask(every, dialect, UPSTREAMS[to], **{"input" if dialect == "R" else "messages": turns})
+    told = ask(every, dialect, UPSTREAMS[to], **saying(dialect, turns))
 
     assert (told.status, upstream.seen) == (400, [])
     assert told.error.startswith("messages")

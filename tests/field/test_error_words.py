@@ -11,12 +11,10 @@ from typing import Any
 import pytest
 
 from app.settings import RouteSettings
-from tests.field.pairs import CLIENTS, UPSTREAMS, ask, chat_events, chat_reply
+from tests.field.asking import CLIENTS, UPSTREAMS, every_client, every_upstream
+from tests.field.pairs import ask, chat_events, chat_reply
 from tests.gateway.conftest import Client, MakeClient
 from tests.support.fake_upstream import FakeUpstream, json_reply
-
-every_client = pytest.mark.parametrize("dialect", CLIENTS)
-every_upstream = pytest.mark.parametrize("to", CLIENTS)
 
 BILLING, QUOTA, AUTH, FILTER, ABSENT, BUSY, FORBIDDEN = (
     "billing",

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from app.settings.tables import RouteSettings
-from tests.field.pairs import CHAT_HEAD, CLIENTS, UPSTREAMS, ask, chat_events, delta, whole_reply
+from tests.field.asking import UPSTREAMS, every_client
+from tests.field.pairs import CHAT_HEAD, ask, chat_events, delta, whole_reply
 from tests.gateway.conftest import Client, MakeClient, events_of
 from tests.support.answers import chunk
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
@@ -95,7 +96,7 @@ def broken_off(dialect: str, pause: float) -> Reply:
     return events(*opening, pause=pause) if dialect != "C" else chat_events(*opening)
 
 
-@pytest.mark.parametrize("dialect", CLIENTS)
+@every_client
 def test_a_stream_that_fails_before_it_says_anything_is_tried_again(
     every: Client, upstream: FakeUpstream, dialect: str
 ) -> None:
@@ -107,7 +108,7 @@ def test_a_stream_that_fails_before_it_says_anything_is_tried_again(
     assert (told.text, len(upstream.seen)) == ("fine", 2), told
 
 
-@pytest.mark.parametrize("dialect", CLIENTS)
+@every_client
 def test_another_target_answers_for_one_that_fails_behind_its_opening_event(
     make_client: MakeClient, upstream: FakeUpstream, dialect: str
 ) -> None:

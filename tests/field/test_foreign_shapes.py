@@ -8,12 +8,10 @@ from typing import Any
 import pytest
 
 from app.settings import RouteSettings
-from tests.field.pairs import CLIENTS, UPSTREAMS, ask, whole_reply
+from tests.field.asking import CLIENTS, UPSTREAMS, every_client, every_upstream, forced
+from tests.field.pairs import ask, whole_reply
 from tests.gateway.conftest import Client, MakeClient
 from tests.support.fake_upstream import FakeUpstream, json_reply
-
-every_client = pytest.mark.parametrize("dialect", CLIENTS)
-every_upstream = pytest.mark.parametrize("to", CLIENTS)
 
 SCHEMA = {"type": "object", "properties": {"p": {"type": "string"}}}
 FUNCTIONS: dict[str, dict[str, Any]] = {
@@ -76,14 +74,8 @@ def test_a_function_in_a_namespace_has_its_schema_under_any_name(
 @every_upstream
 @pytest.mark.parametrize("choice", [{"type": "tool", "name": "f"}, {"type": "function", "function": {"name": "f"}}])
 def test_a_choice_is_read_whatever_its_shape(every: Client, upstream: FakeUpstream, to: str, choice: Any) -> None:
-    wanted = {
-        "A": {"type": "tool", "name": "f"},
-        "C": {"type": "function", "function": {"name": "f"}},
-        "R": {"type": "function", "name": "f"},
-    }
-
     for dialect in CLIENTS:
-        assert input_of(every, upstream, dialect, to, tool_choice=choice)["tool_choice"] == wanted[to]
+        assert input_of(every, upstream, dialect, to, tool_choice=choice)["tool_choice"] == forced(to)
 
 
 # What a choice of OpenAI's means, in the words of each upstream.
@@ -264,7 +256,7 @@ def test_texts_of_nothing_but_space_reach_no_messages_upstream(
     ]
 
 
-@pytest.mark.parametrize("to", CLIENTS)
+@every_upstream
 def test_a_shell_call_that_was_interrupted_gets_a_result(every: Client, upstream: FakeUpstream, to: str) -> None:
     """Soju06/codex-lb#1168, farion1231/cc-switch#7504."""
     action = {"type": "exec", "command": ["ls"], "env": {}}

@@ -14,7 +14,8 @@ import pytest
 
 from app.conversation.blocks import DialectName
 from app.dialects.registry import DIALECTS
-from tests.field.translating import CHAT, MESSAGES, RESPONSES, send, texts, upstream
+from tests.field.asking import tool
+from tests.field.translating import CHAT, LETTERS, MESSAGES, RESPONSES, send, texts, upstream
 from tests.support.same_dialect import send_on
 
 MARK = {"cache_control": {"type": "ephemeral"}}
@@ -106,18 +107,14 @@ def test_keywords_of_schemas_that_are_null_are_left_out(client: DialectName, to:
         "properties": {"required": inner, "list": {"type": "array", "items": None}},
         "required": None,
     }
-    tools: dict[DialectName, dict[str, Any]] = {
-        MESSAGES: {"name": "f", "input_schema": schema},
-        CHAT: {"type": "function", "function": {"name": "f", "parameters": schema}},
-        RESPONSES: {"type": "function", "name": "f", "parameters": schema},
-    }
+    nulls = tool(LETTERS[client], schema=schema)
     question = {"role": "user", "content": "q"}
     body = {"input": [question]} if client == RESPONSES else {"messages": [question]}
 
-    asked, _ = send(client, {**body, "tools": [tools[client]]}, upstream(to))
+    asked, _ = send(client, {**body, "tools": [nulls]}, upstream(to))
 
-    (tool,) = asked["tools"]
-    sent = tool.get("function", tool).get("parameters") or tool.get("input_schema")
+    (each,) = asked["tools"]
+    sent = each.get("function", each).get("parameters") or each.get("input_schema")
     kept = {"type": "string", "default": None}
     assert sent == {"type": "object", "properties": {"required": kept, "list": {"type": "array"}}}
 
@@ -244,12 +241,8 @@ def test_arguments_that_say_nothing_do_not_pass() -> None:
 @pytest.mark.parametrize("dialect", [MESSAGES, CHAT, RESPONSES])
 def test_a_schema_with_a_null_keyword_does_not_pass(dialect: DialectName) -> None:
     schema = {"type": "object", "properties": {}, "required": None}
-    tool = {
-        MESSAGES: {"name": "f", "input_schema": schema},
-        CHAT: {"type": "function", "function": {"name": "f", "parameters": schema}},
-        RESPONSES: {"type": "function", "name": "f", "parameters": schema},
-    }[dialect]
-    body = {"model": "m", "max_tokens": 10, "input" if dialect == RESPONSES else "messages": QUESTION, "tools": [tool]}
+    nulls = tool(LETTERS[dialect], schema=schema)
+    body = {"model": "m", "max_tokens": 10, "input" if dialect == RESPONSES else "messages": QUESTION, "tools": [nulls]}
 
     sent = send_on(DIALECTS[dialect], json.dumps(body).encode(), upstream(dialect)).body
 

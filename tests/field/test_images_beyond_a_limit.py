@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.field.pairs import CLIENTS, UPSTREAMS, ask
-from tests.field.test_demands import refuse_once
+from tests.field.asking import UPSTREAMS, every_client, every_upstream, saying
+from tests.field.pairs import ask, refuse_once
 from tests.field.test_images_of_clients import PNG
 from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream
@@ -36,14 +36,14 @@ def shown(dialect: str, number: int) -> list[dict[str, Any]]:
     return [{"role": "user", "content": [text, image]}, {"role": "assistant", "content": "ok"}]
 
 
-@pytest.mark.parametrize("dialect", CLIENTS)
-@pytest.mark.parametrize("to", CLIENTS)
+@every_client
+@every_upstream
 @pytest.mark.parametrize("words", WORDS)
 def test_the_newest_images_are_kept(every: Client, upstream: FakeUpstream, dialect: str, to: str, words: str) -> None:
     turns = [turn for number in range(3) for turn in shown(dialect, number)][:-1]
     refuse_once(upstream, to, {"error": {"message": words}})
 
-    told = ask(every, dialect, UPSTREAMS[to], **{"input" if dialect == "R" else "messages": turns})
+    told = ask(every, dialect, UPSTREAMS[to], **saying(dialect, turns))
 
     sent = json.dumps(upstream.seen[-1].json())
     assert (told.text, sent.count(PNG)) == ("t", WORDS[words])

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.field.pairs import CLIENTS, UPSTREAMS, ask, whole_reply
+from tests.field.asking import CLIENTS, UPSTREAMS
+from tests.field.pairs import ask, whole_reply
 from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream, json_reply
 

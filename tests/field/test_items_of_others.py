@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.field.pairs import body_of, whole_reply
+from tests.field.asking import body_of
+from tests.field.pairs import whole_reply
 from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream, json_reply
 

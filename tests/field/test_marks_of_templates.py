@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.field.pairs import CLIENTS, ask, chat_events, delta
+from tests.field.asking import every_client
+from tests.field.pairs import ask, chat_events, delta
 from tests.gateway.conftest import Client, MakeClient
 from tests.support.fake_upstream import FakeUpstream, Reply
-
-every_client = pytest.mark.parametrize("dialect", CLIENTS)
 
 
 @pytest.fixture

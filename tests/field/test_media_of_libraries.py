@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.field.asked import read_asked
-from tests.field.pairs import UPSTREAMS, ask, whole_reply
+from tests.field.asking import UPSTREAMS, called, every_upstream, saying
+from tests.field.pairs import ask, whole_reply
 from tests.gateway.conftest import Client, MakeClient
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
@@ -43,7 +44,7 @@ IMAGES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("to", UPSTREAMS)
+@every_upstream
 @pytest.mark.parametrize("case", IMAGES)
 def test_an_image_in_any_shape_is_seen(every: Client, upstream: FakeUpstream, case: str, to: str) -> None:
     dialects, part = IMAGES[case]
@@ -52,7 +53,7 @@ def test_an_image_in_any_shape_is_seen(every: Client, upstream: FakeUpstream, ca
         upstream.seen.clear()
         turns = [{"role": "user", "content": [part]}]
 
-        told = ask(every, dialect, UPSTREAMS[to], **{"input" if dialect == "R" else "messages": turns})
+        told = ask(every, dialect, UPSTREAMS[to], **saying(dialect, turns))
 
         assert told.text == "t", (dialect, told.error)
         assert read_asked(upstream.seen[0].json()).said == [IMAGE], dialect
@@ -92,26 +93,14 @@ def test_text_in_a_document_of_bytes_is_text_at_the_vendor_too(make_client: Make
 
 
 @pytest.mark.parametrize("dialect", ["A", "R"])
-@pytest.mark.parametrize("to", UPSTREAMS)
+@every_upstream
 def test_a_whole_result_of_mcp_is_its_content(every: Client, upstream: FakeUpstream, dialect: str, to: str) -> None:
     """vercel/ai#6073: the image of a screenshot was sent as a megabyte of text."""
     content = [{"type": "text", "text": "r"}, {"type": "image", "data": PNG, "mimeType": "image/png"}]
     result = {"content": content, "isError": False}
-    histories: dict[str, list[Any]] = {
-        "A": [
-            {"role": "user", "content": "q"},
-            {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "f", "input": {}}]},
-            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": result}]},
-        ],
-        "R": [
-            {"role": "user", "content": "q"},
-            {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
-            {"type": "function_call_output", "call_id": "c", "output": result},
-        ],
-    }
     upstream.script(json_reply(whole_reply(to, "t")))
 
-    told = ask(every, dialect, UPSTREAMS[to], **{"input" if dialect == "R" else "messages": histories[dialect]})
+    told = ask(every, dialect, UPSTREAMS[to], **saying(dialect, called(dialect, result=result)))
 
     assert told.text == "t", told.error
     asked = read_asked(upstream.seen[0].json())
@@ -135,14 +124,9 @@ def test_media_without_bytes_or_an_address_in_a_list_stay_text(
     every: Client, upstream: FakeUpstream, to: str, odd: dict[str, Any]
 ) -> None:
     content = json.dumps([{"type": "image", "data": PNG, "mimeType": "image/png"}, odd])
-    history = [
-        {"role": "user", "content": "q"},
-        {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "f", "input": {}}]},
-        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": content}]},
-    ]
     upstream.script(json_reply(whole_reply(to, "t")))
 
-    told = ask(every, "A", UPSTREAMS[to], messages=history)
+    told = ask(every, "A", UPSTREAMS[to], messages=called("A", result=content))
 
     assert told.text == "t", told.error
     asked = read_asked(upstream.seen[0].json())

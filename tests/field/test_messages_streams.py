@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.field.pairs import CLIENTS, ask, body_of, whole_reply
+from tests.field.asking import body_of, every_client
+from tests.field.pairs import ask, whole_reply
 from tests.gateway.conftest import Client, events_of
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
-
-every_client = pytest.mark.parametrize("dialect", CLIENTS)
 
 USAGE = {"input_tokens": 1, "output_tokens": 1}
 START = {

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.field.pairs import CLIENTS, UPSTREAMS, ask, whole_reply
+from tests.field.asking import CLIENTS, UPSTREAMS, every_client, every_upstream
+from tests.field.pairs import ask, whole_reply
 from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
@@ -108,7 +109,7 @@ def calls_and_results(to: str, body: dict[str, Any]) -> tuple[list[tuple[str, An
 
 
 @pytest.mark.parametrize("shape", HISTORIES)
-@pytest.mark.parametrize("dialect", CLIENTS)
+@every_client
 def test_a_history_is_read_whatever_its_shape(every: Client, upstream: FakeUpstream, dialect: str, shape: str) -> None:
     for to in CLIENTS:
         body = asked(every, upstream, dialect, to, **history_field(dialect, HISTORIES[shape]))
@@ -119,7 +120,7 @@ def test_a_history_is_read_whatever_its_shape(every: Client, upstream: FakeUpstr
         assert (PNG in json.dumps(body)) == (shape == "of Messages")
 
 
-@pytest.mark.parametrize("to", CLIENTS)
+@every_upstream
 def test_items_on_the_chat_path_may_be_of_any_type(every: Client, upstream: FakeUpstream, to: str) -> None:
     """cursor/cursor#1289: calls with objects for arguments, searches between a call and its result, shells."""
     more = [
@@ -142,7 +143,7 @@ def test_an_item_that_refers_to_another_is_the_clients_to_mend(every: Client, up
     assert (told.status, "item_reference" in told.error, upstream.seen) == (400, True, [])
 
 
-@pytest.mark.parametrize("to", CLIENTS)
+@every_upstream
 @pytest.mark.parametrize("name", [None, "g"])
 def test_a_result_without_an_id_belongs_to_the_call_of_its_name(
     every: Client, upstream: FakeUpstream, to: str, name: str | None
@@ -216,7 +217,7 @@ def test_a_limit_holds_under_every_name(every: Client, upstream: FakeUpstream, n
 
 @pytest.mark.parametrize("name", ["stop", "stop_sequences"])
 @pytest.mark.parametrize("value", ["END", ["END"]])
-@pytest.mark.parametrize("dialect", CLIENTS)
+@every_client
 def test_a_stop_sequence_ends_the_answer_under_every_name(
     every: Client, upstream: FakeUpstream, dialect: str, name: str, value: Any
 ) -> None:
@@ -231,7 +232,7 @@ def test_a_stop_sequence_ends_the_answer_under_every_name(
         assert watched in ("END", ["END"]) or told.text == "so far ", (to, asked_for, told)
 
 
-@pytest.mark.parametrize("to", CLIENTS)
+@every_upstream
 def test_messages_on_the_responses_path_are_its_input(every: Client, upstream: FakeUpstream, to: str) -> None:
     """microsoft/agent-framework#3795. What is stored of them is the same."""
     upstream.script(json_reply(whole_reply(to, "t")))
@@ -247,7 +248,7 @@ def test_messages_on_the_responses_path_are_its_input(every: Client, upstream: F
         assert len(items["data"]) == 6
 
 
-@pytest.mark.parametrize("to", CLIENTS)
+@every_upstream
 @pytest.mark.parametrize("output", [{"rain": True}, 4211, ["wet", "cold"], [{"rain": True}]])
 def test_the_output_of_a_tool_may_be_any_json(every: Client, upstream: FakeUpstream, to: str, output: Any) -> None:
     """langchain-ai/deepagents#202, anomalyco/opencode#21815, BYK/loreai#1289."""
@@ -308,7 +309,7 @@ def test_an_image_is_seen_whatever_its_shape(every: Client, upstream: FakeUpstre
             assert json.dumps(body).count(PNG) == 1
 
 
-@pytest.mark.parametrize("to", CLIENTS)
+@every_upstream
 def test_instructions_are_read_whatever_their_shape(every: Client, upstream: FakeUpstream, to: str) -> None:
     for given in (
         {"instructions": [{"role": "system", "content": "be brief"}, {"role": "developer", "content": "and kind"}]},
@@ -393,7 +394,7 @@ def test_allowed_tools_of_chat_limit_a_responses_client_too(every: Client, upstr
     assert [tool["name"] for tool in body["tools"]] == ["g"]
 
 
-@pytest.mark.parametrize("dialect", CLIENTS)
+@every_client
 @pytest.mark.parametrize("choice", ["auto", {"name": "old"}])
 def test_functions_of_the_first_days_are_tools_on_every_path(
     every: Client, upstream: FakeUpstream, dialect: str, choice: Any
@@ -420,7 +421,7 @@ def test_parts_without_a_message_around_them_are_the_users(every: Client, upstre
     assert ("https://x.test/i.png" in said, "see" in said, "[input" in said) == (True, True, False)
 
 
-@pytest.mark.parametrize("to", CLIENTS)
+@every_upstream
 def test_results_in_the_turn_that_made_the_calls_follow_it(every: Client, upstream: FakeUpstream, to: str) -> None:
     """tghamm/Anthropic.SDK#128."""
     turns = [
@@ -439,7 +440,7 @@ def test_results_in_the_turn_that_made_the_calls_follow_it(every: Client, upstre
     assert ("first result" in results["c1"], "second result" in results["c2"]) == (True, True)
 
 
-@pytest.mark.parametrize("to", CLIENTS)
+@every_upstream
 def test_each_speaker_s_parts_are_of_the_type_that_the_vendor_takes(
     every: Client, upstream: FakeUpstream, to: str
 ) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from app.conversation.blocks import DialectName
 from app.errors import Unsupported
+from tests.field.asking import both_modes
 from tests.field.translating import CHAT, MESSAGES, RESPONSES, answer, send, spoken_by, texts, upstream
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -112,7 +113,7 @@ def test_what_a_user_just_said_and_nobody_can_read_is_refused() -> None:
 
 
 @pytest.mark.parametrize("to", [CHAT, MESSAGES])
-@pytest.mark.parametrize("stream", [False, True])
+@both_modes
 def test_a_compaction_trigger_is_answered_by_one_compaction_that_reads_back(to: DialectName, stream: bool) -> None:
     asked = {"input": [user("first"), {"type": "compaction_trigger"}], "tools": [{"type": "function", "name": "f"}]}
     chat = {"id": "c", "choices": [{"message": {"content": "SUM", "reasoning_content": "hm"}, "finish_reason": "stop"}]}
@@ -129,7 +130,7 @@ def test_a_compaction_trigger_is_answered_by_one_compaction_that_reads_back(to: 
 
 
 @pytest.mark.parametrize("to", [CHAT, RESPONSES])
-@pytest.mark.parametrize("stream", [False, True])
+@both_modes
 def test_a_messages_client_that_asks_for_a_compaction_gets_one_that_reads_back(to: DialectName, stream: bool) -> None:
     """Anthropic API reference, "compaction": the whole request is a wish for a summary."""
     history = [{"role": "user", "content": "first question"}, {"role": "assistant", "content": "first answer"}]
@@ -248,7 +249,7 @@ def test_the_vendor_itself_gets_its_items_as_they_are(item: dict[str, Any]) -> N
     assert item in asked["input"]
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@both_modes
 def test_a_server_that_only_speaks_responses_is_asked_for_a_summary(stream: bool) -> None:
     asked = {"input": [user("a"), {"type": "compaction_trigger"}]}
     part = {"type": "output_text", "text": "SUM", "annotations": []}

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.field.asked import read_asked
-from tests.field.pairs import UPSTREAMS, ask, whole_reply
+from tests.field.asking import UPSTREAMS, both_modes, every_client, every_upstream, saying
+from tests.field.pairs import ask, whole_reply
 from tests.gateway.conftest import Client, MakeClient
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
@@ -118,14 +119,14 @@ ABROAD: dict[str, tuple[str, list[Any], list[str]]] = {
     ("case", "to"),
     [(case, to) for to in UPSTREAMS for case in (*CASES, *ABROAD) if case in CASES or ABROAD[case][0] != to],
 )
-@pytest.mark.parametrize("stream", [False, True])
+@both_modes
 def test_an_odd_value_reaches_the_upstream_as_what_it_means(
     every: Client, upstream: FakeUpstream, case: str, to: str, stream: bool
 ) -> None:
     dialect, turns, lines = (CASES | ABROAD)[case]
     upstream.script(json_reply(whole_reply(to, "t")))
 
-    told = ask(every, dialect, UPSTREAMS[to], stream=stream, **{"input" if dialect == "R" else "messages": turns})
+    told = ask(every, dialect, UPSTREAMS[to], stream=stream, **saying(dialect, turns))
 
     assert told.text == "t", told.error
     asked = read_asked(upstream.seen[0].json())
@@ -135,7 +136,7 @@ def test_an_odd_value_reaches_the_upstream_as_what_it_means(
 
 
 @pytest.mark.parametrize("instructions", [["i"], [{"role": "system", "content": "i"}]])
-@pytest.mark.parametrize("to", UPSTREAMS)
+@every_upstream
 def test_instructions_in_a_list_are_one_text(
     every: Client, upstream: FakeUpstream, to: str, instructions: list[Any]
 ) -> None:
@@ -147,7 +148,7 @@ def test_instructions_in_a_list_are_one_text(
 
 
 @pytest.mark.parametrize("system", [{"type": "text", "text": "s"}, ["s"], [{"type": "text", "text": "s"}]])
-@pytest.mark.parametrize("to", UPSTREAMS)
+@every_upstream
 def test_a_system_prompt_in_any_wrapping_is_one(every: Client, upstream: FakeUpstream, to: str, system: Any) -> None:
     upstream.script(json_reply(whole_reply(to, "t")))
 
@@ -159,7 +160,7 @@ def test_a_system_prompt_in_any_wrapping_is_one(every: Client, upstream: FakeUps
 CALL_OF_RESPONSES = {"id": "c", "type": "function", "name": "f", "arguments": "{}"}
 
 
-@pytest.mark.parametrize("dialect", ["A", "C", "R"])
+@every_client
 @pytest.mark.parametrize("call", [_call(), CALL_OF_RESPONSES])
 @pytest.mark.parametrize("content", [None, "a"])
 def test_the_thought_beside_a_call_in_another_shape_is_kept(
@@ -170,7 +171,7 @@ def test_the_thought_beside_a_call_in_another_shape_is_kept(
     answer = {"role": "assistant", "content": content, "reasoning_content": "hm", "tool_calls": [call]}
     upstream.script(json_reply(whole_reply("C", "t")))
 
-    told = ask(client, dialect, "chat/deepseek-reasoner", **{"input" if dialect == "R" else "messages": [Q, answer, {**TOOL, "content": "r"}]})  # fmt: skip
+    told = ask(client, dialect, "chat/deepseek-reasoner", **saying(dialect, [Q, answer, {**TOOL, "content": "r"}]))  # fmt: skip
 
     assert told.text == "t", told.error
     sent = upstream.seen[0].json()["messages"][1]

@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 
 from app.dialects.overflow import find_overflow
-from tests.field.pairs import CLIENTS, ask, chat_events
+from tests.field.asking import every_client
+from tests.field.pairs import ask, chat_events
 from tests.field.vectors import named
 from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply
-
-every_client = pytest.mark.parametrize("dialect", CLIENTS)
 
 # What the upstream says, and the numbers that are in it: of the input, and of the limit.
 OVERFLOWS: dict[str, tuple[str, int | None, int | None]] = {

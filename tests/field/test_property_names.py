@@ -6,13 +6,11 @@ erikmaday/unusual-whales-mcp#57: one tool of an MCP server, and no request of th
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pytest
 
 from app.adaptation.tools.property_names import legalize, rename_properties
-from tests.field.pairs import CLIENTS, ask, whole_reply
+from tests.field.asking import UPSTREAMS, both_modes, called, every_client, saying, tool
+from tests.field.pairs import ask, whole_reply
 from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
@@ -21,32 +19,14 @@ SCHEMA = {
     "properties": {"$.xgafv": {"type": "string"}, "rule[]": {"type": "array", "items": {"type": "string"}}, "a.b": {}},
     "required": ["$.xgafv"],
 }
-TOOLS: dict[str, dict[str, Any]] = {
-    "A": {"name": "f", "input_schema": SCHEMA},
-    "C": {"type": "function", "function": {"name": "f", "parameters": SCHEMA}},
-    "R": {"type": "function", "name": "f", "parameters": SCHEMA},
-}
 GIVEN = {"$.xgafv": "1", "rule[]": ["x"], "a.b": 2}
-USE = {"type": "tool_use", "id": "c1", "name": "f", "input": GIVEN}
-CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": json.dumps(GIVEN)}}
-HISTORY: dict[str, dict[str, Any]] = {
-    "A": {"messages": [{"role": "user", "content": "q"},
-                       {"role": "assistant", "content": [USE]},
-                       {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "ok"}]}]},
-    "C": {"messages": [{"role": "user", "content": "q"},
-                       {"role": "assistant", "content": None, "tool_calls": [CALL]},
-                       {"role": "tool", "tool_call_id": "c1", "content": "ok"}]},
-    "R": {"input": [{"role": "user", "content": "q"},
-                    {"type": "function_call", "call_id": "c1", "name": "f", "arguments": json.dumps(GIVEN)},
-                    {"type": "function_call_output", "call_id": "c1", "output": "ok"}]},
-}  # fmt: skip
 WORDS = "tools.0.custom.input_schema.properties: Property keys should match pattern '^[a-zA-Z0-9_.-]{1,64}$'"
 REFUSAL = {"type": "error", "error": {"type": "invalid_request_error", "message": WORDS}}
 THERE = {"_.xgafv": "1", "rule__": ["x"], "a.b": 2}
 
 
-@pytest.mark.parametrize("dialect", CLIENTS)
-@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@every_client
+@both_modes
 def test_a_property_has_a_legal_name_there_and_its_own_here(
     every: Client, upstream: FakeUpstream, dialect: str, stream: bool
 ) -> None:
@@ -54,7 +34,14 @@ def test_a_property_has_a_legal_name_there_and_its_own_here(
     answer = {**whole_reply("A", ""), "content": [call], "stop_reason": "tool_use"}
     upstream.script(json_reply(REFUSAL, 400), json_reply(answer))  # other servers of the dialect take any name
 
-    told = ask(every, dialect, "messages/claude-x", stream=stream, tools=[TOOLS[dialect]], **HISTORY[dialect])
+    told = ask(
+        every,
+        dialect,
+        "messages/claude-x",
+        stream=stream,
+        tools=[tool(dialect, schema=SCHEMA)],
+        **saying(dialect, called(dialect, GIVEN)),
+    )
 
     assert told.calls == [("f", GIVEN)]
     body = upstream.seen[-1].json()
@@ -64,10 +51,10 @@ def test_a_property_has_a_legal_name_there_and_its_own_here(
 
 
 @pytest.mark.parametrize("to", ["C", "R"])
-@pytest.mark.parametrize("dialect", CLIENTS)
+@every_client
 def test_upstreams_that_take_any_name_get_it(every: Client, upstream: FakeUpstream, dialect: str, to: str) -> None:
     upstream.script(json_reply(whole_reply(to, "t")))
-    ask(every, dialect, {"C": "chat/m", "R": "responses/m"}[to], tools=[TOOLS[dialect]], **HISTORY[dialect])
+    ask(every, dialect, UPSTREAMS[to], tools=[tool(dialect, schema=SCHEMA)], **saying(dialect, called(dialect, GIVEN)))
 
     assert "$.xgafv" in upstream.seen[0].body.decode()
 

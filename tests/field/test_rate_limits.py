@@ -12,11 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.field.pairs import CLIENTS, ask, body_of, chat_events, delta
+from tests.field.asking import body_of, every_client
+from tests.field.pairs import ask, chat_events, delta
 from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream, json_reply
-
-every_client = pytest.mark.parametrize("dialect", CLIENTS)
 
 # status, body, and the seconds that the client is told; None where nobody tells any.
 LIMITS: dict[str, tuple[int, Any, int | None]] = {

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from tests.field.pairs import CLIENTS, ask, chat_reply, whole_reply
+from tests.field.asking import every_client
+from tests.field.pairs import ask, chat_reply, whole_reply
 from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply
 
-every_client = pytest.mark.parametrize("dialect", CLIENTS)
 GOOD = json_reply(chat_reply({"content": "t"}))
 
 

@@ -12,12 +12,10 @@ import pytest
 from app.conversation.blocks import Proof
 from app.conversation.envelope import seal
 from app.dialects.openai_chat.vocabulary import SEALED_FORMAT
-from tests.field.pairs import CLIENTS, ask, chat_events, chat_reply, delta, whole_reply
+from tests.field.asking import both_modes, every_client, forced, saying, tool
+from tests.field.pairs import ask, chat_events, chat_reply, delta, whole_reply
 from tests.gateway.conftest import Client, MakeClient
 from tests.support.fake_upstream import FakeUpstream, json_reply
-
-every_client = pytest.mark.parametrize("dialect", CLIENTS)
-both_modes = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 
 GOOD = json_reply(chat_reply({"content": "t"}))
 HISTORY: dict[str, dict[str, Any]] = {
@@ -34,11 +32,6 @@ HISTORY: dict[str, dict[str, Any]] = {
                     {"type": "function_call", "call_id": "c1", "name": "f", "arguments": '{"x":1}'},
                     {"type": "function_call_output", "call_id": "c1", "output": "ok"}]},
 }  # fmt: skip
-NAMED = {
-    "A": {"type": "tool", "name": "f"},
-    "C": {"type": "function", "function": {"name": "f"}},
-    "R": {"type": "function", "name": "f"},
-}
 
 # What the server says, and the field of the second request that must be gone.
 REFUSALS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
@@ -244,14 +237,9 @@ def test_tools_whose_schemas_cannot_be_enforced_are_no_longer_strict(
     upstream.script(json_reply(refused, 400), json_reply(whole_reply("A", "t")))
     schema = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"],
               "additionalProperties": False}  # fmt: skip
-    function = {"name": "f", "strict": True, "parameters": schema}
-    tool = {
-        "A": {"name": "f", "strict": True, "input_schema": schema},
-        "C": {"type": "function", "function": function},
-        "R": {"type": "function", **function},
-    }[dialect]
+    strict = tool(dialect, schema=schema, strict=True)
 
-    told = ask(every, dialect, "messages/claude-sonnet-4-5", tools=[tool])
+    told = ask(every, dialect, "messages/claude-sonnet-4-5", tools=[strict])
 
     assert told.text == "t", told.error
     first, second = (seen.json()["tools"][0] for seen in upstream.seen)
@@ -305,18 +293,9 @@ def test_a_named_tool_is_forced_in_the_words_of_the_server(
     client = make_client(chat={"profile": profile} if profile else {})
     refusal = {"error": "Invalid tool_choice type: 'object'. Supported string values: none, auto, required"}
     upstream.script(*([] if profile else [json_reply(refusal, 400)]), GOOD)
-    tool = {
-        "A": {"name": "g", "input_schema": {}},
-        "C": {"type": "function", "function": {"name": "g", "parameters": {}}},
-    }
-    flat = {"type": "function", "name": "f", "parameters": {}}
-    tools = {
-        "A": [{"name": "f", "input_schema": {"type": "object"}}, tool["A"]],
-        "C": [{"type": "function", "function": {"name": "f", "parameters": {}}}, tool["C"]],
-        "R": [flat, flat | {"name": "g"}],
-    }[dialect]
+    tools = [tool(dialect, "f", {}), tool(dialect, "g", {})]
 
-    told = ask(client, dialect, "chat/m", tools=tools, tool_choice=NAMED[dialect])
+    told = ask(client, dialect, "chat/m", tools=tools, tool_choice=forced(dialect))
 
     assert told.status == 200
     sent = upstream.seen[-1].json()
@@ -332,7 +311,7 @@ def test_a_forced_call_that_does_not_go_with_thinking_is_asked_for(
     refusal, answer = json_reply({"error": {"message": said}}, 400), json_reply(chat_reply({"content": '{"x":1}'}))
     upstream.script(refusal, refusal, answer)
 
-    assert ask(client, dialect, "chat/m", tool_choice=NAMED[dialect]).status == 200
+    assert ask(client, dialect, "chat/m", tool_choice=forced(dialect)).status == 200
     assert upstream.seen[-1].json().get("tool_choice") in (None, "auto")
 
 
@@ -465,7 +444,7 @@ def assert_reasoning_is_left_out(every: Client, upstream: FakeUpstream, dialect:
         "R": [{"role": "user", "content": "q"}, item, {"role": "assistant", "content": "a"}, {"role": "user", "content": "more"}],
     }  # fmt: skip
 
-    told = ask(every, dialect, "responses/gpt-5-mini", **{"input" if dialect == "R" else "messages": past[dialect]})
+    told = ask(every, dialect, "responses/gpt-5-mini", **saying(dialect, past[dialect]))
 
     assert told.text == "t"
     assert [b"gAAAx" in seen.body for seen in upstream.seen] == [True, False]

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.field.pairs import CLIENTS, UPSTREAMS, body_of, chat_reply, whole_reply
+from tests.field.asking import CLIENTS, UPSTREAMS, body_of
+from tests.field.pairs import chat_reply, whole_reply
 from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream, json_reply
 

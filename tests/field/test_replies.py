@@ -12,13 +12,12 @@ from typing import Any
 
 import pytest
 
-from tests.field.pairs import CHAT_HEAD, CLIENTS, UPSTREAMS, ask, chat_events, chat_reply, delta, whole_reply
+from tests.field.asking import UPSTREAMS, both_modes, every_client
+from tests.field.pairs import CHAT_HEAD, ask, chat_events, chat_reply, delta, whole_reply
 from tests.gateway.conftest import Client, events_of
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 
-every_client = pytest.mark.parametrize("dialect", CLIENTS)
 every_upstream = pytest.mark.parametrize("model", ["chat/m", "messages/m", "responses/m"])
-both_modes = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"x":1}'}}
 SECOND_CALL = {"id": "c2", "type": "function", "function": {"name": "f", "arguments": '{"x":2}'}}
@@ -515,7 +514,7 @@ ODD_FIELDS: dict[str, dict[str, Any]] = {
 
 
 @both_modes
-@pytest.mark.parametrize("dialect", CLIENTS)
+@every_client
 @pytest.mark.parametrize(("to", "name"), [(to, name) for to, fields in ODD_FIELDS.items() for name in fields])
 def test_a_field_of_a_wrong_type_beside_the_answer_does_not_end_it(
     every: Client, upstream: FakeUpstream, dialect: str, to: str, name: str, stream: bool

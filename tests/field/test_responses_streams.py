@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
+from tests.field.asking import body_of, every_client
 from tests.field.grammar import check, read_events
-from tests.field.pairs import CLIENTS, ask, body_of, tell_stream, whole_reply
+from tests.field.pairs import ask, tell_stream, whole_reply
 from tests.gateway.conftest import Client, events_of
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
-
-every_client = pytest.mark.parametrize("dialect", CLIENTS)
 
 HEAD = {"id": "resp_1", "object": "response", "model": "m"}
 MESSAGE = {"id": "msg_1", "type": "message", "status": "completed"}

@@ -7,13 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.field.pairs import CLIENTS, ask
-from tests.field.test_demands import CALLED, refuse_once
+from tests.field.asking import both_modes, called, every_client, saying
+from tests.field.pairs import ask, refuse_once
 from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
-every_client = pytest.mark.parametrize("dialect", CLIENTS)
-both_modes = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 LIMIT = {"A": "max_tokens", "C": "max_tokens", "R": "max_output_tokens"}
 THINKS: dict[str, dict[str, Any]] = {
     "A": {"max_tokens": 8000, "thinking": {"type": "enabled", "budget_tokens": 2000}},
@@ -124,7 +122,7 @@ def test_a_result_names_its_tool_where_a_relay_of_gemini_demands_it(
 ) -> None:
     refuse_once(upstream, "C", {"error": {"message": words}})
 
-    told = ask(client, dialect, "chat/m", **CALLED[dialect])
+    told = ask(client, dialect, "chat/m", **saying(dialect, called(dialect)))
 
     assert (told.text, upstream.seen[-1].json()["messages"][-1]["name"]) == ("t", "f")
 
@@ -153,7 +151,7 @@ def test_a_call_without_a_proof_is_marked_where_a_relay_of_gemini_demands_one(
     words = "Function call is missing a thought_signature in functionCall parts. This is required for tools to work correctly."
     refuse_once(upstream, "C", {"error": {"message": words}})
 
-    told = ask(client, dialect, "chat/m", **CALLED[dialect])
+    told = ask(client, dialect, "chat/m", **saying(dialect, called(dialect)))
 
     (call,) = upstream.seen[-1].json()["messages"][-2]["tool_calls"]
     assert told.text == "t"

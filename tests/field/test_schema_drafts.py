@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.field.asked import read_asked
-from tests.field.pairs import CLIENTS, UPSTREAMS, ask, whole_reply
+from tests.field.asking import CLIENTS, UPSTREAMS, every_client, every_upstream, tool
+from tests.field.pairs import ask, whole_reply
 from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
@@ -35,18 +36,8 @@ ARGUMENTS: dict[str, tuple[Any, Any]] = {
 }  # fmt: skip
 
 
-def _tools(dialect: str, schema: Any) -> list[Any]:
-    match dialect:
-        case "A":
-            return [{"name": "f", "input_schema": schema}]
-        case "C":
-            return [{"type": "function", "function": {"name": "f", "parameters": schema}}]
-        case _:
-            return [{"type": "function", "name": "f", "parameters": schema}]
-
-
-@pytest.mark.parametrize("dialect", CLIENTS)
-@pytest.mark.parametrize("to", UPSTREAMS)
+@every_client
+@every_upstream
 @pytest.mark.parametrize("case", ARGUMENTS)
 def test_words_of_older_drafts_become_those_of_the_current_one(
     every: Client, upstream: FakeUpstream, dialect: str, to: str, case: str
@@ -57,7 +48,9 @@ def test_words_of_older_drafts_become_those_of_the_current_one(
     good = json_reply(whole_reply(to, "t"))
     upstream.script(*((refused, good) if dialect == to else (good,)))
 
-    told = ask(every, dialect, UPSTREAMS[to], tools=_tools(dialect, {"type": "object", "properties": {"x": given}}))
+    told = ask(
+        every, dialect, UPSTREAMS[to], tools=[tool(dialect, schema={"type": "object", "properties": {"x": given}})]
+    )
 
     assert told.text == "t", told.error
     schema = read_asked(upstream.seen[-1].json()).tools["f"]
@@ -81,7 +74,7 @@ def test_what_is_required_is_a_list_of_names(
 ) -> None:
     upstream.script(json_reply(whole_reply(to, "t")))
 
-    ask(every, dialect, UPSTREAMS[to], tools=_tools(dialect, {"type": "object", **given}))
+    ask(every, dialect, UPSTREAMS[to], tools=[tool(dialect, schema={"type": "object", **given})])
 
     schema = read_asked(upstream.seen[0].json()).tools["f"]
     assert schema["required"] == required

@@ -15,24 +15,18 @@ from typing import Any
 import pytest
 
 from app.conversation.blocks import DialectName
-from tests.field.pairs import CLIENTS, ask, chat_reply
-from tests.field.translating import CHAT, MESSAGES, RESPONSES, send, texts, upstream
+from tests.field.asking import called, every_client, forced, saying, tool
+from tests.field.pairs import ask, chat_reply
+from tests.field.translating import CHAT, LETTERS, MESSAGES, RESPONSES, send, texts, upstream
 from tests.gateway.conftest import Client, MakeClient
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
-every_client = pytest.mark.parametrize("dialect", CLIENTS)
 GOOD = json_reply(chat_reply({"content": "t"}))
 Schema = dict[str, Any]
 
 
 def tools(dialect: str, schema: Schema, *names: str) -> list[Any]:
-    match dialect:
-        case "A":
-            return [{"name": name, "input_schema": schema} for name in names]
-        case "C":
-            return [{"type": "function", "function": {"name": name, "parameters": schema}} for name in names]
-        case _:
-            return [{"type": "function", "name": name, "parameters": schema} for name in names]
+    return [tool(dialect, name, schema) for name in names]
 
 
 def in_format(dialect: str, schema: Schema) -> dict[str, Any]:
@@ -185,16 +179,9 @@ def test_no_more_tools_are_sent_than_the_server_takes(make_client: MakeClient, u
     client = make_client(chat={"profile": profile})
     upstream.script(GOOD)
     names = [f"t{number}" for number in range(maximum + 40)]
-    history = {
-        "A": {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": names[-1], "input": {}}]},
-                           {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": "ok"}]}]},
-        "C": {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "tool_calls": [{"id": "c", "type": "function", "function": {"name": names[-1], "arguments": "{}"}}]},
-                           {"role": "tool", "tool_call_id": "c", "content": "ok"}]},
-        "R": {"input": [{"role": "user", "content": "q"}, {"type": "function_call", "call_id": "c", "name": names[-1], "arguments": "{}"},
-                        {"type": "function_call_output", "call_id": "c", "output": "ok"}]},
-    }[dialect]  # fmt: skip
+    past = called(dialect, name=names[-1])
 
-    told = ask(client, dialect, f"chat/{model}", tools=tools(dialect, PARAMS, *names), **history)
+    told = ask(client, dialect, f"chat/{model}", tools=tools(dialect, PARAMS, *names), **saying(dialect, past))
 
     assert told.text == "t"
     sent = [tool["function"]["name"] for tool in upstream.seen[-1].json()["tools"]]
@@ -314,11 +301,9 @@ def test_zai_is_asked_for_a_call_in_words(make_client: MakeClient, upstream: Fak
     """vectorize-io/hindsight#4246: "Tool choice must be auto"."""
     client = make_client(chat={"profile": "glm"})
     upstream.script(GOOD)
-    forced = {"A": {"required": {"type": "any"}, "named": {"type": "tool", "name": "f"}},
-              "C": {"required": "required", "named": {"type": "function", "function": {"name": "f"}}},
-              "R": {"required": "required", "named": {"type": "function", "name": "f"}}}  # fmt: skip
+    required = {"type": "any"} if dialect == "A" else "required"
 
-    ask(client, dialect, "chat/glm-5.2", tool_choice=forced[dialect][choice])
+    ask(client, dialect, "chat/glm-5.2", tool_choice=required if choice == "required" else forced(dialect))
 
     assert upstream.seen[-1].json().get("tool_choice", "auto") == "auto"
 
@@ -328,10 +313,9 @@ def test_zai_is_asked_for_a_call_in_words(make_client: MakeClient, upstream: Fak
 def test_keywords_of_formats_that_are_null_are_left_out(client: DialectName, to: DialectName) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "string", "enum": None, "description": None}},
               "required": ["a"], "title": None, "additionalProperties": False}  # fmt: skip
-    letter = {MESSAGES: "A", CHAT: "C", RESPONSES: "R"}[client]
     question = {"role": "user", "content": "q"}
     body = {"input": [question]} if client == RESPONSES else {"messages": [question]}
 
-    asked, _ = send(client, {**body, **in_format(letter, schema)}, upstream(to))
+    asked, _ = send(client, {**body, **in_format(LETTERS[client], schema)}, upstream(to))
 
     assert "null" not in texts(asked.get("text") or asked.get("response_format") or asked.get("output_config"))

@@ -16,7 +16,8 @@ from app.gateway.failures.repairs.complaints import repair_of_complaint
 from app.gateway.failures.repairs.refusal import Refusal
 from app.providers.profiles import capabilities_for
 from tests.field.asked import read_asked
-from tests.field.pairs import TOOL, ask, whole_reply
+from tests.field.asking import SCHEMA, UPSTREAMS, both_modes, called, every_client, saying, tool
+from tests.field.pairs import ask, whole_reply
 from tests.field.translating import RESPONSES, send
 from tests.gateway.conftest import MakeClient
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply
@@ -51,7 +52,7 @@ def test_a_beta_that_a_server_names_is_left_out_with_its_field(
     )
 
 
-@pytest.mark.parametrize("dialect", ["A", "C", "R"])
+@every_client
 def test_a_demand_that_a_server_does_not_know_is_made_in_another_way(
     make_client: MakeClient, upstream: FakeUpstream, dialect: str
 ) -> None:
@@ -76,30 +77,13 @@ def test_an_empty_list_of_tools_does_not_reach_a_server(
     assert {"tools", "tool_choice"}.isdisjoint(upstream.seen[0].json())
 
 
-@pytest.mark.parametrize("dialect", ["A", "C", "R"])
+@every_client
 def test_results_name_their_tools_for_gemini(make_client: MakeClient, upstream: FakeUpstream, dialect: str) -> None:
     """NousResearch/hermes-agent#19728."""
-    histories: dict[str, list[Any]] = {
-        "A": [
-            {"role": "user", "content": "q"},
-            {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "f", "input": {}}]},
-            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": "r"}]},
-        ],
-        "C": [
-            {"role": "user", "content": "q"},
-            {"role": "assistant", "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
-            {"role": "tool", "tool_call_id": "c", "content": "r"},
-        ],
-        "R": [
-            {"role": "user", "content": "q"},
-            {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
-            {"type": "function_call_output", "call_id": "c", "output": "r"},
-        ],
-    }  # fmt: skip
     client = make_client(chat={"profile": "gemini"})
     upstream.script(json_reply(whole_reply("C", "t")))
 
-    ask(client, dialect, "chat/m", **{"input" if dialect == "R" else "messages": histories[dialect]})
+    ask(client, dialect, "chat/m", **saying(dialect, called(dialect, result="r", id="c")))
 
     assert upstream.seen[0].json()["messages"][2] == {"role": "tool", "tool_call_id": "c", "name": "f", "content": "r"}
 
@@ -124,7 +108,7 @@ def test_changes_of_tools_do_not_reach_servers_that_only_resemble_anthropics(
     """KarpelesLab/teamclaude#451: Kimi answers "Invalid request Error" for the rest of the session."""
     added = {
         "type": "tool_addition",
-        "tool": {"type": "tool_definition", "definition": {"name": "g", "input_schema": TOOL}},
+        "tool": {"type": "tool_definition", "definition": {"name": "g", "input_schema": SCHEMA}},
     }
     turns = [
         {"role": "user", "content": "q"},
@@ -169,17 +153,17 @@ RESEMBLING: dict[str, tuple[str, dict[str, Any], str]] = {
     "an effort": ("output_config: Extra inputs are not permitted", {"messages": [USER], **ADAPTIVE}, "output_config"),
     "adaptive thinking": ("thinking: Input tag 'adaptive' found using 'type' does not match any of the expected tags: 'disabled', 'enabled'", {"messages": [USER], "max_tokens": 9000, **ADAPTIVE}, "adaptive"),
     # anthropics/claude-code#2485 and #21136
-    "long names": ("tools.0.custom.name: String should have at most 64 characters", {"messages": [USER], "tools": [{"name": LONG, "input_schema": TOOL}]}, LONG),
+    "long names": ("tools.0.custom.name: String should have at most 64 characters", {"messages": [USER], "tools": [{"name": LONG, "input_schema": SCHEMA}]}, LONG),
     # anthropics/claude-code#20643, Yeachan-Heo/oh-my-claudecode#241
     "long names that a search found": ("messages.2.content.0.tool_result.content.0.tool_reference.tool_name: String should have at most 64 characters", {
         "messages": [USER, {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "ToolSearch", "input": {}}]},
                      {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": [{"type": "tool_reference", "tool_name": LONG}]}]}],
-        "tools": [{"name": "ToolSearch", "input_schema": TOOL}, {"name": LONG, "input_schema": TOOL, "defer_loading": True}]}, LONG),
+        "tools": [{"name": "ToolSearch", "input_schema": SCHEMA}, {"name": LONG, "input_schema": SCHEMA, "defer_loading": True}]}, LONG),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", RESEMBLING)
-@pytest.mark.parametrize("stream", [False, True])
+@both_modes
 def test_a_server_that_resembles_anthropic_s_is_asked_again_without_what_it_refuses(
     make_client: MakeClient, upstream: FakeUpstream, case: str, stream: bool
 ) -> None:
@@ -199,12 +183,10 @@ def test_a_tool_s_fields_of_null_do_not_reach_a_server_that_wants_values(
     make_client: MakeClient, upstream: FakeUpstream, dialect: str
 ) -> None:
     """microsoft/vscode#316581: Copilot sends `strict: null` with every tool; others do so with a description."""
-    schema = {"name": "f", "input_schema": TOOL} if dialect == "A" else {"name": "f", "parameters": TOOL}
-    tool = {**schema, "strict": None, "description": None}
     upstream.script(json_reply(whole_reply(dialect, "t")))
 
-    tools = [tool] if dialect == "A" else [{"type": "function", "function": tool}]
-    assert ask(make_client(), dialect, f"{'messages' if dialect == 'A' else 'chat'}/m", tools=tools).text == "t"
+    nulls = tool(dialect, strict=None, description=None)
+    assert ask(make_client(), dialect, UPSTREAMS[dialect], tools=[nulls]).text == "t"
 
     assert b"null" not in upstream.seen[0].body
 
@@ -223,7 +205,7 @@ REFUSED_ITEMS: dict[str, tuple[str, list[Any], str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED_ITEMS)
-@pytest.mark.parametrize("stream", [False, True])
+@both_modes
 def test_an_upstream_of_responses_is_asked_again_without_what_it_refuses(
     make_client: MakeClient, upstream: FakeUpstream, case: str, stream: bool
 ) -> None:
@@ -287,7 +269,7 @@ def test_a_server_of_chat_is_asked_again_with_turns_that_it_takes(
     message, turns, roles = REFUSED_TURNS[case]
     upstream.script(_refusal(message), json_reply(whole_reply("C", "t")))
 
-    told = ask(make_client(), dialect, "chat/m", **{"input" if dialect == "R" else "messages": turns})
+    told = ask(make_client(), dialect, "chat/m", **saying(dialect, turns))
 
     assert told.text == "t", told.error
     assert [turn["role"] for turn in upstream.seen[1].json()["messages"]] == roles
@@ -331,7 +313,7 @@ BLOCKS: list[tuple[str, list[dict[str, Any]], str]] = [
 
 
 @pytest.mark.parametrize(("words", "turns", "kept"), BLOCKS)
-@pytest.mark.parametrize("stream", [False, True])
+@both_modes
 def test_a_block_of_a_type_that_a_server_refuses_is_sent_as_text_or_not_at_all(
     make_client: MakeClient, upstream: FakeUpstream, words: str, turns: list[dict[str, Any]], kept: str, stream: bool
 ) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
-from tests.field.pairs import CLIENTS, body_of, chat_events, chat_reply, delta
+from tests.field.asking import body_of, both_modes, every_client
+from tests.field.pairs import chat_events, chat_reply, delta
 from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply
 
@@ -37,8 +36,8 @@ STREAMS: dict[str, Reply] = {
 }
 
 
-@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-@pytest.mark.parametrize("dialect", CLIENTS)
+@both_modes
+@every_client
 def test_sources_reach_every_client_once(client: Client, upstream: FakeUpstream, dialect: str, stream: bool) -> None:
     wrong = {}
     for name, sent in STREAMS.items():

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tests.field.asked import read_asked
-from tests.field.pairs import CLIENTS, UPSTREAMS, ask, whole_reply
+from tests.field.asking import UPSTREAMS, both_modes, every_client, every_upstream
+from tests.field.pairs import ask, whole_reply
 from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
@@ -31,9 +32,9 @@ SPELLINGS: dict[str | None, list[Any]] = {
 }
 
 
-@pytest.mark.parametrize("dialect", CLIENTS)
-@pytest.mark.parametrize("to", UPSTREAMS)
-@pytest.mark.parametrize("stream", [False, True])
+@every_client
+@every_upstream
+@both_modes
 def test_a_choice_in_any_spelling_reaches_the_upstream(
     every: Client, upstream: FakeUpstream, dialect: str, to: str, stream: bool
 ) -> None:
@@ -48,7 +49,7 @@ def test_a_choice_in_any_spelling_reaches_the_upstream(
             assert choice == chosen or (chosen is None and choice == "auto"), (spelling, choice)
 
 
-@pytest.mark.parametrize("dialect", CLIENTS)
+@every_client
 @pytest.mark.parametrize("choice", ["g", {"type": "tool"}, {"type": "function"}, 5, ["f"]])
 def test_a_choice_that_no_spelling_explains_is_refused(
     every: Client, upstream: FakeUpstream, dialect: str, choice: Any

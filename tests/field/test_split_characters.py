@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.field.pairs import CHAT_HEAD, CLIENTS, ask, body_of, chat_reply, delta, tell_stream
+from tests.field.asking import CLIENTS, body_of, both_modes
+from tests.field.pairs import CHAT_HEAD, ask, chat_reply, delta, tell_stream
 from tests.field.test_messages_streams import END, START
 from tests.field.test_responses_streams import CREATED, HEAD
 from tests.gateway.conftest import Client, events_of
@@ -167,7 +168,7 @@ def test_half_a_character_in_any_object_of_a_stream_takes_nothing(
             assert joined(tell_stream(dialect, hear(every, upstream, dialect, kind, reply)).text) == WHOLE, spoiled
 
 
-@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@both_modes
 @pytest.mark.parametrize(("dialect", "kind"), PAIRS)
 def test_half_a_character_in_any_object_of_an_answer_takes_nothing(
     every: Client, upstream: FakeUpstream, dialect: str, kind: str, *, stream: bool

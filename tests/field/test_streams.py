@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.field.pairs import CHAT_HEAD, CLIENTS, ask, chat_events, delta
+from tests.field.asking import CLIENTS
+from tests.field.pairs import CHAT_HEAD, ask, chat_events, delta
 from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream, Reply, sse
 

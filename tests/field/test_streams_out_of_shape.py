@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.field.asking import CLIENTS, UPSTREAMS, body_of, both_modes
 from tests.field.grammar import check, read_events
-from tests.field.pairs import CLIENTS, UPSTREAMS, body_of, tell_stream, tell_whole, whole_reply
+from tests.field.pairs import tell_stream, tell_whole, whole_reply
 from tests.gateway.conftest import Client, events_of
 from tests.support.fake_upstream import CUT, STALL, FakeUpstream, Piece, sse
 
@@ -81,7 +82,7 @@ ODD: list[tuple[str, str, tuple[Event | Piece, ...]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("stream", [True, False])
+@both_modes
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize(("server", "events"), [(s, e) for s, _, e in ODD], ids=[f"{s}: {name}" for s, name, _ in ODD])
 def test_what_a_stream_says_arrives(

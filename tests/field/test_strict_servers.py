@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from tests.field.asking import both_modes
 from tests.field.pairs import whole_reply
 from tests.field.vectors import named
 from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream, Reply, Seen, json_reply, sse
 
-both_modes = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 PATHS = {"A": "/v1/messages", "R": "/v1/responses"}
 Body = dict[str, Any]
 Is = Callable[[Body], bool]

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.field.pairs import CLIENTS, UPSTREAMS, ask, body_of, chat_events, chat_reply, delta, whole_reply
+from tests.field.asking import UPSTREAMS, body_of, both_modes, every_client
+from tests.field.pairs import ask, chat_events, chat_reply, delta, whole_reply
 from tests.gateway.conftest import Client, events_of
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
@@ -20,8 +21,8 @@ SHAPES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("dialect", CLIENTS)
-@pytest.mark.parametrize("stream", [False, True])
+@every_client
+@both_modes
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_a_thought_is_a_text_for_every_client(
     client: Client, upstream: FakeUpstream, dialect: str, stream: bool, shape: dict[str, Any]
@@ -36,7 +37,7 @@ def test_a_thought_is_a_text_for_every_client(
     assert (told.error, told.text, told.thought) == ("", "t", "because")
 
 
-@pytest.mark.parametrize("dialect", CLIENTS)
+@every_client
 @pytest.mark.parametrize("odd", [{}, [], True, 7, {"effort": "high"}, [{"type": "x"}]])
 def test_what_is_no_thought_is_none(client: Client, upstream: FakeUpstream, dialect: str, odd: Any) -> None:
     upstream.script(json_reply(chat_reply({"content": "t", "reasoning": odd})))
@@ -46,7 +47,7 @@ def test_what_is_no_thought_is_none(client: Client, upstream: FakeUpstream, dial
     assert (told.error, told.text, told.thought) == ("", "t", "")
 
 
-@pytest.mark.parametrize("dialect", CLIENTS)
+@every_client
 def test_a_chunk_whose_delta_is_null_says_nothing(client: Client, upstream: FakeUpstream, dialect: str) -> None:
     end = {"choices": [{"index": 0, "delta": None, "finish_reason": "stop"}]}
     upstream.script(chat_events(delta({"content": "t"}), end, "[DONE]"))
@@ -60,7 +61,7 @@ SUMMARIES = {
 }
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@both_modes
 @pytest.mark.parametrize("server", SUMMARIES)
 def test_a_summary_that_replaces_the_history_comes_back_from_a_client_of_chat(
     every: Client, upstream: FakeUpstream, server: str, stream: bool

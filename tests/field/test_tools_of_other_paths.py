@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.field.pairs import CLIENTS, UPSTREAMS, ask, whole_reply
+from tests.field.asking import UPSTREAMS, every_client
+from tests.field.pairs import ask, whole_reply
 from tests.gateway.conftest import Client, MakeClient
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
@@ -30,7 +31,7 @@ def dialect_of(model: str) -> str:
     return {"messages": "A", "chat": "C"}.get(model.partition("/")[0], "R")
 
 
-@pytest.mark.parametrize("dialect", CLIENTS)
+@every_client
 def test_a_search_of_responses_is_one_on_every_path(every: Client, upstream: FakeUpstream, dialect: str) -> None:
     """RayBytes/ChatMock#34, AIProxyTeam/AIProxySwift#166: its limits go with it."""
     to_messages = asked(every, upstream, dialect, "messages/claude-sonnet-4-5", tools=[SEARCH])
@@ -42,7 +43,7 @@ def test_a_search_of_responses_is_one_on_every_path(every: Client, upstream: Fak
     assert to_responses["tools"] == [SEARCH]
 
 
-@pytest.mark.parametrize("dialect", CLIENTS)
+@every_client
 def test_a_server_of_mcp_is_one_on_every_path(every: Client, upstream: FakeUpstream, dialect: str) -> None:
     to_messages = asked(every, upstream, dialect, "messages/claude-sonnet-4-5", tools=[SERVER])
     to_responses = asked(every, upstream, dialect, "responses/m", tools=[SERVER])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.field.pairs import CLIENTS, ask, chat_reply, whole_reply
+from tests.field.asking import both_modes, every_client, forced
+from tests.field.pairs import ask, chat_reply, whole_reply
 from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
@@ -23,7 +24,7 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize("dialect", CLIENTS)
+@every_client
 @pytest.mark.parametrize("said", REFUSALS)
 def test_a_refusal_of_tools_names_the_model_and_the_remedy(
     client: Client, upstream: FakeUpstream, dialect: str, said: str
@@ -40,7 +41,7 @@ def test_a_refusal_of_tools_names_the_model_and_the_remedy(
     assert len(upstream.seen) == 1, "the same request is refused again"
 
 
-@pytest.mark.parametrize("dialect", CLIENTS)
+@every_client
 @pytest.mark.parametrize(
     ("said", "remedy"),
     [
@@ -63,15 +64,8 @@ def test_what_no_server_of_a_model_can_is_told_with_the_remedy(
     assert said in told.error
 
 
-NAMED = {
-    "A": {"type": "tool", "name": "f"},
-    "C": {"type": "function", "function": {"name": "f"}},
-    "R": {"type": "function", "name": "f"},
-}
-
-
-@pytest.mark.parametrize("dialect", CLIENTS)
-@pytest.mark.parametrize("stream", [False, True])
+@every_client
+@both_modes
 def test_a_choice_that_no_server_of_a_model_takes_is_asked_for_otherwise(
     client: Client, upstream: FakeUpstream, dialect: str, stream: bool
 ) -> None:
@@ -80,13 +74,13 @@ def test_a_choice_that_no_server_of_a_model_takes_is_asked_for_otherwise(
     refusal = json_reply({"error": {"message": said, "code": 404}}, 404)
     upstream.script(refusal, refusal, json_reply(chat_reply({"content": '{"x":1}'})))
 
-    told = ask(client, dialect, "chat/x/y", stream=stream, tool_choice=NAMED[dialect])
+    told = ask(client, dialect, "chat/x/y", stream=stream, tool_choice=forced(dialect))
 
     assert (told.error, told.calls) == ("", [("f", {"x": 1})])
     assert upstream.seen[0].json()["tool_choice"] != upstream.seen[-1].json().get("tool_choice")
 
 
-@pytest.mark.parametrize("dialect", CLIENTS)
+@every_client
 def test_a_model_whose_tools_do_not_stream_is_asked_for_a_whole_answer(
     client: Client, upstream: FakeUpstream, dialect: str
 ) -> None:

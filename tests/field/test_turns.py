@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from tests.field.pairs import CLIENTS, ask, chat_reply
+from tests.field.asking import every_client
+from tests.field.pairs import ask, chat_reply
 from tests.gateway.conftest import Client, MakeClient
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
-every_client = pytest.mark.parametrize("dialect", CLIENTS)
 GOOD = json_reply(chat_reply({"content": "t"}))
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 Messages = list[dict[str, Any]]

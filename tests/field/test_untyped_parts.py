@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tests.field.asked import read_asked
-from tests.field.pairs import TOOL, UPSTREAMS, body_of, whole_reply
+from tests.field.asking import UPSTREAMS, body_of, tool
+from tests.field.pairs import whole_reply
 from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
@@ -179,7 +180,7 @@ def test_a_rewritten_request_keeps_the_vendors_own_tools(every: Client, upstream
     tools = [
         {"type": "advisor_20260301", "name": "advisor", "model": "claude-opus-5"},
         {"type": "computer_20251124", "name": "computer", "display_width_px": 1, "display_height_px": 1},
-        {"name": "f", "input_schema": TOOL},
+        tool("A"),
     ]
 
     every.ask(path, body | {"model": "messages/m", "messages": [{"role": "user", "content": [RESULT]}], "tools": tools})

@@ -13,6 +13,7 @@ import pytest
 
 from app.conversation.blocks import DialectName, Proof
 from app.conversation.envelope import seal
+from tests.field.asking import both_modes
 from tests.field.translating import CHAT, MESSAGES, RESPONSES, answer, send, texts, upstream
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -93,7 +94,7 @@ def messages_reply(*blocks: dict[str, Any]) -> dict[str, Any]:
     return {"id": "msg_1", "content": list(blocks), "stop_reason": "end_turn", "usage": {"input_tokens": 1}}
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@both_modes
 @pytest.mark.parametrize("kind", HOSTED)
 def test_a_messages_client_sees_what_tools_of_responses_did(kind: str, stream: bool) -> None:
     reply = responses_reply(HOSTED[kind], said("done"))
@@ -109,7 +110,7 @@ def test_a_messages_client_sees_what_tools_of_responses_did(kind: str, stream: b
     assert got["content"][-1]["text"] == "done"
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@both_modes
 @pytest.mark.parametrize("kind", SERVED)
 def test_a_responses_client_sees_what_tools_of_messages_did(kind: str, stream: bool) -> None:
     reply = messages_reply(*SERVED[kind], {"type": "text", "text": "done"})
@@ -122,7 +123,7 @@ def test_a_responses_client_sees_what_tools_of_messages_did(kind: str, stream: b
     assert ("told" if kind != "search" else URL) in texts(item)
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@both_modes
 @pytest.mark.parametrize(("to", "reply"), [
     *[(RESPONSES, responses_reply(item, said("done"))) for item in HOSTED.values()],
     *[(MESSAGES, messages_reply(*blocks, {"type": "text", "text": "done"})) for blocks in SERVED.values()],
@@ -136,7 +137,7 @@ def test_a_chat_client_sees_it_beside_the_answer(to: DialectName, reply: dict[st
     assert any(word in texts(message) for word in ("told", URL, PNG))
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@both_modes
 @pytest.mark.parametrize("kind", SERVED)
 @pytest.mark.parametrize("client", [RESPONSES, CHAT])
 def test_a_vendor_gets_its_own_blocks_back_and_nothing_beside_them(
@@ -150,7 +151,7 @@ def test_a_vendor_gets_its_own_blocks_back_and_nothing_beside_them(
     assert asked["messages"][1]["content"] == [*SERVED[kind], text]
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@both_modes
 @pytest.mark.parametrize("kind", [kind for kind in HOSTED if kind != "image"])
 @pytest.mark.parametrize("client", [MESSAGES, CHAT])
 def test_items_go_back_to_their_vendor_as_they_were(kind: str, client: DialectName, stream: bool) -> None:
@@ -187,7 +188,7 @@ def test_what_a_client_was_shown_of_another_vendor_never_reaches_claude_as_its_o
     assert [block["type"] for block in asked["messages"][1]["content"]] == ["text"]
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@both_modes
 @pytest.mark.parametrize("client", [CHAT, RESPONSES])
 def test_a_citation_of_claude_stands_where_the_cited_words_stand(client: DialectName, stream: bool) -> None:
     page = {"type": "web_search_result_location", "url": URL, "title": "T", "encrypted_index": "E", "cited_text": "x"}
@@ -204,7 +205,7 @@ def test_a_citation_of_claude_stands_where_the_cited_words_stand(client: Dialect
     assert (place["url"], text[place["start_index"] : place["end_index"]]) == (URL, "cited")
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@both_modes
 def test_a_citation_in_the_second_message_of_responses_stands_in_the_joined_text(stream: bool) -> None:
     plan = {**said("the plan"), "phase": "commentary"}
     reply = responses_reply(plan, {**said("plain. cited", PAGE), "id": "msg_2", "phase": "final_answer"})
@@ -215,7 +216,7 @@ def test_a_citation_in_the_second_message_of_responses_stands_in_the_joined_text
     assert message["content"][place["start_index"] : place["end_index"]] == "cited"
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@both_modes
 @pytest.mark.parametrize("to", [CHAT, RESPONSES])
 def test_a_page_that_an_answer_cites_is_kept_for_messages_clients_and_goes_back_as_it_was(
     to: DialectName, stream: bool
@@ -231,7 +232,7 @@ def test_a_page_that_an_answer_cites_is_kept_for_messages_clients_and_goes_back_
     assert asked["input"][1]["content"][0]["annotations"] == [PAGE]
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@both_modes
 def test_the_next_turn_runs_on_the_same_machine(stream: bool) -> None:
     """Anthropic API reference, "Code execution": the files of a container are there for who names it."""
     body = {"input": "q", "tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]}

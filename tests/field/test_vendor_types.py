@@ -11,6 +11,7 @@ from app.conversation.blocks import DialectName
 from app.dialects.registry import DIALECTS
 from app.errors import InvalidRequest
 from app.providers.profiles import capabilities_for
+from tests.field.asking import both_modes
 from tests.field.translating import CHAT, MESSAGES, RESPONSES, answer, send, upstream
 from tests.support.same_dialect import send_on
 
@@ -122,7 +123,7 @@ LISTED: list[tuple[Any, list[Any]]] = [
 
 @pytest.mark.parametrize(("listed", "told"), LISTED)
 @pytest.mark.parametrize("client", [CHAT, RESPONSES])
-@pytest.mark.parametrize("stream", [False, True])
+@both_modes
 def test_log_probabilities_have_the_lists_that_the_types_demand(
     client: DialectName, listed: Any, told: list[Any], stream: bool
 ) -> None:
@@ -136,7 +137,7 @@ def test_log_probabilities_have_the_lists_that_the_types_demand(
         assert entries == [{**BARE, "top_logprobs": told, "bytes": [195, 169]}]
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@both_modes
 def test_a_failed_step_has_the_error_of_the_type_and_comes_back_as_it_was(stream: bool) -> None:
     failed = {"type": "tool_search_tool_result_error", "error_code": "unavailable", "error_message": None}
     content = [
@@ -155,7 +156,7 @@ def _with_item(item: dict[str, Any]) -> dict[str, Any]:
     return HEAD[RESPONSES] | {"output": [item, *SAID[RESPONSES]["output"]]}
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@both_modes
 def test_what_two_dialects_call_alike_is_not_mistaken(stream: bool) -> None:
     removed = [{"id": "rs_1", "type": "reasoning", "action": "removed", "reason": "model_mismatch"}]
     assert "input_transformations" not in reply(MESSAGES, RESPONSES, stream, input_transformations=removed)
@@ -163,7 +164,7 @@ def test_what_two_dialects_call_alike_is_not_mistaken(stream: bool) -> None:
 
 
 @pytest.mark.parametrize("tier", ["auto", "default", "flex", "fast", "ultrafast", "priority", "scale"])
-@pytest.mark.parametrize("stream", [False, True])
+@both_modes
 def test_tiers_are_reported_in_words_of_messages(tier: str, stream: bool) -> None:
     usage = reply(MESSAGES, RESPONSES, stream, service_tier=tier)["usage"]
     assert usage["service_tier"] in ("standard", "priority")
@@ -193,6 +194,6 @@ def test_a_blocks_own_fields_reach_no_other_dialect(to: DialectName) -> None:
     assert {loss.path.rpartition(".")[2] for loss in losses} >= set(OWN)
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@both_modes
 def test_a_calls_own_fields_reach_a_client_of_their_dialect(stream: bool) -> None:
     assert reply(MESSAGES, MESSAGES, stream, content=[CALL], stop_reason="tool_use")["content"] == [CALL]

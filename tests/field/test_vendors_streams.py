@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.field.pairs import CLIENTS, ask
+from tests.field.asking import CLIENTS
+from tests.field.pairs import ask
 from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream, Reply, sse
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.field.pairs import CLIENTS, UPSTREAMS, body_of, whole_reply
+from tests.field.asking import UPSTREAMS, body_of, every_client
+from tests.field.pairs import whole_reply
 from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
@@ -51,7 +52,7 @@ def test_a_field_that_is_refused_under_another_status_is_left_out(
     assert ["context_management" in seen.json() for seen in upstream.seen] == [True, False]
 
 
-@pytest.mark.parametrize("dialect", CLIENTS)
+@every_client
 def test_a_rate_limit_is_still_one(every: Client, upstream: FakeUpstream, dialect: str) -> None:
     upstream.script(*[refusal("Rate limit reached: too many requests with tools", 429)] * 4)
     path, body = body_of(dialect)

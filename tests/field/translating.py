@@ -21,6 +21,7 @@ RESPONSES: DialectName = "openai_responses"
 
 CONTEXT = RenderContext(model="asked", id="0123456789abcdef", created=1_760_000_000)
 URL = "http://127.0.0.1:9000/v1"
+LETTERS = {MESSAGES: "A", CHAT: "C", RESPONSES: "R"}
 _MODELS = {MESSAGES: "claude-sonnet-4-5", CHAT: "some-model", RESPONSES: "gpt-5-mini"}
 
 

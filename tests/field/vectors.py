@@ -6,8 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from tests.field.asking import CLIENTS, UPSTREAMS, body_of
 from tests.field.grammar import check, read_events
-from tests.field.pairs import CLIENTS, UPSTREAMS, Heard, body_of, tell_stream, tell_whole
+from tests.field.pairs import Heard, tell_stream, tell_whole
 from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream, Reply
 
