@@ -176,3 +176,17 @@ def test_a_backend_that_lists_no_models_has_those_of_the_vendor(
     ids = [model["id"] for model in client.app.test_client().get("/api/codex/v1/models").json["data"]]
 
     assert set(ids) == set(CodexProvider.known_models)
+
+
+def test_an_effort_is_sent_as_the_backend_lists_it(make_client: MakeClient, upstream: FakeUpstream) -> None:
+    client = make_client(codex={"kind": "codex", "base_url": upstream.url, "access_token": "t"})
+    levels = [{"effort": "low", "description": "d"}, {"effort": "high"}]
+    listed = {
+        "models": [{"slug": "gpt-6.1-sol", "supported_reasoning_levels": levels}, {"slug": "odd", "priority": []}]
+    }
+    upstream.script(json_reply(listed), sse(DONE))
+    client.app.test_client().get("/api/codex/v1/models")
+
+    client.ask("/api/codex/v1/chat/completions", {"model": "gpt-6.1-sol", "messages": HI, "reasoning_effort": "xhigh"})
+
+    assert upstream.seen[-1].json()["reasoning"]["effort"] == "high"

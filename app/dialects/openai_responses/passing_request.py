@@ -155,6 +155,9 @@ def _is_odd(fields: Fields, body: bytes, can: Capabilities) -> bool:
     heads = decode_or_none(fields.get("input", msgspec.Raw(b"null")), _heads_decoder)
     if can.instructions_required and _lacks_state(fields, heads):
         return True
+    # Both login backends refuse to store, and refuse what does not say so.
+    if can.stream_only and not can.store and bytes(fields.get("store", b"")) != b"false":
+        return True
     return (heads is not None and _has_odd_items(heads, fields, can)) or _holds_odd(body, can)
 
 
@@ -176,9 +179,9 @@ def _holds_odd(body: bytes, can: Capabilities) -> bool:
 
 
 def _lacks_state(fields: Fields, heads: list[_Head] | None) -> bool:
-    """Whether the backend of ChatGPT logins would refuse a request: it requires instructions, stores nothing, returns
-    all reasoning encrypted, and accepts only a list of items."""
-    if bytes(fields.get("instructions", b"null")) in (b"null", b'""') or bytes(fields.get("store", b"")) != b"false":
+    """Whether the backend of ChatGPT logins would refuse a request: it requires instructions, returns all reasoning
+    encrypted, and accepts only a list of items."""
+    if bytes(fields.get("instructions", b"null")) in (b"null", b'""'):
         return True
     include: Any = decode_or_none(fields.get("include", msgspec.Raw(b"null")), any_decoder)
     if not isinstance(include, list) or ENCRYPTED_CONTENT not in include:

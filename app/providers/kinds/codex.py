@@ -14,14 +14,15 @@ import msgspec
 
 from app.conversation.blocks import DialectName
 from app.conversation.capabilities import Capabilities
-from app.credentials.credential import Credential
+from app.credentials.credential import Credential, CredentialSource
 from app.errors import Failure
 from app.providers.catalogue import Model
 from app.providers.conversation_names import name_conversation
 from app.providers.listings import read_entries, stated
 from app.providers.profiles import capabilities_for
 from app.providers.provider import Operation, Provider, UpstreamRequest
-from app.transport import Exchange
+from app.settings import ProviderSettings
+from app.transport import Exchange, Transport
 
 # The list of models is requested for a client version; the backend omits models too new for it.
 CLIENT_VERSION = "0.171.0"
@@ -67,6 +68,12 @@ class CodexProvider(Provider):
         "models": "/models",
     }
 
+    def __init__(
+        self, name: str, settings: ProviderSettings, source: CredentialSource | None, transport: Transport
+    ) -> None:
+        super().__init__(name, settings, source, transport)
+        self._limits: dict[str, dict[str, object]] = {}
+
     @property
     def dialect(self) -> DialectName:
         return "openai_responses"
@@ -76,7 +83,8 @@ class CodexProvider(Provider):
 
     def find_capabilities(self, model: str) -> Capabilities:
         profile = self.settings.profile or "codex"
-        return capabilities_for(self.dialect, self.base_url, model, profile, self.settings.quirks)
+        limits = self._limits.get(model, {})
+        return capabilities_for(self.dialect, self.base_url, model, profile, self.settings.quirks, limits=limits)
 
     def send(self, upstream_request: UpstreamRequest, credential: Credential | None) -> Exchange:
         """Sends the request under a session name, by which the backend finds a conversation's cache; a request without
@@ -121,11 +129,17 @@ class CodexProvider(Provider):
 
     def fetch_models(self) -> list[Model]:
         url = f"{self.url('models', '')}?client_version={CLIENT_VERSION}"
+        listed = read_entries(self.fetch_json(url), _ListedModel)
+        self._limits = {entry.slug: entry.limits() for entry in listed}
         return [
             Model(entry.slug, "openai", entry.display_name, context_window=stated(entry.context_window))
-            for entry in read_entries(self.fetch_json(url), _ListedModel)
+            for entry in listed
             if entry.visibility == "list"
         ]
+
+
+class _Level(msgspec.Struct):
+    effort: str
 
 
 class _ListedModel(msgspec.Struct):
@@ -133,3 +147,11 @@ class _ListedModel(msgspec.Struct):
     display_name: str | None = None
     visibility: str = "list"
     context_window: int | None = None
+    input_modalities: list[str] | None = None
+    supported_reasoning_levels: list[_Level] | None = None
+
+    def limits(self) -> dict[str, object]:
+        """What the list states about the model, as fields of Capabilities."""
+        images = {"images": "image" in self.input_modalities} if self.input_modalities else {}
+        efforts = tuple(level.effort for level in self.supported_reasoning_levels or ())
+        return images | ({"efforts": efforts} if efforts else {})

@@ -57,6 +57,14 @@ def test_a_reasoning_item_with_encrypted_content_is_not_touched() -> None:
     assert send_on(openai_responses, body, UPSTREAM).body == body
 
 
+@pytest.mark.parametrize("store", [{}, {"store": True}, {"store": None}, {"store": False}], ids=str)
+def test_a_login_backend_that_stores_nothing_is_always_told_so(store: dict[str, Any]) -> None:
+    body = {"model": "oca/gpt-5.4", "input": [USER], "stream": True, **store}
+
+    assert patched(body, replace(UPSTREAM, stream_only=True, store=False))["store"] is False
+    assert patched(body).get("store", True) == store.get("store", True)
+
+
 def test_envelopes_of_other_dialects_never_go_upstream() -> None:
     foreign = seal(Proof("anthropic_messages", "thinking", (b"{}",)))
     items = [USER, {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": foreign}]
