@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import ClassVar
+from urllib.parse import quote
 
 import msgspec
 
 from app.conversation.blocks import DialectName
 from app.credentials.credential import Credential
 from app.dialects.refused_fields import taken_betas
+from app.errors import DragomanError, Failure
+from app.json_values import decode_or_none
 from app.providers.catalogue import Model
 from app.providers.listings import read_entries, stated
 from app.providers.provider import Operation, Provider, UpstreamRequest
@@ -24,6 +28,21 @@ FIRST_PARTY_HEADERS = ("x-app", "anthropic-dangerous-direct-browser-access", "x-
 FIRST_PARTY_PREFIXES = ("x-stainless-", "x-claude-code-")
 # Other `anthropic-*` headers may belong to an account and are sent only with the client's own key.
 PASSED_HEADERS = ("anthropic-version", "anthropic-beta")
+
+# Words in which the vendor refuses a login that another program uses; and what is left to its user. Its bare "Error"
+# says no more.
+LOGIN_REFUSALS = (
+    "oauth authentication is currently not supported",
+    "third-party apps",
+    "out of extra usage",
+    "only authorized for use with claude code",
+)
+LOGIN_REMEDY = (
+    "Anthropic restricts what a login of Claude Code may be used for: use an API key (ANTHROPIC_API_KEY), or send such "
+    'requests through the claude program (a provider of kind = "claude_cli")'
+)
+# Pages of a list of models that are read.
+MAX_PAGES = 10
 
 
 class AnthropicProvider(Provider):
@@ -79,6 +98,17 @@ class AnthropicProvider(Provider):
             return {"x-api-key": credential.api_key}
         return {"authorization": f"Bearer {credential.access_token}"}
 
+    def explain(self, failure: Failure) -> Failure:
+        failure = super().explain(failure)
+        said = failure.message.lower()
+        if said != "error" and not any(words in said for words in LOGIN_REFUSALS):
+            return failure
+        with suppress(DragomanError):
+            if self.source is not None and self.source.snapshot().access_token is not None:
+                message = f"{failure.message.rstrip('. ')}. {LOGIN_REMEDY}"
+                return msgspec.structs.replace(failure, message=message)
+        return failure
+
     def fetch_models(self) -> list[Model]:
         return [
             Model(
@@ -89,8 +119,27 @@ class AnthropicProvider(Provider):
                 context_window=stated(entry.max_input_tokens),
                 max_output=stated(entry.max_tokens),
             )
-            for entry in read_entries(self.fetch_json(self.url("models", "") + "?limit=1000"), _ListedModel)
+            for page in self._fetch_pages()
+            for entry in read_entries(page, _ListedModel)
         ]
+
+    def _fetch_pages(self) -> Iterator[bytes]:
+        url = after = f"{self.url('models', '')}?limit=1000"
+        for _ in range(MAX_PAGES):
+            body = self.fetch_json(after)
+            yield body
+            page = decode_or_none(body, _page_decoder)
+            if page is None or not page.has_more or not page.last_id:
+                return
+            after = f"{url}&after_id={quote(page.last_id, safe='')}"
+
+
+class _Page(msgspec.Struct):
+    has_more: bool = False
+    last_id: str | None = None
+
+
+_page_decoder = msgspec.json.Decoder(_Page)
 
 
 class _ListedModel(msgspec.Struct):
