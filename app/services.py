@@ -15,6 +15,7 @@ from app.gateway.endpoints.listing import Listing
 from app.gateway.failures.learned_facts import LearnedFacts
 from app.gateway.fetching import Fetcher
 from app.gateway.gateway import Gateway
+from app.gateway.large_bodies.heavy_work import run_heavy
 from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
 from app.gateway.recording.recorder import Recorder
 from app.gateway.responses_api.background import Background
@@ -74,7 +75,8 @@ def build_services(
     server = settings.server
     transport, providers, router = build_routing(settings, environ, home, old.transport if old is not None else None)
     _keep_health(old, providers)
-    ledger = old.ledger if old is not None and old.settings.ledger == settings.ledger else Ledger(settings.ledger)
+    is_kept = old is not None and old.settings.ledger == settings.ledger
+    ledger = old.ledger if old is not None and is_kept else Ledger(settings.ledger, run_heavy=run_heavy)
     response_store = ResponseStore(ledger)
     reasoning_store = ReasoningStore(ledger.reasoning if settings.ledger.reasoning_mb else None)
     facts = _keep_facts(old, settings)

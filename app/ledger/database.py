@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import gevent
 
@@ -42,11 +42,19 @@ _SCAN = "SELECT tenant, value FROM records WHERE kind = ? AND created >= ?"
 _AGED = f" ORDER BY created, key LIMIT {BATCH}"
 
 
+# Runs work on so many bytes, with its arguments, without holding up other requests.
+RunHeavy = Callable[..., Any]
+
+
+def run_directly(_size: int, work: Callable[..., T], *args: Any) -> T:
+    return work(*args)
+
+
 class Database:
     """An open database. Every method raises LedgerUnavailable."""
 
-    def __init__(self, place: str | Path) -> None:
-        """`place` is a file for SQLite, or a URL of SQLite or Postgres."""
+    def __init__(self, place: str | Path, run_heavy: RunHeavy = run_directly) -> None:
+        """`place` is a file for SQLite, or a URL of SQLite or Postgres. `run_heavy` writes large records to SQLite."""
         try:
             self._place = place if isinstance(place, Path) else read_place(place)
         except ValueError as error:
@@ -55,12 +63,14 @@ class Database:
         self._idle: list[Connection] = []
         self._places = threading.Semaphore(MAX_CONNECTIONS)
         self._is_closed = False
+        self._run_heavy = run_heavy
         self._run(migrate)
         self._file = identify(self._place)
 
     def put(self, kind: str, tenant: str, key: str, value: bytes, now: int) -> None:
         """Stores a record. `now`, in unix seconds, is when it was created."""
-        self._run(lambda connection: connection.execute(_PUT, (kind, tenant, key, now, len(value), value)))
+        values = (kind, tenant, key, now, len(value), value)
+        self._run(lambda connection: self._write(connection, _PUT, values, len(value)))
 
     def get(self, kind: str, tenant: str, key: str, oldest: int) -> bytes | None:
         value = self._run(lambda connection: connection.value(_GET, (kind, tenant, key, oldest)))
@@ -69,7 +79,8 @@ class Database:
     def replace(self, kind: str, tenant: str, key: str, before: bytes, value: bytes, now: int) -> bool:
         """Replaces the value `before`. Returns whether it was still there."""
         values = (now, len(value), value, kind, tenant, key, 0, before)
-        return self._run(lambda connection: bool(connection.execute(_REPLACE, values).rowcount > 0))
+        size = len(value) + len(before)
+        return self._run(lambda connection: bool(self._write(connection, _REPLACE, values, size).rowcount > 0))
 
     def get_many(self, kind: str, tenant: str, keys: Sequence[str], oldest: int) -> dict[str, bytes]:
         def work(connection: Connection) -> dict[str, bytes]:
@@ -134,11 +145,17 @@ class Database:
         """Whether the open SQLite file was moved, removed or replaced, so that others no longer use it."""
         return self._is_file and identify(self._place) != self._file
 
+    def _write(self, connection: Connection, statement: str, values: Sequence[Any], size: int) -> Any:
+        if not connection.is_sqlite:
+            return connection.execute(statement, values)
+        return self._run_heavy(size, connection.execute, statement, values)
+
     def _run(self, work: Callable[[Connection], T]) -> T:
+        limit = None if self._is_file else 2 * ANSWER_LIMIT  # a file answers, or says that it is busy
         end = time.monotonic() + BUSY_SECONDS
         while True:
             try:
-                with gevent.Timeout(2 * ANSWER_LIMIT, _Silence), self._connection() as connection:
+                with gevent.Timeout(limit, _Silence), self._connection() as connection:
                     return work(connection)
             except DatabaseFailed as error:
                 # Each statement is its own transaction, so it is safe to try again.
@@ -163,7 +180,8 @@ class Database:
                 self._give(connection)
                 raise
             except BaseException:
-                connection.close()
+                if not connection.is_sqlite:  # a thread may still write with it, and then closes it
+                    connection.close()
                 raise
             self._give(connection)
         finally:

@@ -14,7 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from app.errors import LedgerSilent, LedgerUnavailable
-from app.ledger.database import Database
+from app.ledger.database import Database, RunHeavy, run_directly
 from app.settings import LedgerSettings, data_folder
 
 log = logging.getLogger("dragoman.ledger")
@@ -59,18 +59,19 @@ class Collection:
     def __init__(self, ledger: Ledger, kind: str, limits: Limits | None = None) -> None:
         """`limits` are a collection's own limits. Without them, it shares its space with others."""
         self._ledger = ledger
+        self._run_heavy = ledger.run_heavy
         self._kind = kind
         self._limits = limits
 
     def put(self, tenant: str, key: str, value: bytes) -> None:
         """Stores a value, and replaces an older one with the same key. It is stored when this returns."""
-        packed = _pack(value)
+        packed = self._run_heavy(len(value), _pack, value)
         self._write(lambda database, now: database.put(self._kind, tenant, key, packed, now), len(packed))
 
     def get(self, tenant: str, key: str) -> bytes | None:
         """The value, or None if it is missing, too old, or another tenant's."""
         packed = self._find(tenant, key)
-        return None if packed is None else _unpack(packed)
+        return None if packed is None else self._run_heavy(len(packed), _unpack, packed)
 
     def get_many(self, tenant: str, keys: Sequence[str]) -> dict[str, bytes]:
         """The values of all keys that have one, in one query."""
@@ -78,7 +79,8 @@ class Collection:
         if not sound:
             return {}
         found = self._read(lambda database, oldest: database.get_many(self._kind, tenant, sound, oldest))
-        return {key: value for key, packed in found.items() if (value := _unpack(packed)) is not None}
+        unpacked = {key: self._run_heavy(len(packed), _unpack, packed) for key, packed in found.items()}
+        return {key: value for key, value in unpacked.items() if value is not None}
 
     def scan(self, tenant: str | None = None) -> list[tuple[str, bytes]]:
         """The tenant and the value of each record, of one tenant or of all, oldest first. For shelves with few
@@ -94,11 +96,11 @@ class Collection:
         """
         for _ in range(MAX_RACES):
             packed = self._find(tenant, key)
-            before = None if packed is None else _unpack(packed)
+            before = None if packed is None else self._run_heavy(len(packed), _unpack, packed)
             value = None if before is None else change(before)
             if packed is None or value is None:
                 return None
-            if self._replace(tenant, key, packed, _pack(value)):
+            if self._replace(tenant, key, packed, self._run_heavy(len(value), _pack, value)):
                 return value
         raise LedgerUnavailable("too many requests are writing the same record at once; try again")
 
@@ -176,8 +178,11 @@ class Ledger:
         settings: LedgerSettings,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        run_heavy: RunHeavy = run_directly,
     ) -> None:
-        """`clock` returns unix seconds and dates records. `monotonic` measures pauses."""
+        """`clock` returns unix seconds and dates records. `monotonic` measures pauses. `run_heavy` packs, unpacks and
+        writes large records."""
+        self.run_heavy = run_heavy
         self._url = settings.url
         if settings.url and settings.url.startswith("postgresql"):
             # Imported now, since the first request to need it would block all others. If it is missing, opening the
@@ -273,5 +278,5 @@ class Ledger:
             raise LedgerUnavailable("cannot open the ledger's database; see the log")
         with self._opening:
             if self._database is None:
-                self._database = Database(self._url or data_folder() / "ledger.sqlite3")
+                self._database = Database(self._url or data_folder() / "ledger.sqlite3", self.run_heavy)
             return self._database

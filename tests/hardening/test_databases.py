@@ -13,9 +13,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import gevent
 import pytest
 import zstandard
 
+from app.services import build_services
+from app.settings import LedgerSettings, Settings
 from tests.hardening.gateway import KEY, PATHS, Attacked, question
 from tests.support.clock import wait_until
 from tests.support.fake_upstream import FakeUpstream
@@ -175,3 +178,32 @@ def test_a_damaged_record_is_a_missing_one(value: object, upstream: FakeUpstream
         assert set(statuses.values()) <= {400, 404}, statuses
         assert gateway.ask(RESPONSES, asked)[0] == 200
         assert "Traceback" not in gateway.log.read_text()
+
+
+def test_others_run_while_a_large_record_is_written_and_read(tmp_path: Path) -> None:
+    settings = Settings(ledger=LedgerSettings(url=f"sqlite:///{tmp_path}/ledger.sqlite3"))
+    services = build_services(settings, {}, tmp_path)
+    kept, value = services.ledger.responses, os.urandom(8 << 20)
+    turns: list[int] = []
+
+    def take_turns() -> None:
+        while True:
+            turns.append(1)
+            gevent.sleep(0.0001)
+
+    other = gevent.spawn(take_turns)
+    seen = []
+    for work in (
+        lambda: kept.put("t", "resp_1", value),
+        lambda: kept.get("t", "resp_1"),
+        lambda: kept.get_many("t", ["resp_1"]),
+        lambda: kept.update("t", "resp_1", lambda found: found[::-1]),
+    ):
+        turns.clear()
+        work()
+        seen.append(len(turns))
+    other.kill()
+    services.ledger.close()
+    services.transport.close()
+
+    assert all(seen), seen

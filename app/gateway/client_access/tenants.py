@@ -52,7 +52,8 @@ def read_or_make_secret(path: Path) -> bytes:
                 os.link(fresh, path)
         finally:
             os.unlink(fresh)
-    with open(path, "rb") as file:
+    # A named pipe would wait for a writer.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         if os.fstat(file.fileno()).st_mode & 0o077:
             os.fchmod(file.fileno(), 0o600)
         secret = file.read(_LENGTH + 1)

@@ -96,7 +96,7 @@ class ResponseStore:
         found = self._collection.get(tenant, response_id)
         if found is None:
             return None
-        kept = read_record(_kept_decoder, found)
+        kept = run_heavy(len(found), read_record, _kept_decoder, found)
         if kept is None or not (kept.provider or bytes(kept.response).startswith(b"{")):
             return None
         is_lost = 0 < kept.alive < time.time() and not self.is_running(tenant, response_id)
