@@ -24,6 +24,9 @@ _PLAIN_URL = re.compile(
     re.ASCII,
 )
 
+# No server takes longer ones, and clients name some: whatever is found out about a URL or a host is kept for a while.
+_MAX_URL = 8192
+
 
 class Limits(Struct, frozen=True):
     """Time limits for an upstream, in seconds.
@@ -82,6 +85,8 @@ class Target(Struct, frozen=True):
 @lru_cache(maxsize=1024)
 def locate(url: str) -> Target:
     """The parts of a URL, quoted and with the host in ASCII. Raises UpstreamUnreachable for an invalid URL."""
+    if len(url) > _MAX_URL:
+        raise UpstreamUnreachable(f"the upstream's URL is longer than {_MAX_URL:,} characters")
     try:
         parts = urlsplit(url if _PLAIN_URL.fullmatch(url) else _prepare_url(url))
         port = parts.port or {"http": 80, "https": 443}[parts.scheme]

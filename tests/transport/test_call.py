@@ -98,3 +98,12 @@ def test_a_call_shows_neither_credential_nor_conversation() -> None:
     call = Call("POST", "http://host.test/v1", {"authorization": "Bearer secret"}, b"private")
 
     assert repr(call) == "Call(POST http://host.test/v1)"
+
+
+@pytest.mark.parametrize(
+    "url", ["https://e.test/" + "a" * 9000, "https://" + "é." * 5000, "https://e.test/" + "%" * 9000]
+)
+def test_a_url_that_no_server_takes_is_not_looked_at(url: str) -> None:
+    """To write a host of 600 KB in ASCII took 1.5 s, and what is found out about a URL is kept."""
+    with pytest.raises(UpstreamUnreachable, match="longer than 8,192 characters"):
+        locate(url)
