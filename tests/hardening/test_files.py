@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,8 +15,8 @@ import pytest
 
 from app.credentials.stores.login_store import FileStore
 from app.credentials.stores.private_files import write_private
-from app.errors import ConfigError
-from app.gateway.client_access.tenants import open_tenant_marks
+from app.errors import ConfigError, LedgerUnavailable
+from app.gateway.client_access.tenants import open_tenant_marks, read_or_make_secret
 from app.ledger import Ledger
 from app.ledger.ledger import Collection
 from app.server import worker
@@ -148,6 +149,26 @@ def test_what_was_deleted_is_in_no_file_any_more(ledger: Ledger, tmp_path: Path)
     ledger.responses.delete("t", "resp_1")
 
     assert not any(secret[100:140] in file.read_bytes() for file in tmp_path.glob("ledger*"))
+
+
+@pytest.mark.parametrize("name", ["ledger.sqlite3", "tenants.key"])
+def test_a_named_pipe_among_our_files_is_no_file_and_holds_up_nobody(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / name)
+    failures: list[Exception] = []
+
+    def use() -> None:
+        try:
+            if name == "tenants.key":
+                read_or_make_secret(tmp_path / name)
+            Ledger(LedgerSettings(url=f"sqlite:///{tmp_path}/ledger.sqlite3")).responses.put("t", "resp_1", b"words")
+        except (LedgerUnavailable, ValueError) as failure:
+            failures.append(failure)
+
+    using = threading.Thread(target=use, daemon=True)
+    using.start()
+    using.join(10)
+
+    assert len(failures) == 1
 
 
 def test_a_lax_login_of_our_own_is_closed_and_those_of_others_stay(tmp_path: Path) -> None:
