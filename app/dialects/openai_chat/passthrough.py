@@ -8,47 +8,30 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
 import msgspec
 
-from app.conversation.blocks import Reasoning, Refusal, Text
 from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.literals import hide_halves
-from app.conversation.response import Usage, complete_usage
+from app.conversation.response import Usage
 from app.conversation.tokens.estimate import STREAM_BYTES
 from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import encode_body, repair_text
 from app.dialects.malformed import decode_tolerantly, malformed, no_answer, split_documents
 from app.dialects.openai_chat.errors import error_event
-from app.dialects.openai_chat.passing_response import missing_head, true_finish
+from app.dialects.openai_chat.grammar import Grammar
+from app.dialects.openai_chat.passing_response import missing_head
+from app.dialects.openai_chat.replies.counts import Counts
 from app.dialects.openai_chat.replies.failures import failure_of
-from app.dialects.openai_chat.replies.reply_parts import is_odd_content, open_envelope
-from app.dialects.openai_chat.replies.shapes import (
-    Shape,
-    arguments_of,
-    read_reasoning,
-    read_reasoning_content,
-    read_text,
-)
+from app.dialects.openai_chat.replies.reply_parts import open_envelope
+from app.dialects.openai_chat.replies.shapes import read_reasoning, read_reasoning_content, read_text
 from app.dialects.openai_chat.replies.snapshots import SnapshotFilter
 from app.dialects.openai_chat.replies.spelling import Spelling, split_events
-from app.dialects.openai_chat.replies.tool_calls import CallBinder, are_clean, has_arguments, opens_empty
-from app.dialects.openai_chat.stream_parser import StreamParser
-from app.dialects.openai_chat.stream_renderer import StreamRenderer
-from app.dialects.openai_chat.usage import find_tier, is_sound, read_usage, write_usage
-from app.dialects.openai_chat.vocabulary import (
-    CallFragment,
-    WireChoice,
-    WireChunk,
-    WireUsage,
-    adds_content,
-    calls_of,
-    read_finish,
-    read_reason,
-)
+from app.dialects.openai_chat.replies.tool_calls import has_arguments
+from app.dialects.openai_chat.vocabulary import WireChoice, WireChunk, WireUsage, adds_content, calls_of, read_finish
 from app.dialects.rewriting import Rewriter
 from app.dialects.runs import Frame, RunReader, last_event
 from app.errors import Failure, UpstreamCut, UpstreamMalformed, UpstreamRefused
@@ -57,8 +40,6 @@ from app.known_secrets import known_secrets
 from app.sse import COMMENT_KEEPALIVE, DONE, SseDecoder, encode_event, read_events
 
 _decode_chunk = msgspec.json.Decoder(WireChunk).decode
-
-_USAGE = re.compile(rb',\s*+"usage"\s*+:\s*+(\{(?:[^{}]++|\{[^{}]*+\})*+\})')
 
 _WRITES = re.compile(rb'"content": ?"[^"]')
 _UNSPACED = (b"data:{", b"data:[", b"{")
@@ -70,36 +51,38 @@ class _State(Enum):
     ENDED = "nothing may follow"
 
 
+class _Held(msgspec.Struct):
+    """An event that may be the end, or a whole call, until the next shows it."""
+
+    event: bytes
+    payload: bytes
+    chunk: WireChunk
+    opens_empty: bool  # a call with an empty object for arguments
+
+
 class StreamPassthrough:
     """A stream whose bytes pass. Only whole events are passed on, so a ping or an error never cuts one in two."""
 
     def __init__(self, context: RenderContext, capabilities: Capabilities) -> None:
         self._context = context
-        self._can = capabilities
         self._state = _State.WAITING
         self._events = SseDecoder(context.max_event)
         self._runs = RunReader()
         self._snapshots = None if capabilities.first_party or context.several else SnapshotFilter()  # until settled
         self._shown: Frame | None = None  # of a run, as sent to the client
         self._spelling = Spelling(context.model)
-        self._shape: Shape | None = None  # the shape in which the last call's arguments continue, if it is clean
-        self._calls = CallBinder(context.id)  # of the first choice
-        self._called: dict[int, None] = {}  # choices that call tools; an empty set takes three times the memory
-        self._finishes: dict[int, None] = {}
-        # An event that may be the end, or a whole call, held until the next shows it, with its payload and chunk.
-        self._ending: tuple[bytes, bytes, WireChunk] | None = None
-        self._whole = False  # whether it is a call with an empty object
-        self._head: dict[str, Any] = {}  # the fields that all chunks begin with, as sent to the client
-        self._counted = b""  # the event with the last counts, held until the end
-        self._counts: WireUsage | None = None
-        self._late: tuple[Usage | None, WireUsage, bytes] | None = None  # counts that came alone
+        self._grammar = Grammar(context, capabilities)
+        self._held: _Held | None = None
+        self._counts = Counts()
         self._size = 0  # bytes of the stream
         self._came = b""  # the last payload that was not part of an answer
-        self._spoke = self._wrote = False  # any text has passed; one that was no thought
         self._rewriter: Rewriter | None = None  # set once the rest is rewritten
-        self.usage: Usage | None = None
         self.failed: Failure | None = None
         self.finished = False  # the end was named; what follows shows whether it was one
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._counts.usage
 
     def run(self, part: bytes) -> tuple[bytes, bytes]:
         texts, rest = self._runs.take(part, self._events.unfinished)
@@ -173,11 +156,11 @@ class StreamPassthrough:
         if self._state is _State.WAITING:
             first = events.find(b"\n\n") + 2
             head, events = self._look(events[:first]), events[first:]
-        if self._state is not _State.OPEN or self._rewriter is not None or self._ending:
+        if self._state is not _State.OPEN or self._rewriter is not None or self._held:
             return head + self._look(events)
         words, rest = self._spelling.take_words(events)
-        if words and not self._wrote:
-            self._spoke, self._wrote = True, _WRITES.search(words) is not None
+        if words and not self._grammar.wrote:
+            self._grammar.spoke, self._grammar.wrote = True, _WRITES.search(words) is not None
         return b"".join((head, words, self._look(rest))) if rest else head + words
 
     def _expect_run(self, event: bytes, out: bytes) -> None:
@@ -186,7 +169,7 @@ class StreamPassthrough:
         passes = (
             passes
             and self._state is _State.OPEN
-            and not (self.finished or self._events.after_cr or self._rewriter or self._ending)
+            and not (self.finished or self._events.after_cr or self._rewriter or self._held)
         )
         names = self._spelling.names or (b"-", b"-")
         self._runs.learn(event, _text_of(event) if passes and out.endswith(event.replace(*names)) else None)
@@ -201,11 +184,11 @@ class StreamPassthrough:
             if self._rewriter is not None:
                 out.append(self._rewrite(b"".join(rest[position:])))
                 break
-            if self._shape is not None:
+            if (shape := self._grammar.shape) is not None:
                 try:
-                    self._shape(event[len(b"data: ") :])
+                    shape(event[len(b"data: ") :])
                 except UNREADABLE:
-                    self._shape = None
+                    self._grammar.shape = None
                 else:
                     out.append(event)
                     continue
@@ -242,7 +225,7 @@ class StreamPassthrough:
         ending = self._let_go()
         if self._state is _State.WAITING:
             return self._break(no_answer(self._came).failure)
-        if not self._finishes and self._has_silent_calls():
+        if not self._grammar.finishes and self._grammar.has_silent_calls():
             return ending + self._turn(event)
         return ending + self._end(event if payload == b"[DONE]" else DONE)
 
@@ -274,161 +257,78 @@ class StreamPassthrough:
             return self._note_beside(event, payload, chunk)
         if self._context.several:
             return self._pass_choices(event, payload, chunk)
-        choice = chunk.choices[0]
+        choice, held = chunk.choices[0], self._held
         goes_on = adds_content(choice)
-        kept = self._let_go() if self._ending and self._whole and not _adds_arguments(choice) else b""
-        if (self._ending and goes_on) or not self._is_clean(chunk.choices):
-            return kept + self._turn(event)
-        if self._ending and self.finished:
-            self._note_counts(event, payload, chunk)  # nothing else may follow the end
-            return kept
-        calls = calls_of(choice.delta) if choice.delta is not None and choice.delta.tool_calls else ()
-        self._whole = bool(calls) and any(opens_empty(call, self._calls) for call in calls)
+        passed = self._let_go() if held and held.opens_empty and not _adds_arguments(choice) else b""
+        if (self._held and goes_on) or not self._grammar.allows(chunk.choices):
+            return passed + self._turn(event)
+        if self._held and self.finished:
+            if (usage := _counts_in(chunk)) is not None:
+                self._counts.take(payload, usage)  # nothing else may follow the end
+            return passed
+        calls = choice.delta is not None and bool(choice.delta.tool_calls)
+        opens_empty = calls and self._grammar.opens_empty(choice)
+        passed += self._let_go() if self._held else b""
         ends = bool(choice.finish_reason) and read_finish(choice.finish_reason or "") != "broken"
-        if self._ending:
-            kept += self._let_go()
-        if ends or (goes_on and self._whole):
-            self._ending, self._shape, self.finished = (event, payload, chunk), None, ends
-            return kept
-        return kept + self._pass_choices(event, payload, chunk)
+        if ends or (goes_on and opens_empty):
+            self._held = _Held(event, payload, chunk, opens_empty)
+            self._grammar.shape, self.finished = None, ends
+            return passed
+        return passed + self._pass_choices(event, payload, chunk)
 
     def _note_beside(self, event: bytes, payload: bytes, chunk: WireChunk) -> bytes:
         """An event without an answer: its counts are kept until the end."""
         self._came = payload
         if chunk.usage is None:
             return known_secrets.mask_bytes(event) if b'"moderation"' in payload else b""
-        self.usage, self._counts, self._counted = read_usage(chunk.usage, find_tier(payload)), chunk.usage, event
-        if chunk.choices is None and self._head:  # clients require `choices` in every chunk
-            self._counted = self._write_counts(encode_body(any_decoder.decode(payload)["usage"]))
-        self._late = self.usage, self._counts, self._counted
+        self._counts.keep(event, payload, chunk)
         return b""
 
     def _let_go(self) -> bytes:
         """Releases the event that was held because it might have been the end."""
-        held, self._ending = self._ending, None
+        held, self._held = self._held, None
         if held is None:
             return b""
-        passed = self._pass_choices(*held)
-        if self._late is not None:
-            self.usage, self._counts, self._counted = self._late
+        passed = self._pass_choices(held.event, held.payload, held.chunk)
         if self._state is _State.WAITING:
             self._state = _State.OPEN
         return passed
 
-    def _is_clean(self, choices: Sequence[WireChoice]) -> bool:
-        """Whether the choices conform to a stream of one answer: a single one, which adds text or continues calls."""
-        if len(choices) > 1 or choices[0].index or read_reason(choices[0]) != choices[0].finish_reason:
-            return False
-        delta = choices[0].delta
-        if choices[0].message is not None and (delta is None or choices[0].finish_reason):
-            return False
-        if delta is None:
-            return not len(choices[0].text)
-        if isinstance(delta.tool_calls, CallFragment):
-            return False
-        if any(map(is_odd_content, (delta.content, delta.reasoning, delta.reasoning_content))):
-            return False
-        if delta.function_call is not None and not self._context.legacy:
-            return False
-        if delta.tool_calls is None and not self._calls.calls:
-            return True
-        fragments = calls_of(delta)
-        return are_clean(fragments, self._calls) and not (
-            choices[0].finish_reason and self._has_silent_calls(fragments)
-        )
-
-    def _has_silent_calls(self, fragments: Sequence[CallFragment] = ()) -> bool:
-        """Whether a call has no arguments after these fragments: clients parse them at the end."""
-        speaking = {fragment.index for fragment in fragments if has_arguments(fragment)}
-        silent: set[object] = {
-            call.position for call in self._calls.calls if not (call.pieces or call.custom or call.empty)
-        }
-        silent.update(fragment.index for fragment in fragments if fragment.id and fragment.custom is None)
-        return bool(silent - speaking)
-
     def _pass_choices(self, event: bytes, payload: bytes, chunk: WireChunk) -> bytes:
         """An event with clean choices, repaired. Raises UpstreamMalformed for more calls than a stream may have."""
-        edits: dict[tuple[int, str], Any] = {}  # of fields, each by the position of its choice and its name
+        edits: dict[int, dict[str, Any]] = {}  # of fields, by the position of their choice
         choices = chunk.choices or []
         if self._state is _State.WAITING:
             first = any_decoder.decode(payload)
             headless = missing_head(first, self._context, "chat.completion.chunk") or choices[0].index is None
             if headless and not self._context.several:
                 return self._turn(event)
-            self._head = {name: first.get(name) for name in ("id", "object", "created", "model")}
-            self._calls.response_id = str(self._head["id"])
+            head = self._counts.head = {name: first.get(name) for name in ("id", "object", "created", "model")}
+            self._grammar.calls.response_id = str(head["id"])
             delta = first["choices"][0].get("delta") or {}
             if delta.get("role") != "assistant":
-                edits[0, "delta"] = {**delta, "role": "assistant"}
-        if (counted := self._note_counts(event, payload, chunk)) is not None:
-            event, payload = counted
+                edits[0] = {"delta": {**delta, "role": "assistant"}}
+        if (usage := _counts_in(chunk)) is not None:
+            payload = self._counts.take(payload, usage)
+            event = encode_event(payload)
         repeated = 0
         for position, choice in enumerate(choices):
-            index, reason = choice.index or 0, choice.finish_reason
-            if choice.delta is not None and adds_content(choice):
-                self._spoke, self._wrote = True, self._wrote or len(choice.delta.content) > len(b'""')
-            if choice.delta is None:
-                edits.setdefault((position, "delta"), {})
-            elif choice.delta.tool_calls:
-                self._called[index] = None
-                if not self._context.several:
-                    self._note_calls(calls_of(choice.delta))
-            if reason:
-                true: str | None = true_finish(reason, index in self._called, self._can)
-                repeated += index in self._finishes
-                self._finishes[index] = None
+            known = choice.finish_reason and (choice.index or 0) in self._grammar.finishes
+            if changes := self._grammar.note(choice):
+                edits[position] = changes | edits.get(position, {})
+            if choice.finish_reason:
                 self.finished = True
-            else:
-                true = None  # some servers end every chunk with an empty reason
-            if true != reason:
-                edits[position, "finish_reason"] = true
+                repeated += bool(known)
         if repeated == len(choices):
             return b""  # some servers send the end twice
         return _edit_choices(payload, edits) if edits else event
 
-    def _note_calls(self, fragments: Sequence[CallFragment]) -> None:
-        for fragment in fragments:
-            call, _ = self._calls.bind(fragment)
-            call.settle()  # because the client has already received it
-        # The last call's arguments may continue in the same shape.
-        if call.position == len(self._calls.calls) - 1 and call.pieces:
-            self._shape = arguments_of(call, call.position)
-
-    def _note_counts(self, event: bytes, payload: bytes, chunk: WireChunk) -> tuple[bytes, bytes] | None:
-        """The event and its payload without their counts; None if there are none."""
-        choices = chunk.choices or []
-        usage = chunk.usage or (chunk.x_groq and chunk.x_groq.usage) or choices[0].usage
-        if usage is None:
-            return None
-        self.usage, self._counts = read_usage(usage, find_tier(payload)), usage
-        return self._take_counts(event, payload)
-
-    def _take_counts(self, event: bytes, payload: bytes) -> tuple[bytes, bytes]:
-        """The event and its payload without the counts, which are sent once at the end, because clients add them up."""
-        found = _USAGE.search(payload)
-        if found is None:
-            value = any_decoder.decode(payload)
-            usage = value.pop("usage", None) or (value.get("x_groq") or value["choices"][0]).get("usage")
-            counts, payload = encode_body(usage), encode_body(value)
-        else:
-            counts, payload = found[1], payload[: found.start()] + payload[found.end() :]
-        self._counted = self._write_counts(counts)
-        return encode_event(payload), payload
-
-    def _write_counts(self, counts: bytes) -> bytes:
-        return encode_event(encode_body(self._head)[:-1] + b',"choices":[],"usage":' + counts + b"}")
-
     def _turn(self, event: bytes) -> bytes:
         """Starts to rewrite the stream, beginning with the event that is held, and this one."""
-        held, self._ending = self._ending, None
-        parser, renderer = StreamParser(self._calls), StreamRenderer(self._context, self._estimate)
-        if self._head:
-            said = (Text, Reasoning, Refusal)[not self._wrote :] if self._spoke else ()
-            renderer.resume(self._head)
-            renderer.feed(parser.resume(self._counts, said))
-        self._rewriter = Rewriter(parser, renderer)
+        held, self._held = self._held, None
+        self._rewriter = self._grammar.rewrite(self._counts.head, self._counts.wire, self._estimate)
         self.finished = False
-        return self._rewrite(held[0] + event if held else event)
+        return self._rewrite(held.event + event if held else event)
 
     def _rewrite(self, events: bytes) -> bytes:
         assert self._rewriter is not None
@@ -437,7 +337,7 @@ class StreamPassthrough:
 
     def _follow(self, rewriter: Rewriter, written: bytes) -> bytes:
         """The rewritten events, with our own state updated from the rewriter's."""
-        self.usage = rewriter.usage or self.usage
+        self._counts.usage = rewriter.usage or self.usage
         self.finished = rewriter.finished
         if written and self._state is _State.WAITING:
             self._state = _State.OPEN
@@ -449,24 +349,13 @@ class StreamPassthrough:
         if self._rewriter is not None:
             return self._follow(self._rewriter, self._rewriter.close())
         out = b""
-        if not self._finishes:
-            cut = any(call.is_cut() for call in self._calls.calls)
-            reason = true_finish("length" if cut else "stop", 0 in self._called, self._can)
-            choice = {"index": 0, "delta": {}, "finish_reason": reason}
-            out = encode_event(encode_body({**self._head, "choices": [choice]}))
+        if not self._grammar.finishes:
+            choice = {"index": 0, "delta": {}, "finish_reason": self._grammar.missing_finish()}
+            out = encode_event(encode_body({**self._counts.head, "choices": [choice]}))
         if self._context.include_usage:
-            out += self._tell_counts()
+            out += self._counts.tell(self._estimate())
         self.finished = True
         return out + mark
-
-    def _tell_counts(self) -> bytes:
-        """The event with the counts: the upstream's, unless it sent none or under other names."""
-        estimate = self._estimate()
-        if estimate is not None and (self.usage is None or not self.usage.input):
-            self.usage = complete_usage(self.usage, estimate)
-        elif self.usage is None or (self._counts is not None and is_sound(self._counts)):
-            return self._counted
-        return self._write_counts(encode_body(write_usage(self.usage)))
 
     def _estimate(self) -> Usage | None:
         asked = self._context.input_tokens
@@ -490,12 +379,18 @@ def _text_of(event: bytes) -> bytes | None:
     return None
 
 
-def _edit_choices(payload: bytes, edits: Mapping[tuple[int, str], Any]) -> bytes:
+def _edit_choices(payload: bytes, edits: Mapping[int, Mapping[str, Any]]) -> bytes:
     """The event of a payload with other values of some fields of its choices."""
     value = any_decoder.decode(payload)
-    for (position, name), new in edits.items():
-        value["choices"][position][name] = new
+    for position, changes in edits.items():
+        value["choices"][position] |= changes
     return encode_event(encode_body(value))
+
+
+def _counts_in(chunk: WireChunk) -> WireUsage | None:
+    """The counts of a chunk with choices, wherever its server puts them."""
+    beside = chunk.x_groq.usage if chunk.x_groq else None
+    return chunk.usage or beside or (chunk.choices[0].usage if chunk.choices else None)
 
 
 def _adds_arguments(choice: WireChoice) -> bool:

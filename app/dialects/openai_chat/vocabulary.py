@@ -15,7 +15,7 @@ from app.conversation.literals import text_of
 from app.conversation.request import UNKNOWN_EFFORT, FieldLoss
 from app.conversation.response import FinishReason
 from app.dialects.finish_words import judge_word
-from app.dialects.foreign.turns import UNTOLD, WHY_UNTOLD
+from app.dialects.foreign.marks import UNTOLD, WHY_UNTOLD
 from app.json_values import Index
 
 NAME: Final[Literal["openai_chat"]] = "openai_chat"

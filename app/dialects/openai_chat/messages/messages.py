@@ -19,7 +19,8 @@ from app.conversation.losses import Loss, Severity
 from app.conversation.request import Request, Turn
 from app.conversation.thoughts import interleave
 from app.dialects.foreign.listed_media import read_output
-from app.dialects.foreign.turns import BESIDE, IN_PLACE
+from app.dialects.foreign.marks import BESIDE
+from app.dialects.foreign.pieces import IN_PLACE
 from app.dialects.json_bodies import is_set, read_value
 from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.messages.parts import NoteField, read_cache, read_content, write_part, write_text
