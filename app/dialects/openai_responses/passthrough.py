@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
-from enum import Enum, auto
 from typing import Any
 
 import msgspec
@@ -17,11 +15,10 @@ from app.dialects.error_kinds import decode_error, decode_named_error, judge_rep
 from app.dialects.json_bodies import change_fields, encode_body, replace_model
 from app.dialects.malformed import decode_tolerantly, malformed
 from app.dialects.openai_responses.errors import response_error, told_error
-from app.dialects.openai_responses.grammar import Grammar, StreamEvent, item_head_decoder, repeated_text
+from app.dialects.openai_responses.grammar import Grammar, StreamEvent, repeated_text
 from app.dialects.openai_responses.items.custom_calls import CallRestorer
 from app.dialects.openai_responses.items.output import Output
-from app.dialects.openai_responses.items.sparse_items import complete_item, output_of, settle_item
-from app.dialects.openai_responses.items.whole_items import write_whole_item
+from app.dialects.openai_responses.items.passed_items import NUMBER, PassedItems
 from app.dialects.openai_responses.response_object import ResponseObject
 from app.dialects.openai_responses.stream_parser import ENDS, ITEM_DONE, StreamParser, is_read, whole_response
 from app.dialects.openai_responses.stream_renderer import StreamRenderer, write_failure
@@ -30,18 +27,9 @@ from app.dialects.openai_responses.vocabulary import NULL, WireResponse, respons
 from app.dialects.rewriting import Rewriter
 from app.dialects.runs import join_events
 from app.errors import Failure, UpstreamCut, UpstreamRefused
-from app.json_values import UNREADABLE, Fields, any_decoder, decode_or_none, fields_decoder, list_decoder
+from app.json_values import UNREADABLE, decode_or_none, fields_decoder
 from app.known_secrets import known_secrets
 from app.sse import COMMENT_KEEPALIVE, DONE, SseDecoder, encode_event, read_events
-
-
-class _Ids(Enum):
-    """Whether the upstream keeps an item's id through all of its events."""
-
-    UNKNOWN = auto()
-    STABLE = auto()
-    UNSTABLE = auto()
-
 
 _event_decoder = msgspec.json.Decoder(StreamEvent)
 # The prefix of the vendor's own events. Others may contain anything, so secrets in them are masked.
@@ -62,7 +50,24 @@ _END_STATUSES = {"completed": "completed", "incomplete": "incomplete", "failed":
 _GOOD_ENDS = ("response.completed", "response.incomplete")
 # Bytes of an open item's events that are kept; the rest of a longer item passes as it comes, even if out of order.
 MAX_SINCE = 16 << 20
-_NUMBER = re.compile(rb'"sequence_number"\s*:\s*(\d+)')
+
+
+class _Since:
+    """The events that have passed since the open item began, unless they are too many."""
+
+    def __init__(self) -> None:
+        self._events: list[bytes] = []
+        self.size = 0
+
+    def add(self, events: bytes) -> None:
+        self.size += len(events)
+        if self.size <= MAX_SINCE:
+            self._events.append(events)
+        else:
+            self._events.clear()
+
+    def joined(self) -> bytes:
+        return b"".join(self._events)
 
 
 class StreamPassthrough:
@@ -83,14 +88,11 @@ class StreamPassthrough:
         self._response_id: str | None = None
         self._grammar = Grammar()
         self._held: list[bytes] = []  # of an item that has said nothing
-        self._ids = _Ids.UNKNOWN
-        self._item_ids: dict[int, str] = {}
+        self._items = PassedItems()
         self._rewriter: Rewriter | None = None  # set once the rest is rewritten
-        self._items: dict[int, bytes] = {}  # finished items by index
         self._events = SseDecoder(context.max_event)
         self._passed: list[bytes] = []  # the events of the read before the one that is looked into
-        self._since: list[bytes] = []  # the events that have passed since the open item began, unless they are too many
-        self._since_size = 0
+        self._since = _Since()
         self._delta = b""  # the last events with a delta
         self._last = b""  # the last passed events, from which the next sequence number is derived
         self._nameless = False  # events must be named by their payloads
@@ -118,11 +120,11 @@ class StreamPassthrough:
             return b""
         if self._rewriter is not None:
             return self._rewrite(read_events(events))
-        settled = self._grammar.is_settled and self._ids is _Ids.STABLE
+        settled = self._grammar.is_settled and self._items.keep_ids
         deltas = settled and _are_deltas(events)
         if settled and _are_sound(events) and (deltas or not _has_mark(events)):
             self._delta = events if deltas or _DELTA in events else self._delta
-            self._keep(events)
+            self._since.add(events)
         else:
             events = self._look_into(events)
         self._last = events or self._last
@@ -158,7 +160,7 @@ class StreamPassthrough:
         response.id = self._response_id
         output = Output(self._context.id)
         output.number = self._next_number()
-        output.items = [self._items[index] for index in sorted(self._items)]
+        output.items = self._items.in_order()
         write_failure(output, response, failure, self.usage)
         return output.take()
 
@@ -191,7 +193,7 @@ class StreamPassthrough:
             looks = block and (
                 not grammar.is_settled
                 or (not adds and _has_mark(block))
-                or self._ids is not _Ids.STABLE
+                or not self._items.keep_ids
                 or not (block.startswith(_KNOWN) and block.endswith(b"}"))
             )
             if not looks:
@@ -205,29 +207,21 @@ class StreamPassthrough:
                 return join_events(passed) + self._fail(repaired)
             if repaired is None:
                 self._last += join_events(passed)
-                self._keep(join_events(passed[since:]))
+                self._since.add(join_events(passed[since:]))
                 return join_events(passed) + self._turn(self._held + blocks[position:])
             if not grammar.said and block.startswith(_ADDED):
-                self._since, self._since_size, since = [], 0, len(passed)
+                self._since, since = _Since(), len(passed)
             passed.append(self._hold(repaired))
             if self.finished:  # only the end mark may follow
                 passed += [mark for mark in blocks[position + 1 :] if mark in (_MARK, b"")]
                 break
-        self._keep(join_events(passed[since:]))
+        self._since.add(join_events(passed[since:]))
         return events if passed == blocks else join_events(passed)
-
-    def _keep(self, events: bytes) -> None:
-        """Keeps events of the open item for rewriting the rest, up to a limit."""
-        self._since_size += len(events)
-        if self._since_size <= MAX_SINCE:
-            self._since.append(events)
-        else:
-            self._since.clear()
 
     def _may_turn(self) -> bool:
         """Whether the rest could be rewritten: at most one item is open, and all its events are kept."""
         grammar = self._grammar
-        return grammar.is_single and (not grammar.open or self._since_size <= MAX_SINCE)
+        return grammar.is_single and (not grammar.open or self._since.size <= MAX_SINCE)
 
     def _hold(self, block: bytes) -> bytes:
         """The block, or nothing while an item has said nothing; then with what was held."""
@@ -248,18 +242,17 @@ class StreamPassthrough:
         self._rewriter = Rewriter(parser, renderer)
         if self._response_id is not None:
             renderer.name(self._response_id)
-        for index in sorted(self._items):
-            item = self._items[index]
+        for index, item in sorted(self._items.finished.items()):
             parser.feed([encode_body({"type": ITEM_DONE, "output_index": index, "item": msgspec.Raw(item)})])
             renderer.skip(item)
         if begun:
             held = any(block.startswith(_ADDED) for block in self._held)
             # An item whose beginning could not be read has no id, like one that is held.
-            open_items = () if held else self._grammar.open & self._item_ids.keys()
-            known = {index: self._item_ids[index] for index in open_items}
+            open_items = () if held else self._grammar.open & self._items.ids.keys()
+            known = {index: self._items.ids[index] for index in open_items}
             renderer.resume(self._next_number())
             renderer.adopt(known)
-            self._rewriter.feed(read_events(b"".join(self._since)) if known else [])
+            self._rewriter.feed(read_events(self._since.joined()) if known else [])
             renderer.resume(self._next_number())
         return self._rewrite(payloads)
 
@@ -275,7 +268,7 @@ class StreamPassthrough:
         return written + rewriter.close() if self.finished else written  # the last event has all counts
 
     def _next_number(self) -> int:
-        numbers = _NUMBER.findall(self._last)
+        numbers = NUMBER.findall(self._last)
         return int(numbers[-1]) + 1 if numbers else 0
 
     def _repair(self, block: bytes) -> bytes | Failure | None:
@@ -323,7 +316,7 @@ class StreamPassthrough:
         if last is None or last.place != place or text.endswith(bytes(last.delta)[1:]):
             return True
         grammar.compared = True
-        payloads = read_events(b"".join(self._since) + join_events(self._passed))
+        payloads = read_events(self._since.joined() + join_events(self._passed))
         deltas = [_event_decoder.decode(payload) for payload in payloads if b'"delta"' in payload]
         pieces = [bytes(delta.delta) for delta in deltas if delta.place == place]
         return not pieces or text_of(text) == text_of(join(pieces))
@@ -354,11 +347,13 @@ class StreamPassthrough:
                 block = block.replace(kind.encode(), event.type.encode(), 2) if event.type != kind else block
             told = self._repair_response(event.type, response)
             repaired = _replace(block, event.response, told)
-            return self._complete_items(repaired, told) if event.type in _GOOD_ENDS else repaired
+            if event.type not in _GOOD_ENDS:
+                return repaired
+            return self._items.write_missing(repaired, told, begun=self._grammar.begun, seed=self._context.id)
         if event.item is not NULL:
-            return _replace(block, event.item, self._repair_item(event, event.item))
+            return _replace(block, event.item, self._items.repair(event))
         if event.item_id is not None:
-            return self._repair_item_id(block, event.output_index or 0, event.item_id)
+            return self._items.repair_id(block, event.output_index or 0, event.item_id)
         return block
 
     def _repair_response(self, kind: str, raw: msgspec.Raw) -> bytes:
@@ -366,7 +361,7 @@ class StreamPassthrough:
         if kind in ENDS:
             self.finished = True
             fields = fields_decoder.decode(raw)
-            output = self._repair_output(fields)
+            output = self._items.repair_output(fields)
             if output is not None:
                 response = msgspec.json.encode({**fields, "output": output})
         wire = _decode_response(raw)
@@ -376,82 +371,6 @@ class StreamPassthrough:
             response = bytes(change_fields(msgspec.Raw(response), id=self._response_id))
         return replace_model(response, self._context.model)
 
-    def _repair_output(self, fields: Fields) -> list[msgspec.Raw] | None:
-        """The output that the terminal response should have had; None if its own is correct."""
-        listed = list_decoder.decode(fields["output"]) if bytes(fields.get("output", b"null")) != b"null" else []
-        if not listed and self._items:  # the backend of ChatGPT logins repeats no items
-            return [msgspec.Raw(self._items[index]) for index in sorted(self._items)]
-        if not listed:
-            return output_of(None, fields.get("output_text", NULL))
-        if len(listed) == len(self._items):  # what the client has got of them counts
-            settled = [
-                _as_finished(item, self._items[index]) for index, item in zip(sorted(self._items), listed, strict=True)
-            ]
-        else:
-            settled = [
-                settle_item(self._with_known_id(index, complete_item(item))) for index, item in enumerate(listed)
-            ]
-        return settled if any(new is not old for new, old in zip(settled, listed, strict=True)) else None
-
-    def _complete_items(self, block: bytes, response: bytes) -> bytes:
-        """The terminal event, preceded by the events that the upstream omitted: clients expect an event per item, and
-        the vendor's SDK `response.created`."""
-        listed = _decode_response(response).output or []
-        if len(listed) == len(self._items) or not self._lists_first(listed):
-            return block
-        output = Output(self._context.id)
-        number = _NUMBER.search(block)
-        output.number = int(number[1]) if number else 0
-        if not self._grammar.begun:
-            begun: dict[str, Any] = {
-                **fields_decoder.decode(response),
-                "status": "in_progress",
-                "output": [],
-                "usage": None,
-            }
-            output.write("response.created", response=begun)
-        for index, raw in enumerate(map(bytes, listed)):
-            if index in self._items:
-                output.items.append(raw)
-            elif index in self._item_ids:
-                output.end_item(raw)
-            else:
-                write_whole_item(output, raw)
-        return output.take() + _NUMBER.sub(b'"sequence_number":%d' % output.number, block, count=1)
-
-    def _lists_first(self, listed: list[msgspec.Raw]) -> bool:
-        """Whether the items that passed are the first of the listed ones, so that the others can follow them."""
-        ids = [item_head_decoder.decode(raw).id for raw in listed]
-        passed = [item_head_decoder.decode(self._items[index]).id for index in sorted(self._items)]
-        return ids[: len(passed)] == passed or not set(ids).intersection(passed)
-
-    def _repair_item(self, event: StreamEvent, item: msgspec.Raw) -> bytes:
-        index = event.output_index or 0
-        item = complete_item(item)
-        if event.type == "response.output_item.added":
-            item_id = item_head_decoder.decode(item).id
-            if item_id is not None:
-                self._item_ids[index] = item_id
-        elif event.type == "response.output_item.done":
-            item = settle_item(self._with_known_id(index, item))
-            self._items[index] = bytes(item)
-        return bytes(item)
-
-    def _with_known_id(self, index: int, item: msgspec.Raw) -> msgspec.Raw:
-        known = self._item_ids.get(index)
-        if known is None or item_head_decoder.decode(item).id == known:
-            return item
-        self._ids = _Ids.UNSTABLE
-        return change_fields(item, id=known)
-
-    def _repair_item_id(self, block: bytes, index: int, item_id: str) -> bytes:
-        known = self._item_ids.get(index, item_id)
-        if self._ids is _Ids.UNKNOWN:
-            self._ids = _Ids.STABLE if known == item_id else _Ids.UNSTABLE
-        if known == item_id:
-            return block
-        return block.replace(msgspec.json.encode(item_id), msgspec.json.encode(known), 1)
-
 
 def _last_delta(events: bytes) -> StreamEvent | None:
     at = events.rfind(b'"delta":')
@@ -459,13 +378,6 @@ def _last_delta(events: bytes) -> StreamEvent | None:
         return None
     data = events[events.rfind(b"data:", 0, at) + 5 : (events + b"\n").index(b"\n", at)]
     return decode_or_none(data, _event_decoder)
-
-
-def _as_finished(item: msgspec.Raw, finished: bytes) -> msgspec.Raw:
-    """An item of the terminal response as its own last event had it."""
-    if bytes(item) == finished or any_decoder.decode(item) == any_decoder.decode(finished):
-        return item
-    return msgspec.Raw(finished)
 
 
 def _find_id(payloads: list[bytes]) -> str | None:
