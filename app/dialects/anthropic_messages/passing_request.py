@@ -20,9 +20,9 @@ from app.conversation.schemas import has_odd_properties
 from app.dialects.anthropic_messages.content.tool_changes import CHANGES
 from app.dialects.anthropic_messages.vocabulary import NAME, SERVER_CALLS, SERVER_RESULT_ENDING
 from app.dialects.foreign.fields import FOREIGN_FIELDS
+from app.dialects.foreign.marks import FOREIGN_BLOCKS
 from app.dialects.foreign.requests import mend_request
 from app.dialects.foreign.tools import OF_RESPONSES
-from app.dialects.foreign.turns import FOREIGN_BLOCKS
 from app.dialects.json_bodies import is_set, pass_fields, read_body, repair_surrogates
 from app.dialects.passing_fields import PassRequest, Rule, if_able, up_to, with_shortcut
 from app.dialects.readable import IMAGE_MAGIC

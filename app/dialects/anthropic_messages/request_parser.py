@@ -39,8 +39,8 @@ from app.dialects.anthropic_messages.vocabulary import (
     WireCache,
     WireTurn,
 )
+from app.dialects.foreign.marks import BESIDE_CONTENT
 from app.dialects.foreign.requests import check_fields, read_mended
-from app.dialects.foreign.turns import BESIDE_CONTENT
 from app.dialects.json_bodies import check_text, is_set, read_body, read_value, repair_surrogates
 from app.dialects.tool_schemas import mend_schemas
 from app.errors import InvalidRequest

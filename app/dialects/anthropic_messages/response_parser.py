@@ -21,7 +21,8 @@ from app.dialects.anthropic_messages.vocabulary import (
 )
 from app.dialects.error_kinds import decode_error
 from app.dialects.finish_words import judge_word
-from app.dialects.foreign.turns import FOREIGN_BLOCKS, mend_turns
+from app.dialects.foreign.histories import mend_turns
+from app.dialects.foreign.marks import FOREIGN_BLOCKS
 from app.dialects.json_bodies import encode_body, repair_surrogates, repair_text
 from app.dialects.malformed import decode_tolerantly, malformed
 from app.errors import InvalidRequest, UpstreamMalformed, UpstreamRefused

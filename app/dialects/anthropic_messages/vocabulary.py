@@ -9,7 +9,7 @@ import msgspec
 from app.conversation.blocks import DialectName
 from app.conversation.request import UNKNOWN_EFFORT, FieldLoss
 from app.conversation.response import FinishReason
-from app.dialects.foreign.turns import UNTOLD, WHY_UNTOLD
+from app.dialects.foreign.marks import UNTOLD, WHY_UNTOLD
 
 NAME: DialectName = "anthropic_messages"
 

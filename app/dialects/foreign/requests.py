@@ -9,7 +9,8 @@ import msgspec
 
 from app.dialects.foreign.choices import Shape
 from app.dialects.foreign.fields import FOREIGN_FIELDS, mend_fields
-from app.dialects.foreign.turns import SIGNS, mend_turns
+from app.dialects.foreign.histories import mend_turns
+from app.dialects.foreign.marks import SIGNS
 from app.dialects.json_bodies import encode_body, repair_surrogates
 from app.errors import InvalidRequest
 from app.json_values import Fields, any_decoder

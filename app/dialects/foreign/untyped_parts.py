@@ -19,6 +19,10 @@ def with_type(part: Any) -> Any:
     return _WRITERS[name](part[name])
 
 
+def is_untyped(part: Any) -> bool:
+    return isinstance(part, dict) and with_type(part) is not part
+
+
 def _text(words: str | None) -> Any:
     return {"type": "text", "text": words}
 

@@ -17,9 +17,9 @@ from app.conversation.capabilities import Capabilities
 from app.conversation.envelope import PREFIX
 from app.dialects.foreign.choices import mend_choice
 from app.dialects.foreign.fields import FOREIGN_FIELDS
+from app.dialects.foreign.marks import SIGNS
 from app.dialects.foreign.requests import is_mixed
 from app.dialects.foreign.tools import OtherSchemas, is_dated
-from app.dialects.foreign.turns import SIGNS
 from app.dialects.json_bodies import is_set, set_raw
 from app.dialects.openai_responses.request_parser import ENCRYPTED_CONTENT
 from app.dialects.openai_responses.vocabulary import NAME, has_foreign_id

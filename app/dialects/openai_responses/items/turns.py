@@ -26,7 +26,7 @@ from app.conversation.literals import as_object, is_object
 from app.conversation.losses import Loss
 from app.conversation.request import Extension, Request, Role, Tool, Turn
 from app.conversation.steps import SERVER_TOOL
-from app.dialects.foreign.turns import BESIDE_CONTENT, UNTOLD, WHY_UNTOLD
+from app.dialects.foreign.marks import BESIDE_CONTENT, UNTOLD, WHY_UNTOLD
 from app.dialects.json_bodies import read_value
 from app.dialects.openai_responses.items.content import (
     PART_PREFIX,
