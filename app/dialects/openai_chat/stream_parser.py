@@ -29,6 +29,7 @@ from app.dialects.error_kinds import decode_error
 from app.dialects.malformed import decode_tolerantly, malformed, no_answer, split_documents
 from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.replies.citations import read_sources
+from app.dialects.openai_chat.replies.ends import Ends
 from app.dialects.openai_chat.replies.failures import failure_of
 from app.dialects.openai_chat.replies.reply_parts import (
     THOUGHTS,
@@ -39,6 +40,7 @@ from app.dialects.openai_chat.replies.reply_parts import (
     transcript_of,
 )
 from app.dialects.openai_chat.replies.shapes import (
+    Expectation,
     Shape,
     arguments_of,
     read_reasoning,
@@ -59,9 +61,7 @@ from app.dialects.openai_chat.vocabulary import (
     WireUsage,
     adds_content,
     calls_of,
-    read_finish,
     read_reason,
-    read_stop,
     seconds_of,
 )
 from app.errors import Failure, UpstreamCut, UpstreamMalformed
@@ -87,7 +87,6 @@ _FIELDS: dict[type, tuple[str, ...]] = {
 _QUOTE = ord('"')
 # Offset between the call indices of one choice and the next.
 _CALLS_OF_A_CHOICE = 1000
-_MAX_MISSES = 16  # chunks that may differ from the one before, beyond those that match
 
 _HEADS: dict[type[Text | Reasoning | Refusal], Text | Reasoning | Refusal] = {
     Text: Text(""),
@@ -119,7 +118,6 @@ class StreamParser:
         self._beside: dict[str, None] = {}  # fields beside the texts that have come
         self._block = -1
         self.snapshots = Snapshots()  # of the open text
-        self._first_shape: Shape | None = None  # of a text's first delta, as long as the next may repeat it
         self._next = 0
         self._binder = calls or CallBinder()
         self.ending = False
@@ -132,16 +130,12 @@ class StreamParser:
         self._usage: WireUsage | None = None
         self._tier: str | None = None
         self._extensions: dict[str, Any] = {}
-        self._shape: Shape | None = None
-        self._target = -1
-        self.growing: list[bytes] | None = None  # the pieces of the call whose arguments continue in this shape
+        self._next_chunk = Expectation()
+        self._target = -1  # the block that it adds to
+        self.growing: list[bytes] | None = None  # the pieces of the call whose arguments it continues
         self.steady = False
-        self._misses = 0
-        self._guessing = True
         self._came = b""  # the last payload that was not part of an answer
-        self._reasons: dict[int, str] = {}  # why each choice ended
-        self._unfinished: dict[int, None] = {}  # choices without a finish reason, once there are several
-        self._stop: str | None = None
+        self._ends = Ends()
         self._halves = HalfPairs()
 
     def resume(self, usage: WireUsage | None, said: Iterable[type[Text | Reasoning | Refusal]]) -> list[Event]:
@@ -157,12 +151,13 @@ class StreamParser:
     def feed(self, data: Sequence[bytes]) -> list[Event]:
         """Events of the `data` payloads of some SSE events, in order."""
         events: list[Event] = []
+        expected = self._next_chunk
         missed = 0
         steady = False
         for payload in data:
-            if self._shape is not None:
+            if expected.shape is not None:
                 try:
-                    text = self._shape(payload)
+                    text = expected.shape(payload)
                 except UNREADABLE:
                     missed += 1
                 else:
@@ -172,16 +167,17 @@ class StreamParser:
                         continue
             steady = False
             self._read_payload(payload, events)
-        self.steady = steady or (bool(data) and self._matches(data[-1]))
+        calm = not steady and self.growing is None and not self.ending
+        self.steady = steady or (calm and bool(data) and expected.is_met(data[-1]))
         if missed:
-            self._give_up_shapes(missed, len(data))
+            expected.note(missed, len(data))
         return events
 
     def close(self) -> list[Event]:
         """The usage after `Finished`, nothing after `Failed`; otherwise the stream was cut."""
         events: list[Event] = []
-        if self._state is _State.OPEN and self._reasons:
-            self._finish([*self._reasons.values()], events)
+        if self._state is _State.OPEN and self._ends.reasons:
+            self._finish(events)
         if self._state in (_State.WAITING, _State.OPEN):
             began = self._state is _State.OPEN
             self._fail(UpstreamCut("the upstream's reply ended before it was complete", began=began).failure, events)
@@ -203,23 +199,6 @@ class StreamParser:
             self._read_chunk(chunk, payload, events)
         except UNREADABLE:  # deep inside a field that is decoded only now
             self._fail(malformed("a chat chunk", payload).failure, events)
-
-    def _matches(self, payload: bytes) -> bool:
-        """Whether the payload that was read last, in full, has the shape that is expected of the next one."""
-        shape = self._shape or self._first_shape
-        if shape is None or self.growing is not None or self.ending:
-            return False
-        try:
-            text = shape(payload)
-        except UNREADABLE:
-            return False
-        return text[0] == _QUOTE and len(text) > 2
-
-    def _give_up_shapes(self, missed: int, tried: int) -> None:
-        """Stops predicting shapes in a stream whose chunks seldom look like the one before."""
-        self._misses = max(0, self._misses + 2 * missed - tried)
-        if self._misses > _MAX_MISSES:
-            self._shape, self._guessing = None, False
 
     def _read_oddity(self, payload: bytes, events: list[Event]) -> None:
         """Handles a payload that is no chunk: a misshapen end mark, half a surrogate pair, or an invalid one."""
@@ -281,12 +260,12 @@ class StreamParser:
     def _notice_end(self, choices: Sequence[WireChoice]) -> None:
         """Judges whether a finish reason names the end: servers that send one in each chunk do so next to content, and
         before anything was said. Even after a bare one, more may come (BerriAI/litellm#27139)."""
-        if not choices or not self._reasons:
+        if not choices or not self._ends.reasons:
             return
         has_content = self._next > 0 or bool(self._binder.calls)
-        self.ending = has_content and not self._unfinished and not any(adds_content(choice) for choice in choices)
+        self.ending = has_content and not self._ends.awaited and not any(adds_content(choice) for choice in choices)
         if self.ending:
-            self._shape = None
+            self._next_chunk.shape = None
 
     def _read_choice(self, choice: WireChoice, events: list[Event]) -> None:
         """Reads one choice. Several were not requested, so all belong to one turn: GitHub Copilot puts the text in one
@@ -301,13 +280,8 @@ class StreamParser:
             elif delta is None:
                 delta = choice.message
         self._read_delta(delta or _NO_DELTA, choice, events)
-        if reason:
-            self._reasons[index] = reason
-            self._stop = self._stop or read_stop(choice)
-        if index or self._unfinished:
-            self._unfinished.update((place, None) for place in (0, index) if place not in self._reasons)
-            if reason:
-                self._unfinished.pop(index, None)
+        if reason or index or self._ends.awaited:
+            self._ends.note(index, reason, choice)
 
     def _unsaid(self, message: WireDelta) -> WireDelta:
         """A whole message at the end without what the deltas have said: servers may stream the text only."""
@@ -471,7 +445,7 @@ class StreamParser:
             events.append(BlockDelta(self._block, added))
         if self.snapshots.settled:
             self._expect(shape, self._block)
-        self._first_shape = shape if self.snapshots.is_open else None
+        self._next_chunk.first = shape if self.snapshots.is_open else None
 
     def _add_text(self, kind: type[Text | Reasoning | Refusal], text: bytes, events: list[Event]) -> None:
         if self._kind is not kind:
@@ -484,9 +458,9 @@ class StreamParser:
             events.append(BlockDelta(self._block, waited))
 
     def _expect(self, shape: Shape | None, block: int, growing: list[bytes] | None = None) -> None:
-        """Predicts that the next chunk adds to `block` in this shape."""
-        if self._guessing:
-            self._shape, self._target, self.growing = shape, block, growing
+        """Expects that the next chunk adds to `block` in this shape."""
+        if self._next_chunk.expect(shape):
+            self._target, self.growing = block, growing
 
     def _open(self, kind: type[Text | Reasoning | Refusal], events: list[Event]) -> None:
         """Opens a text block, which closes the one before. Pending calls that began with an empty object are
@@ -502,7 +476,7 @@ class StreamParser:
         events.append(BlockOpened(self._block, _HEADS[kind]))
 
     def _close_block(self, events: list[Event], *, incomplete: bool = False) -> None:
-        self._shape = None
+        self._next_chunk.shape = None
         if self._kind is None:
             return
         self._add_waiting(events)
@@ -523,11 +497,9 @@ class StreamParser:
                 return Proof(NAME, kind, originals)
         return None
 
-    def _finish(self, reasons: Sequence[str], events: list[Event]) -> None:
+    def _finish(self, events: list[Event]) -> None:
         """Closes all blocks and reports the finish reason; the content takes precedence over the server's label."""
-        known = {reason: read_finish(reason) for reason in reasons}
-        reason = next((word for word, meant in known.items() if meant not in ("stop", "tool_calls")), reasons[0])
-        finish = known[reason]
+        reason, finish = self._ends.judge()
         if finish == "broken":
             self._fail(UpstreamMalformed(f"the upstream broke off with finish_reason {reason[:80]!r}").failure, events)
             return
@@ -555,7 +527,7 @@ class StreamParser:
             finish = "tool_calls"
         elif finish == "tool_calls" and not calls:
             finish = "stop"
-        stop = self._stop if finish in ("stop", "stop_sequence") else None
+        stop = self._ends.stop if finish in ("stop", "stop_sequence") else None
         events.append(Finished("stop_sequence" if stop else finish, reason or None, stop, extensions=self._extensions))
         self._state = _State.FINISHED
 
@@ -563,7 +535,7 @@ class StreamParser:
         """Handles [DONE], which ends an answer even without a finish reason; with nothing before it, there is no
         answer."""
         if self._state is _State.OPEN:
-            self._finish([*self._reasons.values()] or [""], events)
+            self._finish(events)
         elif self._state is _State.WAITING:
             self._fail(no_answer(self._came).failure, events)
         self._report_usage(events)
@@ -580,7 +552,7 @@ class StreamParser:
     def _fail(self, failure: Failure, events: list[Event]) -> None:
         events.append(Failed(failure))
         self._state = _State.FAILED
-        self._shape = None
+        self._next_chunk.shape = None
 
 
 def _is_text(raw: msgspec.Raw) -> bool:

@@ -14,12 +14,48 @@ import msgspec
 from msgspec import Raw
 
 from app.dialects.openai_chat.replies.tool_calls import Call
+from app.json_values import UNREADABLE
 
 # Returns the literal that a chunk adds to the open block; raises DecodeError for a chunk of another shape.
 Shape = Callable[[bytes], bytes]
 
 _Delta = TypeVar("_Delta")
 _Empty = Literal[""] | None
+_MAX_MISSES = 16  # chunks that may differ from the one before, beyond those that match
+_QUOTE = ord('"')
+
+
+class Expectation(msgspec.Struct):
+    """The shape that is expected of the next chunk; None if it is to be read in full. `first` is the shape of a text's
+    first delta, as long as the next may repeat it."""
+
+    shape: Shape | None = None
+    first: Shape | None = None
+    misses: int = 0
+
+    def expect(self, shape: Shape | None) -> bool:
+        """Expects a shape, unless the chunks of this stream seldom look like the one before."""
+        if self.misses > _MAX_MISSES:
+            return False
+        self.shape = shape
+        return True
+
+    def note(self, missed: int, tried: int) -> None:
+        """Counts the chunks of a read that had another shape than expected."""
+        self.misses = max(0, self.misses + 2 * missed - tried)
+        if self.misses > _MAX_MISSES:
+            self.shape = None
+
+    def is_met(self, payload: bytes) -> bool:
+        """Whether a chunk that was read in full has the shape that is expected of the next one."""
+        shape = self.shape or self.first
+        if shape is None:
+            return False
+        try:
+            text = shape(payload)
+        except UNREADABLE:
+            return False
+        return text[0] == _QUOTE and len(text) > 2
 
 
 def read_text(payload: bytes) -> bytes:
