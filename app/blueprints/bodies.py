@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from typing import IO
 
 from app.errors import DragomanError, InvalidRequest, TooLarge, UnsupportedEncoding
+from app.fairness import give_way
 from app.gateway.large_bodies.body_budget import Hold
 from app.gateway.large_bodies.heavy_work import run_heavy
 from app.json_values import MAX_VALUES, has_too_many_values
 from app.json_values import SMALL as VALUES_UNSEEN
 from app.transport.content import DECODERS, MAX_LAYERS, ContentDecoder, content_decoder, list_encodings
-from app.turns import give_way
 
 # The first bytes of bodies in these encodings.
 MAGIC = {"zstd": b"\x28\xb5\x2f\xfd", "gzip": b"\x1f\x8b"}

@@ -14,10 +14,10 @@ from app.blueprints.operations.reports import ask_accounts, describe_row, descri
 from app.blueprints.operations.rights import is_own
 from app.dashboard.live import Seen
 from app.errors import DragomanError
+from app.fairness import give_way
 from app.known_secrets import known_secrets
 from app.runtime import Runtime
 from app.sql import Connection
-from app.turns import give_way
 
 # Maximum rows that a program is sent after one poll (others follow after the next), and running requests.
 MAX_ROWS = 200

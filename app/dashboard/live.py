@@ -19,8 +19,8 @@ from app.blueprints.turnstile import Turnstile, until_client_leaves
 from app.dashboard.rendering import PAGE_HEADERS
 from app.dashboard.visitors import find_visitor
 from app.errors import DragomanError
+from app.fairness import Budget, give_way
 from app.runtime import Runtime
-from app.turns import Budget, give_way
 
 T = TypeVar("T")
 

@@ -30,6 +30,7 @@ from app.errors import (
     UpstreamRefused,
     in_units,
 )
+from app.fairness import give_way
 from app.gateway.attempt import Attempt
 from app.gateway.large_bodies.heavy_work import run_heavy
 from app.gateway.messages import StartedResponse
@@ -43,7 +44,6 @@ from app.providers.provider import Provider
 from app.sse import frame_json_lines
 from app.transport import Exchange, Obtaining
 from app.transport.exchange import wait_for
-from app.turns import give_way
 
 log = logging.getLogger("dragoman")
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from app.errors import UpstreamCut, UpstreamMalformed, UpstreamTimeout, in_units
+from app.fairness import give_way
 from app.transport.call import Call, Target, encode_head
 from app.transport.connections.connection import Connection
 from app.transport.connections.dialer import describe_failure
@@ -18,7 +19,6 @@ from app.transport.connections.pool import ConnectionPool
 from app.transport.reply import CUT_SHORT, ReplyDecoder
 from app.transport.silence import Silence
 from app.transport.whole_reply import WholeReply, read_whole
-from app.turns import give_way
 
 MAX_BODY = 64 * 1024 * 1024
 # Seconds. If the upstream closed a kept connection before our request arrived, that shows within a round trip. If the

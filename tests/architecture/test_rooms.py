@@ -112,7 +112,7 @@ BRANCHING = {
     "app/dialects/anthropic_messages/stream_renderer.py _take": KINDS,
     "app/dialects/error_kinds.py judge_error": "the surest sign first",
     "app/dialects/foreign/fields.py mend_fields": "field by field",
-    "app/dialects/foreign/pieces.py read_step": KINDS,
+    "app/dialects/foreign/pieces.py read_call_or_result": KINDS,
     "app/dialects/openai_chat/messages/parts.py read_part": KINDS,
     "app/dialects/openai_chat/passing_request.py _has_odd_messages": CHEAPEST,
     "app/dialects/openai_chat/passing_response.py _mend": CHEAPEST,

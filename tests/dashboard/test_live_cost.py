@@ -17,9 +17,9 @@ from werkzeug.test import Client
 from app.application import Application
 from app.dashboard.live import FOUND, MAX_NEW, MAX_SHARE, PERIOD, POLL, SEND, Live
 from app.dashboard.pages.overview import MAX_RUNNING
+from app.fairness import STEP, Budget
 from app.gateway.messages import new_id
 from app.gateway.recording.workers import MAX_RUNNING as MAX_PUBLISHED
-from app.turns import STEP, Budget
 from tests.dashboard.conftest import MakeApp, enter
 from tests.dashboard.test_dashboard import record
 
@@ -74,7 +74,7 @@ def test_ten_open_pages_take_less_than_a_fiftieth_of_a_worker(make_app: MakeApp)
 
 
 def test_requests_come_in_between_each_row_and_page(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.turns.time", SimpleNamespace(sleep=gevent.sleep))
+    monkeypatch.setattr("app.fairness.time", SimpleNamespace(sleep=gevent.sleep))
     app = make_app(None, *(record(number, received=time.time() - 60) for number in range(200)))
     client = enter(app)
     paths = ("/_/live/overview", "/_/live/requests")
@@ -113,7 +113,7 @@ class Work:
 def work_of_pages(monkeypatch: pytest.MonkeyPatch) -> Work:
     work = Work()
     monkeypatch.setattr("app.dashboard.pages.live.render_part", work.render)
-    monkeypatch.setattr("app.turns.give_way", work.give_way)
+    monkeypatch.setattr("app.fairness.give_way", work.give_way)
     monkeypatch.setattr("app.dashboard.live.give_way", work.give_way)
     return work
 

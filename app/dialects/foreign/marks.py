@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from app.dialects.foreign.choices import Shape
-from app.dialects.foreign.pieces import IN_PLACE, RESULT_ROLES, Called, is_silent, plain_role, read_step
+from app.dialects.foreign.pieces import IN_PLACE, RESULT_ROLES, Called, is_silent, plain_role, read_call_or_result
 from app.dialects.foreign.untyped_parts import is_untyped
 
 _MESSAGES: Shape = "messages"
@@ -61,7 +61,7 @@ def _has_more(message: dict[str, Any], shape: Shape) -> bool:
 
 
 def _is_no_message(value: dict[str, Any], role: Any) -> bool:
-    if role in RESULT_ROLES or "tool_calls" in value or (role is None and read_step(value) is not None):
+    if role in RESULT_ROLES or "tool_calls" in value or (role is None and read_call_or_result(value) is not None):
         return True
     content = value.get("content")
     if isinstance(content, dict) and "type" in content:
@@ -79,7 +79,7 @@ def _is_odd_block(part: Any) -> bool:
         case {"type": "image", "source": _}:
             return False
         case {"type": str(kind)}:
-            return kind in _BLOCKS or (isinstance(read_step(part), Called) and kind != "tool_use")
+            return kind in _BLOCKS or (isinstance(read_call_or_result(part), Called) and kind != "tool_use")
         case _:
             return False
 
@@ -137,7 +137,7 @@ def _is_odd_part(part: Any) -> bool:
         case {"type": "function_call" | "function_call_output"}:
             return False
         case {"type": str(kind)}:
-            return kind in _ITEM_PARTS or read_step(part) is not None
+            return kind in _ITEM_PARTS or read_call_or_result(part) is not None
         case _:
             return False
 

@@ -48,7 +48,7 @@ def read_pieces(value: Any) -> Iterator[Piece]:
             yield from _read_message(plain_role(role), more)
         case {"type": "message", **more}:
             yield from _read_message("user", more)
-        case dict() if (piece := read_step(value)) is not None:
+        case dict() if (piece := read_call_or_result(value)) is not None:
             yield piece
 
 
@@ -62,16 +62,16 @@ def _read_message(role: str, value: Mapping[Any, Any]) -> Iterator[Piece]:
     content, calls = _take_content(message), message.pop("tool_calls", None)
     parts = content if isinstance(content, list) else [] if content in (None, "") else [content]
     if role in RESULT_ROLES:
-        answers = [step for part in parts if isinstance(step := read_step(part), Answered)]
+        answers = [step for part in parts if isinstance(step := read_call_or_result(part), Answered)]
         yield from answers or [Answered(message.get("tool_call_id") or message.get("call_id"), content)]
-        beside = [part for part in parts if not isinstance(read_step(part), Answered)] if answers else []
+        beside = [part for part in parts if not isinstance(read_call_or_result(part), Answered)] if answers else []
         if beside:
             yield Said("user", beside)
         return
     spoken_parts: list[Any] = []
     more = role == "assistant" and bool(message)
     for part in map(with_type, parts):
-        step = read_step(part)
+        step = read_call_or_result(part)
         if step is None:
             spoken_parts += [] if is_silent(part) else [part]
             continue
@@ -82,7 +82,7 @@ def _read_message(role: str, value: Mapping[Any, Any]) -> Iterator[Piece]:
     if spoken_parts or more or not (parts or calls):
         yield Said(role, spoken_parts, message)
     for call in _list_calls(calls):
-        if isinstance(step := read_step(call), Called):
+        if isinstance(step := read_call_or_result(call), Called):
             yield step
 
 
@@ -130,14 +130,14 @@ def _list_calls(calls: Any) -> list[Any]:
 def check_calls(value: Mapping[str, Any], path: str) -> None:
     """Raises InvalidRequest for a call that would be lost, because it is in the shape of no dialect."""
     for number, call in enumerate(_list_calls(value.get("tool_calls"))):
-        if not isinstance(read_step(call), Called):
+        if not isinstance(read_call_or_result(call), Called):
             place = f"{path}.tool_calls[{number}]"
             raise InvalidRequest(
                 f"{place}: a tool call is an object with id, name and arguments; correct or remove it", param=place
             )
 
 
-def read_step(value: Any) -> Called | Answered | None:
+def read_call_or_result(value: Any) -> Called | Answered | None:
     """A call or a result in the spelling of any dialect or library; None for anything else."""
     match value:
         case {"type": "tool_use", "name": name}:

@@ -22,8 +22,8 @@ from app.conversation.request import (
 )
 from app.dialects.foreign.requests import check_fields, read_mended
 from app.dialects.json_bodies import read_body, read_value, repair_surrogates
+from app.dialects.openai_responses.items.input_parser import Input
 from app.dialects.openai_responses.items.tools import parse_tool_choice, parse_tools
-from app.dialects.openai_responses.items.turns import Input
 from app.dialects.openai_responses.vocabulary import (
     FIELD_LOSSES,
     NAME,

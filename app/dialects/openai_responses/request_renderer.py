@@ -13,10 +13,10 @@ from app.conversation.request import NativeTool, ReasoningSettings, Request, Sam
 from app.dialects.contract import RenderedRequest
 from app.dialects.json_bodies import encode_body, put_back
 from app.dialects.openai_responses.items.content import render_parts
+from app.dialects.openai_responses.items.input_renderer import render_turn
 from app.dialects.openai_responses.items.tools import render_tool_choice, write_tools
-from app.dialects.openai_responses.items.turns import COMPACTION_TRIGGER, render_turn
 from app.dialects.openai_responses.request_parser import ENCRYPTED_CONTENT, LOGPROBS
-from app.dialects.openai_responses.vocabulary import NAME, REFUSED_FIELDS, SERVICE_TIERS, SUMMARIES
+from app.dialects.openai_responses.vocabulary import COMPACTION_TRIGGER, NAME, REFUSED_FIELDS, SERVICE_TIERS, SUMMARIES
 
 # The `include` value for the pages that a search found, which are shown to clients of other dialects as its result.
 SOURCES = "web_search_call.action.sources"

@@ -295,6 +295,9 @@ NATIVE_CALLS: dict[ToolKind, tuple[str, str, str]] = {
     "apply_patch": ("apply_patch_call", "operation", "apply_patch_call_output"),
 }
 
+# The last item of an input that asks for a compaction.
+COMPACTION_TRIGGER = "compaction_trigger"
+
 # Calls of tools that the client defines. Their results name them by `call_id`.
 CALLS = ("function_call", "custom_tool_call")
 # What holds a text, by type: calls and parts, with its field and how the names of its events begin.

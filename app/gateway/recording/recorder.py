@@ -9,8 +9,8 @@ from typing import Any
 
 from app.accounts.prices import Prices
 from app.accounts.record import RequestRecord, Sink
+from app.fairness import give_way
 from app.gateway.record import Bill, Record
-from app.turns import give_way
 
 log = logging.getLogger("dragoman")
 

@@ -20,11 +20,11 @@ from app.dialects.openai_responses.state.conversation import (
 )
 from app.dialects.openai_responses.state.history import identify_items, list_items, render_list
 from app.errors import InvalidRequest, NotFound
+from app.fairness import give_way
 from app.gateway.large_bodies.body_budget import Hold
 from app.gateway.large_bodies.heavy_work import run_heavy
 from app.gateway.messages import ClientResponse, new_id
 from app.ledger import Ledger, read_record
-from app.turns import give_way
 
 log = logging.getLogger("dragoman.ledger")
 

@@ -29,6 +29,7 @@ from app.dialects.openai_responses.state.history import (
 )
 from app.dialects.openai_responses.vocabulary import NAME
 from app.errors import DragomanError, Failure, InvalidRequest, LedgerUnavailable
+from app.fairness import give_way
 from app.gateway.large_bodies.heavy_work import run_heavy
 from app.gateway.messages import ClientRequest, StartedResponse
 from app.gateway.peek import Peek, peek_body
@@ -37,7 +38,6 @@ from app.gateway.responses_api.conversations import Conversations
 from app.gateway.responses_api.conversations import not_found as conversation_not_found
 from app.ledger import Ledger, read_record
 from app.routing.upstream import Upstream
-from app.turns import give_way
 
 
 class KeptResponse(msgspec.Struct, frozen=True, omit_defaults=True):

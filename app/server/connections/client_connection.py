@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gevent
 
 from app.errors import InvalidRequest
+from app.fairness import give_way
 from app.headers import FIELDS
 from app.server.connections.refusals import refuse
 from app.server.connections.request_body import RequestBody
@@ -17,7 +18,6 @@ from app.server.connections.response_writer import ResponseWriter
 from app.server.gunicorn_settings import MAX_HEAD
 from app.transport.connections.outbox import get_outbox
 from app.transport.connections.waiting import Readable
-from app.turns import give_way
 
 if TYPE_CHECKING:
     from app.server.gateway_worker import GatewayWorker

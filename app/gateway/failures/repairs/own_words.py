@@ -13,7 +13,7 @@ from urllib.parse import unquote_plus
 
 import msgspec
 
-from app.turns import give_way
+from app.fairness import give_way
 
 # Maximum characters of an error message examined, and bytes of a request searched for quotations.
 LONGEST_MESSAGE = 500
