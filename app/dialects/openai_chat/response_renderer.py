@@ -12,13 +12,15 @@ from app.conversation.thoughts import find_thoughts
 from app.dialects.foreign.logprobs import complete_logprobs
 from app.dialects.json_bodies import encode_body
 from app.dialects.openai_chat import reasoning
-from app.dialects.openai_chat.replies.citations import write_citation
+from app.dialects.openai_chat.replies.citations import place_citations
 from app.dialects.openai_chat.replies.steps import note_of, write_image
-from app.dialects.openai_chat.stream_renderer import PARAGRAPH, is_legacy
 from app.dialects.openai_chat.usage import find_usage, write_usage
-from app.dialects.openai_chat.vocabulary import FINISH_NAMES, REPLY_EXTENSIONS
+from app.dialects.openai_chat.vocabulary import FINISH_NAMES, NAME, REPLY_EXTENSIONS
 from app.errors import UpstreamCut
 from app.json_values import object_decoder
+
+# Separates a commentary from the answer; this dialect has one text for both.
+PARAGRAPH = "\n\n"
 
 
 def render_response(response: Response, context: RenderContext) -> bytes:
@@ -115,13 +117,10 @@ def _place_citations(texts: Sequence[Text]) -> list[dict[str, Any]]:
     """The annotations of all texts, with positions in the whole text."""
     if not [text for text in texts if text.citations]:
         return []
-    annotations: list[dict[str, Any]] = []
-    end = 0
-    for text, joined in zip(texts, _join_texts(texts), strict=True):
-        end += len(joined)
-        placed = [write_citation(citation, end - len(text.text), end) for citation in text.citations]
-        annotations += [annotation for annotation in placed if annotation is not None]
-    return annotations
+    lengths = map(len, _join_texts(texts))
+    return place_citations(
+        (length, length - len(text.text), text.citations) for text, length in zip(texts, lengths, strict=True)
+    )
 
 
 def _join_thoughts(blocks: Sequence[Block]) -> str:
@@ -143,10 +142,18 @@ def _write_refusal(response: Response) -> str | None:
     return refusal or None
 
 
-def write_call(call: ToolCall) -> dict[str, Any]:
-    """A tool call as in messages. A call without arguments has `{}`, because clients parse them."""
+def is_legacy(context: RenderContext) -> bool:
+    """Whether the client asked with `functions`, and so knows only answers of that form."""
+    extensions = context.request.extensions if context.request is not None else ()
+    return any(extension.name == "functions" and extension.dialect == NAME for extension in extensions)
+
+
+def write_call(call: ToolCall, *, begins: bool = False) -> dict[str, Any]:
+    """A tool call as in messages, or as it `begins` in a stream, without arguments. A call that ends without any has
+    `{}`, because clients parse them."""
+    arguments = "" if begins else call.arguments
     if call.kind == "custom":
-        return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": call.arguments}}
-    function = {"name": call.name, "arguments": call.arguments or "{}"}
+        return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": arguments}}
+    function = {"name": call.name, "arguments": arguments if begins else arguments or "{}"}
     written: dict[str, Any] = {"id": call.id, "type": "function", "function": function}
     return written if call.proof is None else written | reasoning.write_call_proof(call.proof)

@@ -31,16 +31,14 @@ from app.dialects.foreign.logprobs import complete_logprobs
 from app.dialects.json_bodies import encode_body
 from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.errors import error_event
-from app.dialects.openai_chat.replies.citations import write_citation
+from app.dialects.openai_chat.replies.citations import place_citations
 from app.dialects.openai_chat.replies.steps import note_of, write_image
+from app.dialects.openai_chat.response_renderer import PARAGRAPH, is_legacy, write_call
 from app.dialects.openai_chat.usage import write_usage
-from app.dialects.openai_chat.vocabulary import FINISH_NAMES, NAME, REPLY_EXTENSIONS
+from app.dialects.openai_chat.vocabulary import FINISH_NAMES, REPLY_EXTENSIONS
 from app.dialects.runs import Frame, Run
 from app.errors import UpstreamCut
 from app.sse import COMMENT_KEEPALIVE, DONE, encode_event
-
-# Separates a commentary from the answer; this dialect has one text for both.
-PARAGRAPH = "\n\n"
 
 
 class _State(Enum):
@@ -53,14 +51,14 @@ class _State(Enum):
 class _OpenBlock:
     """What stands around each delta of an open block, and what its end needs."""
 
-    __slots__ = ("apart", "call", "citations", "frame", "place", "prefix", "proof", "said", "suffix")
+    __slots__ = ("apart", "citations", "frame", "function", "place", "prefix", "proof", "said", "suffix")
 
-    def __init__(self, prefix: bytes, suffix: bytes, *, call: bool = False, proof: Proof | None = None) -> None:
+    def __init__(self, prefix: bytes, suffix: bytes) -> None:
         self.prefix = prefix
         self.suffix = suffix
         self.frame: Frame | None = None  # of a run, once there was one
-        self.call = call
-        self.proof = proof
+        self.function = False  # a function's call, of which clients parse the arguments
+        self.proof: Proof | None = None
         self.place = 0  # of a thought
         self.said = bytearray()  # the insides of its literals; a list of them would take four times the memory
         self.apart = False  # from the text before, by a paragraph
@@ -200,25 +198,17 @@ class StreamRenderer:
                 return _OpenBlock(b"", b"")  # the legacy form holds one call
             out.append(self._chunk({"function_call": {"name": block.name, "arguments": ""}}))
             opened = self._prepare(b'{"function_call":{"arguments":', b"}}")
-        elif block.kind == "custom":
-            custom = {"name": block.name, "input": ""}
-            out.append(
-                self._chunk({"tool_calls": [{"index": index, "id": block.id, "type": "custom", "custom": custom}]})
-            )
-            return self._prepare(b'{"tool_calls":[{"index":%d,"custom":{"input":' % index, b"}}]}")
         else:
-            function = {"name": block.name, "arguments": ""}
-            start = {"index": index, "id": block.id, "type": "function", "function": function}
-            out.append(self._chunk({"tool_calls": [start | reasoning.write_call_proof(block.proof)]}))
-            opened = self._prepare(b'{"tool_calls":[{"index":%d,"function":{"arguments":' % index, b"}}]}")
-        opened.call = True
-        opened.proof = block.proof
+            out.append(self._chunk({"tool_calls": [{"index": index, **write_call(block, begins=True)}]}))
+            field = b'"custom":{"input":' if block.kind == "custom" else b'"function":{"arguments":'
+            opened = self._prepare(b'{"tool_calls":[{"index":%d,%b' % (index, field), b"}}]}")
+        opened.function = block.kind != "custom"
         return opened
 
     def _close(self, event: BlockClosed, out: list[bytes]) -> None:
         opened = self._blocks.pop(event.index)
         proof = event.proof or opened.proof
-        if opened.call:
+        if opened.function:
             if not opened.said:
                 out += (opened.prefix, b'"{}"', opened.suffix)
         elif proof is not None and not reasoning.belongs_to_call(proof):
@@ -262,16 +252,10 @@ class StreamRenderer:
         """The annotations of all texts. Text lengths are computed only if there are any."""
         if not any(opened.citations for opened in self._texts):
             return []
-        annotations: list[dict[str, Any]] = []
-        start = 0
-        for opened in self._texts:
-            length = len(text_of(b'"%b"' % bytes(opened.said)))
-            begin = start + (len(PARAGRAPH) if opened.apart else 0)
-            start += length
-            for citation in opened.citations:
-                if (annotation := write_citation(citation, begin, start)) is not None:
-                    annotations.append(annotation)
-        return annotations
+        return place_citations(
+            (len(text_of(b'"%b"' % bytes(opened.said))), len(PARAGRAPH) * opened.apart, opened.citations)
+            for opened in self._texts
+        )
 
     def _open_step(self, block: ServerTool, out: list[bytes]) -> _OpenBlock:
         """A step of the upstream's own tools, shown beside the answer together with the thoughts."""
@@ -302,9 +286,3 @@ class StreamRenderer:
         if logprobs is not None:
             choice["logprobs"] = logprobs
         return encode_event(self._head + b"," + encode_body({**(top or {}), "choices": [choice]})[1:])
-
-
-def is_legacy(context: RenderContext) -> bool:
-    """Whether the client asked with `functions`, and so knows only answers of that form."""
-    extensions = context.request.extensions if context.request is not None else ()
-    return any(extension.name == "functions" and extension.dialect == NAME for extension in extensions)

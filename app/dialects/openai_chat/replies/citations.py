@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -23,6 +24,18 @@ def read_sources(*lists: msgspec.Raw) -> list[dict[str, Any]]:
         if found:
             return found
     return []
+
+
+def place_citations(texts: Iterable[tuple[int, int, Sequence[dict[str, Any]]]]) -> list[dict[str, Any]]:
+    """The annotations of an answer, from the length of each of its texts, how much of that is a break before it, and
+    its citations."""
+    annotations: list[dict[str, Any]] = []
+    end = 0
+    for length, gap, citations in texts:
+        start, end = end + gap, end + length
+        placed = [write_citation(citation, start, end) for citation in citations]
+        annotations += [annotation for annotation in placed if annotation is not None]
+    return annotations
 
 
 def write_citation(citation: dict[str, Any], start: int = 0, end: int = 0) -> dict[str, Any] | None:
