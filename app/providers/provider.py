@@ -128,6 +128,7 @@ class Provider:
     same_headers: bool = True
     # Whether its list of models is fetched when a client names an otherwise unknown model.
     lists_decide: ClassVar[bool] = False
+    has_wider_api: ClassVar[bool] = False  # files, batches and more, beside its models
     # Models of the vendor's own service, used if the list cannot be fetched.
     known_models: ClassVar[tuple[str, ...]] = ()
     rows: tuple[Row, ...] = ()  # the user's own rows of model capabilities

@@ -5,9 +5,13 @@ from __future__ import annotations
 from flask import Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from app.blueprints.views import answer_error, family, has_key, refuse, runtime, services
+from app.blueprints.endpoints import Endpoint
+from app.blueprints.views import answer_error, family, has_key, refuse, runtime, services, view
 from app.errors import DragomanError, Failure
-from app.gateway.messages import new_id
+from app.gateway.endpoints.vendor_api import ROOT, find_vendor, relay
+from app.gateway.messages import ClientRequest, ClientResponse, new_id
+from app.gateway.record import Record
+from app.services import Services
 
 # Probes call these by address, without a host name, so it is not checked.
 PROBES = frozenset({"/health", "/health/live", "/health/ready", "/ping"})
@@ -55,9 +59,27 @@ def internal_error(error: Exception) -> Response:
 
 
 def not_found(_error: Exception) -> Response:
-    """The error for an unknown path, with a hint, in the dialect that the request seems to speak."""
+    """The answer of the vendor's API below a mount; else the error for an unknown path, with a hint, in the dialect
+    that the request seems to speak."""
+    if (relayed := _relay()) is not None:
+        return relayed
     message = f"Route not found: {request.method} {request.path}. {hint(request.path)}"
     return refuse(family(), Failure(kind="not_found", message=message, origin="client"))
+
+
+def _relay() -> Response | None:
+    name = request.environ.get("dragoman.provider")
+    if not (request.path.startswith(ROOT) and (name or request.environ.get("dragoman.path", "").startswith("/api/"))):
+        return None
+    vendor = find_vendor(services().providers, name, family().NAME)
+    if vendor is None:
+        return None
+
+    def answer(_parts: Services, client_request: ClientRequest, record: Record) -> ClientResponse:
+        record.operation = "relay"
+        return relay(vendor, client_request, request.method, request.path, request.query_string.decode())
+
+    return view(Endpoint(family(), answer, names_model=False))
 
 
 def method_not_allowed(error: MethodNotAllowed) -> Response:

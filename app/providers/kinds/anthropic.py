@@ -48,6 +48,7 @@ MAX_PAGES = 10
 class AnthropicProvider(Provider):
     kind: ClassVar[str] = "anthropic"
     lists_decide: ClassVar[bool] = True
+    has_wider_api: ClassVar[bool] = True
     default_base_url: ClassVar[str] = "https://api.anthropic.com"
     known_models: ClassVar[tuple[str, ...]] = ("claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5")
     paths: ClassVar[Mapping[Operation, str]] = {

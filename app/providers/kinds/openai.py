@@ -58,6 +58,7 @@ _ANSWER_OR_RESULT = re.compile(
 class OpenAIProvider(Provider):
     kind: ClassVar[str] = "openai"
     lists_decide: ClassVar[bool] = True
+    has_wider_api: ClassVar[bool] = True
     default_base_url: ClassVar[str] = "https://api.openai.com/v1"
 
     def __init__(
