@@ -90,7 +90,6 @@ def create(name: str, path: Path | None, as_json: bool, expires: str | None, **w
 @config_option
 def rotate(name: str, overlap: str, path: Path | None, as_json: bool) -> None:
     """Give NAME a new key with the same rights and limits. Data stored under the old key is kept."""
-
     seconds = read_span(overlap)
     if seconds is None:
         raise click.ClickException(f"{overlap!r} is not a time span such as 30m, 12h or 7d")
@@ -104,7 +103,6 @@ def rotate(name: str, overlap: str, path: Path | None, as_json: bool) -> None:
 @config_option
 def disable(name: str, path: Path | None) -> None:
     """Disable all keys of NAME. Running gateways notice within seconds."""
-
     ended = _change(_open(path, name), lambda connection: disable_key(connection, name, time.time()))
     if not ended:
         raise click.ClickException(f"no enabled key is named {name}; `dragoman keys list` shows all")
@@ -116,7 +114,6 @@ def disable(name: str, path: Path | None) -> None:
 @config_option
 def list_all(path: Path | None, as_json: bool) -> None:
     """List the keys from the settings and those created with this command, without the secrets."""
-
     settings = read_settings(path)
     rows = [_row(name, "", table, "settings", None) for name, table in settings.keys.items()]
     if settings.accounts.enabled:

@@ -121,7 +121,7 @@ def _secret() -> bytes:
 
 def form_mark() -> str:
     """The token in each of our forms, which nobody without the visitor's cookie can make."""
-    return sign(_form_mark())
+    return sign(_form_text())
 
 
 def check_change(*, by_anybody: bool = False) -> Visitor:
@@ -132,7 +132,7 @@ def check_change(*, by_anybody: bool = False) -> Visitor:
     # An origin in server.cors_origins may use the API, but not these pages.
     if origin is not None and origin.partition("://")[2] != request.host:
         raise Forbidden("another site's page sent this; open the dashboard itself and try again")
-    if not is_signed(_form_mark(), read_form().get("csrf", "")):
+    if not is_signed(_form_text(), read_form().get("csrf", "")):
         raise Forbidden("this form has expired; reload the page and try again")
     if not (by_anybody or visitor.is_admin):
         raise Forbidden("only an admin may change this; sign in with an admin's key")
@@ -148,5 +148,5 @@ def name_visitor(visitor: Visitor) -> str:
     return visitor.key or "the user of this machine"
 
 
-def _form_mark() -> str:
+def _form_text() -> str:
     return "form " + request.cookies.get(COOKIE, "")[:_LONGEST]

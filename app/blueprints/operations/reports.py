@@ -81,7 +81,6 @@ def requests(own: Mapping[str, str]) -> Any:
 @blueprint.get("/requests/<request_id>")
 @json_view()
 def one_request(own: Mapping[str, str], request_id: str) -> Any:
-
     found = ask_accounts(lambda connection: find_request(connection, request_id[:LONGEST_VALUE]))
     if found is None or not is_own(found["tenant"], own):
         raise NotFound(f"no request has the id {request_id[:LONGEST_VALUE]!r}")

@@ -90,7 +90,6 @@ def requests(
 @config_option
 def show(request_id: str, as_json: bool, path: Path | None) -> None:
     """Show one request: where it went and why, each attempt, tokens, cost and losses."""
-
     accounts = open_accounts(path)
     found = ask(accounts, lambda connection: find_request(connection, request_id))
     if found is None:

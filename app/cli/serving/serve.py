@@ -83,13 +83,11 @@ def serve(
         "port": port,
         "workers": workers,
         "log_level": log_level,
+        "log_file": log_file or None,
         "allow_open": allow_open or None,
+        "open_browser": False if no_browser else None,
         "api_keys": [auth_token] if auth_token else None,
     }
-    if no_browser:
-        server["open_browser"] = False
-    if log_file:
-        server["log_file"] = log_file
     overrides: dict[str, Any] = {
         "server": _given(server),
         "models": _given({"small": small_model, "big": big_model}),

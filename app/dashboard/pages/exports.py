@@ -38,7 +38,6 @@ TYPES = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
 
 @blueprint.get("/requests.<kind>")
 def export_requests(kind: str) -> Response:
-
     visitor, wanted, asked = find_visitor(), read_range("30d"), read_asked()
     query: dict[str, Any] = {
         **wanted.chosen(),

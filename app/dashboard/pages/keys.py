@@ -178,7 +178,6 @@ def read_limit(text: str, name: str) -> int | float | None:
 
 def _change(work: Callable[[Connection], T]) -> T:
     """The result of `work` on the accounts' database; notifies the workers. Raises AccountsUnavailable."""
-
     accounts = runtime().accounts
     if accounts is None:
         raise AccountsUnavailable(

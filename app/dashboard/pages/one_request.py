@@ -43,13 +43,11 @@ def one_request(request_id: str) -> Response:
 
 def find_recorded(request_id: str) -> dict[str, Any] | None:
     """The recording of a request; the caller must have checked that the visitor may see it."""
-
     return ask(lambda connection: find_recording(connection, request_id[:LONGEST_VALUE]))
 
 
 def find_own(visitor: Visitor, request_id: str) -> dict[str, Any]:
     """A request that the visitor may see. Raises NotFound."""
-
     row = ask(lambda connection: find_request(connection, request_id[:LONGEST_VALUE]))
     if row is None or not is_own(row["tenant"], visitor.own):
         raise NotFound(f"no request has the id {request_id[:LONGEST_VALUE]!r}")

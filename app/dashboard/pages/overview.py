@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from app.accounts.apart import AccountsUnavailable
 from app.accounts.queries import sum_usage
 from app.accounts.record import RequestRecord
 from app.accounts.views import list_first_bytes
+from app.blueprints.forms import read_form
 from app.blueprints.operations.provider_states import describe_providers
 from app.blueprints.operations.rights import is_own
 from app.blueprints.views import runtime, services
@@ -19,11 +21,14 @@ from app.dashboard.blueprint import blueprint
 from app.dashboard.page import Range, Trouble, find_troubles, read_range, show
 from app.dashboard.pages.requests import fold
 from app.dashboard.reading import ask, list_requests
-from app.dashboard.visitors import Visitor, find_visitor
+from app.dashboard.rendering import redirect_to
+from app.dashboard.visitors import Visitor, check_change, find_visitor, log_change
+from app.errors import NotFound
 
 LATEST = 10
 MAX_RUNNING = 50
 USUAL = "24h"
+_REQUEST_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @blueprint.get("/")
@@ -56,6 +61,17 @@ def overview() -> Response:
     )
 
 
+@blueprint.post("/running/end")
+def end_request() -> Response:
+    """Ends a running request, on whichever worker it runs."""
+    visitor, wanted = check_change(), read_form().get("id", "")[:64]
+    if not _REQUEST_ID.fullmatch(wanted):
+        raise NotFound("no request with that id is running")
+    runtime().workers.end(wanted)
+    log_change(visitor, f"ends the request {wanted}")
+    return redirect_to("/_/")
+
+
 def look_running(visitor: Visitor) -> tuple[list[RequestRecord], bool]:
     """The running requests that a visitor may see, and whether all workers replied."""
     running = runtime().workers.look_running()
@@ -64,7 +80,6 @@ def look_running(visitor: Visitor) -> tuple[list[RequestRecord], bool]:
 
 def _sum_up(visitor: Visitor, wanted: Range) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """The totals of a range with their hourly course, and the totals per provider."""
-
     since, until, own = wanted.begin, wanted.end, visitor.own
     courses = ask(lambda connection: sum_usage(connection, ["hour"], max(since, until - 72 * 3600), until, own))
     providers = ask(lambda connection: sum_usage(connection, ["provider"], since, until, own))

@@ -41,12 +41,10 @@ from app.gateway.messages import MAX_NAME
 # Maximum bytes read of the answer to a replayed request.
 MAX_ANSWER = 8 << 20
 _PLACEHOLDERS = re.compile(r'"\[[\w./ +-]{1,80}, \d{1,12} bytes, sha256 [0-9a-f]{16}\]"')
-_REQUEST_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @blueprint.get("/recording")
 def recording() -> Response:
-
     visitor = find_visitor()
     tenant = visitor.own.get("tenant")
     return show(
@@ -91,7 +89,6 @@ def stop_recording() -> Response:
 
 @blueprint.post("/recording/forget")
 def forget_recordings() -> Response:
-
     visitor, accounts = check_change(), runtime().accounts
     if accounts is not None:
         accounts.change(forget)
@@ -157,17 +154,6 @@ def replay(request_id: str) -> Response:
                     break
     settle()
     return redirect_to(f"/_/requests/{new_id}")
-
-
-@blueprint.post("/running/end")
-def end_request() -> Response:
-    """Ends a running request, on whichever worker it runs."""
-    visitor, wanted = check_change(), read_form().get("id", "")[:64]
-    if not _REQUEST_ID.fullmatch(wanted):
-        raise NotFound("no request with that id is running")
-    runtime().workers.end(wanted)
-    log_change(visitor, f"ends the request {wanted}")
-    return redirect_to("/_/")
 
 
 def _need_recorded(request_id: str) -> dict[str, Any]:

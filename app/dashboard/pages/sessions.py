@@ -25,7 +25,6 @@ USUAL = "30d"
 
 @blueprint.get("/sessions")
 def sessions() -> Response:
-
     visitor, wanted = find_visitor(), read_range(USUAL)
     where = {**{name: value for name, value in read_filters().items() if name == "key"}, **visitor.own}
     before = read_time("before")
