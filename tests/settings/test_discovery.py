@@ -47,7 +47,7 @@ FOUND = {
 
 
 @pytest.mark.parametrize("case", FOUND)
-def test_each_place_alone_is_found_and_used(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_place_alone_is_found_and_used(case: str, tmp_path: Path) -> None:
     kind, variables, files = FOUND[case]
     for name, content in files.items():
         path = tmp_path / name
@@ -56,9 +56,6 @@ def test_each_place_alone_is_found_and_used(case: str, tmp_path: Path, monkeypat
         path.chmod(0o600)
     environ = {name: value.replace("HOME", str(tmp_path)) for name, value in variables.items()}
     environ |= {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
 
     settings = load_settings(None, environ, {})
 
