@@ -7,14 +7,7 @@ from hypothesis import strategies as st
 
 from app.adaptation.replies.stop import StopMatcher
 from app.conversation.blocks import Reasoning, Text
-from app.conversation.events import (
-    BlockClosed,
-    BlockDelta,
-    BlockOpened,
-    Failed,
-    Finished,
-    UsageSeen,
-)
+from app.conversation.events import BlockClosed, BlockDelta, BlockOpened, Failed, Finished, UsageSeen
 from app.conversation.response import Usage
 from app.errors import Failure
 from tests.adaptation.tools.asking import call

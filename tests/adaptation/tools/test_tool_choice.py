@@ -9,18 +9,7 @@ from msgspec.structs import replace
 from app.adaptation.tools.tool_choice import adapt_tool_choice
 from app.conversation.blocks import Text
 from app.conversation.request import FunctionTool, OutputFormat, Request, ToolChoice
-from tests.adaptation.tools.asking import (
-    CHAT,
-    RESPONSES,
-    ask,
-    assistant,
-    call,
-    function,
-    losses,
-    result,
-    take,
-    user,
-)
+from tests.adaptation.tools.asking import CHAT, RESPONSES, ask, assistant, call, function, losses, result, take, user
 
 SCHEMA: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "integer"}}}
 F, G = function("f", schema=SCHEMA, description="Does f."), function("g", schema=SCHEMA)

@@ -11,13 +11,7 @@ from app.conversation.blocks import Compaction, Opaque, Proof, Reasoning, Refusa
 from app.conversation.capabilities import RenderContext
 from app.conversation.envelope import seal, unseal
 from app.conversation.response import FinishReason, Response, StopDetail, Usage
-from app.dialects.anthropic_messages import (
-    parse_response,
-    pass_response,
-    render_response,
-    response_parser,
-    vocabulary,
-)
+from app.dialects.anthropic_messages import parse_response, pass_response, render_response, response_parser, vocabulary
 from app.dialects.anthropic_messages.response_parser import parse_any, parse_plain
 from app.errors import UpstreamMalformed, UpstreamRefused
 from tests.dialects.anthropic_messages.sdk import read_message

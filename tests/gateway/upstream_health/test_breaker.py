@@ -17,13 +17,7 @@ from app.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from app.gateway.upstream_health.breaker import (
-    LONGEST_PROBE,
-    TOLERANCES,
-    Breaker,
-    Fault,
-    find_fault,
-)
+from app.gateway.upstream_health.breaker import LONGEST_PROBE, TOLERANCES, Breaker, Fault, find_fault
 
 
 def refused(status: int, kind: FailureKind = "internal") -> UpstreamRefused:
