@@ -10,8 +10,9 @@ digits, in lower case, it is searched for the values, and for their encodings as
 So separators do not matter (`73:6b:2d`, `[115, 107, 45]`, line ends, the zeros of UTF-16), nor does the alphabet of
 base64. Escapes (`\\u0073k`, `%73k`, `&#115;k`) are undone, and the result is searched too.
 
-A search costs one look-up per `_GRAM` characters. It is enough to look up the aligned pieces of a text: a run of
-2 * `_GRAM` - 1 characters of a secret always contains one of them, wherever it begins.
+A search costs one look-up per `_GRAM` characters, which are one number of 64 bits if they are ASCII. It is enough to
+look up the aligned pieces of a text: a run of 2 * `_GRAM` - 1 characters of a secret always contains one of them,
+wherever it begins.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ import base64
 import html
 import json
 import re
+import sys
+from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from urllib.parse import quote, quote_plus
 
@@ -41,8 +44,10 @@ _MAX_PLACES = 128
 # The same for rare encodings, such as those of an encoding, which are found only as a whole.
 _FEW_PLACES = _GRAM
 
-# Bounds the cache of header names: servers repeat a few dozen, but hostile ones send ever new ones.
-_MAX_NAMES = 256
+# Bounds of the texts known to hold no secret: servers repeat names and values of headers, but hostile ones send ever
+# new ones. Longer texts are searched each time.
+_MAX_PLAIN = 1024
+_LONGEST_PLAIN = 100
 
 # Characters as JSON, programs, URLs and HTML escape them, perhaps several times over.
 _ESCAPE = re.compile(
@@ -57,8 +62,8 @@ _WORD = re.compile(r"[A-Za-z0-9]+")
 _SMALL = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"abcdefghijklmnopqrstuvwxyz")
 _BETWEEN = bytes(code for code in range(256) if _WORD.match(chr(code)) is None)
 
-# Pieces of spellings. Each maps to the spellings that contain it, and its place in them.
-_Grams = dict[str, tuple[tuple[str, int], ...]]
+# Pieces of spellings, as numbers. Each maps to the spellings that contain it, and its place in them.
+_Grams = dict[int, tuple[tuple[str, int], ...]]
 # Ranges of a text, as (begin, end).
 _Spans = list[tuple[int, int]]
 
@@ -113,18 +118,23 @@ class KnownSecrets:
 
     def mask_headers(self, headers: dict[str, str]) -> dict[str, str]:
         """`mask` for the values of headers. Headers whose names contain a secret are removed."""
-        if not self._plain_names.issuperset(headers):
-            headers = {name: value for name, value in headers.items() if self._is_plain_name(name)}
-        # Counts and times are shorter than any secret.
-        long = [value for value in headers.values() if len(value) >= SHORTEST]
-        if not long or self.mask(joined := "\n".join(long)) is joined:
-            return headers
-        return {name: self.mask(value) for name, value in headers.items()}
+        if not self._plain.issuperset(headers):
+            headers = {name: value for name, value in headers.items() if self._is_plain(name)}
+        plain = self._plain
+        for value in headers.values():
+            # Counts and times are shorter than any secret.
+            if len(value) >= SHORTEST and value not in plain and not self._is_plain(value):
+                return {name: self.mask(value) for name, value in headers.items()}
+        return headers
 
-    def _is_plain_name(self, name: str) -> bool:
-        plain = self.mask(name) is name
-        if plain and len(self._plain_names) < _MAX_NAMES:
-            self._plain_names.add(name)
+    def _is_plain(self, text: str) -> bool:
+        """Whether a text holds no secret. Remembers a short one."""
+        known = self._plain  # another set as soon as another thread adds a secret
+        plain = self.mask(text) is text
+        if plain and len(text) <= _LONGEST_PLAIN:
+            if len(known) >= _MAX_PLAIN:
+                known.clear()
+            known.add(text)
         return plain
 
     def _unlearn(self) -> None:
@@ -132,7 +142,7 @@ class KnownSecrets:
         self._grams: _Grams = {}
         self._loose: _Grams = {}
         self._short: tuple[str, ...] = ()  # spellings too short to be found by pieces for certain
-        self._plain_names: set[str] = set()  # names of headers known to hold no secret
+        self._plain: set[str] = set()  # names and values of headers known to hold no secret
 
     def _learn(self, values: Iterable[str]) -> None:
         # Copies, since other threads may be searching the current tables.
@@ -146,7 +156,7 @@ class KnownSecrets:
             for maximum, encoded in _encodings(value):
                 if len(letters := _letters(encoded)) >= SHORTEST_PART:
                     _note(loose, letters, maximum)
-        self._grams, self._loose, self._plain_names = grams, loose, set()
+        self._grams, self._loose, self._plain = grams, loose, set()
         self._short = tuple(sorted(short, key=len, reverse=True))
         self.version += 1
 
@@ -165,15 +175,10 @@ class KnownSecrets:
 
     def _is_suspect(self, text: str) -> bool:
         """Whether a text contains a piece of a secret, as it is or by its letters and digits."""
-        if len(text) >= SHORTEST_PART:
-            grams, loose = self._grams, self._loose
-            for start in range(0, len(text), _GRAM):
-                if text[start : start + _GRAM] in grams:
-                    return True
-            letters = _letters(text)
-            for start in range(0, len(letters), _GRAM):
-                if letters[start : start + _GRAM] in loose:
-                    return True
+        if len(text) >= SHORTEST_PART and not (
+            self._grams.keys().isdisjoint(_split(text)) and self._loose.keys().isdisjoint(_split(_letters(text)))
+        ):
+            return True
         return bool(self._short) and any(map(text.__contains__, self._short))
 
     def _find(self, text: str) -> _Spans:
@@ -199,11 +204,22 @@ def _letters(text: str) -> str:
     return text.encode("utf-8", "surrogatepass").translate(_SMALL, _BETWEEN).decode("ascii")
 
 
+def _split(text: str) -> Sequence[int]:
+    """The aligned pieces of a text."""
+    if text.isascii():
+        return array("Q", text[: len(text) // _GRAM * _GRAM].encode())
+    return [_number(text[start : start + _GRAM]) for start in range(0, len(text), _GRAM)]
+
+
+def _number(piece: str) -> int:
+    return int.from_bytes(piece.encode("utf-8", "surrogatepass"), sys.byteorder)
+
+
 def _note(grams: _Grams, spelling: str, maximum: int) -> None:
     """Indexes the pieces of a spelling, at most `maximum` at each of its ends."""
     count = len(spelling) - _GRAM + 1
     for place in range(count) if count <= 2 * maximum else (*range(maximum), *range(count - maximum, count)):
-        gram = spelling[place : place + _GRAM]
+        gram = _number(spelling[place : place + _GRAM])
         grams[gram] = (*grams.get(gram, ()), (spelling, place))[:4]
 
 
@@ -213,7 +229,7 @@ def _find_parts(text: str, grams: _Grams) -> _Spans:
     end = 0
     start = 0
     while start <= len(text) - _GRAM:
-        places = grams.get(text[start : start + _GRAM], ())
+        places = grams.get(_number(text[start : start + _GRAM]), ())
         begin, stop = max(
             (_extend(text, start, spelling, place, end) for spelling, place in places),
             key=lambda run: run[1] - run[0],

@@ -19,7 +19,7 @@ from app.errors import DragomanError, FailureKind
 from app.gateway.replies.paused_turn import PausedTurn
 from app.headers import FoundByNames
 from app.known_secrets import SHORTEST
-from app.logs import hide_secrets
+from app.logs import hide_in_headers, hide_secrets
 from app.routing.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -300,12 +300,12 @@ def _find_limits(headers: Mapping[str, str]) -> dict[str, str]:
     if not told_of:
         return {}
     found = {name: headers[known] for known, name in told_of}
-    if max(map(len, found.values())) < SHORTEST:
+    longest = max(map(len, found.values()))
+    if longest < SHORTEST:
         return found  # counts and times, shorter than any secret
-    found = {name: value[:LONGEST_WORD] for name, value in found.items()}
-    if hide_secrets(text := "\n".join(found.values())) == text:
-        return found
-    return {name: hide_secrets(value) for name, value in found.items()}
+    if longest > LONGEST_WORD:
+        found = {name: value[:LONGEST_WORD] for name, value in found.items()}
+    return hide_in_headers(found)
 
 
 def _find_names(names: tuple[str, ...]) -> list[tuple[str, str]]:

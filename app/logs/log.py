@@ -50,9 +50,17 @@ _LONGEST_MESSAGE = 8192
 def hide_secrets(text: str) -> str:
     """Text with all known secrets masked, and whatever looks like another."""
     text = known_secrets.mask(text)
-    if any(sign in text for sign in _SIGNS):
+    if any(map(text.__contains__, _SIGNS)):
         return _SECRETS.sub("[masked]", text)
     return text
+
+
+def hide_in_headers(headers: dict[str, str]) -> dict[str, str]:
+    """`hide_secrets` for the values of headers. Headers whose names contain a secret are removed."""
+    headers = known_secrets.mask_headers(headers)
+    if any(map("\n".join(headers.values()).__contains__, _SIGNS)):
+        return {name: hide_secrets(value) for name, value in headers.items()}
+    return headers
 
 
 def clean_line(text: str) -> str:

@@ -18,7 +18,7 @@ from app.transport.connections.dialer import describe_failure
 from app.transport.connections.pool import ConnectionPool
 from app.transport.reply import CUT_SHORT, ReplyDecoder
 from app.transport.silence import Silence
-from app.transport.whole_reply import WholeReply, read_whole
+from app.transport.whole_reply import WholeReply
 
 MAX_BODY = 64 * 1024 * 1024
 # Seconds. If the upstream closed a kept connection before our request arrived, that shows within a round trip. If the
@@ -312,7 +312,8 @@ class SocketExchange(Exchange):
     def _begin(self, data: bytes) -> bytes:
         """Parses the first read, which may be a whole reply. Returns its part of the body."""
         assert self._call is not None, "a reply that came whole is read once"
-        if self._call.method != "HEAD" and (whole := read_whole(data, self._pool.max_head)) is not None:
+        reader = self._pool.reader(self._target.origin)
+        if self._call.method != "HEAD" and (whole := reader.read(data)) is not None:
             self.status, self.headers = whole.status, whole.headers
             self._call = None
             self._give_back()

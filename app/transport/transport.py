@@ -19,7 +19,7 @@ from app.transport.connections.dialer import Dialer
 from app.transport.connections.pool import ConnectionPool
 from app.transport.exchange import Exchange, Sent, SocketExchange
 from app.transport.reply import MAX_HEAD
-from app.transport.whole_reply import WholeReply, read_whole
+from app.transport.whole_reply import WholeReply
 
 if TYPE_CHECKING:
     from requests import Session
@@ -49,7 +49,7 @@ class PreparedCall:
     """Sends calls that differ only in their bodies. The route to the upstream is found and the head is encoded once.
     `call` is one of these calls, with its encoded `head`."""
 
-    __slots__ = ("_call", "_head", "_is_quick", "_limit", "_pool", "_target", "_transport")
+    __slots__ = ("_call", "_head", "_is_quick", "_limit", "_pool", "_read_whole", "_target", "_transport")
 
     def __init__(self, transport: Transport, pool: ConnectionPool, call: Call, head: bytes) -> None:
         self._transport = transport
@@ -58,6 +58,7 @@ class PreparedCall:
         self._head = head
         self._target = locate(call.url)
         self._limit = call.limits.first_byte
+        self._read_whole = pool.reader(self._target.origin).read
         self._is_quick = call.method == "POST" and call.limits.total is None
 
     def ask(self, body: bytes, may_resend: Callable[[], bool]) -> WholeReply | Exchange:
@@ -73,7 +74,7 @@ class PreparedCall:
         try:
             connection.write(b"%bcontent-length: %d\r\n\r\n%b" % (self._head, len(body), body), limit)
             first_read = connection.read(limit)
-            whole = read_whole(first_read, self._pool.max_head)
+            whole = self._read_whole(first_read)
         except OSError as error:
             first_read, whole = error, None
         except BaseException:

@@ -1,7 +1,8 @@
 """Parses a reply that arrived completely in one read, as most unary replies do.
 
-llhttp makes one call for each line of a head. Here all lines are split at once. Anything unusual is left to
-ReplyDecoder, which is strict, and so are event streams: they have many chunks, and seldom come whole.
+llhttp makes one call for each line of a head. Here all lines are split at once, and only those are read that differ
+from the upstream's last head: its fields are the same each time, and so are most of their values. Anything unusual is
+left to ReplyDecoder, which is strict, and so are event streams: they have many chunks, and seldom come whole.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import compress
+from operator import ne
 
 from msgspec import Struct
 
@@ -35,27 +38,71 @@ class WholeReply(Struct, frozen=True):
     body: bytes
 
 
-def read_whole(data: bytes, max_head: int) -> WholeReply | None:
-    """The reply, if `data` is exactly one complete reply. The connection may then serve another call. None if it is
-    unusual, wrong, incomplete or has no body."""
-    end = data.find(_HEAD_END, 0, min(max_head, _MAX_HEAD))
-    if end < 0 or data.find(_EVENT_STREAM, 0, end) >= 0:
-        return None
-    lines = data[:end].decode("latin-1").split("\r\n")
-    status = _read_status(lines[0])
-    if status is None:
-        return None
-    del lines[0]
-    try:
-        headers = dict(map(_read_field if end <= _MAX_REMEMBERED else _read_field.__wrapped__, lines))
-    except ValueError:
-        return None
-    if len(headers) < len(lines):  # a name is there twice
-        return None
-    if headers.get("connection", "keep-alive").lower() != "keep-alive":
-        return None
-    body = _read_body(data, end + len(_HEAD_END), headers)
-    return WholeReply(status, headers, body) if body else None
+class WholeReplyReader:
+    """Reads the replies of one upstream."""
+
+    __slots__ = ("_last", "_max_head")
+
+    def __init__(self, max_head: int) -> None:
+        """`max_head` is in bytes."""
+        self._max_head = min(max_head, _MAX_HEAD)
+        self._last = _Fields([], [], [], {})
+
+    def read(self, data: bytes) -> WholeReply | None:
+        """The reply, if `data` is exactly one complete reply. The connection may then serve another call. None if it is
+        unusual, wrong, incomplete or has no body."""
+        end = data.find(_HEAD_END, 0, self._max_head)
+        if end < 0 or data.find(_EVENT_STREAM, 0, end) >= 0:
+            return None
+        lines = data[:end].decode("latin-1").split("\r\n")
+        status = _read_status(lines.pop(0))
+        fields = self._last.read_alike(lines) or _read_fields(lines)
+        if status is None or fields is None:
+            return None
+        if end <= _MAX_REMEMBERED:
+            self._last = fields
+        headers = fields.headers
+        if headers.get("connection", "keep-alive").lower() != "keep-alive":
+            return None
+        body = _read_body(data, end + len(_HEAD_END), headers)
+        return WholeReply(status, headers, body) if body else None
+
+
+class _Fields(Struct, frozen=True):
+    """The fields of a head: their lines, the beginnings of these up to the value, and their names in lower case."""
+
+    lines: list[str]
+    beginnings: list[str]
+    names: list[str]
+    headers: dict[str, str]
+
+    def read_alike(self, lines: list[str]) -> _Fields | None:
+        """Those of a head with the same names in the same order. None for any other."""
+        if len(lines) != len(self.lines):
+            return None
+        headers = self.headers.copy()
+        for place in compress(range(len(lines)), map(ne, lines, self.lines)):
+            line = lines[place]
+            value = line.removeprefix(self.beginnings[place])
+            if value is line or not value.isprintable():
+                return None
+            headers[self.names[place]] = value.strip(" ")
+        return _Fields(lines, self.beginnings, self.names, headers)
+
+
+def _read_fields(lines: list[str]) -> _Fields | None:
+    """None for a head that is left to ReplyDecoder."""
+    beginnings: list[str] = []
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, rest = line.partition(":")
+        key, value = _read_name(name), rest.lstrip(" ")
+        # Refuses stray line ends and control characters anywhere, and names that are there twice.
+        if key is None or key in headers or not colon or not value.isprintable():
+            return None
+        beginnings.append(line[: len(line) - len(value)])
+        headers[key] = value.rstrip(" ")
+    return _Fields(lines, beginnings, [*headers], headers)
 
 
 def _read_body(data: bytes, start: int, headers: dict[str, str]) -> bytes | None:
@@ -81,23 +128,12 @@ def _join_chunks(data: bytes, start: int) -> bytes | None:
     return None
 
 
-# Cached, since most of an upstream's lines are the same each time, and to check their characters costs most.
+# Cached, since both are the same nearly always.
 @lru_cache(maxsize=256)
 def _read_status(line: str) -> int | None:
     found = _STATUS.fullmatch(line)
     status = int(found[1]) if found is not None and line.isprintable() else 0
     return status if status and status not in _BODILESS else None
-
-
-@lru_cache(maxsize=512)
-def _read_field(line: str) -> tuple[str, str]:
-    """A field's name in lower case, and its value. Raises ValueError for one that is left to ReplyDecoder."""
-    name, colon, value = line.partition(":")
-    key = _read_name(name)
-    # Refuses stray line ends and control characters anywhere.
-    if key is None or not colon or not line.isprintable():
-        raise ValueError("an unusual field")
-    return key, value.strip(" ")
 
 
 @lru_cache(maxsize=1024)

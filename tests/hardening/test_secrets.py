@@ -271,6 +271,25 @@ def test_renewed_tokens_are_known_and_old_ones_are_let_go() -> None:
     assert len(known._renewed) <= 256
 
 
+def test_a_header_is_masked_from_when_its_value_is_a_secret() -> None:
+    known = KnownSecrets()
+    known.configure([CANARIES[0]])
+    headers = {"x-key": CANARIES[1], "x-count": "7", **{f"x-{number}": f"value {number:20}" for number in range(3000)}}
+
+    assert known.mask_headers(headers) == headers
+    known.add(CANARIES[1])
+    assert known.mask_headers(headers) == {**headers, "x-key": MASK}
+
+
+@pytest.mark.parametrize("around", ["{}", "é{}", "{}é", "1234567{}", "é1234567{}é"])
+@pytest.mark.parametrize("secret", [*CANARIES, "ключ-от-всех-дверей", "abc-дверь-0123-дверь"])
+def test_a_secret_is_found_in_and_of_any_alphabet(secret: str, around: str) -> None:
+    known = KnownSecrets()
+    known.configure([secret])
+
+    assert known.mask(around.format(secret)) == around.format(MASK)
+
+
 def test_a_clean_text_is_given_back_as_it_is() -> None:
     known = KnownSecrets()
     known.configure(CANARIES)

@@ -9,6 +9,10 @@ from app.transport.call import Origin
 from app.transport.connections.connection import Connection
 from app.transport.connections.dialer import Dialer
 from app.transport.reply import MAX_HEAD
+from app.transport.whole_reply import WholeReplyReader
+
+# Maximum upstreams whose last heads are remembered. More than a few have only those that download for clients.
+_MAX_READERS = 64
 
 
 class ConnectionPool:
@@ -25,6 +29,7 @@ class ConnectionPool:
         self._size = size
         self._lifetime = lifetime
         self._kept: dict[Origin, list[Connection]] = {}
+        self._readers: dict[Origin, WholeReplyReader] = {}
         self._sweep_at = 0.0
 
     def take(self, origin: Origin) -> Connection | None:
@@ -44,6 +49,15 @@ class ConnectionPool:
     def open(self, origin: Origin, limit: float) -> Connection:
         """A new connection. `limit` is in seconds. Raises UpstreamUnreachable, UpstreamTimeout."""
         return self._dialer.dial(origin, limit)
+
+    def reader(self, origin: Origin) -> WholeReplyReader:
+        """What reads replies of this upstream that came whole."""
+        found = self._readers.get(origin)
+        if found is None:
+            if len(self._readers) >= _MAX_READERS:
+                self._readers.clear()
+            found = self._readers[origin] = WholeReplyReader(self.max_head)
+        return found
 
     def keep(self, connection: Connection) -> None:
         """Takes back a connection that no call uses any more."""
