@@ -119,17 +119,19 @@ class KnownSecrets:
     def mask_headers(self, headers: dict[str, str]) -> dict[str, str]:
         """`mask` for the values of headers. Headers whose names contain a secret are removed."""
         if not self._plain.issuperset(headers):
-            headers = {name: value for name, value in headers.items() if self._is_plain(name)}
+            headers = {name: value for name, value in headers.items() if self.is_plain(name)}
         plain = self._plain
         for value in headers.values():
             # Counts and times are shorter than any secret.
-            if len(value) >= SHORTEST and value not in plain and not self._is_plain(value):
+            if len(value) >= SHORTEST and value not in plain and not self.is_plain(value):
                 return {name: self.mask(value) for name, value in headers.items()}
         return headers
 
-    def _is_plain(self, text: str) -> bool:
-        """Whether a text holds no secret. Remembers a short one."""
+    def is_plain(self, text: str) -> bool:
+        """Whether a text holds no secret. Remembers a short one, so that asking again costs nothing."""
         known = self._plain  # another set as soon as another thread adds a secret
+        if text in known:
+            return True
         plain = self.mask(text) is text
         if plain and len(text) <= _LONGEST_PLAIN:
             if len(known) >= _MAX_PLAIN:

@@ -271,7 +271,9 @@ def note_head(
     headers = exchange.headers
     record.receive_head(exchange.status, headers)
     named = headers.get("x-request-id") or headers.get("request-id") or headers.get("opc-request-id")
-    record.upstream_request_id = None if named is None else known_secrets.mask(named)[:MAX_QUOTED]
+    if named is not None and not known_secrets.is_plain(named):
+        named = known_secrets.mask(named)
+    record.upstream_request_id = named and named[:MAX_QUOTED]
     provider.note_quotas(credential, headers)
 
 

@@ -55,6 +55,12 @@ def hide_secrets(text: str) -> str:
     return text
 
 
+def is_clean(text: str) -> bool:
+    """Whether a short text certainly holds nothing that `clean_line` would change."""
+    plain = text.isascii() and text.isprintable() and known_secrets.is_plain(text)
+    return plain and not any(map(text.__contains__, _SIGNS))
+
+
 def hide_in_headers(headers: dict[str, str]) -> dict[str, str]:
     """`hide_secrets` for the values of headers. Headers whose names contain a secret are removed."""
     headers = known_secrets.mask_headers(headers)

@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 from app.accounts.record import RequestRecord
 from app.errors import STATUS
 from app.known_secrets import known_secrets
-from app.logs import clean_json, request_log
+from app.logs import clean_json, is_clean, request_log
 
 # Maximum remembered texts that similar requests share: clients choose the names in them.
 MAX_REMEMBERED = 512
@@ -61,8 +61,10 @@ class RecordLog:
             self._sessions.clear()
         first, last = self._find_shared(record)
         own = _encode(_figures(record))[1:-1]
-        if record.upstream_request_id or record.message or record.trace or record.skipped:
+        if record.message or record.trace or record.skipped:
             own += _members(_told(record))
+        elif record.upstream_request_id:
+            own += _name_id(record.upstream_request_id)
         session = self._find_session(record.session) if record.session else b""
         return b'{"id":"%s"%s,%s%s%s}' % (record.id.encode(), first, own, session, last)
 
@@ -133,6 +135,13 @@ def _told(record: RequestRecord) -> dict[str, object]:
         "message": record.message,
     }
     return {name: value for name, value in line.items() if value}
+
+
+def _name_id(request_id: str) -> bytes:
+    """The member with the id that the upstream gave its answer."""
+    if is_clean(request_id):
+        return b',"upstream_request_id":' + _encode(request_id)
+    return _members({"upstream_request_id": request_id})
 
 
 def _whose(record: RequestRecord) -> dict[str, object]:

@@ -98,9 +98,11 @@ def with_own_limits(headers: Mapping[str, str], own: Mapping[str, str]) -> dict[
     neither."""
     if not own:
         return dict(headers)
-    if "ratelimit-" in "".join(headers):  # in both prefixes
-        headers = {name: value for name, value in headers.items() if not name.startswith(LIMIT_PREFIXES)}
-    return {**headers, **own}
+    return {**{name: headers[name] for name in _unlimited[tuple(headers)]}, **own}
+
+
+# The names of a head without those of limits.
+_unlimited = FoundByNames(lambda names: [name for name in names if not name.startswith(LIMIT_PREFIXES)])
 
 
 def clean_error(body: bytes, *, is_typed: bool) -> bool:
