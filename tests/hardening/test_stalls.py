@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from app.accounts.record import RequestRecord
 from app.conversation import repeated_tools
 from app.conversation.losses import Loss, lost_headers
 from app.conversation.tokens.estimate import estimate_tokens
@@ -23,11 +24,15 @@ from app.errors import DragomanError
 from app.gateway.choice import open_attempt
 from app.gateway.large_bodies import heavy_work
 from app.gateway.messages import ClientRequest
+from app.gateway.recording.exposition import write_metrics
+from app.gateway.recording.metrics import MAX_GROUPS, Metrics, add_counts
+from app.gateway.recording.workers import Whole
 from app.services import Services, build_services
 from app.settings.loading import load_settings
 from tests.hardening.bodies import DIALECT_NAMES, NAMES, make_body
 from tests.hardening.gateway import PATHS, PROVIDER_TABLES, PROVIDERS, Attacked, error_of
 from tests.support.fake_upstream import FakeUpstream
+from tests.support.turns import turns_during
 
 Figure = Callable[[str, object, object], None]
 
@@ -208,3 +213,25 @@ def test_many_losses_and_odd_names_fit_into_a_header() -> None:
     assert told.isascii()
     assert told.isprintable()
     assert told.endswith(" more")
+
+
+def test_a_scrape_of_many_models_lets_others_run() -> None:
+    metrics = Metrics()
+    for status in (200, 400, 404, 429, 500):
+        for model in range(200):
+            metrics.take([RequestRecord("r", 0.0, provider="up", target=f"up/m{model}", status=status)])
+    whole = Whole(metrics.count(), [], 1, True)
+
+    assert turns_during(lambda: write_metrics(whole, "1")) > 0
+
+
+def test_new_workers_that_meet_new_models_do_not_fill_the_counts() -> None:
+    every = [Metrics() for _ in range(60)]
+    for worker, metrics in enumerate(every):
+        for model in range(100):
+            metrics.take([RequestRecord("r", 0.0, provider="up", target=f"up/m{worker}-{model}", status=200)])
+
+    together = add_counts(metrics.count() for metrics in every)
+
+    assert max(len(together.traffic), len(together.timing)) <= MAX_GROUPS + 1
+    assert sum(traffic.requests for traffic in together.traffic) == 6000

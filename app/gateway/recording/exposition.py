@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from app.gateway.large_bodies.heavy_work import run_heavy
 from app.gateway.recording.metrics import (
     ATTEMPT_LABELS,
     DURATION,
@@ -66,7 +67,7 @@ def write_metrics(whole: Whole, version: str) -> bytes:
 
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(whole, version))
-    return generate_latest(registry)
+    return run_heavy(whole.counts.size, generate_latest, registry)
 
 
 class _Collector:

@@ -20,6 +20,8 @@ from app.logs import clean_line
 MAX_MODELS = 200
 # Maximum groups of labels of one kind. Statuses and error kinds are few, but the bound must be certain.
 MAX_GROUPS = 5000
+# Bytes of text that a group takes, roughly.
+GROUP_SIZE = 1000
 OTHER = "other"
 METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH"})
 
@@ -168,6 +170,11 @@ class Counts(msgspec.Struct):
     timing: list[Timing] = []
     attempts: list[Attempts] = []
 
+    @property
+    def size(self) -> int:
+        """About the bytes of text that they take."""
+        return GROUP_SIZE * (len(self.traffic) + len(self.timing))
+
 
 class Metrics:
     """A sink of records."""
@@ -259,9 +266,14 @@ _Group = TypeVar("_Group", Traffic, Timing, Attempts)
 
 
 def _join(known: dict[tuple[str, ...], _Group], more: Iterable[_Group]) -> None:
+    """Adds groups to those that are known, within their bound: each new worker may bring other models."""
     for group in more:
-        before = known.get(group.labels)
+        labels = group.labels
+        if labels not in known and len(known) >= MAX_GROUPS:
+            labels = (OTHER,) * len(labels)
+        before = known.get(labels)
         if before is None:
-            known[group.labels] = deepcopy(group)
+            known[labels] = deepcopy(group)
+            known[labels].labels = labels
         else:
             before.add(group)

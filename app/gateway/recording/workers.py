@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from app.accounts.record import RequestRecord
+from app.gateway.large_bodies.heavy_work import run_heavy
 from app.gateway.recording.metrics import Counts, Gauge, Metrics, add_counts
 from app.gateway.recording.recorder import Recorder
 from app.gateway.recording.worker_files import WorkerFiles
@@ -139,8 +140,9 @@ class Workers:
         states.append(self._describe())
         # Counts that were shown must not shrink if this worker is killed now.
         self._publish(states[-1])
+        every = [dead, *(state.counts for state in states)]
         return Whole(
-            counts=add_counts([dead, *(state.counts for state in states)]),
+            counts=run_heavy(sum(counts.size for counts in every), add_counts, every),
             gauges=_merge(gauge for state in states for gauge in state.gauges),
             workers=len(states),
             complete=complete,
