@@ -27,8 +27,11 @@ BUSY_PAUSE = 0.01
 ANSWER_LIMIT = 2
 # The most connections of a worker.
 MAX_CONNECTIONS = 15
-# Records that are deleted at once. A longer delete would keep the other workers waiting.
+# Records, and bytes of them, that are deleted at once. A longer delete would keep the other workers waiting.
 BATCH = 500
+BATCH_BYTES = 16 * 1024 * 1024
+# Records of unknown size that a tenant deletes at once.
+FEW = 64
 
 _PLACE = "kind = ? AND tenant = ? AND key = ? AND created >= ?"
 _PUT = (
@@ -42,6 +45,7 @@ _SCAN = "SELECT tenant, value FROM records WHERE kind = ? AND created >= ?"
 _AGED = f" ORDER BY created, key LIMIT {BATCH}"
 
 
+_UNKNOWN = 1 << 30  # the size of what may be large
 # Runs work on so many bytes, with its arguments, without holding up other requests.
 RunHeavy = Callable[..., Any]
 
@@ -70,7 +74,7 @@ class Database:
     def put(self, kind: str, tenant: str, key: str, value: bytes, now: int) -> None:
         """Stores a record. `now`, in unix seconds, is when it was created."""
         values = (kind, tenant, key, now, len(value), value)
-        self._run(lambda connection: self._write(connection, _PUT, values, len(value)))
+        self._run(lambda connection: self._run_beside(connection, len(value), connection.execute, _PUT, values))
 
     def get(self, kind: str, tenant: str, key: str, oldest: int) -> bytes | None:
         value = self._run(lambda connection: connection.value(_GET, (kind, tenant, key, oldest)))
@@ -80,7 +84,11 @@ class Database:
         """Replaces the value `before`. Returns whether it was still there."""
         values = (now, len(value), value, kind, tenant, key, 0, before)
         size = len(value) + len(before)
-        return self._run(lambda connection: bool(self._write(connection, _REPLACE, values, size).rowcount > 0))
+
+        def work(connection: Connection) -> bool:
+            return bool(self._run_beside(connection, size, connection.execute, _REPLACE, values).rowcount > 0)
+
+        return self._run(work)
 
     def get_many(self, kind: str, tenant: str, keys: Sequence[str], oldest: int) -> dict[str, bytes]:
         def work(connection: Connection) -> dict[str, bytes]:
@@ -115,7 +123,7 @@ class Database:
     def delete(self, kind: str, tenant: str, keys: Sequence[str], oldest: int) -> bool:
         def work(connection: Connection) -> bool:
             deleted = False
-            for places, values in _list_places(kind, tenant, keys):
+            for places, values in _list_places(kind, tenant, keys, FEW):
                 done = connection.execute(f"DELETE FROM records WHERE created >= ? AND {places}", (oldest, *values))
                 deleted = done.rowcount > 0 or deleted
             if deleted and connection.is_sqlite:
@@ -124,7 +132,7 @@ class Database:
                     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             return deleted
 
-        return self._run(work)
+        return self._run_long(work)
 
     def prune(self, oldest: int, maximum: int, *, only: str | None = None, apart: Sequence[str] = ()) -> None:
         """Deletes records created before `oldest`, then the oldest others while they take more than `maximum` bytes.
@@ -133,8 +141,8 @@ class Database:
         left to the next call.
         """
         kinds = ("kind = ?", (only,)) if only is not None else (f"kind NOT IN ({list_marks(apart)})", tuple(apart))
-        self._run(lambda connection: _delete_aged(connection, *kinds, oldest))
-        self._run(lambda connection: _delete_excess(connection, *kinds, maximum))
+        self._run_long(_delete_aged, *kinds, oldest)
+        self._run_long(_delete_excess, *kinds, maximum)
 
     def close(self) -> None:
         self._is_closed = True
@@ -145,10 +153,13 @@ class Database:
         """Whether the open SQLite file was moved, removed or replaced, so that others no longer use it."""
         return self._is_file and identify(self._place) != self._file
 
-    def _write(self, connection: Connection, statement: str, values: Sequence[Any], size: int) -> Any:
-        if not connection.is_sqlite:
-            return connection.execute(statement, values)
-        return self._run_heavy(size, connection.execute, statement, values)
+    def _run_long(self, work: Callable[..., T], *args: Any) -> T:
+        return self._run(lambda connection: self._run_beside(connection, _UNKNOWN, work, connection, *args))
+
+    def _run_beside(self, connection: Connection, size: int, work: Callable[..., T], *args: Any) -> T:
+        """Runs `work` on so many bytes. SQLite would hold up other requests, Postgres lets them go on."""
+        result: T = self._run_heavy(size, work, *args) if connection.is_sqlite else work(*args)
+        return result
 
     def _run(self, work: Callable[[Connection], T]) -> T:
         limit = None if self._is_file else 2 * ANSWER_LIMIT  # a file answers, or says that it is busy
@@ -217,10 +228,12 @@ class _Silence(BaseException):
     """The time limit of a statement is over. Not an Exception, so that no other code handles it as its own failure."""
 
 
-def _list_places(kind: str, tenant: str, keys: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _list_places(
+    kind: str, tenant: str, keys: Sequence[str], at_once: int = BATCH
+) -> Iterator[tuple[str, tuple[str, ...]]]:
     """The condition for records of a tenant, with its values, for a batch of them at a time."""
-    for start in range(0, len(keys), BATCH):
-        wanted = keys[start : start + BATCH]
+    for start in range(0, len(keys), at_once):
+        wanted = keys[start : start + at_once]
         yield f"kind = ? AND tenant = ? AND key IN ({list_marks(wanted)})", (kind, tenant, *wanted)
 
 
@@ -239,10 +252,8 @@ def _is_alive(connection: Connection) -> bool:
 
 
 def _delete_aged(connection: Connection, kinds: str, values: Sequence[str], oldest: int) -> None:
-    aged = f"SELECT created FROM records WHERE {kinds} AND created < ? ORDER BY created LIMIT {BATCH}"
-    last = connection.value(f"SELECT max(created) FROM ({aged}) AS aged", (*values, oldest))
-    if last is not None:
-        connection.execute(f"DELETE FROM records WHERE {kinds} AND created <= ?", (*values, last))
+    aged = f"SELECT created, size FROM records WHERE {kinds} AND created < ? ORDER BY created LIMIT {BATCH}"
+    _delete(connection, kinds, values, connection.tuples(aged, (*values, oldest)))
 
 
 def _delete_excess(connection: Connection, kinds: str, values: Sequence[str], maximum: int) -> None:
@@ -254,10 +265,20 @@ def _delete_excess(connection: Connection, kinds: str, values: Sequence[str], ma
     tenant = connection.value(sums, values) or ""
     theirs = f"{kinds} AND tenant = ?"
     ages = f"SELECT created, size FROM records WHERE {theirs} ORDER BY created LIMIT {BATCH}"
-    last = None
+    excess = []
     for created, size in connection.tuples(ages, (*values, tenant)):
-        last = created
+        excess.append((created, size))
         total -= size
         if total <= maximum:
             break
-    connection.execute(f"DELETE FROM records WHERE {theirs} AND created <= ?", (*values, tenant, last))
+    _delete(connection, theirs, (*values, tenant), excess)
+
+
+def _delete(connection: Connection, places: str, values: Sequence[str], ages: Sequence[tuple[int, int]]) -> None:
+    """Deletes the records up to the last of these ages, each with its size, oldest first."""
+    size = 0
+    for number, (created, bytes_of_one) in enumerate(ages, start=1):
+        size += bytes_of_one
+        if size >= BATCH_BYTES or number == len(ages):
+            connection.execute(f"DELETE FROM records WHERE {places} AND created <= ?", (*values, created))
+            size = 0

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import gevent
 import pytest
 import zstandard
 
@@ -23,6 +22,7 @@ from tests.hardening.gateway import KEY, PATHS, Attacked, question
 from tests.support.clock import wait_until
 from tests.support.fake_upstream import FakeUpstream
 from tests.support.postgres_server import PostgresServer
+from tests.support.turns import turns_during
 
 Figure = Callable[[str, object, object], None]
 
@@ -184,25 +184,15 @@ def test_others_run_while_a_large_record_is_written_and_read(tmp_path: Path) -> 
     settings = Settings(ledger=LedgerSettings(url=f"sqlite:///{tmp_path}/ledger.sqlite3"))
     services = build_services(settings, {}, tmp_path)
     kept, value = services.ledger.responses, os.urandom(8 << 20)
-    turns: list[int] = []
-
-    def take_turns() -> None:
-        while True:
-            turns.append(1)
-            gevent.sleep(0.0001)
-
-    other = gevent.spawn(take_turns)
-    seen = []
-    for work in (
+    works: tuple[Callable[[], object], ...] = (
         lambda: kept.put("t", "resp_1", value),
         lambda: kept.get("t", "resp_1"),
         lambda: kept.get_many("t", ["resp_1"]),
         lambda: kept.update("t", "resp_1", lambda found: found[::-1]),
-    ):
-        turns.clear()
-        work()
-        seen.append(len(turns))
-    other.kill()
+        lambda: kept.delete("t", "resp_1"),
+    )
+
+    seen = [turns_during(work) for work in works]
     services.ledger.close()
     services.transport.close()
 

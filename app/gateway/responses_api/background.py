@@ -31,6 +31,7 @@ from app.dialects.openai_responses.state.background import (
 from app.dialects.openai_responses.state.history import find_response, input_items
 from app.dialects.openai_responses.vocabulary import NAME
 from app.errors import DragomanError, InvalidRequest, LedgerUnavailable, TooMany
+from app.fairness import give_way
 from app.gateway.delivery import JSON_HEADERS, STREAM_HEADERS
 from app.gateway.gateway import Gateway
 from app.gateway.messages import ClientRequest, ClientResponse
@@ -51,6 +52,8 @@ from app.sse import COMMENT_KEEPALIVE, DONE
 TICK = 0.25
 # Seconds between two renewals of a job's lease.
 BEAT = 5.0
+# Pieces of a response's events that are deleted at once.
+AT_ONCE = 500
 # Maximum concurrent jobs of one worker: no connections limit them.
 MAX_JOBS = 100
 # Maximum concurrent jobs of one tenant in a worker; not applied to clients without keys.
@@ -140,6 +143,7 @@ class Background:
             events = self._events.get(tenant, f"{response_id}:{position}")
             if events is not None:
                 position += 1
+                give_way()  # thousands may follow, and a client may want none of them
                 yield events
                 heard = time.monotonic()
             elif ended:
@@ -176,8 +180,10 @@ class Background:
         """Ends a response that is no longer stored, and deletes its events."""
         self._stop(tenant, response_id)
         position = 0
-        while self._events.delete(tenant, f"{response_id}:{position}"):
-            position += 1
+        while self._events.delete(
+            tenant, *(f"{response_id}:{number}" for number in range(position, position + AT_ONCE))
+        ):
+            position += AT_ONCE
 
     @property
     def busy(self) -> bool:
