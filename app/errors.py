@@ -303,6 +303,10 @@ class UpstreamMalformed(UpstreamError):
         super().__init__(message, status=502, code=code)
 
 
+class ListRefused(UpstreamMalformed):
+    """The upstream lists no models. The message is our own, and about the account."""
+
+
 def in_units(size: int) -> str:
     """A limit in bytes as error messages write it."""
     units = ((20, "MiB"), (10, "KiB"), (0, "bytes"))

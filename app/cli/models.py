@@ -35,5 +35,7 @@ def models(path: Path | None, as_json: bool) -> None:
     if listed or as_json:
         echo(json.dumps(listed, indent=2) if as_json else "\n".join(model["id"] for model in listed))
     problems = [f"{name}: {problem}" for name, problem in parts.listing.problems().items()]
+    if not (listed or problems):
+        raise click.ClickException('no provider lists a model; name them: models = ["…"] in [providers.NAME]')
     if problems:
         raise click.ClickException("could not read some model lists:\n  " + "\n  ".join(problems))

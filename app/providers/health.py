@@ -13,6 +13,7 @@ from app.errors import (
     CredentialUnavailable,
     DragomanError,
     FailureKind,
+    ListRefused,
     ProgramUnavailable,
     UpstreamError,
     UpstreamMalformed,
@@ -168,6 +169,6 @@ def _find_sentence(error: DragomanError) -> str:
         return f"it answered with an error of kind {failure.kind}" + (
             f" (HTTP {failure.status})" if failure.status else ""
         )
-    if isinstance(error, UpstreamMalformed):
+    if isinstance(error, UpstreamMalformed) and not isinstance(error, ListRefused):
         return "it sent an invalid reply"
     return failure.message

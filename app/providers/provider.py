@@ -23,9 +23,9 @@ from app.errors import (
     DragomanError,
     Failure,
     FailureKind,
+    ListRefused,
     NotFound,
     UpstreamCut,
-    UpstreamMalformed,
     UpstreamRefused,
     UpstreamTimeout,
     UpstreamUnreachable,
@@ -471,7 +471,8 @@ class Provider:
         if status == 401:
             raise CredentialUnavailable(f"upstream {self.name} rejected its credentials when asked for its model list")
         if status != 200:
-            raise UpstreamMalformed(f"upstream {self.name} answered the request for its model list with HTTP {status}")
+            said = f"it answered the request for its list of models with HTTP {status}"
+            raise ListRefused(self.explain(Failure(kind="internal", message=said, status=status)).message)
         return body
 
     def _get(self, url: str, credential: Credential | None) -> tuple[int, bytes]:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.gateway.conftest import Client, MakeClient
 from tests.support.answers import chat_stream
-from tests.support.fake_upstream import FakeUpstream, json_reply
+from tests.support.fake_upstream import FakeUpstream, Reply, json_reply
 
 CATALOGUE = json_reply(
     {
@@ -79,3 +79,19 @@ def test_embeddings_go_up_as_they_are(oca: Client, upstream: FakeUpstream) -> No
     asked = next(seen for seen in upstream.seen if seen.path == "/litellm/embeddings")
     assert asked.headers["authorization"] == "Bearer token"
     assert asked.headers["accept"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (json_reply({"data": []}), "its list of models is empty: the account has no access; ask whether"),
+        (json_reply({"code": "NotAuthorizedOrNotFound"}, 403), "HTTP 403 (the account has no access; ask whether"),
+        (json_reply({}, 502), "Oracle error: 502: it answered the request for its list of models with HTTP 502"),
+    ],
+)
+def test_a_catalogue_without_models_says_why(oca: Client, upstream: FakeUpstream, reply: Reply, said: str) -> None:
+    upstream.script(reply)
+
+    oca.http.get("/v1/models")
+
+    assert said in oca.app.runtime.services.listing.problems()["oca"]

@@ -10,6 +10,7 @@ import requests
 
 from app.credentials.sources import open_source
 from app.settings import load_settings
+from app.settings.discovered.discovery import discover
 
 OCA = '{"ocaApiKey": "used"}'
 CLAUDE = json.dumps({"claudeAiOauth": {"accessToken": "used"}})
@@ -85,3 +86,56 @@ def test_an_odd_file_in_the_home_holds_nothing_and_breaks_nothing(
     settings = load_settings(None, {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}, {})
 
     assert "oca" in settings.providers
+
+
+CLINE = {"version": 1, "providers": {"oca": {"settings": {"auth": {"accessToken": "t"}, "oca": {"mode": "external"}}}}}
+OCA_SETTINGS: dict[str, tuple[dict[str, str], dict[str, object], dict[str, str]]] = {
+    "Cline's providers": ({}, {".cline/data/settings/providers.json": CLINE}, {"mode": "external"}),
+    "older Cline": (
+        {},
+        {".cline/data/globalState.json": {"ocaMode": "external", "ocaBaseUrl": "http://x/oca"}},
+        {"mode": "external", "base_url": "http://x/oca"},
+    ),
+    "internal is the default": ({}, {".cline/data/globalState.json": {"ocaMode": "internal"}}, {}),
+    "own file, old names": (
+        {},
+        {".oca/config.json": {"client_id": "c", "idcs_url": "http://i"}},
+        {"client_id": "c", "idcs_url": "http://i"},
+    ),
+    "own file, new names": (
+        {},
+        {
+            ".oca/config.json": {"internal_client_id": "i", "external_client_id": "e", "client_id": "old"},
+            ".cline/data/globalState.json": {"ocaMode": "external"},
+        },
+        {"client_id": "e", "mode": "external"},
+    ),
+    "odd values": (
+        {},
+        {".oca/config.json": {"client_id": 7, "idcs_url": "ftp"}, ".cline/data/globalState.json": []},
+        {},
+    ),
+    "other names of the address": (
+        {"OCA_ENDPOINT": "http://e", "OCA_API_BASE": "http://b"},
+        {},
+        {"base_url": "http://b"},
+    ),
+    "the environment wins": (
+        {"OCA_BASE_URL": "http://env", "OCA_MODE": "internal"},
+        {".cline/data/globalState.json": {"ocaMode": "external", "ocaBaseUrl": "http://file"}},
+        {"base_url": "http://env", "mode": "internal"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OCA_SETTINGS)
+def test_settings_of_other_clients_of_oracle_code_assist_are_used(case: str, tmp_path: Path) -> None:
+    variables, files, wanted = OCA_SETTINGS[case]
+    for name, content in ({".oca/token": "t"} | files).items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+
+    found = discover(variables, tmp_path, tmp_path / "work").tables["providers"]["oca"]
+
+    assert found == wanted

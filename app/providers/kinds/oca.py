@@ -17,7 +17,7 @@ import msgspec
 from app.conversation.blocks import DialectName
 from app.conversation.capabilities import Capabilities
 from app.credentials.credential import Credential, CredentialSource
-from app.errors import Failure
+from app.errors import Failure, ListRefused
 from app.providers.catalogue import Model
 from app.providers.kinds.anthropic import DEFAULT_VERSION
 from app.providers.listings import read_entries, stated
@@ -131,6 +131,8 @@ class OCAProvider(Provider):
     def fetch_models(self) -> list[Model]:
         listed = read_entries(self.fetch_json(self.url("models", "")), _Entry)
         self._entries = {entry.id: entry for entry in listed if entry.id}
+        if not self._entries:
+            raise ListRefused(f"its list of models is empty: {REMEDIES[403]}")
         return [
             Model(
                 id=name,

@@ -14,7 +14,12 @@ from msgspec import Struct, structs
 
 from app.json_values import decode_object
 from app.settings.defaults import fill_models
-from app.settings.discovered.login_files import find_claude_files, find_codex_files, find_oca_files
+from app.settings.discovered.login_files import (
+    find_claude_files,
+    find_cline_settings,
+    find_codex_files,
+    find_oca_files,
+)
 from app.settings.tables import Finding, ModelsSettings, ProviderSettings
 
 # Keys of a file's top level, or of `providers.oca.settings.auth` in Cline's newer file, that hold an OCA token.
@@ -23,7 +28,10 @@ OCA_TOKEN_KEYS = frozenset(
 )
 OCA_TOKEN_VARIABLES = ("OCA_ACCESS_TOKEN", "OCA_TOKEN", "OCA_API_KEY")
 OCA_LOGIN_VARIABLE = "OCA_REFRESH_TOKEN"
+# The last of several for one setting takes precedence.
 OCA_VARIABLES = {
+    "OCA_ENDPOINT": "base_url",
+    "OCA_API_BASE": "base_url",
     "OCA_BASE_URL": "base_url",
     "OCA_MODE": "mode",
     "OCA_IDCS_URL": "idcs_url",
@@ -94,8 +102,30 @@ def _oca_variables(environ: Mapping[str, str]) -> dict[str, Any]:
     return {key: environ[name] for name, key in OCA_VARIABLES.items() if environ.get(name)}
 
 
+def _read_oca_settings(place: _Place) -> dict[str, Any]:
+    """The environment and address that Cline uses, and what OCA's own file overrides: names there may begin with the
+    environment. The internal one is the default anyway, unless a token names another issuer."""
+    providers, state = (_read_object(path) for path in find_cline_settings(place.environ, place.home))
+    cline = _read_inside(providers, "providers", "oca", "settings")
+    mode = _read_inside(cline, "oca").get("mode") or state.get("ocaMode")
+    own = _read_object(place.home / ".oca" / "config.json")
+    named = {
+        key: own.get(f"{mode or 'internal'}_{key}") or own.get(key) for key in ("idcs_url", "client_id", "base_url")
+    }
+    address = cline.get("baseUrl") or state.get("ocaBaseUrl") or named["base_url"]
+    wanted = named | {"base_url": address, "mode": "external" if mode == "external" else None}
+    texts = {key: value for key, value in wanted.items() if isinstance(value, str) and value}
+    return {key: value for key, value in texts.items() if not key.endswith("_url") or value.startswith("http")}
+
+
+def _read_inside(document: Any, *names: str) -> dict[str, Any]:
+    for name in names:
+        document = document.get(name) if isinstance(document, dict) else None
+    return document if isinstance(document, dict) else {}
+
+
 def _find_oca(place: _Place) -> tuple[dict[str, Any], str] | None:
-    table = _oca_variables(place.environ)
+    table = _read_oca_settings(place) | _oca_variables(place.environ)
     if place.token_file is not None:
         return table | {"token_file": str(place.token_file)}, place.show(place.token_file)
     for name in OCA_TOKEN_VARIABLES:

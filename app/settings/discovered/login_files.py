@@ -8,17 +8,27 @@ from pathlib import Path
 
 def find_oca_files(environ: Mapping[str, str], home: Path) -> tuple[Path, ...]:
     """Token files of Oracle Code Assist, the preferred one first."""
-    cline = Path(environ.get("CLINE_DATA_DIR") or home / ".cline" / "data")
     cache = Path(environ.get("OCA_CACHE_DIR") or home / ".oca")
     return (
         *_given(environ, "OCA_ACCESS_TOKEN_FILE"),
         own_oca_file(home),
-        Path(environ.get("CLINE_PROVIDER_SETTINGS_PATH") or cline / "settings" / "providers.json"),
-        cline / "secrets.json",
+        find_cline_settings(environ, home)[0],
+        _cline_folder(environ, home) / "secrets.json",
         cache / "token.json",
         home / ".oca" / "token",
         _codex_folder(environ, home) / "oca-secrets.json",
     )
+
+
+def find_cline_settings(environ: Mapping[str, str], home: Path) -> tuple[Path, Path]:
+    """Cline's file of providers, which has their logins too, and that of older versions."""
+    folder = _cline_folder(environ, home)
+    providers = environ.get("CLINE_PROVIDER_SETTINGS_PATH") or folder / "settings" / "providers.json"
+    return Path(providers), folder / "globalState.json"
+
+
+def _cline_folder(environ: Mapping[str, str], home: Path) -> Path:
+    return Path(environ.get("CLINE_DATA_DIR") or home / ".cline" / "data")
 
 
 def own_oca_file(home: Path) -> Path:
