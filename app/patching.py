@@ -4,7 +4,7 @@ import importlib
 import sys
 import warnings
 
-from gevent import events, hub, monkey
+from gevent import config, events, hub, monkey
 
 
 def prepare_process() -> None:
@@ -12,6 +12,8 @@ def prepare_process() -> None:
     # gevent would read all installed packages' entry points twenty-five times, for plugins that nobody has: a fifth of
     # the start-up time.
     events.notify_and_call_entry_points = events.notify
+    # Nobody asks who spawned a greenlet: half a kilobyte for each connection.
+    config.track_greenlet_tree = False
     monkey.patch_all()
     # Ctrl-C ends a server by an exception, which the hub would print if it came while nothing else runs.
     hub.Hub.NOT_ERROR += (KeyboardInterrupt,)

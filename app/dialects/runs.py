@@ -57,13 +57,11 @@ class Run(msgspec.Struct, frozen=True, gc=False):
 class Frame:
     """The bytes before and after the text in each event of a run, quotes included."""
 
-    __slots__ = ("after", "before", "literal", "size")
+    __slots__ = ("after", "before")
 
     def __init__(self, before: bytes, after: bytes) -> None:
         self.before = before
         self.after = after
-        self.literal = slice(len(before) - 1, 1 - len(after))  # where it is in an event
-        self.size = len(before) + len(after)
 
     def write(self, texts: Sequence[bytes]) -> bytes:
         """The events of these texts."""
@@ -79,10 +77,12 @@ class RunReader:
     """Looks in each read of a stream for a run like the last event before it. With `skips_noise`, events may also
     differ in what means nothing."""
 
-    __slots__ = ("_misses_left", "_noise", "_skips_noise", "frame")
+    __slots__ = ("_literal", "_misses_left", "_noise", "_size", "_skips_noise", "frame")
 
     def __init__(self, *, skips_noise: bool = False) -> None:
         self.frame: Frame | None = None
+        self._size = 0  # of the frame
+        self._literal = slice(0)  # where it is in an event that comes alone
         self._skips_noise = skips_noise
         self._noise: list[tuple[re.Pattern[bytes], bytes]] | None = None  # of this stream; None before its first delta
         self._misses_left = _MAX_MISSES
@@ -102,8 +102,8 @@ class RunReader:
         texts: list[bytes] = []
         rest = b""
         # Nearly all events of a slow stream come alone. What is too short for two of them needs no closer look.
-        if len(data) < 2 * frame.size and data.startswith(frame.before) and data.endswith(frame.after):
-            literal = data[frame.literal]
+        if len(data) < 2 * self._size and data.startswith(frame.before) and data.endswith(frame.after):
+            literal = data[self._literal]
             if len(literal) > 2 and _is_string(literal):
                 texts = [literal[1:-1]]
         else:
@@ -141,7 +141,9 @@ class RunReader:
         # After a backslash the text is only the end of a longer one, which repeats what was said.
         plain = plain and at > 0 and event[at - 1] != _BACKSLASH
         if plain and event.count(b"\n") <= 3 and event.find(text, at + 1) < 0 and _is_utf8(event):
-            self.frame = Frame(event[: at + 1], event[at + len(text) - 1 :])
+            end = at + len(text) - 1
+            self.frame = Frame(event[: at + 1], event[end:])
+            self._size, self._literal = len(event) - len(text) + 2, slice(at, end + 1 - len(event))
 
 
 def _drop(noise: Sequence[tuple[re.Pattern[bytes], bytes]], data: bytes) -> bytes:

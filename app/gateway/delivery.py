@@ -212,6 +212,8 @@ def deliver_stream(
         record.note_token()
         sought = None
     del started  # here and below, nothing is kept for as long as the stream lasts
+    exchange.headers = {}  # type: ignore[misc]  # an attribute of each kind of exchange
+    record.forget_head()
     record.bytes_out += len(first)
     try:
         if first:

@@ -164,6 +164,10 @@ class Record:
         self.upstream_head = time.monotonic() - self.started
         self.attempt_status, self.upstream_headers = status, headers
 
+    def forget_head(self) -> None:
+        """Keeps no more of the upstream's head than its limits: a stream may run for minutes."""
+        self.upstream_headers = _find_limits(self.upstream_headers) if self.upstream_headers else None
+
     def begin_attempt(self, *, resent: bool = False) -> None:
         """Notes that the request is sent to `upstream`; `resent` if the kept connection used first had been closed."""
         now = floor((time.monotonic() - self.started) * 1000)

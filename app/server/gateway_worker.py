@@ -185,12 +185,13 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serves one connection, and closes it. `addr` is the client's address; not a tuple for a Unix socket."""
         if not self.slots.take():
-            self.slots.refuse(client)
-            client.close()
+            with contextlib.closing(client):
+                self.slots.refuse(client)
             return
         try:
             self._serve(listener, client, addr)
         finally:
+            client.close()
             self.slots.give()
 
     def _serve(self, listener: Any, client: Any, addr: Any) -> None:
@@ -206,8 +207,6 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
         if ahead:
             # Bypasses GeventWorker's method, which would remove the time limit.
             super(GeventWorker, self).handle(listener, Reread(self, client, ahead), addr)
-        else:
-            client.close()
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         """Handles one request that gunicorn has read."""

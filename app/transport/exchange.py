@@ -336,7 +336,7 @@ class SocketExchange(Exchange):
         """Sets status and headers once the head has arrived, and releases the connection once the reply is complete."""
         if decoder.has_head and not self.status:
             self.status = decoder.status
-            self.headers = decoder.headers
+            self.headers, decoder.headers = decoder.headers, {}
             self._call = None
         if decoder.complete:
             if decoder.reusable:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,36 @@ def test_a_hundred_slow_streams_take_the_time_of_one(gateway: GatewayProcess, fi
 
     assert time.monotonic() - began < 3
     assert all(b'"two"' in answer and b"message_stop" in answer for answer in answers)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
+def test_an_open_stream_takes_little_memory_whatever_head_it_came_with(
+    gateway: GatewayProcess, first: FakeUpstream
+) -> None:
+    head = {"content-type": "text/event-stream", **{f"x-part-{number}": "x" * 200 for number in range(25)}}
+    first.script(replace(chat_stream("one", "two", tail=(STALL,)), headers=head))
+
+    def open_stream() -> socket.socket:
+        client = ask(gateway, "a/m", stream=True)
+        while b'"two"' not in client.recv(65536):
+            pass
+        return client
+
+    few = [open_stream() for _ in range(50)]  # loads what is loaded late
+    before = resident(gateway)
+    many = [open_stream() for _ in range(300)]
+    taken = resident(gateway) - before
+    for client in (*few, *many):
+        client.close()
+
+    assert taken / len(many) < 20 * 1024
+
+
+def resident(gateway: GatewayProcess) -> int:
+    """The bytes of the youngest process in the gateway's group, which is its worker."""
+    pid = gateway.process.pid
+    workers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(Path(f"/proc/{workers[-1]}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.mark.parametrize("stream", [True, False])

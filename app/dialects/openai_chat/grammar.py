@@ -6,7 +6,7 @@ Source: OpenAI API reference, "Chat Completions", "Streaming".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from app.conversation.blocks import Reasoning, Refusal, Text
@@ -110,11 +110,9 @@ class Grammar:
         cut = any(call.is_cut() for call in self.calls.calls)
         return true_finish("length" if cut else "stop", 0 in self._called, self._can)
 
-    def rewrite(
-        self, head: Mapping[str, Any], counts: WireUsage | None, estimate: Callable[[], Usage | None]
-    ) -> Rewriter:
+    def rewrite(self, head: bytes, counts: WireUsage | None, estimate: Callable[[], Usage | None]) -> Rewriter:
         """A rewriter for the rest of the stream, in the state as if it had processed the stream from the start. Of one
-        that has begun, `head` are the fields that its chunks begin with."""
+        that has begun, `head` is how its chunks begin."""
         parser, renderer = StreamParser(self.calls), StreamRenderer(self._context, estimate)
         if head:
             said = (Text, Reasoning, Refusal)[not self.wrote :] if self.spoke else ()

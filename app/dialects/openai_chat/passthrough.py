@@ -303,7 +303,8 @@ class StreamPassthrough:
             headless = missing_head(first, self._context, "chat.completion.chunk") or choices[0].index is None
             if headless and not self._context.several:
                 return self._turn(event)
-            head = self._counts.head = {name: first.get(name) for name in ("id", "object", "created", "model")}
+            head = {name: first.get(name) for name in ("id", "object", "created", "model")}
+            self._counts.head = encode_body(head)[:-1]
             self._grammar.calls.response_id = str(head["id"])
             delta = first["choices"][0].get("delta") or {}
             if delta.get("role") != "assistant":
@@ -351,7 +352,7 @@ class StreamPassthrough:
         out = b""
         if not self._grammar.finishes:
             choice = {"index": 0, "delta": {}, "finish_reason": self._grammar.missing_finish()}
-            out = encode_event(encode_body({**self._counts.head, "choices": [choice]}))
+            out = encode_event(self._counts.head + b',"choices":' + encode_body([choice]) + b"}")
         if self._context.include_usage:
             out += self._counts.tell(self._estimate())
         self.finished = True

@@ -5,7 +5,7 @@ Accepts what servers really send; each repair names the server that needs it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from operator import attrgetter
 from typing import Any
@@ -81,9 +81,11 @@ _REASONING_SHAPES: dict[str, Shape | None] = {
     "cot_summary": None,
 }
 _reasoning_of = attrgetter(*_REASONING_SHAPES)
-_FIELDS: dict[type, tuple[str, ...]] = {
-    Text: ("content",), Refusal: ("refusal",), Reasoning: (*_REASONING_SHAPES, *reasoning.FIELDS.values()),
-}  # fmt: skip
+_FIELDS: dict[type, dict[str, None]] = {
+    Text: {"content": None},
+    Refusal: {"refusal": None},
+    Reasoning: dict.fromkeys([*_REASONING_SHAPES, *reasoning.FIELDS.values()]),
+}
 _QUOTE = ord('"')
 # Offset between the call indices of one choice and the next.
 _CALLS_OF_A_CHOICE = 1000
@@ -114,8 +116,7 @@ class StreamParser:
         self._state = _State.WAITING
         self._decode: Any = _decode_first
         self._kind: type[Text | Reasoning | Refusal] | None = None
-        self._opened = set[type[Text | Reasoning | Refusal]]()
-        self._beside: dict[str, None] = {}  # fields beside the texts that have come
+        self._told: dict[str, None] = {}  # fields of a message that have come
         self._block = -1
         self.snapshots = Snapshots()  # of the open text
         self._next = 0
@@ -138,13 +139,14 @@ class StreamParser:
         self._ends = Ends()
         self._halves = HalfPairs()
 
-    def resume(self, usage: WireUsage | None, said: Iterable[type[Text | Reasoning | Refusal]]) -> list[Event]:
+    def resume(self, usage: WireUsage | None, said: Sequence[type[Text | Reasoning | Refusal]]) -> list[Event]:
         """Continues a stream of which the calls, these counts and texts of these kinds were read before."""
         self._state, self._decode, self._usage, self._streamed = _State.OPEN, _decode_chunk, usage, True
-        self._opened.update(said)
+        for kind in said:
+            self._told.update(_FIELDS[kind])
         events: list[Event] = []
         self._announce_calls(events)
-        if Text in self._opened and not self._binder.calls:
+        if Text in said and not self._binder.calls:
             self._open(Text, events)  # citations may follow
         return events
 
@@ -285,7 +287,7 @@ class StreamParser:
 
     def _unsaid(self, message: WireDelta) -> WireDelta:
         """A whole message at the end without what the deltas have said: servers may stream the text only."""
-        for name in [*self._beside, *(name for kind in self._opened for name in _FIELDS[kind])]:
+        for name in self._told:
             setattr(message, name, msgspec.Raw())
         if self._binder.calls:
             message.tool_calls = message.function_call = None
@@ -313,10 +315,10 @@ class StreamParser:
         self._note(delta, choice, events)
         if len(delta.images) > _NOTHING:
             self._show(delta.images, events)
-            self._beside["images"] = None
+            self._told["images"] = None
         if len(delta.audio) > _NOTHING and not _is_text(delta.content) and (words := transcript_of(delta.audio)):
             self._add_text(Text, literal(words), events)
-            self._beside["audio"] = None
+            self._told["audio"] = None
         if delta.tool_calls:
             before, whole = len(self._binder.calls), delta is choice.message
             fragments = calls_of(delta)
@@ -390,7 +392,7 @@ class StreamParser:
     def _note(self, delta: WireDelta, choice: WireChoice, events: list[Event]) -> None:
         """Reads citations and log probabilities, which belong to the open text."""
         if len(delta.annotations) > _NOTHING:
-            self._beside["annotations"] = None
+            self._told["annotations"] = None
             self._citations += _objects_of(
                 [any_decoder.decode(entry) for entry in reasoning.entries_of(delta.annotations)]
             )
@@ -469,7 +471,7 @@ class StreamParser:
             self._announce_calls(events)
         self._close_block(events)
         self._kind = kind
-        self._opened.add(kind)
+        self._told.update(_FIELDS[kind])
         self.snapshots = Snapshots()
         self._block = self._next
         self._next += 1

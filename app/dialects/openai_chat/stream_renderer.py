@@ -6,7 +6,7 @@ Source: OpenAI API reference, "Chat Completions", "Streaming"; `reasoning_conten
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
 
@@ -85,9 +85,9 @@ class StreamRenderer:
         self._usage: Usage | None = None
         self._estimate = estimate
 
-    def resume(self, head: Mapping[str, Any]) -> None:
-        """Continues a stream whose chunks begin with these fields."""
-        self._head = encode_body(head)[:-1]
+    def resume(self, head: bytes) -> None:
+        """Continues a stream whose chunks begin in this way."""
+        self._head = head
         self._state = _State.OPEN
 
     def feed(self, events: Sequence[Event]) -> bytes:

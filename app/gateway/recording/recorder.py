@@ -35,15 +35,16 @@ class Recorder:
         self.batched = False
         self._over: list[Record | RequestRecord] = []
         self._running: dict[int, Record] = {}
+        self._end = self._finish  # the same for all records
 
     def begin(self, request_id: str, client: str, environ: Mapping[str, Any] | None = None) -> Record:
         """Opens the record of a new request, which counts as running until the record is written."""
         if environ is None:
-            record = Record(request_id, client, self._finish)
+            record = Record(request_id, client, self._end)
         else:  # from the WSGI environ, whose PATH_INFO no longer contains a mount
             get = environ.get
             record = Record(
-                request_id, client, self._finish, get("REQUEST_METHOD", ""),
+                request_id, client, self._end, get("REQUEST_METHOD", ""),
                 get("dragoman.path") or get("PATH_INFO", ""), get("HTTP_USER_AGENT"), get("REMOTE_ADDR"),
                 get("HTTP_TRACEPARENT"),
             )  # fmt: skip

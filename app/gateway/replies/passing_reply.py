@@ -17,6 +17,8 @@ from app.gateway.reasoning_memory.reasoning_recall import ReasoningRecall
 from app.gateway.replies.translation import restage
 from app.settings import LimitsSettings
 
+_NO_NAMES: frozenset[str] = frozenset()  # each further one takes 216 bytes
+
 
 def open_passing_stream(target: Target, recall: ReasoningRecall | None, context: RenderContext) -> StreamPassthrough:
     """The client's stream. `recall`, here and below, remembers reasoning for a client that does not keep it; None if
@@ -64,7 +66,7 @@ def echoing_context(
         legacy=peek.legacy,
         body=body if not stream or traits.echoes_prompt else b"",
         max_event=limits.event_mb << 20,
-        custom_tools=frozenset() if own or traits.custom_tools is None else traits.custom_tools(body),
+        custom_tools=_NO_NAMES if own or traits.custom_tools is None else traits.custom_tools(body),
     )
 
 

@@ -28,6 +28,8 @@ _READ_SIZE = 64 * 1024
 class ClientConnection:
     """A connection over plain HTTP."""
 
+    __slots__ = ("_ahead", "_bare", "_client", "_outbox", "_site", "_unusual", "_worker", "_wsgi")
+
     def __init__(self, worker: GatewayWorker, client: socket.socket, site: Site) -> None:
         self._worker = worker
         self._client = client

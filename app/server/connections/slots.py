@@ -108,6 +108,10 @@ class Listener(StreamServer):  # type: ignore[misc]  # gevent is untyped
         self._slots = slots
         self._spare = _open_spare()
 
+    def do_handle(self, *connection: Any) -> None:
+        """The handler also closes. gevent would put a function around it, whose C stack each open stream would keep."""
+        self._spawn(self._handle, *connection)
+
     def do_read(self) -> Any:
         try:
             return super().do_read()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import msgspec
 
@@ -18,10 +17,10 @@ _USAGE = re.compile(rb',\s*+"usage"\s*+:\s*+(\{(?:[^{}]++|\{[^{}]*+\})*+\})')
 
 
 class Counts(msgspec.Struct):
-    """The last counts of a stream, and the event that tells them. `head` are the fields that its chunks begin with, as
-    sent to the client; they are set once the first has come."""
+    """The last counts of a stream, and the event that tells them. `head` is how its chunks begin, up to a comma, as
+    sent to the client; it is set once the first has come."""
 
-    head: dict[str, Any] = {}
+    head: bytes = b""
     usage: Usage | None = None
     wire: WireUsage | None = None
     event: bytes = b""
@@ -58,4 +57,4 @@ class Counts(msgspec.Struct):
         return self._write(encode_body(write_usage(self.usage)))
 
     def _write(self, counts: bytes) -> bytes:
-        return encode_event(encode_body(self.head)[:-1] + b',"choices":[],"usage":' + counts + b"}")
+        return encode_event(self.head + b',"choices":[],"usage":' + counts + b"}")
