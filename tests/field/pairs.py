@@ -10,6 +10,7 @@ from werkzeug.test import TestResponse
 
 from tests.field.asking import A, C, R, body_of
 from tests.gateway.conftest import Client, events_of
+from tests.support.answers import unnamed
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 
 CHAT_HEAD: dict[str, Any] = {"id": "x", "object": "chat.completion", "created": 1, "model": "m"}
@@ -57,8 +58,8 @@ def chat_reply(message: dict[str, Any], finish: str | None = "stop", **more: Any
 
 def chat_events(*payloads: dict[str, Any] | str) -> Reply:
     """A stream of Chat Completions; texts are data as they are."""
-    lines = [payload if isinstance(payload, str) else json.dumps(CHAT_HEAD | payload) for payload in payloads]
-    return sse(*(b"data: %b\n\n" % line.encode() for line in lines))
+    lines = (payload if isinstance(payload, str) else CHAT_HEAD | payload for payload in payloads)
+    return sse(*unnamed(*lines))
 
 
 def delta(said: dict[str, Any], finish: str | None = None, index: int = 0, **more: Any) -> dict[str, Any]:

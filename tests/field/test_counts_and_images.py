@@ -6,7 +6,6 @@ Each case names where it was reported: the repository and the number of the issu
 # ruff: noqa: E501 - one case a line
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -14,7 +13,8 @@ import pytest
 from tests.field.asking import both_modes, every_client
 from tests.field.pairs import CHAT_HEAD, chat_events, delta
 from tests.gateway.conftest import Client, events_of
-from tests.support.fake_upstream import FakeUpstream, Reply, json_reply
+from tests.support.answers import message, message_events, named
+from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 PATHS = {"A": "/v1/messages", "C": "/v1/chat/completions", "R": "/v1/responses"}
@@ -98,36 +98,11 @@ def test_counts_are_read_under_every_name(client: Client, upstream: FakeUpstream
 
 def test_counts_at_the_end_of_a_messages_stream_are_those_that_count(client: Client, upstream: FakeUpstream) -> None:
     """zai-org/GLM-5#139, sgl-project/sglang#20685: zero at the start, the truth in `message_delta`."""
-    start = {
-        "type": "message_start",
-        "message": {
-            "id": "m",
-            "type": "message",
-            "role": "assistant",
-            "model": "m",
-            "content": [],
-            "usage": {"input_tokens": 0, "output_tokens": 0},
-        },
-    }
-    events = [start, {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-              {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "t"}}, {"type": "content_block_stop", "index": 0},
-              {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"input_tokens": 14, "output_tokens": 3, "cache_read_input_tokens": 2}}, {"type": "message_stop"}]  # fmt: skip
-    upstream.script(
-        Reply(
-            tuple(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events),
-            headers={"content-type": "text/event-stream"},
-        )
-    )
+    counts = {"input_tokens": 14, "output_tokens": 3, "cache_read_input_tokens": 2}
+    whole = message("t", usage={"input_tokens": 0, "output_tokens": 0})
+    upstream.script(sse(*named(*message_events(whole, **counts))))
 
-    response = client.ask(
-        "/v1/chat/completions",
-        {
-            "model": "messages/m",
-            "stream": True,
-            "stream_options": {"include_usage": True},
-            "messages": [{"role": "user", "content": "q"}],
-        },
-    )
+    response = client.chat("messages/m", stream=True, stream_options={"include_usage": True})
 
     assert events_of(response)[-2]["usage"]["prompt_tokens"] == 16
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -10,6 +9,8 @@ import pytest
 from tests.field.asking import both_modes
 from tests.field.pairs import chat_events, chat_reply, delta, whole_reply
 from tests.gateway.conftest import Client, events_of
+from tests.support import answers
+from tests.support.answers import message, named
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 
 
@@ -154,15 +155,7 @@ ENDS: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[int, int, int, int]]
 
 def message_events(first: dict[str, Any], last: dict[str, Any]) -> Reply:
     """A Messages stream with these counts at its start and at its end."""
-    head = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [], "usage": first}
-    events = [
-        {"type": "message_start", "message": head},
-        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "t"}},
-        {"type": "content_block_stop", "index": 0},
-        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": last},
-        {"type": "message_stop"},
-    ]
-    return sse(*(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events))
+    return sse(*named(*answers.message_events(message("t", usage=first), **last)))
 
 
 @pytest.mark.parametrize("case", ENDS)
@@ -215,7 +208,7 @@ def counted_by(to: str, usage: dict[str, Any], *, stream: bool) -> Any:
         return json_reply(reply) if not stream else message_events(usage, {"output_tokens": usage["output_tokens"]})
     reply = {**whole_reply("R", "t"), "usage": usage}
     end = {"type": "response.completed", "sequence_number": 0, "response": reply}
-    return sse(f"event: {end['type']}\ndata: {json.dumps(end)}\n\n".encode()) if stream else json_reply(reply)
+    return sse(*named(end)) if stream else json_reply(reply)
 
 
 @both_modes

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.field.grammar import check, read_events
-from tests.field.test_responses_streams import CREATED, HEAD, stream
+from tests.field.test_responses_streams import CREATED, HEAD, completed, stream
 from tests.gateway.conftest import Client, events_of
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply
 
@@ -50,7 +50,7 @@ def streamed(*items: dict[str, Any], size: int = 5) -> Reply:
     return stream(
         CREATED,
         *inside,
-        {"type": "response.completed", "response": {**HEAD, "status": "completed", "output": list(items)}},
+        completed(*items),
     )
 
 
@@ -108,7 +108,7 @@ def test_a_function_of_the_same_name_stays_one(every: Client, upstream: FakeUpst
 def test_odd_items_break_nothing(every: Client, upstream: FakeUpstream, odd: dict[str, Any]) -> None:
     item = call("apply_patch", "{}") | odd
     done = {"type": "response.output_item.done", "output_index": 0, "item": item}
-    ended = {"type": "response.completed", "response": {**HEAD, "status": "completed", "output": [item]}}
+    ended = completed(item)
     upstream.script(stream(CREATED, done | {"type": "response.output_item.added"}, done, ended))
 
     response = every.ask("/v1/responses", {"model": "responses/m", "input": "q", "tools": TOOLS, "stream": True})

@@ -3,7 +3,6 @@ try. Upstreams of the Responses dialect always open the stream first (FB-120, FB
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -12,16 +11,13 @@ from app.settings.tables import RouteSettings
 from tests.field.asking import UPSTREAMS, every_client
 from tests.field.pairs import CHAT_HEAD, ask, chat_events, delta, whole_reply
 from tests.gateway.conftest import Client, MakeClient, events_of
-from tests.support.answers import chunk
+from tests.support.answers import chunk, named
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 
 
 def events(*payloads: dict[str, Any], pause: float = 0.05) -> Reply:
     """A stream whose events come one by one."""
-    pieces: list[Any] = []
-    for payload in payloads:
-        pieces += [f"event: {payload['type']}\ndata: {json.dumps(payload)}\n\n".encode(), pause]
-    return sse(*pieces)
+    return sse(*(piece for event in named(*payloads) for piece in (event, pause)))
 
 
 def refused(code: str) -> Reply:

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.field.vectors import Vector, misread, named
+from tests.field.vectors import Vector, misread
 from tests.gateway.conftest import Client
+from tests.support.answers import added, block, closed, named
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 
 USAGE = {"input_tokens": 3, "output_tokens": 2}
@@ -34,18 +35,6 @@ TWO = (*ONE, ("f", {"x": 2}))
 
 def end(reason: str | None = "end_turn", **more: Any) -> dict[str, Any]:
     return {"type": "message_delta", "delta": {"stop_reason": reason, "stop_sequence": None}, "usage": USAGE, **more}
-
-
-def block(place: int, told: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "content_block_start", "index": place, "content_block": told}
-
-
-def added(place: int, kind: str, **more: Any) -> dict[str, Any]:
-    return {"type": "content_block_delta", "index": place, "delta": {"type": kind, **more}}
-
-
-def closed(place: int) -> dict[str, Any]:
-    return {"type": "content_block_stop", "index": place}
 
 
 def words(place: int = 0, text: str = "t") -> tuple[dict[str, Any], ...]:

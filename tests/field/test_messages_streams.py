@@ -10,6 +10,7 @@ import pytest
 from tests.field.asking import body_of, every_client
 from tests.field.pairs import ask, whole_reply
 from tests.gateway.conftest import Client, events_of
+from tests.support.answers import added, block, closed, named
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 
 USAGE = {"input_tokens": 1, "output_tokens": 1}
@@ -24,33 +25,28 @@ END = (
 
 
 def stream(*events: dict[str, Any]) -> Reply:
-    whole = (START, *events, *END)
-    return sse(*(b"event: %b\ndata: %b\n\n" % (event["type"].encode(), json.dumps(event).encode()) for event in whole))
+    return sse(*named(START, *events, *END))
 
 
 def begin(index: int, kind: str) -> dict[str, Any]:
-    block = {"type": kind, "thinking": "", "signature": ""} if kind == "thinking" else {"type": kind, "text": ""}
-    return {"type": "content_block_start", "index": index, "content_block": block}
+    empty = {"type": kind, "thinking": "", "signature": ""} if kind == "thinking" else {"type": kind, "text": ""}
+    return block(index, empty)
 
 
 def say(index: int, kind: str, said: str) -> dict[str, Any]:
-    return {"type": "content_block_delta", "index": index, "delta": {"type": f"{kind}_delta", kind: said}}
+    return added(index, f"{kind}_delta", **{kind: said})
 
 
-def end(index: int) -> dict[str, Any]:
-    return {"type": "content_block_stop", "index": index}
-
-
-ANSWER = (begin(1, "text"), say(1, "text", "done"), end(1))
+ANSWER = (begin(1, "text"), say(1, "text", "done"), closed(1))
 
 
 @every_client
 @pytest.mark.parametrize(
     "thought",
     [
-        (say(0, "thinking", "hm"), say(0, "signature", "c2ln"), end(0)),
+        (say(0, "thinking", "hm"), say(0, "signature", "c2ln"), closed(0)),
         (say(0, "thinking", "hm"),),
-        (begin(0, "thinking"), say(2, "thinking", "h"), say(2, "thinking", "m"), end(0)),
+        (begin(0, "thinking"), say(2, "thinking", "h"), say(2, "thinking", "m"), closed(0)),
     ],
     ids=["not begun", "neither begun nor ended", "another index"],
 )
@@ -66,7 +62,7 @@ def test_a_delta_finds_its_block(
 
 
 def test_blocks_of_a_stream_that_was_out_of_order_are_counted_anew(every: Client, upstream: FakeUpstream) -> None:
-    upstream.script(stream(begin(0, "thinking"), say(2, "thinking", "hm"), end(0), *ANSWER))
+    upstream.script(stream(begin(0, "thinking"), say(2, "thinking", "hm"), closed(0), *ANSWER))
     body = {"model": "messages/m", "max_tokens": 9, "stream": True, "messages": [{"role": "user", "content": "q"}]}
 
     events = events_of(every.ask("/v1/messages", body))
@@ -101,7 +97,7 @@ def test_arguments_of_a_call_that_was_not_begun_are_an_error(
 
 
 def test_an_end_that_is_told_twice_is_one_event(every: Client, upstream: FakeUpstream) -> None:
-    upstream.script(stream(begin(0, "text"), say(0, "text", "t"), end(0), END[0]))
+    upstream.script(stream(begin(0, "text"), say(0, "text", "t"), closed(0), END[0]))
 
     told = every.ask(
         "/v1/messages",
@@ -114,7 +110,7 @@ def test_an_end_that_is_told_twice_is_one_event(every: Client, upstream: FakeUps
 
 def test_events_under_the_default_name_get_their_own(every: Client, upstream: FakeUpstream) -> None:
     """The vendor's SDK goes by the names, and ignores an event called `message`."""
-    events = (START, begin(0, "text"), say(0, "text", "t"), end(0), *END)
+    events = (START, begin(0, "text"), say(0, "text", "t"), closed(0), *END)
     upstream.script(sse(*(b"event: message\ndata: %b\n\n" % json.dumps(event).encode() for event in events)))
     path, body = body_of("A")
 

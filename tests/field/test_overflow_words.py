@@ -13,8 +13,8 @@ import pytest
 from app.dialects.overflow import find_overflow
 from tests.field.asking import every_client
 from tests.field.pairs import ask, chat_events
-from tests.field.vectors import named
 from tests.gateway.conftest import Client
+from tests.support.answers import named
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply
 
 # What the upstream says, and the numbers that are in it: of the input, and of the limit.

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.field.vectors import Vector, misread, named
+from tests.field.vectors import Vector, misread
 from tests.gateway.conftest import Client
+from tests.support.answers import named
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 
 USAGE = {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}

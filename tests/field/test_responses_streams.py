@@ -11,6 +11,7 @@ from tests.field.asking import body_of, every_client
 from tests.field.grammar import check, read_events
 from tests.field.pairs import ask, tell_stream, whole_reply
 from tests.gateway.conftest import Client, events_of
+from tests.support.answers import named, unnamed
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 
 HEAD = {"id": "resp_1", "object": "response", "model": "m"}
@@ -19,13 +20,12 @@ PLACE = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
 CREATED = {"type": "response.created", "response": {**HEAD, "status": "in_progress"}}
 
 
+def completed(*items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "response.completed", "response": {**HEAD, "status": "completed", "output": items, "usage": None}}
+
+
 def stream(*events: dict[str, Any]) -> Reply:
-    return sse(
-        *(
-            b"event: %b\ndata: %b\n\n" % (event["type"].encode(), json.dumps({**event, "sequence_number": n}).encode())
-            for n, event in enumerate(events)
-        )
-    )
+    return sse(*named(*events, numbered=True))
 
 
 @every_client
@@ -37,10 +37,7 @@ def test_text_of_items_that_nobody_announced_is_told_once(every: Client, upstrea
             CREATED,
             {"type": "response.output_text.delta", **PLACE, "delta": "one "},
             {"type": "response.output_text.delta", **PLACE, "delta": "two"},
-            {
-                "type": "response.completed",
-                "response": {**HEAD, "status": "completed", "output": [item], "usage": None},
-            },
+            completed(item),
         )
     )
 
@@ -55,10 +52,7 @@ def test_a_rewritten_stream_keeps_the_order_and_the_id_that_it_began_with(
         stream(
             CREATED,
             {"type": "response.output_text.delta", **PLACE, "delta": "one two"},
-            {
-                "type": "response.completed",
-                "response": {**HEAD, "status": "completed", "output": [item], "usage": None},
-            },
+            completed(item),
         )
     )
 
@@ -126,7 +120,7 @@ def test_an_event_about_limits_ends_no_stream(every: Client, upstream: FakeUpstr
     """router-for-me/CLIProxyAPI#3798."""
     limits = {"type": "codex.rate_limits", "limit_reached": True, "primary": {"used_percent": 100}}
     item = whole_reply("R", "fine")["output"][0]
-    ended = {"type": "response.completed", "response": {**HEAD, "status": "completed", "output": [item]}}
+    ended = completed(item)
     upstream.script(stream(limits, CREATED, ended))
 
     assert ask(every, dialect, "responses/m", stream=True).text == "fine"
@@ -186,7 +180,7 @@ def test_data_that_is_no_object_is_quoted_in_an_error(
     every: Client, upstream: FakeUpstream, dialect: str, data: str, before: int
 ) -> None:
     passed = stream(*[CREATED, *passed_item(whole_reply("R", "t")["output"][0])][:before]).pieces
-    upstream.script(*[sse(*passed, b"data: %b\n\n" % data.encode())] * 4)
+    upstream.script(*[sse(*passed, *unnamed(data))] * 4)
 
     assert data.strip('"') in ask(every, dialect, "responses/m", stream=True).error
 
@@ -265,7 +259,7 @@ def test_arguments_may_come_with_the_terminal_response_alone(
             *BARE_ENDS[before],
             {"type": "response.output_item.done", "output_index": 0, "item": BARE},
             *said,
-            {"type": "response.completed", "response": {**HEAD, "status": "completed", "output": whole}},
+            completed(*whole),
         )
     )
     path, body = body_of(dialect)
@@ -284,7 +278,7 @@ def test_a_call_without_arguments_has_an_empty_object(every: Client, upstream: F
             CREATED,
             {"type": "response.output_item.added", "output_index": 0, "item": BARE},
             {"type": "response.output_item.done", "output_index": 0, "item": BARE},
-            {"type": "response.completed", "response": {**HEAD, "status": "completed", "output": [BARE]}},
+            completed(BARE),
         )
     )
     path, body = body_of(dialect)

@@ -12,8 +12,9 @@ import pytest
 from tests.field.asking import CLIENTS, body_of, both_modes
 from tests.field.pairs import CHAT_HEAD, ask, chat_reply, delta, tell_stream
 from tests.field.test_messages_streams import END, START
-from tests.field.test_responses_streams import CREATED, HEAD
+from tests.field.test_responses_streams import CREATED, HEAD, completed
 from tests.gateway.conftest import Client, events_of
+from tests.support.answers import named, unnamed
 from tests.support.fake_upstream import FakeUpstream, Reply, sse
 
 HALVES = ("\ud83d", "\ude42")
@@ -22,13 +23,7 @@ WHOLE = "🙂"
 
 def streamed(*events: dict[str, Any]) -> Reply:
     """Events with half characters as escapes."""
-    return sse(
-        *(
-            (f"event: {event['type']}\n" if "type" in event else "").encode()
-            + b"data: %b\n\n" % json.dumps(event).encode()
-            for event in events
-        )
-    )
+    return sse(*(piece for event in events for piece in (named if "type" in event else unnamed)(event)))
 
 
 def of_chat(*said: dict[str, Any], finish: str) -> Reply:
@@ -54,7 +49,7 @@ def item(whole: dict[str, Any], kind: str, empty: dict[str, Any], *said: str) ->
         {"type": "response.output_item.added", "output_index": 0, "item": done | {"status": "in_progress", **empty}},
         *({"type": f"response.{kind}.delta", **place, "delta": part} for part in said),
         {"type": "response.output_item.done", "output_index": 0, "item": done},
-        {"type": "response.completed", "response": {**HEAD, "status": "completed", "output": [done], "usage": None}},
+        completed(done),
     ]  # fmt: skip
     return streamed(*({**event, "sequence_number": number} for number, event in enumerate(events)))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -11,6 +10,8 @@ from tests.field.asking import CLIENTS, UPSTREAMS, body_of, both_modes
 from tests.field.grammar import check, read_events
 from tests.field.pairs import tell_stream, tell_whole, whole_reply
 from tests.gateway.conftest import Client, events_of
+from tests.support import answers
+from tests.support.answers import added, closed, named, unnamed
 from tests.support.fake_upstream import CUT, STALL, FakeUpstream, Piece, sse
 
 Event = dict[str, Any]
@@ -32,12 +33,7 @@ COMPLETED = {"type": "response.completed", "response": RESPONSE}
 
 
 def block(index: object) -> tuple[Event, ...]:
-    said = {"type": "text_delta", "text": "hello"}
-    return (
-        {"type": "content_block_start", "index": index, "content_block": {"type": "text", "text": ""}},
-        {"type": "content_block_delta", "index": index, "delta": said},
-        {"type": "content_block_stop", "index": index},
-    )
+    return answers.block(index, {"type": "text", "text": ""}), added(index, "text_delta", text="hello"), closed(index)
 
 
 def item(said: object = "hello", **place: object) -> tuple[Event, ...]:
@@ -56,10 +52,7 @@ def item(said: object = "hello", **place: object) -> tuple[Event, ...]:
 
 def pieces(*events: Event | Piece) -> list[Piece]:
     numbered = [e if not isinstance(e, dict) else {"sequence_number": n} | e for n, e in enumerate(events)]
-    return [
-        b"event: %b\ndata: %b\n\n" % (e["type"].encode(), json.dumps(e).encode()) if isinstance(e, dict) else e
-        for e in numbered
-    ]
+    return [named(each)[0] if isinstance(each, dict) else each for each in numbered]
 
 
 ODD: list[tuple[str, str, tuple[Event | Piece, ...]]] = [
@@ -68,7 +61,7 @@ ODD: list[tuple[str, str, tuple[Event | Piece, ...]]] = [
     ("A", "an index with a point", (START, *block(0.0), END, STOP)),
     ("A", "half of the last event", (START, *block(0), END, b'event: message_stop\ndata: {"type":"mess')),
     ("A", "all in the beginning", ({**START, "message": whole_reply("A", "hello")}, END, STOP)),
-    ("A", "a whole answer as an event", (b"data: %b\n\n" % json.dumps(whole_reply("A", "hello")).encode(),)),
+    ("A", "a whole answer as an event", unnamed(whole_reply("A", "hello"))),
     ("A", "reset after the end", (START, *block(0), END, STOP, CUT)),
     ("R", "an index that is a text", (CREATED, *item(output_index="0"), COMPLETED)),
     ("R", "an index of null", (CREATED, *item(output_index=None), COMPLETED)),
@@ -77,7 +70,7 @@ ODD: list[tuple[str, str, tuple[Event | Piece, ...]]] = [
     ("R", "a delta in an object", (CREATED, *item({"text": "hello"}), COMPLETED)),
     ("R", "a beginning without a response", ({"type": "response.created"}, *item(), COMPLETED)),
     ("R", "a beginning without an id", ({**CREATED, "response": RESPONSE | {"id": None}}, *item(), COMPLETED)),
-    ("R", "a whole answer as an event", (b"data: %b\n\n" % json.dumps(RESPONSE).encode(),)),
+    ("R", "a whole answer as an event", unnamed(RESPONSE)),
     ("R", "reset after the end", (CREATED, *item(), COMPLETED, CUT)),
 ]  # fmt: skip
 

@@ -12,8 +12,8 @@ import pytest
 
 from tests.field.asking import both_modes
 from tests.field.pairs import whole_reply
-from tests.field.vectors import named
 from tests.gateway.conftest import Client
+from tests.support.answers import named
 from tests.support.fake_upstream import FakeUpstream, Reply, Seen, json_reply, sse
 
 PATHS = {"A": "/v1/messages", "R": "/v1/responses"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,11 +28,6 @@ class Vector:
     finish: str = "stop"
     error: str = ""
     but: tuple[str, ...] = ()
-
-
-def named(*events: dict[str, Any]) -> tuple[bytes, ...]:
-    """Events under the name of their type."""
-    return tuple(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events)
 
 
 def misread(client: Client, upstream: FakeUpstream, dialect: str, vectors: list[Vector]) -> dict[tuple[str, ...], str]:

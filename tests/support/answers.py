@@ -73,25 +73,36 @@ def events_of_blocks(*blocks: dict[str, Any]) -> list[dict[str, Any]]:
     return [event for index, block in enumerate(blocks) for event in _events_of_block(index, block)]
 
 
-def _events_of_block(index: int, block: dict[str, Any]) -> list[dict[str, Any]]:
-    match block["type"]:
+def _events_of_block(index: int, whole: dict[str, Any]) -> list[dict[str, Any]]:
+    match whole["type"]:
         case "text":
             head: dict[str, Any] = {"type": "text", "text": ""}
-            deltas = [{"type": "text_delta", "text": block["text"]}]
-            deltas += [{"type": "citations_delta", "citation": citation} for citation in block.get("citations", ())]
+            deltas = [added(index, "text_delta", text=whole["text"])]
+            deltas += [added(index, "citations_delta", citation=each) for each in whole.get("citations", ())]
         case "thinking":
             head = {"type": "thinking", "thinking": "", "signature": ""}
-            deltas = [{"type": f"{name}_delta", name: block[name]} for name in ("thinking", "signature") if block[name]]
+            said = {name: whole[name] for name in ("thinking", "signature") if whole[name]}
+            deltas = [added(index, f"{name}_delta", **{name: text}) for name, text in said.items()]
         case "tool_use" | "server_tool_use":
-            head = {**block, "input": {}}
-            deltas = [{"type": "input_json_delta", "partial_json": json.dumps(block["input"])}]
+            head = {**whole, "input": {}}
+            deltas = [added(index, "input_json_delta", partial_json=json.dumps(whole["input"]))]
         case _:
-            head, deltas = block, []
-    return [
-        {"type": "content_block_start", "index": index, "content_block": head},
-        *({"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas),
-        {"type": "content_block_stop", "index": index},
-    ]
+            head, deltas = whole, []
+    return [block(index, head), *deltas, closed(index)]
+
+
+def block(index: object, head: dict[str, Any]) -> dict[str, Any]:
+    """The event that begins a block of a Messages stream."""
+    return {"type": "content_block_start", "index": index, "content_block": head}
+
+
+def added(index: object, kind: str, **more: Any) -> dict[str, Any]:
+    """The event with a delta of a block."""
+    return {"type": "content_block_delta", "index": index, "delta": {"type": kind, **more}}
+
+
+def closed(index: object) -> dict[str, Any]:
+    return {"type": "content_block_stop", "index": index}
 
 
 def response(*output: dict[str, Any] | str, **more: Any) -> dict[str, Any]:
