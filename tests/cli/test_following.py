@@ -22,6 +22,7 @@ from app.cli.accounts import following
 from app.cli.group import main
 from app.settings import AccountsSettings
 from tests.accounts.records import record
+from tests.cli.machine import Machine
 from tests.support.fake_upstream import CUT, STALL, FakeUpstream, Reply, json_reply, sse
 from tests.support.gateway_process import BIN, GatewayProcess, bare_environ
 
@@ -43,12 +44,8 @@ def row(number: int) -> bytes:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a command that pauses three times at most, and then is interrupted by its user."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    for name in ("DRAGOMAN_CONFIG", "DRAGOMAN_API_KEY", "PROXY_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
     left = [3]
 
     def pause(_seconds: float) -> None:
@@ -99,10 +96,9 @@ def test_json_and_csv_are_followed_by_the_line(run: Run) -> None:
     assert [each["id"] for each in csv.DictReader(io.StringIO(shown[1]))] == ["r1", "r2"]
 
 
-def test_where_no_gateway_runs_the_accounts_are_read_and_that_is_said(run: Run, tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/ledger.sqlite3"
-    (tmp_path / "dragoman.toml").write_text(f'[server]\nport = 9\n[ledger]\nurl = "{url}"\n[providers.demo]\n')
-    (tmp_path / "dragoman.toml").chmod(0o600)
+def test_where_no_gateway_runs_the_accounts_are_read_and_that_is_said(run: Run, machine: Machine) -> None:
+    url = f"sqlite:///{machine.folder}/ledger.sqlite3"
+    machine.write("dragoman.toml", f'[server]\nport = 9\n[ledger]\nurl = "{url}"\n[providers.demo]\n').chmod(0o600)
     accounts = Accounts(AccountsSettings(), url)
     accounts.take([record(1, received=time.time())])
     accounts.close()

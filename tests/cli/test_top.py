@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from app.cli import running_gateway
 from app.cli.group import main
+from tests.cli.machine import Machine
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
 
 RUNNING: dict[str, Any] = {
@@ -44,11 +44,7 @@ def gateway() -> Iterator[FakeUpstream]:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    for name in ("DRAGOMAN_CONFIG", "DRAGOMAN_API_KEY", "PROXY_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
+def run(machine: Machine) -> Run:
     return lambda *arguments: CliRunner().invoke(main, ["top", *arguments])
 
 

@@ -11,13 +11,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from app import create_app
-from app.settings import KeySettings, PermissionsSettings, ProviderSettings, ServerSettings, Settings
+from app.settings import PermissionsSettings, ProviderSettings, ServerSettings, Settings
+from tests.permissions.keys import KEYS
 
-KEYS = {
-    "admin": KeySettings(key="key-of-admin", role="admin"),
-    "ana": KeySettings(key="key-of-ana-1"),
-    "bob": KeySettings(key="key-of-bob-1"),
-}
 Open = Callable[..., FlaskClient]
 
 

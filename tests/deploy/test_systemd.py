@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import time
 import urllib.request
@@ -19,16 +18,10 @@ from app.server import ports
 from app.settings import ServerSettings, load_settings
 from tests.docs.blocks import ROOT
 from tests.support.gateway_process import bare_environ, free_port
+from tests.support.programs import program
 
 UNITS = ROOT / "deploy" / "systemd"
 EXPOSURE = 2.5
-
-
-def program(name: str) -> str:
-    path = shutil.which(name)
-    if path is None:
-        pytest.skip(f"{name} is not on this machine")
-    return path
 
 
 def settings_of(unit: str) -> dict[str, str]:

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -55,13 +54,6 @@ SHELL = in_language("sh")
 MAKES = [block for block in SHELL if block.text.startswith("make ")]
 SERVES = [block for block in SHELL if "dragoman serve" in block.text]
 CALLS = [block for block in SHELL if block not in MAKES + SERVES]
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    """A gateway as `make run` starts it on a machine without any account."""
-    with GatewayProcess(tmp_path_factory.mktemp("demo")) as gateway:
-        yield gateway
 
 
 def test_every_block_is_run_by_something() -> None:

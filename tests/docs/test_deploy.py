@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 
-import pytest
-
 from tests.docs.blocks import ROOT
+from tests.support.programs import program
 
 DEPLOY = ROOT / "deploy"
-
-
-def program(name: str) -> str:
-    path = shutil.which(name)
-    if path is None:
-        pytest.skip(f"{name} is not on this machine")
-    return path
 
 
 def test_prometheus_takes_the_configuration_and_the_alerts() -> None:

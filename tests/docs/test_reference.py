@@ -7,7 +7,6 @@ import json
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -41,12 +40,6 @@ def test_every_route_of_the_code_is_described_and_nothing_else(reference: Module
     described = {(method.upper(), path) for path, method in OPERATIONS}
 
     assert described == set(reference.list_routes())
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    with GatewayProcess(tmp_path_factory.mktemp("demo")) as gateway:
-        yield gateway
 
 
 @pytest.mark.parametrize(("path", "method"), OPERATIONS, ids=lambda value: value)

@@ -8,7 +8,7 @@ from typing import Any
 
 from werkzeug.test import TestResponse
 
-from tests.field.asking import A, C, R, body_of
+from tests.field.asking import UPSTREAMS, A, C, R, body_of
 from tests.gateway.conftest import Client, events_of
 from tests.support.answers import unnamed
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply, sse
@@ -202,3 +202,12 @@ def whole_reply(dialect: str, text: str) -> dict[str, Any]:
 def refuse_once(upstream: FakeUpstream, to: str, refusal: Any, status: int = 400) -> None:
     """An upstream that refuses the first request, and answers the second with "t"."""
     upstream.script(json_reply(refusal, status), json_reply(whole_reply(to, "t")))
+
+
+def asked_of(client: Client, upstream: FakeUpstream, dialect: str, to: str, **more: Any) -> Any:
+    """What an upstream is asked, which answers."""
+    upstream.seen.clear()
+    upstream.script(json_reply(whole_reply(to, "t")))
+    told = ask(client, dialect, UPSTREAMS[to], **more)
+    assert told.text == "t", told
+    return upstream.seen[0].json()

@@ -9,7 +9,7 @@ import pytest
 
 from app.settings import RouteSettings
 from tests.field.asking import CLIENTS, UPSTREAMS, every_client, every_upstream, forced
-from tests.field.pairs import ask, whole_reply
+from tests.field.pairs import ask, asked_of, whole_reply
 from tests.gateway.conftest import Client, MakeClient
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
@@ -30,15 +30,6 @@ FUNCTIONS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def input_of(every: Client, upstream: FakeUpstream, dialect: str, to: str, **more: Any) -> Any:
-    """What the upstream is asked."""
-    upstream.seen.clear()
-    upstream.script(json_reply(whole_reply(to, "t")))
-    told = ask(every, dialect, UPSTREAMS[to], **more)
-    assert told.text == "t", told
-    return upstream.seen[0].json()
-
-
 def functions_in(to: str, body: dict[str, Any]) -> list[tuple[str, str, list[str]]]:
     tools = [tool["function"] if to == "C" else tool for tool in body["tools"]]
     schema = "input_schema" if to == "A" else "parameters"
@@ -52,7 +43,7 @@ def test_a_function_is_read_whatever_its_shape(
     every: Client, upstream: FakeUpstream, dialect: str, to: str, shape: str
 ) -> None:
     """cursor/cursor#1289, danny-avila/LibreChat#13925, open-mercato/open-mercato#6241, architectds/modeldock#30."""
-    body = input_of(every, upstream, dialect, to, tools=[FUNCTIONS[shape]])
+    body = asked_of(every, upstream, dialect, to, tools=[FUNCTIONS[shape]])
 
     assert functions_in(to, body) == [("edit", "d", ["p"])]
 
@@ -66,7 +57,7 @@ def test_a_function_in_a_namespace_has_its_schema_under_any_name(
     member = {"type": "function", "name": "edit", "description": "d", name: SCHEMA}
     group = {"type": "namespace", "name": "files", "description": "files", "tools": [member]}
 
-    body = input_of(every, upstream, "R", to, tools=[group])
+    body = asked_of(every, upstream, "R", to, tools=[group])
 
     assert [properties for _, _, properties in functions_in(to, body)] == [["p"]]
 
@@ -75,7 +66,7 @@ def test_a_function_in_a_namespace_has_its_schema_under_any_name(
 @pytest.mark.parametrize("choice", [{"type": "tool", "name": "f"}, {"type": "function", "function": {"name": "f"}}])
 def test_a_choice_is_read_whatever_its_shape(every: Client, upstream: FakeUpstream, to: str, choice: Any) -> None:
     for dialect in CLIENTS:
-        assert input_of(every, upstream, dialect, to, tool_choice=choice)["tool_choice"] == forced(to)
+        assert asked_of(every, upstream, dialect, to, tool_choice=choice)["tool_choice"] == forced(to)
 
 
 # What a choice of OpenAI's means, in the words of each upstream.
@@ -90,7 +81,7 @@ _MODES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("mode", _MODES)
 def test_a_mode_of_choice_is_read_whatever_its_shape(every: Client, upstream: FakeUpstream, to: str, mode: str) -> None:
     for choice in (mode, {"type": mode}):
-        assert input_of(every, upstream, "A", to, tool_choice=choice)["tool_choice"] == _MODES[mode][to]
+        assert asked_of(every, upstream, "A", to, tool_choice=choice)["tool_choice"] == _MODES[mode][to]
 
 
 @every_upstream
@@ -102,7 +93,7 @@ def test_allowed_tools_stay_those_of_a_messages_client(
     tools = [{"name": name, "input_schema": SCHEMA} for name in ("f", "g")]
     choice = {"type": "allowed_tools", **({"allowed_tools": allowed} if nested else allowed)}
 
-    body = input_of(every, upstream, "A", to, tools=tools, tool_choice=choice)
+    body = asked_of(every, upstream, "A", to, tools=tools, tool_choice=choice)
 
     names = [tool["function"]["name"] if "function" in tool else tool["name"] for tool in body["tools"]]
     limited = names == ["f"] or [(tool.get("function") or tool)["name"] for tool in _allowed(body)] == ["f"]
@@ -127,8 +118,8 @@ def test_a_search_of_messages_is_one_for_other_clients_too(every: Client, upstre
     """danny-avila/LibreChat#13925: its custom endpoints send the tools of Messages to /v1/responses."""
     search = {"type": "web_search_20250305", "name": "web_search", "blocked_domains": ["a.example"]}
 
-    to_messages = input_of(every, upstream, dialect, "A", tools=[search])
-    to_responses = input_of(every, upstream, dialect, "R", tools=[search])
+    to_messages = asked_of(every, upstream, dialect, "A", tools=[search])
+    to_responses = asked_of(every, upstream, dialect, "R", tools=[search])
 
     assert to_messages["tools"] == [search]
     assert [tool["type"] for tool in to_responses["tools"]] == ["web_search"]
@@ -141,7 +132,7 @@ def test_a_body_of_messages_on_the_chat_path_loses_no_system_text(
 ) -> None:
     system = [{"type": "text", "text": "be brief"}]
 
-    body = input_of(every, upstream, "C", to, system=system, stop_sequences=["END"])
+    body = asked_of(every, upstream, "C", to, system=system, stop_sequences=["END"])
 
     assert "be brief" in json.dumps({"A": body.get("system"), "C": body.get("messages", [{}])[0]}.get(to, body))
     assert {"A": body.get("stop_sequences"), "C": body.get("stop")}.get(to, ["END"]) == ["END"]
@@ -161,7 +152,7 @@ def test_a_call_that_stands_in_the_content_and_beside_it_is_one(every: Client, u
         {"role": "tool", "tool_call_id": "c1", "content": "r"},
     ]
 
-    body = json.dumps(input_of(every, upstream, "C", to, messages=history))
+    body = json.dumps(asked_of(every, upstream, "C", to, messages=history))
 
     key = {"A": '"type": "tool_use"', "C": '"arguments"', "R": '"type": "function_call"'}[to]
     assert body.count(key) == 1
@@ -186,7 +177,7 @@ def test_a_thought_among_the_parts_of_an_answer_is_no_part_for_the_upstream(
         {"role": "user", "content": "r"},
     ]
 
-    body = input_of(every, upstream, "C", to, messages=said)
+    body = asked_of(every, upstream, "C", to, messages=said)
 
     assert '"type": "reasoning"' not in json.dumps(body.get("messages", []))
 
@@ -206,7 +197,7 @@ def test_ids_that_are_empty_are_given_anew(every: Client, upstream: FakeUpstream
         ("C", {"messages": chat}),
         ("R", {"input": [{"role": "user", "content": "q"}, *made * 2]}),
     ):
-        body = input_of(every, upstream, dialect, to, **history)
+        body = asked_of(every, upstream, dialect, to, **history)
         ids = {
             "A": lambda body: [b["id"] for m in body["messages"][1:] for b in m["content"] if b["type"] == "tool_use"],
             "C": lambda body: [c["id"] for m in body["messages"] for c in m.get("tool_calls") or ()],
@@ -228,7 +219,7 @@ def test_the_input_of_a_past_call_is_an_object_for_every_server(
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "r"}]},
     ]
 
-    body = input_of(every, upstream, "A", to, messages=said)
+    body = asked_of(every, upstream, "A", to, messages=said)
 
     arguments = (
         body["input"][1]["arguments"] if to == "R" else body["messages"][1]["tool_calls"][0]["function"]["arguments"]
@@ -248,7 +239,7 @@ def test_texts_of_nothing_but_space_reach_no_messages_upstream(
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "r"}, text]},
     ]
 
-    body = input_of(every, upstream, "A", "A", messages=said)
+    body = asked_of(every, upstream, "A", "A", messages=said)
 
     assert [[block["type"] for block in turn["content"]] for turn in body["messages"][1:]] == [
         ["tool_use"],
@@ -263,7 +254,7 @@ def test_a_shell_call_that_was_interrupted_gets_a_result(every: Client, upstream
     call = {"type": "local_shell_call", "id": "l1", "call_id": "v:24", "status": "completed", "action": action}
     history = [{"role": "user", "content": "q"}, call, {"role": "user", "content": "go on"}]
 
-    body = input_of(every, upstream, "R", to, input=history, tools=[{"type": "local_shell"}])
+    body = asked_of(every, upstream, "R", to, input=history, tools=[{"type": "local_shell"}])
 
     assert "no result" in json.dumps(body)
 
@@ -322,12 +313,12 @@ def test_a_turn_that_says_nothing_reaches_no_messages_upstream(
     """Anthropic: "all messages must have non-empty content except for the optional final assistant message"."""
     said = [{"role": "user", "content": "q"}, {"role": "assistant", "content": empty}, {"role": "user", "content": "r"}]
 
-    body = input_of(every, upstream, "A", "A", messages=said)
+    body = asked_of(every, upstream, "A", "A", messages=said)
 
     assert all(turn["content"] and turn["content"] != " " for turn in body["messages"])
 
 
 def test_a_schema_that_says_nothing_is_one_of_an_object(every: Client, upstream: FakeUpstream) -> None:
-    body = input_of(every, upstream, "A", "A", tools=[{"name": "f", "input_schema": {}}])
+    body = asked_of(every, upstream, "A", "A", tools=[{"name": "f", "input_schema": {}}])
 
     assert body["tools"][0]["input_schema"]["type"] == "object"

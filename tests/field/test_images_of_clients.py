@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.field.asking import CLIENTS, UPSTREAMS
-from tests.field.pairs import ask, whole_reply
+from tests.field.asking import CLIENTS
+from tests.field.pairs import asked_of
 from tests.gateway.conftest import Client
-from tests.support.fake_upstream import FakeUpstream, json_reply
+from tests.support.fake_upstream import FakeUpstream
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 PAGE = base64.b64encode(b"<!DOCTYPE html><html>not found</html>").decode()
@@ -42,10 +42,7 @@ def shown_by_a_tool(image: dict[str, Any]) -> list[dict[str, Any]]:
 
 def asked(every: Client, upstream: FakeUpstream, dialect: str, to: str, **more: Any) -> str:
     """What the upstream is asked, as text."""
-    upstream.seen.clear()
-    upstream.script(json_reply(whole_reply(to, "t")))
-    told = ask(every, dialect, UPSTREAMS[to], **more)
-    assert told.text == "t", told
+    asked_of(every, upstream, dialect, to, **more)
     return upstream.seen[0].body.decode()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.field.asking import CLIENTS, UPSTREAMS, every_client, every_upstream
-from tests.field.pairs import ask, whole_reply
+from tests.field.pairs import ask, asked_of, whole_reply
 from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
@@ -73,16 +73,6 @@ HISTORIES: dict[str, list[Any]] = {
 }
 
 
-def asked(every: Client, upstream: FakeUpstream, dialect: str, to: str, **more: Any) -> dict[str, Any]:
-    """What the upstream is asked."""
-    upstream.seen.clear()
-    upstream.script(json_reply(whole_reply(to, "t")))
-    told = ask(every, dialect, UPSTREAMS[to], **more)
-    assert told.text == "t", told
-    body: dict[str, Any] = upstream.seen[0].json()
-    return body
-
-
 def history_field(dialect: str, turns: list[Any]) -> dict[str, Any]:
     return {"input": turns} if dialect == "R" else {"messages": turns}
 
@@ -112,7 +102,7 @@ def calls_and_results(to: str, body: dict[str, Any]) -> tuple[list[tuple[str, An
 @every_client
 def test_a_history_is_read_whatever_its_shape(every: Client, upstream: FakeUpstream, dialect: str, shape: str) -> None:
     for to in CLIENTS:
-        body = asked(every, upstream, dialect, to, **history_field(dialect, HISTORIES[shape]))
+        body = asked_of(every, upstream, dialect, to, **history_field(dialect, HISTORIES[shape]))
 
         calls, results = calls_and_results(to, body)
         assert calls == [("c1", {"x": 41}), ("c2", {"x": 42})]
@@ -130,7 +120,7 @@ def test_items_on_the_chat_path_may_be_of_any_type(every: Client, upstream: Fake
         {"type": "message", "content": "go on"},
     ]
 
-    body = asked(every, upstream, "C", to, messages=None, input=[*ITEMS[:3], more[0], *ITEMS[3:], *more[1:]])
+    body = asked_of(every, upstream, "C", to, messages=None, input=[*ITEMS[:3], more[0], *ITEMS[3:], *more[1:]])
 
     calls, results = calls_and_results(to, body)
     assert [call for call, _ in calls] == ["c1", "c2", "c3"]
@@ -154,7 +144,7 @@ def test_a_result_without_an_id_belongs_to_the_call_of_its_name(
     answers = [{"role": "tool", "name": name, "content": "one"}, {"role": "tool", "content": "two"}]
     turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": None, "tool_calls": calls}, *answers]
 
-    _, results = calls_and_results(to, asked(every, upstream, "C", to, messages=turns))
+    _, results = calls_and_results(to, asked_of(every, upstream, "C", to, messages=turns))
 
     assert results == ({"a": '"one"', "b": '"two"'} if name is None else {"b": '"one"', "a": '"two"'})
 
@@ -177,7 +167,7 @@ def test_a_format_is_asked_for_whatever_its_place(every: Client, upstream: FakeU
             if dialect == to == "A" and shape == "of Messages, once":
                 continue
 
-            body = asked(every, upstream, dialect, to, **FORMATS[shape])
+            body = asked_of(every, upstream, dialect, to, **FORMATS[shape])
 
             assert json.dumps(SCHEMA["properties"]) in json.dumps(body)
 
@@ -193,7 +183,7 @@ EFFORTS: dict[str, dict[str, Any]] = {
 def test_an_effort_is_asked_for_whatever_its_place(every: Client, upstream: FakeUpstream, shape: str) -> None:
     for to in ("C", "R"):
         for dialect in CLIENTS:
-            body = asked(every, upstream, dialect, to, **EFFORTS[shape])
+            body = asked_of(every, upstream, dialect, to, **EFFORTS[shape])
 
             found = (body.get("reasoning_effort"), (body.get("reasoning") or {}).get("effort"))
             assert "low" in found, body
@@ -206,7 +196,7 @@ def test_a_limit_holds_under_every_name(every: Client, upstream: FakeUpstream, n
         for dialect in CLIENTS:
             limits = {"max_tokens": None, name: number} if dialect == "A" else {name: number}
 
-            body = asked(every, upstream, dialect, to, **limits)
+            body = asked_of(every, upstream, dialect, to, **limits)
 
             assert [
                 body.get(field)
@@ -258,7 +248,7 @@ def test_the_output_of_a_tool_may_be_any_json(every: Client, upstream: FakeUpstr
     call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
     if to != "R":
         turns = [call, {"type": "function_call_output", "call_id": "c", "output": output}]
-        assert word in calls_and_results(to, asked(every, upstream, "R", to, input=turns))[1]["c"]
+        assert word in calls_and_results(to, asked_of(every, upstream, "R", to, input=turns))[1]["c"]
     for dialect, result in (
         ("A", {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": output}]}),
         ("C", {"role": "tool", "tool_call_id": "c", "content": output}),
@@ -268,7 +258,7 @@ def test_the_output_of_a_tool_may_be_any_json(every: Client, upstream: FakeUpstr
             used = {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "f", "input": {}}]}
             calling = used if dialect == "A" else {"role": "assistant", "content": None, "tool_calls": [called]}
             turns = [{"role": "user", "content": "q"}, calling, result]
-            assert word in calls_and_results(to, asked(every, upstream, dialect, to, messages=turns))[1]["c"]
+            assert word in calls_and_results(to, asked_of(every, upstream, dialect, to, messages=turns))[1]["c"]
 
 
 IMAGES: dict[str, dict[str, Any]] = {
@@ -298,7 +288,7 @@ def test_an_image_is_seen_whatever_its_shape(every: Client, upstream: FakeUpstre
                     "R": [*ITEMS[:2], {"type": "function_call_output", "call_id": "c1", "output": [text, image]}],
                 }[dialect]  # fmt: skip
 
-            body = asked(every, upstream, dialect, to, **history_field(dialect, turns))
+            body = asked_of(every, upstream, dialect, to, **history_field(dialect, turns))
 
             wanted = {
                 "A": {"type": "base64", "media_type": "image/png", "data": PNG},
@@ -317,7 +307,7 @@ def test_instructions_are_read_whatever_their_shape(every: Client, upstream: Fak
         {"system": "be brief and kind"},
         {"system": [{"type": "text", "text": "be brief"}, {"type": "text", "text": "and kind"}]},
     ):
-        said = json.dumps(asked(every, upstream, "R", to, **given))
+        said = json.dumps(asked_of(every, upstream, "R", to, **given))
 
         assert ("be brief" in said, "and kind" in said) == (True, True)
 
@@ -326,7 +316,7 @@ def test_instructions_are_read_whatever_their_shape(every: Client, upstream: Fak
 def test_empty_names_are_none(every: Client, upstream: FakeUpstream, dialect: str) -> None:
     more = {"previous_response_id": ""} if dialect == "R" else {"user": 12, "seed": 5.0}
     for to in CLIENTS:
-        assert asked(every, upstream, dialect, to, tool_choice="", **more)
+        assert asked_of(every, upstream, dialect, to, tool_choice="", **more)
 
 
 WRONG: dict[str, tuple[str, dict[str, Any], str, str]] = {
@@ -381,7 +371,7 @@ def test_a_choice_of_a_responses_client_is_read_whatever_its_shape(
     named = {"A": {"type": "tool", "name": "f"}, "C": {"type": "function", "function": {"name": "f"}}}
 
     for to in ("A", "C"):
-        assert asked(every, upstream, "R", to, tool_choice=choice)["tool_choice"] == (wanted or named)[to]
+        assert asked_of(every, upstream, "R", to, tool_choice=choice)["tool_choice"] == (wanted or named)[to]
 
 
 def test_allowed_tools_of_chat_limit_a_responses_client_too(every: Client, upstream: FakeUpstream) -> None:
@@ -389,7 +379,7 @@ def test_allowed_tools_of_chat_limit_a_responses_client_too(every: Client, upstr
     allowed = {"mode": "auto", "tools": [{"type": "function", "function": {"name": "g"}}]}
     choice = {"type": "allowed_tools", "allowed_tools": allowed}
 
-    body = asked(every, upstream, "R", "A", tools=tools, tool_choice=choice)
+    body = asked_of(every, upstream, "R", "A", tools=tools, tool_choice=choice)
 
     assert [tool["name"] for tool in body["tools"]] == ["g"]
 
@@ -405,7 +395,7 @@ def test_functions_of_the_first_days_are_tools_on_every_path(
     for to in CLIENTS:
         if dialect == to == "C":
             continue
-        body = asked(every, upstream, dialect, to, **more)
+        body = asked_of(every, upstream, dialect, to, **more)
 
         assert [(tool.get("function") or tool)["name"] for tool in body["tools"]] == ["old"]
         assert ("old" in json.dumps(body["tool_choice"])) == isinstance(choice, dict)
@@ -415,7 +405,7 @@ def test_functions_of_the_first_days_are_tools_on_every_path(
 def test_parts_without_a_message_around_them_are_the_users(every: Client, upstream: FakeUpstream, to: str) -> None:
     items = [{"type": "input_text", "text": "see"}, {"type": "input_image", "image_url": "https://x.test/i.png"}]
 
-    body = asked(every, upstream, "R", to, input=items)
+    body = asked_of(every, upstream, "R", to, input=items)
 
     said = json.dumps(body["messages"])
     assert ("https://x.test/i.png" in said, "see" in said, "[input" in said) == (True, True, False)
@@ -434,7 +424,7 @@ def test_results_in_the_turn_that_made_the_calls_follow_it(every: Client, upstre
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c2", "content": "second result"}]},
     ]  # fmt: skip
 
-    calls, results = calls_and_results(to, asked(every, upstream, "A", to, messages=turns))
+    calls, results = calls_and_results(to, asked_of(every, upstream, "A", to, messages=turns))
 
     assert calls == [("c1", {"x": 41}), ("c2", {"x": 42})]
     assert ("first result" in results["c1"], "second result" in results["c2"]) == (True, True)
@@ -453,7 +443,7 @@ def test_each_speaker_s_parts_are_of_the_type_that_the_vendor_takes(
         {"role": "user", "content": "four"},
     ]
 
-    body = asked(every, upstream, "R", to, input=turns)
+    body = asked_of(every, upstream, "R", to, input=turns)
 
     said = json.dumps(body.get("input") or body["messages"])
     assert all(word in said for word in ("one", "two", "three", "four", "https://x.test/i.png"))

@@ -21,13 +21,9 @@ from app.ledger import Ledger
 from app.permissions.pending import MAX_BYTES, MAX_KEPT, PERIOD, Permissions
 from app.permissions.prompt import PermissionPrompt, read_ticket, write_ticket
 from app.settings import KeySettings, LedgerSettings, PermissionsSettings, ProviderSettings, ServerSettings, Settings
+from tests.permissions.keys import KEYS
 
 ADMIN, ANA, BOB = ({"authorization": f"Bearer {key}"} for key in ("key-of-admin", "key-of-ana-1", "key-of-bob-1"))
-KEYS = {
-    "admin": KeySettings(key="key-of-admin", role="admin"),
-    "ana": KeySettings(key="key-of-ana-1"),
-    "bob": KeySettings(key="key-of-bob-1"),
-}
 Open = Callable[..., FlaskClient]
 
 

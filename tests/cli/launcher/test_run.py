@@ -7,15 +7,16 @@ import os
 import signal
 import socket
 import subprocess
-import time
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.cli.launcher.agents import AGENTS
 from tests.cli.launcher.agents import StandInAgent
+from tests.support.clock import wait_until
 from tests.support.gateway_process import BIN, GatewayProcess, bare_environ, free_port
 
 CONFIG = '[server]\napi_keys = ["client-key-1234567890"]\n[providers.demo]\n[models]\ndefault = "demo/demo"\n'
@@ -215,17 +216,16 @@ def test_the_end_of_the_agent_is_the_end_of_the_command(then: str, code: int, tm
     assert done.returncode == code
 
 
+def launched(folder: Path, agent: StandInAgent, **more: Any) -> subprocess.Popen[bytes]:
+    """`dragoman run claude` in the background, on a port of its own."""
+    environ = bare_environ(folder / "home", PATH=f"{BIN}:{agent.path}", PORT=str(free_port()))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen(("dragoman", "run", "claude"), cwd=folder, env=environ, **{**pipes, **more})
+
+
 def test_a_signal_reaches_the_agent_and_the_gateway_ends_with_it(tmp_path: Path) -> None:
     agent = StandInAgent(tmp_path, "claude", f"{WAITS_FOR.format(15)}; sys.exit(9)")
-    environ = bare_environ(tmp_path / "home", PATH=f"{BIN}:{agent.path}", PORT=str(free_port()))
-    with subprocess.Popen(
-        ("dragoman", "run", "claude"),
-        cwd=tmp_path,
-        env=environ,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as process:
+    with launched(tmp_path, agent, stdin=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
 
@@ -238,16 +238,7 @@ def test_a_signal_reaches_the_agent_and_the_gateway_ends_with_it(tmp_path: Path)
 
 def test_ctrl_c_is_for_the_agent_and_leaves_the_gateway(tmp_path: Path) -> None:
     agent = StandInAgent(tmp_path, "claude", f"{WAITS_FOR.format(2)}; print('heard', flush=True); sys.stdin.read()")
-    environ = bare_environ(tmp_path / "home", PATH=f"{BIN}:{agent.path}", PORT=str(free_port()))
-    with subprocess.Popen(
-        ("dragoman", "run", "claude"),
-        cwd=tmp_path,
-        env=environ,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as process:
+    with launched(tmp_path, agent, start_new_session=True) as process:
         assert process.stdout is not None
         assert process.stdin is not None
         process.stdout.readline()
@@ -276,25 +267,14 @@ def test_a_gateway_that_does_not_take_the_key_is_not_used(tmp_path: Path) -> Non
 
 def test_the_gateway_ends_when_its_launcher_is_killed(tmp_path: Path) -> None:
     agent = StandInAgent(tmp_path, "claude", "print(os.getpid(), flush=True); sys.stdin.read()")
-    environ = bare_environ(tmp_path / "home", PATH=f"{BIN}:{agent.path}", PORT=str(free_port()))
-    with subprocess.Popen(
-        ("dragoman", "run", "claude"),
-        cwd=tmp_path,
-        env=environ,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as process:
+    with launched(tmp_path, agent) as process:
         assert process.stdout is not None
         process.stdout.readline()
 
         process.kill()
 
     url = agent.called().environ["ANTHROPIC_BASE_URL"]
-    deadline = time.monotonic() + 20
-    while not refuses(url) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert refuses(url)
+    wait_until(lambda: refuses(url), 20, "the end of the gateway")
 
 
 def test_the_home_is_left_as_it_was(tmp_path: Path) -> None:
