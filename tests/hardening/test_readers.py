@@ -28,6 +28,7 @@ from app.dialects.overflow import find_overflow
 from app.errors import DragomanError, Failure
 from app.gateway.failures.repairs.own_words import own_words
 from app.gateway.failures.repairs.repair import find_repair
+from app.gateway.inspection.wire_copy import _split
 from app.gateway.replies.translation import StreamTranslation
 from app.known_secrets import KnownSecrets
 from app.logs import clean_line
@@ -135,6 +136,7 @@ for piece in (";", ";a", ";base64", ",", "data:", " ", ";a=b,"):
     READERS[f"data URL, {piece!r}"] = (read_images, lambda n, p=piece: "data:" + p * (n // len(p)))
 for shape in SHAPES:
     READERS[f"mixed body, {shape}"] = (lambda t, s=shape: mend_request(t, s), make_mixed)
+READERS["a recorded stream"] = (_split, lambda n: [(0, b"data: x")] * (n // 7))
 READERS["mount"] = (lambda t: strip_mount(t, {"up": "openai"}), lambda n: "/v1" * (n // 3))
 READERS["input of a custom tool"] = (fresh(lambda: InputReader().feed, 64), lambda n: '{"input": "' + "a\n" * (n // 2))
 for begun in ("", "{", ' {"patch": "'):

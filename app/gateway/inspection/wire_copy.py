@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -119,17 +120,21 @@ def _make_pane(name: str, side: _Side) -> Pane:
 def _split(parts: Sequence[tuple[int, bytes]]) -> tuple[list[Event], bool]:
     """The events of a stream, each with the arrival time of its end, and whether some are left out."""
     events: list[Event] = []
-    kept, left = b"", MAX_KEPT
-    for at, part in parts:
-        *whole, kept = _EVENT_END.split(kept + part)
-        for text in whole:
-            if len(events) >= MAX_EVENTS or left <= 0:
-                return events, True
-            event = _read_event(at, text)
-            left -= len(event.data)
-            events.append(event)
-    if kept.strip():
-        events.append(_read_event(parts[-1][0], kept))
+    whole, left = b"".join(part for _, part in parts), MAX_KEPT
+    arrivals = zip((at for at, _ in parts), accumulate(len(part) for _, part in parts), strict=True)
+    start = arrived = at = 0
+    for end in (*(found.end() for found in _EVENT_END.finditer(whole)), len(whole)):
+        text = whole[start:end].strip(b"\r\n")
+        if end == len(whole) and not text.strip():
+            break
+        if len(events) >= MAX_EVENTS or left <= 0:
+            return events, True
+        while arrived < end:
+            at, arrived = next(arrivals)
+        event = _read_event(at, text)
+        left -= len(event.data)
+        events.append(event)
+        start = end
     return events, False
 
 
