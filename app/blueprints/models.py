@@ -86,7 +86,7 @@ def _is_claude_code() -> bool:
 def _choose_page(found: list[Listed], asked: Mapping[str, str]) -> tuple[list[Listed], bool]:
     """The models after `after_id` or before `before_id`, and whether there are more in that direction."""
     places = {model.id: place for place, model in enumerate(found)}
-    text = asked.get("limit", "")
+    text = asked.get("limit", "")[:9]  # Python refuses to read numbers of thousands of digits
     limit = min(int(text), MOST) if text.isdecimal() and int(text) else MOST
     if "before_id" in asked:
         end = places.get(asked["before_id"], 0)

@@ -369,3 +369,12 @@ def test_what_was_learned_shows_in_the_health_and_in_explain(client: Client) -> 
     assert [(each["model"], each["fact"], each["tenant"]) for each in learned] == [("m", "metadata", "01234567")]
     assert list(list_learned({"learned": learned}, "m")) == ["metadata, for the client 01234567…, forgotten in 59 min"]
     assert "learned" not in client.get("/health").get_json()["providers"]["up"]
+
+
+def test_a_limit_of_thousands_of_digits_is_no_fault_of_the_gateway(client: Client) -> None:
+    place = ask(client, ANNA, "/v1/conversations", items=[{"role": "user", "content": "q"}]).get_json()["id"]
+
+    models = ask(client, ANNA, f"/v1/models?limit={'9' * 5000}", "GET")
+    items = ask(client, ANNA, f"/v1/conversations/{place}/items?limit={'9' * 5000}", "GET")
+
+    assert (models.status_code, items.status_code) == (200, 400)

@@ -194,7 +194,7 @@ def _read_page(query: Mapping[str, str]) -> tuple[Literal["asc", "desc"], int]:
     if order not in ("asc", "desc"):
         raise InvalidRequest("order: must be asc or desc", param="order")
     limit = query.get("limit", str(LISTED))
-    if not limit.isdecimal() or not 1 <= int(limit) <= MAX_LISTED:
+    if not (limit.isdecimal() and len(limit) < 10 and 1 <= int(limit) <= MAX_LISTED):
         raise InvalidRequest(f"limit: must be a number from 1 to {MAX_LISTED}", param="limit")
     return "asc" if order == "asc" else "desc", int(limit)
 
