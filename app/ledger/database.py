@@ -46,6 +46,7 @@ _AGED = f" ORDER BY created, key LIMIT {BATCH}"
 
 
 _UNKNOWN = 1 << 30  # the size of what may be large
+_LOOK_UP = 1000  # bytes that take as long as one of many keys
 # Runs work on so many bytes, with its arguments, without holding up other requests.
 RunHeavy = Callable[..., Any]
 
@@ -100,7 +101,8 @@ class Database:
                 found.update({key: _blob(value) for key, value in rows})
             return found
 
-        return self._run(work)
+        size = len(keys) * _LOOK_UP
+        return self._run(lambda connection: self._run_beside(connection, size, work, connection))
 
     def renew(self, kind: str, tenant: str, keys: Sequence[str], now: int) -> None:
         """Makes records look as if they were created at `now`."""

@@ -95,6 +95,23 @@ def test_large_items_are_stored_in_parts_and_come_back_in_order(ledger: Ledger) 
     ]
 
 
+def test_many_short_turns_are_read_at_once(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixteen at a time, 20,000 of them took four seconds for a request of a hundred bytes."""
+    kept = Conversations(ledger)
+    place = begin(kept, item(10))
+    for _ in range(200):
+        kept.append(ANNA, place, [item(10)])
+    parts, looks = ledger.conversation_parts, []
+    get_many = parts.get_many
+    monkeypatch.setattr(parts, "get_many", lambda *keys: (looks.append(keys), get_many(*keys))[1])
+
+    found = kept.find_items(ANNA, place) or []
+    kept.delete_item(ANNA, place, msgspec.json.decode(found[100])["id"])
+
+    assert (len(found), len(kept.find_items(ANNA, place) or [])) == (201, 200)
+    assert len(looks) == 4
+
+
 def test_a_conversation_that_goes_on_keeps_its_beginning(ledger: Ledger, clock: Clock) -> None:
     kept = Conversations(ledger)
     place = begin(kept, item(10))

@@ -188,6 +188,7 @@ def test_others_run_while_a_large_record_is_written_and_read(tmp_path: Path) -> 
         lambda: kept.put("t", "resp_1", value),
         lambda: kept.get("t", "resp_1"),
         lambda: kept.get_many("t", ["resp_1"]),
+        lambda: kept.get_many("t", [f"resp_{number}" for number in range(10_000)]),
         lambda: kept.update("t", "resp_1", lambda found: found[::-1]),
         lambda: kept.delete("t", "resp_1"),
     )

@@ -19,6 +19,7 @@ from app.conversation.literals import literal, text_of
 from app.conversation.request import Request, Turn
 from app.conversation.thoughts import Thought, interleave
 from app.errors import LedgerUnavailable
+from app.gateway.large_bodies.heavy_work import run_heavy
 from app.ledger import REASONING_LIFETIME, Collection
 
 # Maximum bytes that a worker keeps in memory.
@@ -27,6 +28,8 @@ MAX_BYTES = 16 * 1024 * 1024
 MISS_LIFETIME = 300.0
 # Seconds for which a failed ledger is not read: an answer without old reasoning is better than a late one.
 REST = 10.0
+# Bytes that take as long as to make the key of a short turn.
+TURN = 200
 # Bytes of an entry in addition to its text and proofs.
 OVERHEAD = 500
 
@@ -95,7 +98,7 @@ class ReasoningStore:
         reads = self._collection is not None and owner.lasting
         if not (reads or self._entries):
             return {}
-        keys = _keys_of_silent(request.turns, owner)
+        keys = run_heavy(len(request.turns) * TURN, _keys_of_silent, request.turns, owner)
         now = self._clock()
         known = {key: entry for key in keys.values() if (entry := self._look_up(key, now)) is not None}
         unknown = [key for key in keys.values() if key not in known]

@@ -30,9 +30,10 @@ log = logging.getLogger("dragoman.ledger")
 
 # Maximum bytes of a conversation's items: more than any upstream takes.
 MAX_SIZE = 256 * 1024 * 1024
-# Bytes of items after which a part is full, and how many parts are read at once. Between them, others get their turn.
+# Bytes of items after which a part is full, and how many full parts, or smaller ones, are read at once. Between them,
+# others get their turn.
 PART = 256 * 1024
-READ_AT_ONCE = 16
+READ_AT_ONCE, MOST_AT_ONCE = 16, 480
 # Seconds after which an append renews the age of the parts.
 RENEWAL = 3600
 
@@ -144,9 +145,8 @@ class Conversations:
             return _replace(kept, items=_without(kept.items, item), size=kept.size - len(item))
 
         kept = self._require(tenant, conversation_id)
-        for place in _name_parts(conversation_id, kept):
-            part = self._parts.get(tenant, place)
-            if part is not None and item in part:
+        for place, part in self._read_parts(tenant, conversation_id, kept):
+            if item in part:
                 self._parts.update(tenant, place, lambda found: _encode(_without(_part_decoder.decode(found), item)))
         return _show(conversation_id, self._change(tenant, conversation_id, leave_out))
 
@@ -162,17 +162,23 @@ class Conversations:
     def _read_items(self, tenant: str, conversation_id: str, kept: Conversation) -> list[bytes] | None:
         """All items; None if a part is missing, since a conversation with a gap is none."""
         items = [bytes(item) for item in kept.items]
-        places = _name_parts(conversation_id, kept)
-        for start in range(0, len(places), READ_AT_ONCE):
-            found = self._parts.get_many(tenant, places[start : start + READ_AT_ONCE])
-            for place in places[start : start + READ_AT_ONCE]:
-                part = read_record(_part_decoder, found.get(place, b""))
-                if part is None:
-                    log.warning("a part of the conversation %s is missing, so it counts as missing", conversation_id)
-                    return None
-                items += map(bytes, part)
-            give_way()
+        for _, found in self._read_parts(tenant, conversation_id, kept):
+            part = read_record(_part_decoder, found)
+            if part is None:
+                log.warning("a part of the conversation %s is missing, so it counts as missing", conversation_id)
+                return None
+            items += map(bytes, part)
         return items
+
+    def _read_parts(self, tenant: str, conversation_id: str, kept: Conversation) -> Iterator[tuple[str, bytes]]:
+        """The parts with their places; a missing one is empty."""
+        places = _name_parts(conversation_id, kept)
+        at_once = min(READ_AT_ONCE * max(1, PART * len(places) // max(1, kept.size)), MOST_AT_ONCE)
+        for start in range(0, len(places), at_once):
+            found = self._parts.get_many(tenant, places[start : start + at_once])
+            for place in places[start : start + at_once]:
+                yield place, found.get(place, b"")
+            give_way()
 
     def _find(self, tenant: str, conversation_id: str) -> Conversation | None:
         kept = self._collection.get(tenant, conversation_id)
