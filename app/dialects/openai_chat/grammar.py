@@ -103,7 +103,7 @@ class Grammar:
             call.settle()  # because the client has already received it
         # The last call's arguments may continue in the same shape.
         if call.position == len(self.calls.calls) - 1 and call.pieces:
-            self.shape = arguments_of(call, call.position)
+            self.shape = arguments_of(call, call.position, passing=True)
 
     def missing_finish(self) -> str:
         """The reason for the end of an answer whose server did not name one."""

@@ -457,13 +457,17 @@ def test_arguments_that_are_no_object_wait_and_become_one(pieces: list[str], tol
     assert "".join(entry["function"]["arguments"] for entry in fragments(payloads)) == told
 
 
-def test_an_empty_name_in_a_later_fragment_is_left_out() -> None:
-    head = {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": ""}}
-    more = {"index": 0, "function": {"name": "", "arguments": "{}"}}
+@pytest.mark.parametrize("begun", ["", '{"x"'], ids=["before arguments", "within arguments"])
+@pytest.mark.parametrize("blank", [{"id": ""}, {"name": ""}, {"id": "", "type": "function", "name": ""}], ids=str)
+def test_what_a_later_fragment_repeats_or_leaves_blank_is_left_out(blank: dict[str, str], begun: str) -> None:
+    rest = '{"x":1}'.removeprefix(begun)
+    head = {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": begun}}
+    said = {"arguments": rest} | {key: value for key, value in blank.items() if key == "name"}
+    more = {"index": 0, "function": said} | {key: value for key, value in blank.items() if key != "name"}
 
     payloads = run([ROLE, chunk({"tool_calls": [head]}), chunk({"tool_calls": [more]}), chunk(finish="tool_calls")])
 
-    assert fragments(payloads)[1] == {"index": 0, "function": {"arguments": "{}"}}
+    assert fragments(payloads)[1] == {"index": 0, "function": {"arguments": rest}}
 
 
 HEAD_OF_CALL = {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": ""}}

@@ -20,6 +20,7 @@ from app.json_values import UNREADABLE
 Shape = Callable[[bytes], bytes]
 
 _Delta = TypeVar("_Delta")
+_Part = TypeVar("_Part", bound="_Fragment")
 _Empty = Literal[""] | None
 _MAX_MISSES = 16  # chunks that may differ from the one before, beyond those that match
 _QUOTE = ord('"')
@@ -73,12 +74,13 @@ def read_reasoning(payload: bytes) -> bytes:
     return bytes(_decode_reasoning(payload).choices[0].delta.reasoning)
 
 
-def arguments_of(call: Call, index: int) -> Shape:
-    """The shape in which the arguments of `call` continue, under the server's `index`."""
-    pieces = call.pieces
+def arguments_of(call: Call, index: int, *, passing: bool = False) -> Shape:
+    """The shape in which the arguments of `call` continue, under the server's `index`. Where the events are `passing`,
+    even an empty id or name would reach the client."""
+    pieces, decode = call.pieces, _decode_passing_call if passing else _decode_call
 
     def read_arguments(payload: bytes) -> bytes:
-        fragment = _decode_call(payload).choices[0].delta.tool_calls[0]
+        fragment = decode(payload).choices[0].delta.tool_calls[0]
         if fragment.index != index:
             raise msgspec.ValidationError("another call")
         piece = bytes(fragment.function.arguments)
@@ -132,8 +134,18 @@ class _Fragment(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     type: str | None = None
 
 
-class _CallDelta(_NullFields, gc=False, forbid_unknown_fields=True, kw_only=True):
-    tool_calls: tuple[_Fragment]
+class _PassingArguments(_Arguments, gc=False, forbid_unknown_fields=True):
+    name: None = None
+
+
+class _PassingFragment(_Fragment, gc=False, forbid_unknown_fields=True):
+    function: _PassingArguments
+    id: None = None
+    type: None = None
+
+
+class _CallDelta(_NullFields, Generic[_Part], gc=False, forbid_unknown_fields=True, kw_only=True):
+    tool_calls: tuple[_Part]
     content: _Empty = None
     reasoning_content: _Empty = None
 
@@ -156,4 +168,5 @@ class _Chunk(msgspec.Struct, Generic[_Delta], gc=False):
 _decode_text = msgspec.json.Decoder(_Chunk[_TextDelta]).decode
 _decode_reasoning_content = msgspec.json.Decoder(_Chunk[_ReasoningContentDelta]).decode
 _decode_reasoning = msgspec.json.Decoder(_Chunk[_ReasoningDelta]).decode
-_decode_call = msgspec.json.Decoder(_Chunk[_CallDelta]).decode
+_decode_call = msgspec.json.Decoder(_Chunk[_CallDelta[_Fragment]]).decode
+_decode_passing_call = msgspec.json.Decoder(_Chunk[_CallDelta[_PassingFragment]]).decode

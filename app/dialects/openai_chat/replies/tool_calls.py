@@ -265,7 +265,7 @@ def _continues(fragment: CallFragment, call: Call) -> bool:
     """Whether a later fragment has only arguments, or the rest of a split name, because the vendor's SDK appends any
     repeated text."""
     piece = fragment.function or fragment.custom
-    if piece is None or fragment.id or fragment.type is not None:
+    if piece is None or fragment.id is not None or fragment.type is not None:
         return False
     added = _arguments_of(fragment)
     if added != EMPTY and (call.empty or call.rest_of(added) != added):
