@@ -21,12 +21,12 @@ from app.dialects.openai_chat.stream_renderer import StreamRenderer
 from app.dialects.openai_chat.vocabulary import (
     CallFragment,
     WireChoice,
-    WireUsage,
     adds_content,
     calls_of,
     read_reason,
 )
 from app.dialects.rewriting import Rewriter
+from app.dialects.wire_counts import WireUsage
 
 
 class Grammar:

@@ -22,15 +22,15 @@ from app.dialects.openai_chat.replies.spelling import MAX_IDENTITY
 from app.dialects.openai_chat.replies.tool_calls import begins_object, cut_off
 from app.dialects.openai_chat.response_parser import parse_response
 from app.dialects.openai_chat.response_renderer import join_responses, render_response
-from app.dialects.openai_chat.usage import find_usage, is_sound, read_usage, sound_usage
+from app.dialects.openai_chat.usage import find_usage, is_sound, sound_usage
 from app.dialects.openai_chat.vocabulary import (
     FINISH_NAMES,
     CallFragment,
     WireChoice,
-    WireUsage,
     read_finish,
     read_reason,
 )
+from app.dialects.wire_counts import WireUsage, read_usage
 from app.errors import MALFORMED, UpstreamMalformed, UpstreamRefused
 from app.json_values import UNREADABLE, any_decoder
 

@@ -31,9 +31,16 @@ from app.dialects.openai_chat.replies.shapes import read_reasoning, read_reasoni
 from app.dialects.openai_chat.replies.snapshots import SnapshotFilter
 from app.dialects.openai_chat.replies.spelling import Spelling, split_events
 from app.dialects.openai_chat.replies.tool_calls import has_arguments
-from app.dialects.openai_chat.vocabulary import WireChoice, WireChunk, WireUsage, adds_content, calls_of, read_finish
+from app.dialects.openai_chat.vocabulary import (
+    WireChoice,
+    WireChunk,
+    adds_content,
+    calls_of,
+    read_finish,
+)
 from app.dialects.rewriting import Rewriter
 from app.dialects.runs import Frame, RunReader, last_event
+from app.dialects.wire_counts import WireUsage
 from app.errors import Failure, UpstreamCut, UpstreamMalformed, UpstreamRefused
 from app.json_values import UNREADABLE, any_decoder
 from app.known_secrets import known_secrets

@@ -49,7 +49,6 @@ from app.dialects.openai_chat.replies.shapes import (
 )
 from app.dialects.openai_chat.replies.steps import read_image
 from app.dialects.openai_chat.replies.tool_calls import Call, CallBinder, join_entries
-from app.dialects.openai_chat.usage import read_usage
 from app.dialects.openai_chat.vocabulary import (
     NAME,
     CallFragment,
@@ -58,12 +57,12 @@ from app.dialects.openai_chat.vocabulary import (
     WireChoice,
     WireChunk,
     WireDelta,
-    WireUsage,
     adds_content,
     calls_of,
     read_reason,
     seconds_of,
 )
+from app.dialects.wire_counts import WireUsage, read_usage
 from app.errors import Failure, UpstreamCut, UpstreamMalformed
 from app.json_values import UNREADABLE, any_decoder
 

@@ -16,6 +16,7 @@ from app.conversation.request import UNKNOWN_EFFORT, FieldLoss
 from app.conversation.response import FinishReason
 from app.dialects.finish_words import judge_word
 from app.dialects.foreign.marks import UNTOLD, WHY_UNTOLD
+from app.dialects.wire_counts import Number, WireUsage
 from app.json_values import Index
 
 NAME: Final[Literal["openai_chat"]] = "openai_chat"
@@ -274,42 +275,7 @@ class WireItem(msgspec.Struct):
 
 # --- shapes of replies ---
 
-Number = int | float | str | None
-
-
-class PromptDetails(msgspec.Struct, gc=False):
-    cached_tokens: Number = None
-    cache_write_tokens: Number = None
-    cache_creation_input_tokens: Number = None
-
-
 _SAYS_NOTHING = frozenset((b"", b"null", b'""'))
-
-
-class CompletionDetails(msgspec.Struct, gc=False):
-    reasoning_tokens: Number = None
-    image_tokens: Number = None
-    audio_tokens: Number = None
-
-
-class WireUsage(msgspec.Struct, gc=False):
-    """All names that servers use for counts; the counts themselves may be text or null."""
-
-    prompt_tokens: Number = None
-    completion_tokens: Number = None
-    total_tokens: Number = None
-    input_tokens: Number = None
-    output_tokens: Number = None
-    reasoning_tokens: Number = None
-    prompt_tokens_details: PromptDetails | None = None
-    completion_tokens_details: CompletionDetails | None = None
-    input_tokens_details: PromptDetails | None = None
-    output_tokens_details: CompletionDetails | None = None
-    prompt_cache_hit_tokens: Number = None
-    prompt_cache_write_tokens: Number = None
-    cached_tokens: Number = None
-    cache_read_input_tokens: Number = None
-    cache_creation_input_tokens: Number = None
 
 
 class CallPiece(msgspec.Struct, gc=False):

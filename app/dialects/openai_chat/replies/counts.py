@@ -8,8 +8,9 @@ import msgspec
 
 from app.conversation.response import Usage, complete_usage
 from app.dialects.json_bodies import encode_body
-from app.dialects.openai_chat.usage import find_tier, is_sound, read_usage, write_usage
-from app.dialects.openai_chat.vocabulary import WireChunk, WireUsage
+from app.dialects.openai_chat.usage import find_tier, is_sound, write_usage
+from app.dialects.openai_chat.vocabulary import WireChunk
+from app.dialects.wire_counts import WireUsage, read_usage
 from app.json_values import any_decoder
 from app.sse import encode_event
 
