@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from app.conversation.blocks import Opaque
 from app.conversation.repeated_tools import read_repeated
 from app.conversation.request import (
     EFFORT_NAMES,
@@ -23,7 +24,6 @@ from app.conversation.request import (
 )
 from app.dialects.foreign.requests import check_fields, read_mended
 from app.dialects.json_bodies import check_text, encode_body, read_body, read_value, repair_surrogates
-from app.dialects.openai_chat.messages.items import read_items
 from app.dialects.openai_chat.messages.messages import MessageReader
 from app.dialects.openai_chat.messages.tools import read_hint, read_tool_choice, read_tools
 from app.dialects.openai_chat.vocabulary import (
@@ -34,6 +34,7 @@ from app.dialects.openai_chat.vocabulary import (
     PlainRequest,
     WireMessage,
 )
+from app.dialects.openai_responses.items.input_parser import Input
 from app.dialects.tool_schemas import mend_schemas
 from app.errors import InvalidRequest
 from app.json_values import UNREADABLE, Fields, any_decoder, decode_or_none, object_decoder, text_decoder
@@ -51,6 +52,7 @@ _plain_request = msgspec.json.Decoder(PlainRequest)
 _RAW_FIELDS = ("tools", "tool_choice", "response_format")
 _UNSAID, _STATELESS = ReasoningSettings(), State()
 _UNSAMPLED, _SAMPLED_BY_DEFAULT = Sampling(), (None,) * 6
+_NO_ITEMS = Input(msgspec.Raw(b"null"))
 
 
 def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
@@ -133,7 +135,7 @@ def _parse(body: bytes) -> Request:
     check_fields(fields, "chat")
     taker = _Taker(fields)
     reader = MessageReader(taker.note)
-    _read_conversation(taker, reader)
+    given = _read_conversation(taker, reader)
     stream_options = taker.take("stream_options", object_decoder) or {}
     legacy = taker.raw("functions")
     tools = taker.raw("tools")
@@ -142,7 +144,7 @@ def _parse(body: bytes) -> Request:
         model=_read_model(taker),
         turns=tuple(reader.turns),
         instructions=tuple(reader.instructions),
-        tools=_read_tools(tools, legacy),
+        tools=(*_read_tools(tools, legacy), *given.tools),
         tool_choice=_read_choice(taker),
         parallel_tool_calls=taker.take("parallel_tool_calls", _bool),
         reasoning=_read_reasoning(taker),
@@ -159,6 +161,7 @@ def _parse(body: bytes) -> Request:
         service_tier=taker.take("service_tier", text_decoder),
         metadata=taker.take("metadata", object_decoder),
         state=State(store=taker.take("store", _bool)),
+        compact=given.compact,
         stream=taker.take("stream", _bool) or False,
         include_usage=stream_options.pop("include_usage", False) is True,
     )
@@ -166,7 +169,9 @@ def _parse(body: bytes) -> Request:
         taker.keep("stream_options", stream_options)
     if legacy is not None and tools is None:
         taker.keep("functions", True)
-    return msgspec.structs.replace(request, extensions=taker.rest())
+    if given.format is not None:
+        taker.keep("text.format", msgspec.to_builtins(given.format))
+    return msgspec.structs.replace(request, extensions=(*taker.rest(), *given.extensions))
 
 
 def ask_single(body: bytes) -> bytes:
@@ -238,22 +243,37 @@ def _read_fields(body: bytes) -> Fields:
         return read_body(repaired)
 
 
-def _read_conversation(taker: _Taker, reader: MessageReader) -> None:
+def _read_conversation(taker: _Taker, reader: MessageReader) -> Input:
+    """Reads the messages; or what comes in place of them, the items of Responses, which Cursor sends."""
+    given = _NO_ITEMS
     messages, items, system = taker.raw("messages"), taker.raw("input"), taker.raw("system")
     if system is not None:  # the form of Messages
         reader.add(WireMessage(role="system", content=system), "system")
+    if (instructions := taker.raw("instructions")) is not None:  # the form of Responses
+        reader.add(WireMessage(role="system", content=instructions), "instructions")
     if messages is not None:
-        if (instructions := taker.raw("instructions")) is not None:  # the form of Responses
-            reader.add(WireMessage(role="system", content=instructions), "instructions")
         if not bytes(messages).startswith(b"["):
             raise InvalidRequest("messages must be an array", param="messages")
         reader.read(messages)
     elif items is not None:
-        read_items(items, reader, taker.take("instructions", text_decoder))
+        given = read_mended(encode_body({"input": items}), "items", lambda body: Input(read_body(body)["input"]))
+        _check_references(given)
+        reader.instructions += given.instructions
+        reader.turns += given.turns
     else:
         raise InvalidRequest("messages array is required", param="messages")
     if not reader.turns and not reader.instructions:
         raise InvalidRequest("messages array cannot be empty", param="messages")
+    return given
+
+
+def _check_references(given: Input) -> None:
+    for turn in given.turns:
+        if any(isinstance(block, Opaque) and block.type == "item_reference" for block in turn.blocks):
+            raise InvalidRequest(
+                f"{turn.path}: this upstream stores no items for an item_reference; send the item itself",
+                param=turn.path,
+            )
 
 
 def _read_model(taker: _Taker) -> str:

@@ -255,24 +255,6 @@ class WireDetail(msgspec.Struct):
     index: Raw = Raw()
 
 
-class WireItem(msgspec.Struct):
-    """One entry of `input`, the form of the Responses dialect that some clients send to the chat path."""
-
-    type: str | None = None
-    role: str | None = None
-    content: Raw = Raw()
-    call_id: str | None = None
-    id: str | None = None
-    name: str | None = None
-    arguments: Raw = Raw()
-    input: str | None = None
-    output: Raw = Raw()
-    action: Raw = Raw()
-    operation: Raw = Raw()
-    summary: list[WirePart] | None = None
-    encrypted_content: str | None = None
-
-
 # --- shapes of replies ---
 
 _SAYS_NOTHING = frozenset((b"", b"null", b'""'))

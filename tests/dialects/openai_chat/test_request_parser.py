@@ -24,6 +24,7 @@ from app.conversation.blocks import (
 )
 from app.conversation.envelope import seal
 from app.conversation.request import CustomTool, FunctionTool, NativeTool, ReasoningSettings, ToolChoice
+from app.dialects import openai_responses
 from app.dialects.openai_chat import NAME, parse_request, render_request
 from app.errors import InvalidRequest
 from tests.dialects.openai_chat.request_bodies import HELLO, ReadWire, can, parse, render
@@ -129,7 +130,7 @@ def test_legacy_functions_become_tools_and_their_messages_calls_and_results() ->
     assert [extension.name for extension in request.extensions] == ["functions"]
 
 
-def test_input_in_place_of_messages_is_read_as_the_same_conversation() -> None:
+def test_input_in_place_of_messages_is_read_as_responses_reads_it() -> None:
     items = [
         {"role": "system", "content": "Be exact."},
         {"role": "user", "content": [{"type": "input_text", "text": "Oslo?"}]},
@@ -139,20 +140,16 @@ def test_input_in_place_of_messages_is_read_as_the_same_conversation() -> None:
         {"type": "custom_tool_call", "call_id": "b", "name": "p", "input": "x"},
         {"type": "function_call_output", "call_id": "a", "output": "snow"},
         {"type": "custom_tool_call_output", "call_id": "b", "output": "ok"},
+        {"type": "additional_tools", "role": "developer", "tools": [{"type": "function", "name": "g"}]},
+        {"type": "web_search_call", "id": "ws_1", "action": {"type": "search", "query": "snow"}},
+        {"type": "compaction_trigger"},
     ]
+    body = json.dumps({"model": "m", "input": items, "max_output_tokens": 9}).encode()
 
-    request = parse_request(json.dumps({"model": "m", "input": items, "max_output_tokens": 9}).encode(), {})
+    request, expected = parse_request(body, {}), openai_responses.parse_request(body, {})
 
     assert request.instructions == (Text("Be exact."),)
-    assert [(turn.role, turn.blocks) for turn in request.turns] == [
-        ("user", (Text("Oslo?"),)),
-        (
-            "assistant",
-            (Reasoning("A city."), Text("Looking."), ToolCall("a", "f", "{}"), ToolCall("b", "p", "x", "custom")),
-        ),
-        ("user", (ToolResult("a", (Text("snow"),)),)),
-        ("user", (ToolResult("b", (Text("ok"),)),)),
-    ]
+    assert (request.turns, request.tools, request.compact) == (expected.turns, expected.tools, True)
     assert request.max_tokens == 9
 
 
