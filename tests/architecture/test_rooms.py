@@ -120,7 +120,6 @@ BRANCHING = {
     "app/dialects/openai_responses/items/content.py render_parts": KINDS,
     "app/dialects/openai_responses/request_renderer.py render_request": "field by field",
     "app/dialects/openai_responses/stream_parser.py _take": KINDS,
-    "app/dialects/openai_responses/stream_parser.py _settle_item": KINDS,
     "app/gateway/delivery.py deliver_stream": "the loop of a stream",
     "app/transport/exchange.py read_part": "the loop of a stream",
 }

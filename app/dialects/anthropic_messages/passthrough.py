@@ -32,7 +32,7 @@ from app.sse import COMMENT_KEEPALIVE, SseDecoder, encode_event, read_events
 _DELTA = b"event: content_block_delta"
 
 _END = b"event: message_delta"
-_MAX_HELD = 4096
+_MAX_LEADING = 4096
 
 
 class _State(Enum):
@@ -62,8 +62,8 @@ class StreamPassthrough:
         self._state = _State.EXPECTING
         self._grammar = Grammar()
         self._rewriter: Rewriter | None = None  # set once the rest is rewritten
-        self._held = b""  # bytes before the first event
-        self._held_end: list[bytes] = []  # events from the one that names the end
+        self._leading = b""  # bytes before the first event
+        self._ending: list[bytes] = []  # events from the one that names the end, until the last
         self._events = SseDecoder(context.max_event)
         self._runs = RunReader()
         self._nameless = False  # events must be named by their payloads
@@ -97,7 +97,7 @@ class StreamPassthrough:
         rest = self._events.unfinished.drain().rstrip(b"\n")
         out = self._pass(rest + b"\n\n") if rest else b""
         if self._state is _State.RUNNING and self._reason is not None:
-            out += join_events(self._held_end) + self._end()  # some servers omit the last event
+            out += join_events(self._ending) + self._end()  # some servers omit the last event
         if self._stopped and self._rewriter is not None:
             out += self._rewriter.close()
         if self._state is _State.ENDED:
@@ -142,7 +142,7 @@ class StreamPassthrough:
     def _begin(self, events: bytes) -> bytes:
         """The stream so far, with the client's name of the model, once its first event has arrived."""
         payloads = read_events(events)
-        events, self._held = self._held + events, b""
+        events, self._leading = self._leading + events, b""
         for data in payloads:
             event = _decode_event(data)
             match event.get("type"):
@@ -170,7 +170,7 @@ class StreamPassthrough:
                     self._state = _State.RUNNING
                     return events
         # Comments are passed on; anything else before the first event is useless to clients.
-        self._held = events if len(events) <= _MAX_HELD else b""
+        self._leading = events if len(events) <= _MAX_LEADING else b""
         return b""
 
     def _look(self, events: bytes) -> bytes:
@@ -196,7 +196,7 @@ class StreamPassthrough:
                 block = _frame(payloads)[:-2]
             if (failure := self._read(payloads, decoded)) is not None:
                 return join_events(blocks[:position]) + self.fail(failure)
-            passed = self._hold(block if block.startswith(_KNOWN) else known_secrets.mask_bytes(block))
+            passed = self._hold_end(block if block.startswith(_KNOWN) else known_secrets.mask_bytes(block))
             if passed is not blocks[position]:
                 odd = True
                 blocks[position] = passed
@@ -210,21 +210,21 @@ class StreamPassthrough:
             self._note(event)
         return None
 
-    def _hold(self, block: bytes) -> bytes:
+    def _hold_end(self, block: bytes) -> bytes:
         """The block, or nothing from the one that names the end until the last one, because more blocks may follow
         instead."""
-        if not self._held_end and not block.startswith(_END):
+        if not self._ending and not block.startswith(_END):
             return block
-        self._held_end.append(block)
+        self._ending.append(block)
         if self._state is not _State.ENDED:
             return b""
-        held, self._held_end = self._held_end, []
-        return b"\n\n".join(held)
+        ending, self._ending = self._ending, []
+        return b"\n\n".join(ending)
 
     def _turn(self, blocks: list[bytes]) -> bytes:
         """Starts to rewrite the stream, beginning with these blocks."""
         self._rewriter = self._grammar.rewrite(self._context)
-        self._held_end = []
+        self._ending = []
         return self._rewrite(read_events(join_events(blocks)))
 
     def _rewrite(self, payloads: list[bytes]) -> bytes:

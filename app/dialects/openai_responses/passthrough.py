@@ -87,7 +87,7 @@ class StreamPassthrough:
         self.failed: Failure | None = None
         self._response_id: str | None = None
         self._grammar = Grammar()
-        self._held: list[bytes] = []  # of an item that has said nothing
+        self._waiting: list[bytes] = []  # events of an item that has said nothing
         self._items = PassedItems()
         self._rewriter: Rewriter | None = None  # set once the rest is rewritten
         self._events = SseDecoder(context.max_event)
@@ -208,7 +208,7 @@ class StreamPassthrough:
             if repaired is None:
                 self._last += join_events(passed)
                 self._since.add(join_events(passed[since:]))
-                return join_events(passed) + self._turn(self._held + blocks[position:])
+                return join_events(passed) + self._turn(self._waiting + blocks[position:])
             if not grammar.said and block.startswith(_ADDED):
                 self._since, since = _Since(), len(passed)
             passed.append(self._hold(repaired))
@@ -225,12 +225,12 @@ class StreamPassthrough:
 
     def _hold(self, block: bytes) -> bytes:
         """The block, or nothing while an item has said nothing; then with what was held."""
-        if block.startswith(_WAITING) and not self._grammar.said and (self._held or _REASONING not in block):
-            self._held.append(block)
+        if block.startswith(_WAITING) and not self._grammar.said and (self._waiting or _REASONING not in block):
+            self._waiting.append(block)
             return b""
-        if not self._held or not block:
+        if not self._waiting or not block:
             return block
-        held, self._held = self._held, []
+        held, self._waiting = self._waiting, []
         return b"\n\n".join((*held, block))
 
     def _turn(self, blocks: list[bytes]) -> bytes:
@@ -246,7 +246,7 @@ class StreamPassthrough:
             parser.feed([encode_body({"type": ITEM_DONE, "output_index": index, "item": msgspec.Raw(item)})])
             renderer.skip(item)
         if begun:
-            held = any(block.startswith(_ADDED) for block in self._held)
+            held = any(block.startswith(_ADDED) for block in self._waiting)
             # An item whose beginning could not be read has no id, like one that is held.
             open_items = () if held else self._grammar.open & self._items.ids.keys()
             known = {index: self._items.ids[index] for index in open_items}

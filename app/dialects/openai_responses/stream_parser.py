@@ -387,40 +387,48 @@ class StreamParser:
         """Passes on the remaining content of a finished item, and closes its blocks. A call without arguments stays
         open until the `last` chance of getting them, the terminal response."""
         item = item_decoder.decode(raw)
-        opened = self._items.get(position)
-        if opened is None or opened.done:
-            if item.call_id is not None and item.type in CALLS:
-                # Copilot ends a call under another id and place than it began with.
-                opened = self._by_call.get(item.call_id)
-            elif opened is not None and not _is_same(opened.item, item):
-                opened = None
-            if opened is not None and opened.done:
-                return  # the same once more
-            if opened is None:
-                opened = self._note_item(position, item)
+        opened = self._find_finished(position, item)
+        if opened.done:
+            return  # the same once more
         opened.item = item
         if not last and lacks_arguments(raw) and all(not block.pieces for block in opened.blocks.values()):
             return
         proof = None
         for place, whole in enumerate(parse_item(item, raw, "output")):
             head, text, _ = split(whole)
-            block = opened.blocks.get(place)
-            if block is None:
-                block = self._open_block(position, opened, place, head, events)
+            block = opened.blocks.get(place) or self._open_block(position, opened, place, head, events)
             if rest := _rest_of(text, block.pieces):
                 block.snapshots.flush()
                 block.add(rest, events)
             if isinstance(whole, Text):
-                if not opened.logprobs and (entries := logprobs_of(raw)):
-                    opened.logprobs = True
-                    events.append(BlockNoted(block.index, logprobs=tuple(entries)))
-                for citation in whole.citations[block.citations :]:
-                    block.citations += 1
-                    events.append(BlockNoted(block.index, citation=citation))
+                self._note_rest(opened, block, whole, raw, events)
             if isinstance(whole, Reasoning | ToolCall | Compaction):
                 proof = whole.proof
         self._close_blocks(opened, events, proof, incomplete=item.status == "incomplete")
         self._settled.update((item.id, item.call_id))
+
+    def _find_finished(self, position: int, item: Item) -> _UpstreamItem:
+        """The announced item of which this is the finished form; a new one if none was announced."""
+        opened = self._items.get(position)
+        if opened is not None and not opened.done:
+            return opened
+        if item.call_id is not None and item.type in CALLS:
+            # Copilot ends a call under another id and place than it began with.
+            opened = self._by_call.get(item.call_id)
+        elif opened is not None and not _is_same(opened.item, item):
+            opened = None
+        return opened or self._note_item(position, item)
+
+    @staticmethod
+    def _note_rest(
+        opened: _UpstreamItem, block: _OpenBlock, whole: Text, raw: msgspec.Raw, events: list[Event]
+    ) -> None:
+        """Adds the probabilities and citations of a finished text that did not come before it."""
+        if not opened.logprobs and (entries := logprobs_of(raw)):
+            opened.logprobs = True
+            events.append(BlockNoted(block.index, logprobs=tuple(entries)))
+        events += (BlockNoted(block.index, citation=citation) for citation in whole.citations[block.citations :])
+        block.citations = max(block.citations, len(whole.citations))
 
     def _close_blocks(
         self, opened: _UpstreamItem, events: list[Event], proof: Proof | None = None, *, incomplete: bool = False
