@@ -122,6 +122,7 @@ class Translating(Attempt):
             include_usage=request.include_usage,
             input_tokens=counted,
             upstream_model=self.target.model,
+            legacy=client_request.peek.legacy,
             request=request,
             body=client_request.body if traits.echoes_prompt else b"",
             max_event=self.target.limits.event_mb << 20,

@@ -25,8 +25,8 @@ from app.dialects.openai_chat.vocabulary import (
     calls_of,
     read_reason,
 )
+from app.dialects.openai_shared.counts import WireUsage
 from app.dialects.rewriting import Rewriter
-from app.dialects.wire_counts import WireUsage
 
 
 class Grammar:

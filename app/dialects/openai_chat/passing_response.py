@@ -30,7 +30,7 @@ from app.dialects.openai_chat.vocabulary import (
     read_finish,
     read_reason,
 )
-from app.dialects.wire_counts import WireUsage, read_usage
+from app.dialects.openai_shared.counts import WireUsage, read_usage
 from app.errors import MALFORMED, UpstreamMalformed, UpstreamRefused
 from app.json_values import UNREADABLE, any_decoder
 

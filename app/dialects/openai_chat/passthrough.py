@@ -38,9 +38,9 @@ from app.dialects.openai_chat.vocabulary import (
     calls_of,
     read_finish,
 )
+from app.dialects.openai_shared.counts import WireUsage
 from app.dialects.rewriting import Rewriter
 from app.dialects.runs import Frame, RunReader, last_event
-from app.dialects.wire_counts import WireUsage
 from app.errors import Failure, UpstreamCut, UpstreamMalformed, UpstreamRefused
 from app.json_values import UNREADABLE, any_decoder
 from app.known_secrets import known_secrets

@@ -144,7 +144,7 @@ def _parse(body: bytes) -> Request:
         model=_read_model(taker),
         turns=tuple(reader.turns),
         instructions=tuple(reader.instructions),
-        tools=(*_read_tools(tools, legacy), *given.tools),
+        tools=given.join_tools(_read_tools(tools, legacy)),
         tool_choice=_read_choice(taker),
         parallel_tool_calls=taker.take("parallel_tool_calls", _bool),
         reasoning=_read_reasoning(taker),

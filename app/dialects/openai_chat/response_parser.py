@@ -13,7 +13,7 @@ from app.dialects.json_bodies import repair_text
 from app.dialects.malformed import malformed, split_documents
 from app.dialects.openai_chat.stream_parser import StreamParser
 from app.dialects.openai_chat.vocabulary import FINISH_REASONS
-from app.dialects.wire_counts import WireUsage, read_usage
+from app.dialects.openai_shared.counts import WireUsage, read_usage
 from app.json_values import UNREADABLE, any_decoder, decode_or_none
 
 _document = msgspec.json.Decoder(msgspec.Raw)

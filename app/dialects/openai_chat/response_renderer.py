@@ -9,13 +9,13 @@ from app.conversation.blocks import Block, Reasoning, Refusal, ServerTool, Text,
 from app.conversation.capabilities import RenderContext
 from app.conversation.response import Response, add_usages
 from app.conversation.thoughts import find_thoughts
-from app.dialects.foreign.logprobs import complete_logprobs
 from app.dialects.json_bodies import encode_body
 from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.replies.citations import place_citations
 from app.dialects.openai_chat.replies.steps import note_of, write_image
 from app.dialects.openai_chat.usage import find_usage, write_usage
-from app.dialects.openai_chat.vocabulary import FINISH_NAMES, NAME, REPLY_EXTENSIONS
+from app.dialects.openai_chat.vocabulary import FINISH_NAMES, REPLY_EXTENSIONS
+from app.dialects.openai_shared.logprobs import complete_logprobs
 from app.errors import UpstreamCut
 from app.json_values import object_decoder
 
@@ -28,7 +28,7 @@ def render_response(response: Response, context: RenderContext) -> bytes:
     if response.finish_reason is None:
         raise UpstreamCut("the upstream's reply ended before it was complete", began=True)
     finish = FINISH_NAMES[response.finish_reason]
-    if finish == "tool_calls" and is_legacy(context):
+    if finish == "tool_calls" and context.legacy:
         finish = "function_call"
     logprobs = {"content": complete_logprobs(response.logprobs), "refusal": None} if response.logprobs else None
     choice = {
@@ -84,7 +84,7 @@ def _write_message(response: Response, context: RenderContext) -> dict[str, Any]
     steps = [block.step for block in blocks if type(block) is ServerTool and block.step is not None] if others else ()
     if images := [write_image(image) for step in steps for image in step.images]:
         message["images"] = images
-    if calls and is_legacy(context):
+    if calls and context.legacy:
         message["function_call"] = {"name": calls[0].name, "arguments": calls[0].arguments or "{}"}
     elif calls:
         message["tool_calls"] = [write_call(call) for call in calls]
@@ -140,12 +140,6 @@ def _write_refusal(response: Response) -> str | None:
     if not refusal and response.finish_reason == "content_filter" and detail is not None:
         return detail.explanation
     return refusal or None
-
-
-def is_legacy(context: RenderContext) -> bool:
-    """Whether the client asked with `functions`, and so knows only answers of that form."""
-    extensions = context.request.extensions if context.request is not None else ()
-    return any(extension.name == "functions" and extension.dialect == NAME for extension in extensions)
 
 
 def write_call(call: ToolCall, *, begins: bool = False) -> dict[str, Any]:

@@ -62,7 +62,7 @@ from app.dialects.openai_chat.vocabulary import (
     read_reason,
     seconds_of,
 )
-from app.dialects.wire_counts import WireUsage, read_usage
+from app.dialects.openai_shared.counts import WireUsage, read_usage
 from app.errors import Failure, UpstreamCut, UpstreamMalformed
 from app.json_values import UNREADABLE, any_decoder
 

@@ -27,15 +27,15 @@ from app.conversation.literals import literal, text_of
 from app.conversation.response import Usage, complete_usage
 from app.conversation.steps import carry
 from app.conversation.thoughts import place_of_next
-from app.dialects.foreign.logprobs import complete_logprobs
 from app.dialects.json_bodies import encode_body
 from app.dialects.openai_chat import reasoning
 from app.dialects.openai_chat.errors import error_event
 from app.dialects.openai_chat.replies.citations import place_citations
 from app.dialects.openai_chat.replies.steps import note_of, write_image
-from app.dialects.openai_chat.response_renderer import PARAGRAPH, is_legacy, write_call
+from app.dialects.openai_chat.response_renderer import PARAGRAPH, write_call
 from app.dialects.openai_chat.usage import write_usage
 from app.dialects.openai_chat.vocabulary import FINISH_NAMES, REPLY_EXTENSIONS
+from app.dialects.openai_shared.logprobs import complete_logprobs
 from app.dialects.runs import Frame, Run
 from app.errors import UpstreamCut
 from app.sse import COMMENT_KEEPALIVE, DONE, encode_event
@@ -73,7 +73,6 @@ class StreamRenderer:
         head = {"id": f"chatcmpl-{context.id}", "object": "chat.completion.chunk", "created": context.created}
         self._head = encode_body({**head, "model": context.model})[:-1]
         self._context = context
-        self._legacy = is_legacy(context)
         self._state = _State.WAITING
         self._blocks: dict[int, _OpenBlock] = {}
         self._calls = 0
@@ -193,7 +192,7 @@ class StreamRenderer:
     def _open_call(self, block: ToolCall, out: list[bytes]) -> _OpenBlock:
         index = self._calls
         self._calls += 1
-        if self._legacy:
+        if self._context.legacy:
             if index > 0:
                 return _OpenBlock(b"", b"")  # the legacy form holds one call
             out.append(self._chunk({"function_call": {"name": block.name, "arguments": ""}}))
@@ -222,7 +221,7 @@ class StreamRenderer:
         if annotations := self._place_citations():
             out.append(self._chunk({"annotations": annotations}))
         name = FINISH_NAMES[event.finish_reason]
-        if self._legacy and name == "tool_calls":
+        if self._context.legacy and name == "tool_calls":
             name = "function_call"
         extensions = {key: event.extensions[key] for key in REPLY_EXTENSIONS if key in event.extensions}
         out.append(self._chunk({}, finish_reason=name, top=extensions))

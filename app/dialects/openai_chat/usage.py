@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from app.conversation.response import Usage
-from app.dialects.wire_counts import WireUsage, read_usage
+from app.dialects.openai_shared.counts import WireUsage, read_usage
 from app.json_values import decode_or_none
 
 

@@ -16,7 +16,7 @@ from app.conversation.request import UNKNOWN_EFFORT, FieldLoss
 from app.conversation.response import FinishReason
 from app.dialects.finish_words import judge_word
 from app.dialects.foreign.marks import UNTOLD, WHY_UNTOLD
-from app.dialects.wire_counts import Number, WireUsage
+from app.dialects.openai_shared.counts import Number, WireUsage
 from app.json_values import Index
 
 NAME: Final[Literal["openai_chat"]] = "openai_chat"

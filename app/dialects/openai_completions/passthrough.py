@@ -14,7 +14,7 @@ from app.dialects.openai_chat.passing_response import missing_head
 from app.dialects.openai_chat.response_parser import parse_response
 from app.dialects.openai_chat.usage import find_usage
 from app.dialects.openai_chat.vocabulary import WireChunk
-from app.dialects.wire_counts import read_usage
+from app.dialects.openai_shared.counts import read_usage
 from app.errors import Failure, UpstreamCut
 from app.json_values import decode_or_none, fields_decoder, object_decoder
 from app.sse import COMMENT_KEEPALIVE, DONE, SseDecoder, encode_event

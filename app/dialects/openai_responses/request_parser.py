@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, cast
 
 import msgspec
@@ -57,7 +57,6 @@ def _parse(body: bytes) -> Request:
     check_fields(fields, "items")
     settings = _parse_settings(fields)
     given = Input(fields.get("input", NULL))
-    tools = _parse_tools(fields.get("tools"), given.tools)
     instructions = ([Text(settings.instructions)] if settings.instructions else []) + given.instructions
     state = _parse_state(settings)
     turns = given.turns
@@ -69,7 +68,7 @@ def _parse(body: bytes) -> Request:
         model=cast(str, settings.model),
         turns=turns,
         instructions=tuple(instructions),
-        tools=tuple(tools),
+        tools=given.join_tools(_parse_tools(fields.get("tools"))),
         tool_choice=None if settings.tool_choice is None else parse_tool_choice(settings.tool_choice),
         parallel_tool_calls=settings.parallel_tool_calls,
         reasoning=_UNSAID if settings.reasoning is None else _parse_reasoning(settings.reasoning),
@@ -111,20 +110,10 @@ def _parse_settings(fields: Fields) -> Settings:
     return settings
 
 
-def _parse_tools(declared: msgspec.Raw | None, found: Sequence[Tool]) -> Sequence[Tool]:
-    """The tools, with those that came in items added. Codex resends the results of its tool searches with each turn."""
-    tools: Sequence[Tool] = ()
-    if declared is not None:
-        tools = read_repeated(declared, NAME, lambda: mend_schemas(parse_tools(declared, "tools"), declared))
-    if not found:
-        return tools
-    joined = list(tools)
-    known = {(tool.namespace, tool.name) for tool in tools}
-    for tool in found:
-        if (name := (tool.namespace, tool.name)) not in known:
-            known.add(name)
-            joined.append(tool)
-    return joined
+def _parse_tools(declared: msgspec.Raw | None) -> tuple[Tool, ...]:
+    if declared is None:
+        return ()
+    return read_repeated(declared, NAME, lambda: mend_schemas(parse_tools(declared, "tools"), declared))
 
 
 def _parse_stop(settings: Settings) -> tuple[str, ...]:

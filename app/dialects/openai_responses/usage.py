@@ -11,7 +11,7 @@ from app.dialects.error_kinds import decode_error
 from app.dialects.json_bodies import repair_surrogates
 from app.dialects.malformed import decode_tolerantly, malformed
 from app.dialects.openai_responses.vocabulary import WireResponse, item_decoder, response_decoder
-from app.dialects.wire_counts import WireUsage, read_usage
+from app.dialects.openai_shared.counts import WireUsage, read_usage
 from app.errors import UpstreamError, UpstreamRefused
 from app.json_values import UNREADABLE, decode_or_none
 

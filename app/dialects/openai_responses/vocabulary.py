@@ -15,7 +15,7 @@ from app.conversation.losses import Severity
 from app.conversation.request import UNKNOWN_EFFORT, FieldLoss
 from app.conversation.response import FinishReason
 from app.dialects.foreign.tools import OtherSchemas
-from app.dialects.wire_counts import WireUsage
+from app.dialects.openai_shared.counts import WireUsage
 
 NAME: Literal["openai_responses"] = "openai_responses"
 

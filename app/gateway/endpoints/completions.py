@@ -12,6 +12,7 @@ from gevent.pool import Pool
 
 from app.conversation.capabilities import RenderContext
 from app.conversation.response import add_usages
+from app.dialects.json_bodies import is_set
 from app.dialects.openai_chat.request_parser import ask_single
 from app.dialects.openai_chat.response_renderer import join_responses
 from app.dialects.openai_completions.request_parser import read_request, split_request
@@ -30,6 +31,7 @@ class ChatPeek(Peek):
 
     n: Any = None
     functions: msgspec.Raw = msgspec.Raw()
+    tools: msgspec.Raw = msgspec.Raw()
     store: Any = None
 
     @property
@@ -38,7 +40,7 @@ class ChatPeek(Peek):
 
     @property
     def legacy(self) -> bool:
-        return len(self.functions) > 0
+        return is_set(self.functions) and not is_set(self.tools)
 
     @property
     def stored(self) -> bool:

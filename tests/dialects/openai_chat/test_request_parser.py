@@ -141,6 +141,7 @@ def test_input_in_place_of_messages_is_read_as_responses_reads_it() -> None:
         {"type": "function_call_output", "call_id": "a", "output": "snow"},
         {"type": "custom_tool_call_output", "call_id": "b", "output": "ok"},
         {"type": "additional_tools", "role": "developer", "tools": [{"type": "function", "name": "g"}]},
+        {"type": "additional_tools", "role": "developer", "tools": [{"type": "function", "name": "g"}]},
         {"type": "web_search_call", "id": "ws_1", "action": {"type": "search", "query": "snow"}},
         {"type": "compaction_trigger"},
     ]

@@ -13,10 +13,9 @@ from openai.types.chat import ChatCompletion
 from app.conversation.blocks import Proof, Reasoning, Text, ToolCall
 from app.conversation.capabilities import RenderContext
 from app.conversation.envelope import unseal
-from app.conversation.request import Extension, Request
 from app.conversation.response import Response, StopDetail, Usage
 from app.conversation.streams.fold import fold
-from app.dialects.openai_chat import NAME, parse_response, render_response, response_parser, vocabulary
+from app.dialects.openai_chat import parse_response, render_response, response_parser, vocabulary
 from app.dialects.openai_chat.response_parser import parse_plain
 from app.dialects.openai_chat.stream_parser import StreamParser
 from app.dialects.openai_chat.usage import find_usage
@@ -199,8 +198,7 @@ def test_citations_of_web_pages_are_annotations_and_others_are_not() -> None:
 
 
 def test_a_client_that_asked_with_functions_is_answered_with_function_call() -> None:
-    request = Request(dialect=NAME, model="m", turns=(), extensions=(Extension(NAME, "functions", True, "ignorable"),))
-    context = RenderContext(model="m", id="i", created=1, request=request)
+    context = RenderContext(model="m", id="i", created=1, legacy=True)
 
     choice = render(response_of(ToolCall("a", "f", "{}"), finish_reason="tool_calls"), context)["choices"][0]
 

@@ -18,7 +18,6 @@ from app.conversation.envelope import seal, unseal
 from app.conversation.events import BlockClosed, BlockDelta, BlockNoted, BlockOpened, Event, Failed, Finished, Started
 from app.conversation.events import UsageSeen as Counted
 from app.conversation.literals import literal
-from app.conversation.request import Extension, Request
 from app.conversation.response import Response, StopDetail, Usage
 from app.conversation.streams.fold import fold
 from app.dialects.openai_chat import NAME, StreamRenderer, render_response
@@ -133,8 +132,7 @@ def test_custom_calls_go_out_as_such() -> None:
 
 
 def test_a_client_that_asked_with_functions_is_answered_with_function_call() -> None:
-    request = Request(dialect=NAME, model="m", turns=(), extensions=(Extension(NAME, "functions", True, "ignorable"),))
-    context = RenderContext(model="m", id="i", created=1, request=request)
+    context = RenderContext(model="m", id="i", created=1, legacy=True)
     events = [Started("up", "m"), *block(0, ToolCall("a", "f", ""), "{}"), Finished("tool_calls")]
 
     payloads = render(events, context)

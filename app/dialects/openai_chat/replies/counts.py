@@ -10,7 +10,7 @@ from app.conversation.response import Usage, complete_usage
 from app.dialects.json_bodies import encode_body
 from app.dialects.openai_chat.usage import find_tier, is_sound, write_usage
 from app.dialects.openai_chat.vocabulary import WireChunk
-from app.dialects.wire_counts import WireUsage, read_usage
+from app.dialects.openai_shared.counts import WireUsage, read_usage
 from app.json_values import any_decoder
 from app.sse import encode_event
 

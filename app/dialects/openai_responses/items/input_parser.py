@@ -105,6 +105,16 @@ class Input:
             [Turn(draft.role, tuple(draft.blocks), effort=draft.effort, path=draft.path) for draft in self._drafts]
         )
 
+    def join_tools(self, declared: tuple[Tool, ...]) -> tuple[Tool, ...]:
+        """The declared tools, with those that came in items added. Codex resends the results of its tool searches with
+        each turn."""
+        known = {(tool.namespace, tool.name) for tool in declared} if self.tools else ()
+        found: dict[tuple[str | None, str], Tool] = {}
+        for tool in self.tools:
+            if (name := (tool.namespace, tool.name)) not in known:
+                found.setdefault(name, tool)
+        return (*declared, *found.values()) if found else declared
+
     def _read(self, item: Item, raw: msgspec.Raw, path: str) -> None:
         kind = item.type
         if kind is None and item.role is None and item.id is None:

@@ -23,11 +23,11 @@ from app.conversation.envelope import seal
 from app.conversation.events import BlockClosed, BlockNoted
 from app.conversation.literals import EMPTY, join, text_of
 from app.conversation.steps import carry, pair
-from app.dialects.foreign.logprobs import complete_logprobs
 from app.dialects.openai_responses.items.content import annotation_of
 from app.dialects.openai_responses.items.hosted import render_hosted
 from app.dialects.openai_responses.items.items import render_call
 from app.dialects.openai_responses.vocabulary import ID_PREFIXES, NAME
+from app.dialects.openai_shared.logprobs import complete_logprobs
 
 _encode = msgspec.json.Encoder().encode
 

@@ -1,0 +1,1 @@
+"""What OpenAI's two dialects have in common."""
