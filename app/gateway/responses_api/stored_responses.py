@@ -11,7 +11,7 @@ from app.dialects.openai_responses.state.background import read_head
 from app.dialects.openai_responses.state.history import identify_items, list_items, render_deleted
 from app.dialects.openai_responses.vocabulary import NAME
 from app.errors import InvalidRequest, NotFound, UpstreamRefused
-from app.gateway.delivery import STREAM_HEADERS
+from app.gateway.delivery import JSON_HEADERS, STREAM_HEADERS, is_streamed
 from app.gateway.failures.repairs.repair import ABSENT_STATUSES
 from app.gateway.large_bodies.heavy_work import run_heavy
 from app.gateway.messages import ClientRequest, ClientResponse
@@ -122,9 +122,8 @@ def _relay(keeper: Provider, action: Action, response_id: str, query: Mapping[st
         if not 200 <= exchange.status < 300:
             raise _refusal(keeper, exchange)
         headers = relayed_headers(exchange.headers, same_dialect=True)
-        content_type = exchange.headers.get("content-type", "application/json")
-        headers["content-type"] = content_type
-        streamed = "event-stream" in content_type
+        streamed = is_streamed(exchange.headers)
+        headers |= STREAM_HEADERS if streamed else JSON_HEADERS  # whatever the upstream calls it, it is no page
         return ClientResponse(
             exchange.status, headers, _parts(exchange) if streamed else mask_errors(exchange.read_body())
         )

@@ -426,6 +426,15 @@ def test_nothing_is_looked_up_for_a_first_turn_at_an_upstream_that_keeps_respons
     assert not data_folder.exists()
 
 
+def test_what_a_server_of_responses_tells_is_no_page(with_native: Any, upstream: FakeUpstream) -> None:
+    client = with_native()
+    upstream.script(Reply((b"<script>1</script>",), headers={"content-type": "text/html"}))
+
+    response = client.http.get("/v1/responses/resp_native")
+
+    assert response.headers["content-type"] == "application/json"
+
+
 @pytest.mark.parametrize(
     ("method", "path", "sent"),
     [
