@@ -6,6 +6,7 @@ from flask import Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from app.blueprints.endpoints import Endpoint
+from app.blueprints.operations.rights import is_local
 from app.blueprints.views import answer_error, family, has_key, refuse, runtime, services, view
 from app.errors import DragomanError, Failure
 from app.gateway.endpoints.vendor_api import ROOT, find_vendor, relay
@@ -70,6 +71,8 @@ def not_found(_error: Exception) -> Response:
 def _relay() -> Response | None:
     name = request.environ.get("dragoman.provider")
     if not (request.path.startswith(ROOT) and (name or request.environ.get("dragoman.path", "").startswith("/api/"))):
+        return None
+    if not (services().access.demands_key or is_local(request.environ)):
         return None
     vendor = find_vendor(services().providers, name, family().NAME)
     if vendor is None:

@@ -1,7 +1,7 @@
 """Relays what has no endpoint here to the vendor's own API: files, batches and whatever it adds.
 
 The vendor knows the gateway's account, not the gateway's clients: whoever may use this sees the files of all. So only
-administrators may, or everybody where the gateway requires no keys.
+administrators may, or everybody on the machine of a gateway that requires no keys.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ ROOT = "/v1/"
 # The client's headers that describe its request, and the upstream's that describe what it sends.
 _ASKED = ("content-type", "accept")
 _SENT = ("content-type", "content-disposition")
+# A file is no page of the gateway's own.
+_NO_PAGE = {"content-security-policy": "sandbox", "x-content-type-options": "nosniff"}
 
 
 def find_vendor(providers: Mapping[str, Provider], name: str | None, dialect: DialectName) -> Provider | None:
@@ -35,8 +37,13 @@ def find_vendor(providers: Mapping[str, Provider], name: str | None, dialect: Di
 
 def relay(provider: Provider, asked: ClientRequest, method: str, path: str, query: str) -> ClientResponse:
     """The vendor's answer. Raises DragomanError."""
-    if not asked.key.may_manage:
-        raise Forbidden("only a client key with the role admin may use the rest of a vendor's API: it is shared by all")
+    key = asked.key
+    # Nothing here is counted, and a batch may name any model.
+    if not key.may_manage or key.models or key.limits or not key.may_use(provider.name):
+        raise Forbidden(
+            "only a client key with the role admin and without limits may use the rest of a vendor's API: it is shared "
+            "by all"
+        )
     steps = path.removeprefix(ROOT).split("/")
     if "." in steps or ".." in steps:
         raise NotFound("no path is called so")  # such a path would leave the API
@@ -60,7 +67,7 @@ def _answer(provider: Provider, exchange: Exchange) -> ClientResponse:
             failure = parse_error(exchange.status, exchange.headers, exchange.read_body())
             raise UpstreamRefused(provider.explain(failure), headers)
         passes = True
-        headers |= {name: exchange.headers[name] for name in _SENT if name in exchange.headers}
+        headers |= {name: exchange.headers[name] for name in _SENT if name in exchange.headers} | _NO_PAGE
         return ClientResponse(exchange.status, headers, _parts(exchange))
     finally:
         if not passes:
