@@ -7,7 +7,6 @@ import contextlib
 import re
 import shutil
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +15,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import requests
 
 from tests.support.artifacts import artifacts_folder, name_of_test
+from tests.support.clock import wait_until
 
 PROGRAM = shutil.which("chromium")
 DRIVER = shutil.which("chromedriver")
@@ -190,9 +190,4 @@ class Chromium:
 
 def _await(look: Callable[[], T]) -> T:
     """What `look` sees, once it sees anything."""
-    deadline = time.monotonic() + _TIMEOUT
-    while time.monotonic() < deadline:
-        if seen := look():
-            return seen
-        time.sleep(0.05)
-    raise AssertionError(f"the browser shows nothing of that within {_TIMEOUT} s")
+    return wait_until(look, _TIMEOUT, "what the page should show")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from tests.clients.programs import CLAUDE_CODE, install_npm
 from tests.clients.standins import stand_in
 from tests.clients.standins.anthropic_messages import AnthropicStandIn
 from tests.clients.standins.scripted_model import Call, ScriptedModel
+from tests.support.clock import wait_until
 from tests.support.gateway_process import GatewayProcess
 
 MODEL = "claude-sonnet-4-6"
@@ -148,9 +148,7 @@ def test_a_tool_does_not_run_when_nobody_answers(
 
     with Person(served.url, lambda request_id: None) as person:
         said = _ask(served)
-        end = time.monotonic() + 5
-        while len(person.named()) < 2 and time.monotonic() < end:
-            time.sleep(0.05)
+        wait_until(lambda: len(person.named()) >= 2, 5)
 
     assert "Nobody gave permission in time." in said
     assert not trace.exists()

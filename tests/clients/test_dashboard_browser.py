@@ -24,6 +24,7 @@ from tests.clients.chromium import DRIVER, PROGRAM, Chromium
 from tests.clients.programs import AXE, install_modules
 from tests.dashboard.sample import make_records
 from tests.support.artifacts import artifacts_folder
+from tests.support.clock import wait_until
 from tests.support.gateway_process import BIN, GatewayProcess, bare_environ
 
 pytestmark = pytest.mark.skipif(
@@ -130,10 +131,7 @@ def pages(gateway: GatewayProcess) -> dict[str, str]:
     newest = requests.get(f"{gateway.url}/_/api/sessions", timeout=10).json()["sessions"]
     session = max(newest, key=lambda row: row["requests"])["session"]
     asked = ask(gateway)
-    until = time.monotonic() + 10
-    while requests.get(f"{gateway.url}/_/api/requests/{asked}", timeout=10).status_code != 200:
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    wait_until(lambda: requests.get(f"{gateway.url}/_/api/requests/{asked}", timeout=10).status_code == 200)
     time.sleep(1.0)
     return {**PAGES, "request": f"/_/requests/{asked}", "session": f"/_/sessions/show?session={session}"}
 

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import pytest
 from tests.docs.blocks import ROOT, blocks
 from tests.docs.test_reverse_proxies import AROUND_NGINX, PROGRAMS
 from tests.server.hosts import both
+from tests.support.clock import wait_until
 from tests.support.gateway_process import GatewayProcess, free_port
 
 DOCUMENT = ROOT / "docs" / "scaling.md"
@@ -60,10 +60,7 @@ def nginx_before(folder: Path, *hosts: GatewayProcess) -> Iterator[str]:
     process = subprocess.Popen([program, "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf")])
     try:
         url = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 10
-        while ask(url) == 0:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: ask(url))
         yield url
     finally:
         process.terminate()

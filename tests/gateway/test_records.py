@@ -20,6 +20,7 @@ from app.gateway.recording.recorder import Recorder
 from app.settings import AccountsSettings, RouteSettings
 from tests.gateway.conftest import Client, Collector, MakeClient, listen
 from tests.support.answers import chat_answer, chat_stream, chunk
+from tests.support.clock import wait_until
 from tests.support.fake_upstream import CUT, FakeUpstream, json_reply
 
 
@@ -397,11 +398,7 @@ def test_every_record_tells_the_rule_that_chose_the_target_and_what_was_lowered(
     upstream.script(json_reply(replies[upstream_name]))
 
     client.ask(path, {"model": "fast", **body}).get_data()
-    deadline = time.monotonic() + 5
-    while not [each for each in records if each.operation] and time.monotonic() < deadline:
-        time.sleep(0.01)
-
-    record = next(each for each in records if each.operation)
+    record = wait_until(lambda: next((each for each in records if each.operation), None), 5)
     assert record.rule == 'models.routes."fast"'
     assert (record.provider, record.target) == (upstream_name, f"{upstream_name}/m")
     assert [said.partition(" ")[2] for said in record.lowered] == ["5000->100"]

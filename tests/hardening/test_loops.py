@@ -472,11 +472,12 @@ def test_the_master_hears_signals_while_old_workers_drain(upstream: FakeUpstream
 
 def another_than(gateway: Attacked, *known: int) -> int:
     """A worker that answers and is none of these. Both old and new ones answer while one takes the other's place."""
-    end = time.monotonic() + 10
-    while (pid := pid_of(gateway)) in (0, *known):
-        assert time.monotonic() < end, "no other worker answered in time"
-        time.sleep(0.02)
-    return pid
+
+    def find() -> int:
+        pid = pid_of(gateway)
+        return 0 if pid in known else pid
+
+    return wait_until(find, what="an answer of another worker")
 
 
 def pid_of(gateway: Attacked) -> int:

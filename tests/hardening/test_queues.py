@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.hardening.gateway import ANSWER, KEY, PATHS, Attacked, question, read_rest
+from tests.support.clock import wait_until
 from tests.support.fake_upstream import STALL, FakeUpstream, Reply, json_reply, raw
 
 Figure = Callable[[str, object, object], None]
@@ -55,10 +56,7 @@ class Queued(Attacked):
         )  # type: ignore[return-value]
 
     def wait_for(self, *states: tuple[int, int]) -> None:
-        end = time.monotonic() + 10
-        while (now := self.waiting()) not in states:
-            assert time.monotonic() < end, now
-            time.sleep(0.05)
+        wait_until(lambda: self.waiting() in states, what=f"one of {states}")
 
 
 def finish(client: socket.socket) -> bytes:

@@ -22,6 +22,7 @@ from app.permissions.pending import MAX_BYTES, MAX_KEPT, PERIOD, Permissions
 from app.permissions.prompt import PermissionPrompt, read_ticket, write_ticket
 from app.settings import KeySettings, LedgerSettings, PermissionsSettings, ProviderSettings, ServerSettings, Settings
 from tests.permissions.keys import KEYS
+from tests.support.clock import wait_until
 
 ADMIN, ANA, BOB = ({"authorization": f"Bearer {key}"} for key in ("key-of-admin", "key-of-ana-1", "key-of-bob-1"))
 Open = Callable[..., FlaskClient]
@@ -72,14 +73,8 @@ class Asking:
 
 
 def only_open(worker: FlaskClient, headers: dict[str, str] | None = None) -> dict[str, Any]:
-    end = time.monotonic() + 5
-    while time.monotonic() < end:
-        found = worker.get("/permissions", headers=headers or {}).get_json()["permissions"]
-        if found:
-            assert len(found) == 1
-            return dict(found[0])
-        time.sleep(0.02)
-    raise AssertionError("nothing is asked")
+    (found,) = wait_until(lambda: worker.get("/permissions", headers=headers or {}).get_json()["permissions"], 5)
+    return dict(found)
 
 
 def events(worker: FlaskClient, count: int, headers: dict[str, str] | None = None) -> list[tuple[str, dict[str, Any]]]:

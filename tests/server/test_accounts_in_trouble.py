@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.hosts import ADMIN, CountingUpstream, ask, await_that, configure, get, read_metric
+from tests.server.hosts import ADMIN, CountingUpstream, ask, configure, get, read_metric
+from tests.support.clock import wait_until
 from tests.support.gateway_process import GatewayProcess
 
 # A file system of its own, which ends with the process.
@@ -33,17 +34,17 @@ def test_a_locked_database_holds_up_nobody_and_gets_all_rows_later(tmp_path: Pat
         folder = configure(tmp_path / "host", upstream)
         with GatewayProcess(folder) as gateway:
             before = ask_often(gateway, 5)
-            await_that(lambda: count(gateway)[0] == 5)
+            wait_until(lambda: count(gateway)[0] == 5)
             (file,) = folder.rglob("usage.sqlite3")
             with sqlite3.connect(file, isolation_level=None) as other:
                 other.execute("BEGIN EXCLUSIVE")
                 began = time.monotonic()
                 during = ask_often(gateway, 30)
                 took = time.monotonic() - began
-                await_that(lambda: "missing from the accounts" in str(get(gateway, "/health").get("reasons")))
+                wait_until(lambda: "missing from the accounts" in str(get(gateway, "/health").get("reasons")))
                 other.execute("ROLLBACK")
             other.close()
-            await_that(lambda: count(gateway) == (35, 0))
+            wait_until(lambda: count(gateway) == (35, 0))
 
     assert before == during == {200}
     assert took < 10
@@ -54,11 +55,11 @@ def test_a_database_that_was_removed_is_made_anew_and_the_rows_go_on(tmp_path: P
         folder = configure(tmp_path / "host", upstream)
         with GatewayProcess(folder) as gateway:
             before = ask_often(gateway, 5)
-            await_that(lambda: count(gateway)[0] == 5)
+            wait_until(lambda: count(gateway)[0] == 5)
             for file in folder.rglob("usage.sqlite3*"):
                 file.unlink()
             after = ask_often(gateway, 7)
-            await_that(lambda: count(gateway) == (7, 0))
+            wait_until(lambda: count(gateway) == (7, 0))
 
     assert before == after == {200}
 
@@ -72,14 +73,14 @@ def test_a_full_disk_loses_no_request_and_no_row_that_is_not_counted(tmp_path: P
         folder = configure(tmp_path / "host", upstream)
         with GatewayProcess(folder, command=SMALL_DISK, XDG_DATA_HOME=str(data)) as gateway:
             before = ask_often(gateway, 5)
-            await_that(lambda: count(gateway)[0] == 5)
+            wait_until(lambda: count(gateway)[0] == 5)
             inside = Path(f"/proc/{gateway.process.pid}/root{data}")
             _fill(inside / "ballast")
             during = ask_often(gateway, 300)
-            await_that(lambda: "missing from the accounts" in str(get(gateway, "/health").get("reasons")))
+            wait_until(lambda: "missing from the accounts" in str(get(gateway, "/health").get("reasons")))
             full = ask_often(gateway, 10)
             (inside / "ballast").unlink()
-            await_that(lambda: sum(count(gateway)) == 315)
+            wait_until(lambda: sum(count(gateway)) == 315)
             in_all = count(gateway)
 
     assert before == during == full == {200}

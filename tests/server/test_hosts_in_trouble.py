@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.server.hosts import ADMIN, CountingUpstream, ask, await_that, both, configure, get, read_metric
+from tests.server.hosts import ADMIN, CountingUpstream, ask, both, configure, get, read_metric
+from tests.support.clock import wait_until
 from tests.support.fake_upstream import STALL, FakeUpstream, sse
 from tests.support.gateway_process import GatewayProcess
 from tests.support.postgres_server import PostgresServer
@@ -90,7 +91,7 @@ def test_requests_go_on_while_redis_and_postgres_are_killed_and_started_again(
             def lost() -> int:
                 return int(read_metric(first, "dragoman_records_lost") + read_metric(second, "dragoman_records_lost"))
 
-            await_that(lambda: accounted() + lost() >= load.statuses.total(), 40)
+            wait_until(lambda: accounted() + lost() >= load.statuses.total(), 40)
             in_all = accounted() + lost()
             (use,) = [each for each in get(second, "/_/api/limits")["limits"] if (each["limit"]) == "max_parallel"]
 
@@ -107,10 +108,10 @@ def test_a_response_in_the_background_whose_host_dies_has_failed_within_thirty_s
         one, two = (configure(tmp_path / name, upstream, ledger) for name in ("one", "two"))
         with both(one, two) as (first, second):
             made = post(first, "/v1/responses", {"model": "up/m", "input": "hi", "background": True})
-            await_that(lambda: status_of(second, made["id"]) == "in_progress")
+            wait_until(lambda: status_of(second, made["id"]) == "in_progress")
             os.killpg(first.process.pid, signal.SIGKILL)
             died = time.monotonic()
-            await_that(lambda: status_of(second, made["id"]) != "in_progress", 40)
+            wait_until(lambda: status_of(second, made["id"]) != "in_progress", 40)
             took = time.monotonic() - died
             ended = get(second, f"/v1/responses/{made['id']}")
 

@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -20,6 +19,7 @@ from typing import Any
 import pytest
 
 from tests.support.answers import chat_answer
+from tests.support.clock import wait_until
 from tests.support.fake_upstream import STALL, FakeUpstream, json_reply, sse
 from tests.support.gateway_process import BIN, GatewayProcess, bare_environ
 
@@ -106,7 +106,7 @@ def test_a_changed_limit_is_in_force_within_seconds(tmp_path: Path, upstream: Fa
     with GatewayProcess(tmp_path) as gateway:
         before = [ask(gateway) for _ in range(3)]
         configure(tmp_path, upstream, limited(requests_per_hour=3))
-        _await(lambda: ask(gateway) == 200)
+        wait_until(lambda: ask(gateway) == 200)
         after = [ask(gateway) for _ in range(4)]
 
     assert before == [200, 200, 429]
@@ -126,7 +126,7 @@ def test_a_killed_worker_frees_what_it_had_under_way(tmp_path: Path, upstream: F
             os.kill(worker, signal.SIGKILL)
         for each in running:
             each.result()
-        _await(gateway.healthy)
+        wait_until(gateway.healthy)
         again = ask(gateway)
 
     assert (full, again) == (429, 200)
@@ -139,13 +139,13 @@ def test_a_key_that_a_command_makes_works_and_ends_while_the_server_runs(
 
     with GatewayProcess(tmp_path) as gateway:
         made = _run(tmp_path, "keys", "create", "anna", "--requests-per-day", "1000").strip()
-        _await(lambda: _asked_often(gateway, made) == {200})
+        wait_until(lambda: _asked_often(gateway, made) == {200})
         fresh = _run(tmp_path, "keys", "rotate", "anna").strip()
-        _await(lambda: _asked_often(gateway, fresh) == {200})
+        wait_until(lambda: _asked_often(gateway, fresh) == {200})
         overlapping = ask(gateway, made)
         listed = _run(tmp_path, "keys", "list")
         _run(tmp_path, "keys", "disable", "anna")
-        _await(lambda: _asked_often(gateway, fresh) == {401})
+        wait_until(lambda: _asked_often(gateway, fresh) == {401})
 
     assert made != fresh
     assert overlapping == 200
@@ -167,18 +167,18 @@ def test_a_stream_outlives_its_key_and_is_settled(
 
     with GatewayProcess(tmp_path) as gateway, ThreadPoolExecutor(1) as clients:
         made = _run(tmp_path, "keys", "create", "anna", "--tokens-per-day", "100000", "--max-parallel", "2").strip()
-        _await(lambda: _asked_often(gateway, made) == {200})
+        wait_until(lambda: _asked_often(gateway, made) == {200})
         seen = len(upstream.seen)
         upstream.script(sse(begin, 6.0, stop, counted, end))
         running = clients.submit(ask, gateway, made, stream=True)
         upstream.wait_for(seen + 1, 20)
         upstream.script(json_reply(ANSWER))
         _run(tmp_path, "keys", *ending)
-        _await(lambda: _asked_often(gateway, made) == {401})
+        wait_until(lambda: _asked_often(gateway, made) == {401})
         is_under_way = not running.done()
         answer = running.result()
         used = {row["limit"]: row["used"] for row in json.loads(_run(tmp_path, "usage", "--limits", "--json"))}
-        _await(lambda: _sum_tokens(tmp_path) == 18 * len(upstream.seen))
+        wait_until(lambda: _sum_tokens(tmp_path) == 18 * len(upstream.seen))
 
     assert (is_under_way, answer) == (True, 200)
     if ending[0] == "rotate":  # a name whose keys are all disabled has no limits in force
@@ -215,10 +215,3 @@ def _run(folder: Path, *arguments: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def _await(happens: Any) -> None:
-    deadline = time.monotonic() + 30
-    while not happens():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)

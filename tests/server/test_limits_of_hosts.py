@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.hosts import ADMIN, CountingUpstream, ask, await_that, both, configure, get
+from tests.server.hosts import ADMIN, CountingUpstream, ask, both, configure, get
+from tests.support.clock import wait_until
 from tests.support.postgres_server import PostgresServer
 from tests.support.redis_server import RedisServer
 
@@ -55,7 +56,7 @@ def test_ten_keys_at_their_limit_on_two_hosts_and_accounts_equal_to_the_token(
                 return {row["key"]: row["fresh"] + row["output"] for row in get(first, by_key)["usage"]}
 
             own = {f"k{number}": upstream.tokens[f"m{number}"] for number in range(len(KEYS))}
-            await_that(lambda: accounted() == own)
+            wait_until(lambda: accounted() == own)
             answered = sum(row["requests"] - row["failed"] for row in get(second, by_key)["usage"])
 
     assert refusals > 0
@@ -112,10 +113,10 @@ def test_hosts_go_on_without_redis_and_say_so_or_refuse_where_limits_fail_closed
             redis.kill()
             without = [ask(host.url, KEYS[0]) for host in (goes_on, fails_closed)]
             free = ask(fails_closed.url, ADMIN)
-            await_that(lambda: "each host counts separately" in str(get(goes_on, "/health").get("reasons")))
+            wait_until(lambda: "each host counts separately" in str(get(goes_on, "/health").get("reasons")))
             redis.start()
-            await_that(lambda: ask(fails_closed.url, KEYS[0]) == 200)
-            await_that(lambda: all("reasons" not in get(goes_on, "/health") for _ in range(8)))
+            wait_until(lambda: ask(fails_closed.url, KEYS[0]) == 200)
+            wait_until(lambda: all("reasons" not in get(goes_on, "/health") for _ in range(8)))
 
     assert before == [200, 200]
     assert without == [200, 503]

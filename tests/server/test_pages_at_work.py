@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.server.hosts import ADMIN, await_that, get
+from tests.server.hosts import ADMIN, get
+from tests.support.clock import wait_until
 from tests.support.fake_upstream import STALL, FakeUpstream, json_reply, sse
 from tests.support.gateway_process import GatewayProcess
 
@@ -58,7 +59,7 @@ def test_a_stream_is_ended_on_a_page_whichever_worker_it_runs_at(tmp_path: Path)
             clients = [threading.Thread(target=read_stream, args=(gateway, said)) for _ in range(STREAMS)]
             for client in clients:
                 client.start()
-            await_that(lambda: len(get(gateway, "/_/api/running")["running"]) == STREAMS)
+            wait_until(lambda: len(get(gateway, "/_/api/running")["running"]) == STREAMS)
             page = sign_in(gateway)
             running = [each["id"] for each in get(gateway, "/_/api/running")["running"]]
             spared, wanted = running[0], running[1:]
@@ -66,10 +67,10 @@ def test_a_stream_is_ended_on_a_page_whichever_worker_it_runs_at(tmp_path: Path)
                 form = page.get(f"{gateway.url}/_/", timeout=10).text
                 data = {"csrf": find_mark(form), "id": request_id}
                 assert page.post(f"{gateway.url}/_/running/end", data, timeout=10).status_code == 200
-            await_that(lambda: len(said) == len(wanted))
+            wait_until(lambda: len(said) == len(wanted))
             left = get(gateway, "/_/api/running")["running"]
             told = list(said)
-            await_that(lambda: len(get(gateway, "/_/api/requests?failed=1")["requests"]) == len(wanted))
+            wait_until(lambda: len(get(gateway, "/_/api/requests?failed=1")["requests"]) == len(wanted))
         for client in clients:
             client.join(10)
 
@@ -109,9 +110,9 @@ def test_a_reload_is_told_of_all_workers_whichever_answers(tmp_path: Path) -> No
             return [(each["workers"], bool(each["faults"])) for each in told]
 
         file.write_text(text + '[models]\ndefualt = "x"\n')
-        await_that(lambda: list_reloads() == [(2, True)])
+        wait_until(lambda: list_reloads() == [(2, True)])
         file.write_text(text + "[models]\n")
-        await_that(lambda: list_reloads() == [(2, False), (2, True)])
+        wait_until(lambda: list_reloads() == [(2, False), (2, True)])
         seen = [list_reloads() for _ in range(10)]
         page = sign_in(gateway).get(f"{gateway.url}/_/settings", timeout=10).text
 
@@ -135,7 +136,7 @@ def test_a_provider_is_told_of_alike_whichever_worker_answers(tmp_path: Path) ->
                 seen = (get(gateway, "/health")["providers"]["up"].get("last_failure") for _ in range(10))
                 return {None if each is None else each["kind"] for each in seen}
 
-            await_that(lambda: look() == {"upstream_auth"})
+            wait_until(lambda: look() == {"upstream_auth"})
             statuses = {get(gateway, "/health")["status"] for _ in range(10)}
 
     assert statuses == {"unauthenticated"}

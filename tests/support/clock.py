@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class Clock:
@@ -14,8 +17,10 @@ class Clock:
         return self.now
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 10.0, what: str = "it") -> None:
+def wait_until(condition: Callable[[], T], seconds: float = 30.0, what: str = "it") -> T:
+    """What the condition gives, once it gives anything; fails the test after `seconds`."""
     end = time.monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < end, f"{what} did not happen in time"
-        time.sleep(0.01)
+        time.sleep(0.02)
+    return found

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.support.clock import wait_until
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -38,10 +39,7 @@ class RedisServer:
             ["redis-server", "--port", "0", "--unixsocket", str(self.socket), "--save", "", "--dir", str(self._folder)],
             stdout=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + 10
-        while not self._answers():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_until(self._answers, what="its first answer")
 
     @property
     def pid(self) -> int:

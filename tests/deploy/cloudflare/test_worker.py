@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ import pytest
 
 from tests.docs.blocks import ROOT
 from tests.support.answers import chunk
+from tests.support.clock import wait_until
 from tests.support.fake_upstream import STALL, FakeUpstream, sse
 from tests.support.gateway_process import GatewayProcess
 
@@ -203,13 +203,11 @@ def test_events_pass_as_they_come_and_keep_the_container_awake(
 
 
 def wait_for_sleep(url: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
+    def look() -> dict[str, Any]:
         _, _, log = ask(url, "/test/alarm")
-        if log["signals"]:
-            return dict(log)
-        time.sleep(0.05)
-    raise AssertionError("it does not go to sleep")
+        return dict(log) if log["signals"] else {}
+
+    return wait_until(look, 20, "going to sleep")
 
 
 def test_a_container_that_sleeps_is_started_again_by_the_next_request(installed: Path, gateway: GatewayProcess) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from app.settings.tables import RouteSettings
 from tests.gateway.conftest import Client, MakeClient, events_of
 from tests.gateway.responses_api.test_response_store import ask, native_answer, said_to
 from tests.support.answers import chat_answer, chat_stream, chunk
+from tests.support.clock import wait_until
 from tests.support.fake_upstream import STALL, FakeUpstream, json_reply, sse
 
 PLACE = "/v1/responses"
@@ -41,17 +40,7 @@ def see(client: Client, response_id: str, **query: Any) -> TestResponse:
 
 def wait(client: Client, response_id: str, statuses: tuple[str, ...] = FINAL) -> Any:
     """The response as soon as it has one of the statuses; fails the test after five seconds."""
-    return wait_for(lambda: found if (found := see(client, response_id).get_json())["status"] in statuses else None)
-
-
-def wait_for(look: Callable[[], Any]) -> Any:
-    end = time.monotonic() + 5
-    while time.monotonic() < end:
-        found = look()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError("it did not happen within five seconds")
+    return wait_until(lambda: found if (found := see(client, response_id).get_json())["status"] in statuses else None)
 
 
 def numbers_of(response: TestResponse) -> list[int]:

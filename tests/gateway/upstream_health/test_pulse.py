@@ -16,6 +16,7 @@ from app.settings import RouteSettings
 from app.transport import Limits
 from tests.gateway.conftest import Client, MakeClient
 from tests.support.answers import chat_answer, chat_stream
+from tests.support.clock import wait_until
 from tests.support.fake_upstream import STALL, FakeUpstream, json_reply, raw
 
 ANSWER = json_reply(chat_answer())
@@ -132,10 +133,7 @@ def test_no_request_has_to_find_out_whether_a_server_is_back(make_client: MakeCl
         took = time.monotonic() - began
         first.script(json_reply(chat_answer("back")))
         first.listing = LIST
-        deadline = time.monotonic() + 10
-        while client.chat("fast").headers["x-dragoman-upstream"] != "first/m":
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: client.chat("fast").headers["x-dragoman-upstream"] == "first/m")
 
     assert while_gone == ["chat/m"] * 5
     assert took < 1
@@ -159,9 +157,7 @@ def test_an_answer_is_believed_for_a_while() -> None:
     taken = LivenessCheck(lambda: asked.append(now) or True, clock=lambda: now)  # type: ignore[func-returns-value]
     for _ in range(10):
         taken.take()
-        deadline = time.monotonic() + 5
-        while taken._asking and time.monotonic() < deadline:
-            time.sleep(0.001)
+        wait_until(lambda: not taken._asking, 5)
 
     assert asked == [100.0]
     assert not taken.is_gone
