@@ -263,10 +263,11 @@ class LedgerSilent(LedgerUnavailable):
 
 
 class ProgramUnavailable(DragomanError):
-    """The program that serves as an upstream does not run here, or only reports why it cannot work."""
+    """The program that serves as an upstream does not run here (503), only reports why it cannot work, or died
+    (502)."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, status=503)
+    def __init__(self, message: str, status: int = 503) -> None:
+        super().__init__(message, status=status)
 
 
 class UpstreamSpared(DragomanError):

@@ -229,6 +229,13 @@ def test_a_request_waits_for_the_program_before_it(open_exchange: Open, program:
     assert is_gone(program.runs()[0].pid)
 
 
+def test_a_program_that_dies_without_an_answer_fails_like_a_broken_upstream(open_exchange: Open) -> None:
+    error = failure(open_exchange(Complaint("Segmentation fault\n"), Exit(3)))
+
+    assert error.failure.http_status == 502
+    assert "Segmentation fault" in str(error)
+
+
 def test_a_request_that_waits_too_long_is_told_to_come_back(
     open_exchange: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:

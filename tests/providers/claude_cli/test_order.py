@@ -47,7 +47,7 @@ def test_the_body_reaches_the_model_but_for_what_the_program_says_itself() -> No
 
     assert extra(command) == {"max_tokens": 64, "messages": [USER], **fields}
     assert command.files["system.txt"] == b"Be short."
-    assert "--model=claude-sonnet-4-6" in command.argv
+    assert command.argv[command.argv.index("--model") + 1] == "claude-sonnet-4-6"
 
 
 def test_the_programs_own_doings_are_switched_off() -> None:

@@ -165,4 +165,4 @@ class ProgramExchange(Exchange):
         self.close()
         if self.status:
             return UpstreamCut(self._say(words), began=True)
-        return ProgramUnavailable(self._say(words))
+        return ProgramUnavailable(self._say(words), 503 if "logged in" in words or "/login" in words else 502)

@@ -23,6 +23,7 @@ from app.permissions.prompt import SERVER, TOOL
 from app.providers.kinds.claude_cli.client_options import ClientOptions, take_options
 from app.providers.kinds.claude_cli.order import (
     SWITCHES,
+    name_model,
     read_fields,
     read_system,
     write_environ,
@@ -79,7 +80,7 @@ class HeldOrder(msgspec.Struct, frozen=True):
         Writes the turns that the program does not know to its transcript. Raises OSError."""
         settings = {"disableAllHooks": True, "env": {"CLAUDE_CODE_EXTRA_BODY": write_text(self.fields)}}
         files = {"settings.json": msgspec.json.encode(settings)}
-        arguments = [*self.program, *ARGUMENTS, f"--model={self.model}", "--settings", str(run / "settings.json")]
+        arguments = [*self.program, *ARGUMENTS, *name_model(self.model), "--settings", str(run / "settings.json")]
         own_tools = self.settings.tools == "own"
         arguments += self.options.arguments(self.settings.max_turns, own_tools=own_tools)
         if own_tools:

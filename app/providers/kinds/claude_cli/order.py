@@ -114,7 +114,7 @@ class Order(msgspec.Struct, frozen=True):
 
     def command(self) -> Command:
         """The command that starts a program for this request."""
-        arguments = [*self.program, *ARGUMENTS, f"--model={self.model}"]
+        arguments = [*self.program, *ARGUMENTS, *name_model(self.model)]
         files = {"settings.json": _write_settings(self.extra)}
         if self.system:
             files["system.txt"] = self.system.encode()
@@ -128,7 +128,7 @@ class Order(msgspec.Struct, frozen=True):
         """The command that starts a program for a later request with the same `pool_key`. It names the model: a program
         that is given another one later first asks the vendor, in a separate request, whether it may use it."""
         files = {"settings.json": _write_settings(None)}
-        arguments = (*self.program, *ARGUMENTS, f"--model={self.model}", "--system-prompt", "")
+        arguments = (*self.program, *ARGUMENTS, *name_model(self.model), "--system-prompt", "")
         return Command(argv=arguments, environ=self.environ, stdin=None, files=files)
 
     def input(self) -> bytes:
@@ -142,6 +142,11 @@ class Order(msgspec.Struct, frozen=True):
             {"type": "control_request", "request_id": request["subtype"], "request": request} for request in requests
         ]
         return b"".join(msgspec.json.encode(line) + b"\n" for line in lines) + self.line
+
+
+def name_model(model: str) -> tuple[str, ...]:
+    """The arguments for a model, which must not be taken for an option."""
+    return (f"--model={model}",) if model.startswith("-") else ("--model", model)
 
 
 def write_order(
