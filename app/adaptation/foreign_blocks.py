@@ -106,18 +106,18 @@ class _Describer:
         the shown blocks remain, but no longer as any vendor's own."""
         blocks: list[Block] = []
         for block in turn.blocks:
-            if isinstance(block, Reasoning) and block.proof is not None and block.proof.kind == SERVER_TOOL:
-                shown: list[Block] = []
-                while blocks and isinstance(blocks[-1], ServerTool):
-                    shown.append(blocks.pop())
-                if self._can.understands(block.proof):
-                    blocks.append(block)
-                else:
-                    blocks += [_without_raw(one) for one in reversed(shown)]
-                    if block.text:
-                        blocks.append(Reasoning(block.text))
-            else:
+            if not isinstance(block, Reasoning) or block.proof is None or block.proof.kind != SERVER_TOOL:
                 blocks.append(block)
+                continue
+            shown: list[Block] = []
+            while blocks and isinstance(blocks[-1], ServerTool):
+                shown.append(blocks.pop())
+            if self._can.understands(block.proof):
+                blocks.append(block)
+                continue
+            blocks += [_without_raw(one) for one in reversed(shown)]
+            if block.text:
+                blocks.append(Reasoning(block.text))
         return tuple(blocks)
 
     def _part(self, turn: Turn) -> tuple[list[Block], list[Block]]:

@@ -6,7 +6,7 @@ import fnmatch
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -48,8 +48,8 @@ class _Resolution(NamedTuple):
     lasts: bool = True
 
 
-class _Resolved(NamedTuple):
-    """A resolution that is kept `until` then, by the monotonic clock."""
+class _Kept(NamedTuple):
+    """The part of a resolution that is kept `until` then, by the monotonic clock."""
 
     upstreams: Sequence[Upstream]
     known: bool
@@ -73,7 +73,7 @@ class Router:
         self._spellings = {canonical_name(name): name for name in reversed(self._exact)}
         self._presets = _merge_presets(models.presets)
         self._named = self._gather_named()
-        self._resolved: dict[tuple[str, str | None], _Resolved] = {}
+        self._resolved: dict[tuple[str, str | None], _Kept] = {}
         self._check()
 
     def resolve(self, name: str, provider: str | None = None) -> Sequence[Upstream]:
@@ -105,7 +105,7 @@ class Router:
         presets = (name for name in self._presets if not _is_glob(name))
         return list(dict.fromkeys((*self._exact, *presets)))
 
-    def _look_up(self, name: str, provider: str | None) -> _Resolved:
+    def _look_up(self, name: str, provider: str | None) -> _Kept:
         resolved = self._resolved.get((name, provider))
         if resolved is None or (resolved.until < math.inf and resolved.until < time.monotonic()):
             resolved = self._find(name, provider)
@@ -114,7 +114,7 @@ class Router:
             self._resolved[name, provider] = resolved
         return resolved
 
-    def _find(self, name: str, provider: str | None) -> _Resolved:
+    def _find(self, name: str, provider: str | None) -> _Kept:
         plain = plain_name(name.strip(" \t\r\n"))  # files from Windows leave an end of line behind a name
         resolution = self._resolve_mounted(plain, provider) if provider is not None else self._resolve_unmounted(plain)
         if resolution is None:
@@ -123,7 +123,7 @@ class Router:
         unique = list({upstream.label: upstream for upstream in marked}.values())
         settled = (resolution.known and resolution.lasts) or provider is not None
         until = math.inf if settled else time.monotonic() + RETRY
-        return _Resolved(unique, resolution.known, until)
+        return _Kept(unique, resolution.known, until)
 
     def _resolve_mounted(self, name: str, provider: str) -> _Resolution:
         """Where a name leads below a provider's mount: as configured, if that is there, else to the model so called."""
@@ -211,11 +211,7 @@ class Router:
     def _resolve_configured(self, name: str, route: RouteSettings | None, depth: int) -> _Resolution | None:
         """Where a name leads by the configuration alone: provider, route, tier or preset."""
         if depth > _MAX_DEPTH:
-            raise NotFound(
-                f"the routes of model {name!r} form a loop; change one of them in [models.routes]",
-                param="model",
-                code="model_not_found",
-            )
+            raise NotFound(_describe_loop(name), param="model", code="model_not_found")
         if name in self._exact:
             return self._resolve_route(name, self._exact[name], depth)
         provider, _, model = name.partition("/")
@@ -224,14 +220,10 @@ class Router:
         pattern = self._find_pattern(name)
         if pattern is not None:
             return self._resolve_route(pattern, self._models.routes[pattern], depth)
-        for alias, matched in (self._tier(name), self._preset(name)):
-            if alias is None or alias == name:
-                continue
-            tier, tier_matched = self._tier(alias)
-            target = tier if tier is not None and matched.startswith("preset") else alias
+        for target, matched in self._find_aliases(name):
             resolution = self._resolve_target(target, route, depth)
             if resolution is not None:
-                return _Resolution(resolution.upstreams, f"{matched}, {tier_matched}" if target != alias else matched)
+                return _Resolution(resolution.upstreams, matched)
         return None
 
     def _resolve_route(self, name: str, route: RouteSettings, depth: int) -> _Resolution:
@@ -303,6 +295,20 @@ class Router:
             return [make_upstream(first, default, None)]
         return resolution.upstreams if resolution is not None else []
 
+    def _find_aliases(self, name: str) -> Iterator[tuple[str, str]]:
+        """The targets of a name by its tier and by a preset, each with the setting that defines it."""
+        target, setting = self._tier(name)
+        if target is not None and target != name:
+            yield target, setting
+        alias = self._find_preset(name)
+        if alias is None or alias == name:
+            return
+        target, setting = self._tier(alias)
+        if target is None or target == alias:
+            yield alias, "preset"
+        else:
+            yield target, f"preset, {setting}"
+
     def _tier(self, name: str) -> tuple[str | None, str]:
         """The target of a Claude name's tier and the setting that defines it. The target is None for other names, or if
         the tier is not configured."""
@@ -317,12 +323,11 @@ class Router:
         own = getattr(models, tier) if tier else None
         return (own, f"models.{tier}") if own else (models.big, "models.big")
 
-    def _preset(self, name: str) -> tuple[str | None, str]:
+    def _find_preset(self, name: str) -> str | None:
         lowered = name.lower()
-        target = self._presets.get(lowered) or next(
+        return self._presets.get(lowered) or next(
             (t for glob, t in self._presets.items() if _is_glob(glob) and fnmatch.fnmatchcase(lowered, glob)), None
         )
-        return target, "preset"
 
     def _find_family(self, name: str) -> Provider | None:
         """The provider of the vendor that a name belongs to. A server that only speaks the vendor's dialect is not the
@@ -354,12 +359,7 @@ class Router:
                     faults.append(ConfigError(message, key=key))
         for name, route in self._models.routes.items():
             if not faults and self._is_circular(name, route, 0):
-                faults.append(
-                    ConfigError(
-                        f"the routes of model {name!r} form a loop; change one of them in [models.routes]",
-                        key=f'models.routes."{name}"',
-                    )
-                )
+                faults.append(ConfigError(_describe_loop(name), key=f'models.routes."{name}"'))
         if faults:
             raise ConfigError.join(faults)
 
@@ -392,6 +392,10 @@ def _lead_to(
 
 def _lead_to_listed(provider: Provider, model: str, route: RouteSettings | None) -> _Resolution:
     return _lead_to(provider, provider.public_name(model), route, f"the list of {provider.name}", lasts=False)
+
+
+def _describe_loop(name: str) -> str:
+    return f"the routes of model {name!r} form a loop; change one of them in [models.routes]"
 
 
 def _may_vary(name: str) -> bool:

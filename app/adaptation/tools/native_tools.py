@@ -146,10 +146,10 @@ def as_equivalent(tool: NativeTool, capabilities: Capabilities) -> tuple[NativeT
     if tool.definition.get("external_web_access") is False:
         return None
     for family, translate in ((_SEARCHES, _translate_search), (_CODE_RUNNERS, _translate_code_runner)):
-        if any(tool.type.startswith(known) or known.startswith(tool.type) for known in _of(tool.dialect, family)):
-            for type_ in _of(capabilities.dialect, family):
-                if _takes(capabilities, type_):
-                    return translate(tool, capabilities.dialect, type_)
+        alike = (tool.type.startswith(known) or known.startswith(tool.type) for known in _of(tool.dialect, family))
+        taken = [type_ for type_ in _of(capabilities.dialect, family) if _takes(capabilities, type_)]
+        if taken and any(alike):
+            return translate(tool, capabilities.dialect, taken[0])
     return None
 
 

@@ -90,11 +90,8 @@ def _declare_all(request: Request, calls: Sequence[ToolCall], capabilities: Capa
     wanted = {*called, *(request.tool_choice.names if request.tool_choice else ())}
     declared = _within_limit(declared, wanted, capabilities, notes)
     notes.room = min(MAX_INLINED, MAX_INLINED_IN_ALL // max(1, len(declared)))
-    vendors = {_key_of(tool): _find_twin(tool, capabilities, notes) for tool in declared if _is_native(tool)}
-    fixed = [name for twin in vendors.values() if isinstance(twin, NativeTool) and (name := _fixed_name(twin))]
-    keys = [_key_of(tool) for tool in declared if not isinstance(vendors.get(_key_of(tool)), NativeTool)]
-    limit, keeps = capabilities.tool_name_limit, capabilities.namespaces
-    names = name_tools([*keys, *called], limit, keep_namespaces=keeps, fixed=fixed)
+    twins = {_key_of(tool): _find_twin(tool, capabilities, notes) for tool in declared if isinstance(tool, NativeTool)}
+    names = _name_all(declared, called, twins, capabilities)
     tools: list[Tool] = []
     originals: dict[Key, Original] = {}
     properties: dict[Key, dict[str, str]] = {}
@@ -102,11 +99,7 @@ def _declare_all(request: Request, calls: Sequence[ToolCall], capabilities: Capa
         key = _key_of(tool)
         if request.dialect != capabilities.dialect:
             tool = _without_extensions(tool, notes)
-        plain = vendors[key] if isinstance(tool, NativeTool) else _declare(tool, names[key], capabilities, notes)
-        if isinstance(plain, NativeTool):
-            names[key] = plain.name
-        elif isinstance(plain, FunctionTool) and isinstance(tool, NativeTool):
-            plain = _declare_function(replace(plain, name=names[key]), _path_of(tool), capabilities, notes)
+        plain = _declare(tool, twins.get(key), names[key], capabilities, notes)
         if plain is None:
             continue
         original = _original_of(tool, plain)
@@ -120,6 +113,18 @@ def _declare_all(request: Request, calls: Sequence[ToolCall], capabilities: Capa
         if original is not None:
             originals[plain.namespace, plain.name] = original
     return _Declared(tuple(tools), declared, own, names, originals, properties, notes.losses)
+
+
+def _name_all(
+    declared: Sequence[Tool], called: Sequence[Key], twins: Mapping[Key, Tool | None], capabilities: Capabilities
+) -> dict[Key, str]:
+    """The upstream's name for each tool that is declared or called. A vendor's own tool keeps its name."""
+    own = {key: twin for key, twin in twins.items() if isinstance(twin, NativeTool)}
+    keys = [key for tool in declared if (key := _key_of(tool)) not in own]
+    fixed = [name for twin in own.values() if (name := _fixed_name(twin))]
+    limit, keeps = capabilities.tool_name_limit, capabilities.namespaces
+    names = name_tools([*keys, *called], limit, keep_namespaces=keeps, fixed=fixed)
+    return names | {key: twin.name for key, twin in own.items()}
 
 
 def _check_demand(choice: ToolChoice | None, declared: _Declared, notes: Notes) -> None:
@@ -173,10 +178,6 @@ def _key_of_call(call: ToolCall, declared: Collection[Key]) -> Key:
     return vendors if native and vendors in declared else key
 
 
-def _is_native(tool: Tool) -> bool:
-    return isinstance(tool, NativeTool)
-
-
 def _fixed_name(tool: NativeTool) -> str | None:
     """The name that the vendor fixes for its own tool; None if it fixes none."""
     name = tool.definition.get("name")
@@ -187,22 +188,28 @@ def _path_of(tool: Tool) -> str:
     return f"tools.{tool.name or tool.type}" if isinstance(tool, NativeTool) else f"tools.{tool.name}"
 
 
-def _declare(tool: FunctionTool | CustomTool, name: str, capabilities: Capabilities, notes: Notes) -> Tool:
-    """The client's own tool in the upstream's terms."""
-    namespace = tool.namespace if capabilities.namespaces else None
+def _declare(
+    tool: Tool, twin: NativeTool | FunctionTool | None, name: str, capabilities: Capabilities, notes: Notes
+) -> Tool | None:
+    """The tool in the upstream's terms, under that name; a vendor's own tool becomes its `twin`, if it has one."""
     match tool:
+        case NativeTool():
+            if not isinstance(twin, FunctionTool):
+                return twin
+            function = replace(twin, name=name)
         case FunctionTool():
-            return _declare_function(replace(tool, name=name, namespace=namespace), _path_of(tool), capabilities, notes)
-        case CustomTool() if capabilities.custom_tools:
-            deferred = tool.deferred and capabilities.deferred_tools
-            return replace(tool, name=name, namespace=namespace, deferred=deferred)
+            function = replace(tool, name=name, namespace=tool.namespace if capabilities.namespaces else None)
         case CustomTool():
+            namespace = tool.namespace if capabilities.namespaces else None
+            if capabilities.custom_tools:
+                deferred = tool.deferred and capabilities.deferred_tools
+                return replace(tool, name=name, namespace=namespace, deferred=deferred)
             if tool.grammar is not None:
                 notes.lose("degrading", _path_of(tool), "its grammar is given only in the description")
             function = FunctionTool(name, _describe_custom(tool), INPUT_SCHEMA, namespace=namespace)
-            return _declare_function(function, _path_of(tool), capabilities, notes)
         case _:
             assert_never(tool)
+    return _declare_function(function, _path_of(tool), capabilities, notes)
 
 
 def _declare_function(tool: FunctionTool, path: str, capabilities: Capabilities, notes: Notes) -> FunctionTool:
@@ -257,9 +264,8 @@ def _describe_custom(tool: CustomTool) -> str:
     return "\n\n".join(filter(None, (tool.description, hint)))
 
 
-def _find_twin(tool: Tool, capabilities: Capabilities, notes: Notes) -> NativeTool | FunctionTool | None:
+def _find_twin(tool: NativeTool, capabilities: Capabilities, notes: Notes) -> NativeTool | FunctionTool | None:
     """The upstream's form of a vendor's tool: itself, a function, or an equivalent tool; None if there is none."""
-    assert isinstance(tool, NativeTool)
     if is_taken(tool, capabilities):
         return tool
     function = as_function(tool)
@@ -317,12 +323,8 @@ def _are_plain(turns: Sequence[Turn], names: Mapping[Key, str]) -> bool:
         for block in turn.blocks:
             if type(block) is ToolCall and block.kind != "function":
                 return False
-            if type(block) is ToolResult:
-                if block.kind != "function":
-                    return False
-                for inner in block.blocks:
-                    if type(inner) is Opaque:
-                        return False
+            if type(block) is ToolResult and (block.kind != "function" or Opaque in map(type, block.blocks)):
+                return False
     return True
 
 

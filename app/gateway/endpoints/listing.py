@@ -47,14 +47,8 @@ class Listing:
         for listed in self._find(provider, key):
             found.setdefault(listed.id, listed)
         if with_aliases and provider is None:
-            for listed in list(found.values()):
-                if "claude" not in listed.id and "anthropic" not in listed.id:
-                    name = CLAUDE_ALIAS + listed.id
-                    target = listed.target or listed.id
-                    if key.may_name(name, target):
-                        found[name] = Listed(
-                            name, listed.id, "dragoman", EPOCH, listed.context_window, listed.max_output, target
-                        )
+            hidden = [each for each in found.values() if "claude" not in each.id and "anthropic" not in each.id]
+            found |= {each.id: each for each in map(_alias_of, hidden) if key.may_name(each.id, each.target or "")}
         return list(found.values())
 
     def problems(self, key: ClientKey = ANYBODY) -> dict[str, str]:
@@ -97,6 +91,13 @@ class Listing:
         for provider in providers:
             if provider.has_catalogue:
                 yield from _offered(provider, key, f"{provider.name}/")
+
+
+def _alias_of(listed: Listed) -> Listed:
+    return msgspec.structs.replace(
+        listed, id=CLAUDE_ALIAS + listed.id, display_name=listed.id, owned_by="dragoman", created=EPOCH,
+        target=listed.target or listed.id,
+    )  # fmt: skip
 
 
 def _resolve(name: str, upstream: Upstream) -> Listed:

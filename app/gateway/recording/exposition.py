@@ -95,26 +95,26 @@ def _count_traffic(groups: Sequence[Traffic]) -> Iterator[Metric]:
         labels = _ALL if name == "dragoman_requests" else _FEW
         typed = bool(fields[0][0])
         family = CounterMetricFamily(name, description, labels=("type", *labels) if typed else labels)
-        places = [_ALL.index(label) for label in labels]
         for kind, field in fields:
-            sums: dict[tuple[str, ...], float] = {}
-            for group in groups:
-                value = getattr(group, field)
-                if value:
-                    key = tuple(group.labels[place] for place in places)
-                    sums[key] = sums.get(key, 0) + value
-            for key, value in sums.items():
+            for key, value in _sum_by(labels, groups, field).items():
                 family.add_metric((kind, *key) if typed else key, value / unit if unit != 1 else value)
         yield family
     errors = CounterMetricFamily("dragoman_errors", "Requests that failed", labels=("error_type", "provider"))
-    failed: dict[tuple[str, str], int] = {}
-    for group in groups:
-        error, provider = group.labels[_ALL.index("error")], group.labels[_ALL.index("provider")]
-        if error:
-            failed[error, provider] = failed.get((error, provider), 0) + group.requests
-    for key, count in failed.items():
+    failed = [group for group in groups if group.labels[_ALL.index("error")]]
+    for key, count in _sum_by(("error", "provider"), failed, "requests").items():
         errors.add_metric(key, count)
     yield errors
+
+
+def _sum_by(labels: Sequence[str], groups: Sequence[Traffic], field: str) -> dict[tuple[str, ...], float]:
+    """The sum of a field for each combination of values of the labels; none where it is zero."""
+    places = [_ALL.index(label) for label in labels]
+    sums: dict[tuple[str, ...], float] = {}
+    for group in groups:
+        if value := getattr(group, field):
+            key = tuple(group.labels[place] for place in places)
+            sums[key] = sums.get(key, 0) + value
+    return sums
 
 
 def _spread(timings: Sequence[Timing]) -> Iterator[Metric]:
