@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from app.credentials.pool import CredentialPool
+from app.gateway.attempt import Resources
 from app.gateway.client_access.access import Access
 from app.gateway.client_access.tenants import open_tenant_marks
 from app.gateway.endpoints.listing import Listing
@@ -88,11 +89,9 @@ def build_services(
     marks = open_tenant_marks(settings) if has_keys or asks else None
     secret = secrets.token_bytes(32) if marks is None else marks.mark("permissions").encode()
     _open_prompts(providers.values(), server, secret)
-    fetcher = _open_fetcher(server, transport.settings)
-    gateway = Gateway(
-        router, server, settings.limits, fetcher=fetcher, reasoning_store=reasoning_store, facts=facts, health=health,
-        sender=Sender(server, health, find_limiter, _read_provider_limits(settings)),
-    )  # fmt: skip
+    resources = Resources(settings.limits, _open_fetcher(server, transport.settings), reasoning_store)
+    sender = Sender(server, health, find_limiter, _read_provider_limits(settings))
+    gateway = Gateway(router, server, resources, facts, health, sender)
     background = Background(gateway, response_store, ledger.events, server.ping_interval, recorder=recorder)
     return Services(
         settings=settings,

@@ -82,12 +82,11 @@ def read_client_request(
         session = admission.session
     if session is not None and len(session) > MAX_NAME:
         raise InvalidRequest(f"a session's name may have at most {MAX_NAME} characters", param="session_id")
-    # By position: names would be put into a dict first.
-    client_request = ClientRequest(
-        endpoint.dialect, body, admission.client_headers, environ.get("dragoman.provider"), session,
-        "dragoman.session" in environ or "session" in path_parts, admission.key, request_id, endpoint.read_peek,
-        path_parts,
-    )  # fmt: skip
+    client_request = ClientRequest(endpoint.dialect, body, admission.client_headers, admission.key, request_id)
+    client_request.provider = environ.get("dragoman.provider")
+    client_request.session = session
+    client_request.session_mounted = "dragoman.session" in environ or "session" in path_parts
+    client_request.read_peek, client_request.parts = endpoint.read_peek, path_parts
     client_request.plans = admission.plans
     if hold is not None:
         client_request.hold = hold

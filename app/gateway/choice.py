@@ -6,18 +6,17 @@ from app.conversation.capabilities import Capabilities
 from app.credentials.credential import Credential
 from app.dialects.contract import ClientDialect
 from app.dialects.registry import DIALECTS
-from app.gateway.attempt import Attempt, Sends, Target
-from app.gateway.fetching import Fetcher
+from app.gateway.attempt import Attempt, Resources, Sends, Target
 from app.gateway.large_bodies.heavy_work import run_heavy
 from app.gateway.messages import UNREADABLE, ClientRequest, unreadable
 from app.gateway.passing import Passing
-from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
+from app.gateway.record import Record
 from app.gateway.translating import Translating
 from app.providers.provider import Operation
 from app.routing.upstream import Upstream
-from app.settings import LimitsSettings
 
-USUAL = LimitsSettings()
+# For requests that are not sent.
+NOTHING_GIVEN = Resources()
 
 
 def open_attempt(
@@ -26,13 +25,11 @@ def open_attempt(
     capabilities: Capabilities,
     credential: Credential | None,
     stream: bool,
-    reasoning_store: ReasoningStore | None = None,
-    fetcher: Fetcher | None = None,
-    limits: LimitsSettings = USUAL,
     sends: Sends | None = None,
+    resources: Resources = NOTHING_GIVEN,
 ) -> Attempt:
     """Prepares a request for one upstream. `stream` is whether the client wants a stream; `sends` counts how often the
-    request is sent.
+    request is sent, if it is.
 
     Raises InvalidRequest for an invalid request, Unsupported for one that this upstream cannot serve.
     """
@@ -41,19 +38,21 @@ def open_attempt(
     wanted = client_request.operation
     if wanted != "generate" and wanted not in capabilities.absent and upstream.provider.offers(wanted):
         operation, dialect = wanted, client_request.dialect
+    if sends is None:
+        sends = Sends(Record(client_request.id, client_request.dialect.NAME))
     target = Target(
-        client_request, upstream, capabilities, credential, stream, operation, dialect, limits, sends or Sends(),
+        client_request, upstream, capabilities, credential, stream, operation, dialect, resources, sends,
         capabilities.model or upstream.model, dialect is client_request.dialect,
     )  # fmt: skip
     try:
         if not target.same_dialect or not client_request.body or (operation == "generate" and _is_rewritten(target)):
-            return Translating(target, reasoning_store, fetcher, reply_passes=False)
+            return Translating(target, reply_passes=False)
         passed = None
         if capabilities.passes:
             passed = run_heavy(client_request.size, dialect.pass_request, client_request.body, capabilities)
         if passed is None:
-            return Translating(target, reasoning_store, fetcher, reply_passes=True)
-        return Passing(target, passed, reasoning_store)
+            return Translating(target, reply_passes=True)
+        return Passing(target, passed)
     except UNREADABLE as error:
         raise unreadable(error) from error
 

@@ -10,15 +10,12 @@ import logging
 import time
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Mapping
-from io import BytesIO
-from itertools import islice
 
 import msgspec
 
 from app.conversation.losses import lost_headers
 from app.conversation.response import Response, Usage
 from app.conversation.traits import DialectTraits
-from app.dialects.contract import StreamPassthrough
 from app.dialects.json_bodies import repair_escapes
 from app.errors import (
     MALFORMED,
@@ -30,11 +27,11 @@ from app.errors import (
     UpstreamRefused,
     in_units,
 )
-from app.fairness import give_way
 from app.gateway.attempt import Attempt
 from app.gateway.large_bodies.heavy_work import run_heavy
 from app.gateway.messages import StartedResponse
 from app.gateway.record import Record
+from app.gateway.replies.pieces import pass_on
 from app.gateway.replies.reply_headers import clean_events, mask_errors, name_upstream, relayed_headers
 from app.gateway.replies.translation import StreamCollector, StreamTranslation
 from app.json_values import MAX_VALUES, has_too_many_values
@@ -43,7 +40,6 @@ from app.known_secrets import known_secrets
 from app.providers.provider import Provider
 from app.sse import frame_json_lines
 from app.transport import Exchange, Obtaining
-from app.transport.exchange import wait_for
 
 log = logging.getLogger("dragoman")
 
@@ -63,86 +59,46 @@ UNREADABLE = (
     msgspec.MsgspecError,
 )  # fmt: skip
 MAX_SPACE = 256  # maximum bytes at the start of a body in which its beginning is sought
-# A part of up to CALM bytes, or a larger one of up to MAX_LINES lines, is processed at once; any other in pieces of
-# TURN bytes, with other requests getting their turn in between.
-CALM = 8 * 1024
-MAX_LINES = 1500
-TURN = 2 * 1024
 # Maximum bytes of a stream's opening events, which may repeat the request.
 MAX_OPENING = 4 << 20
 # If a part follows within AT_ONCE seconds of the one before, others are right behind it: they gather for a moment that
 # nobody notices, and share a read and a write. Not if reads already bring LARGE_READ bytes.
 AT_ONCE, GATHERING = 0.0003, 0.001
 LARGE_READ = 16 * 1024
-# Bytes after which to see whether the events have become a run: a text or two, and what comes before it.
-STEP = 512
 # How a body begins that cannot be an event stream.
 DOCUMENT_BEGINNINGS = (b"{", b"[", b"<")
 
 
-def ask_whole(attempt: Attempt, record: Record) -> StartedResponse:
-    """Sends a request whose client waits for the whole answer, and reads that answer. Raises DragomanError.
-
-    Does the same as `send` and `begin_delivery`, for a client that hears nothing until the answer is complete.
-    """
-    return receive_whole(attempt, attempt.begin(attempt.upstream_request, record), record)
-
-
-def receive_whole(attempt: Attempt, exchange: Exchange, record: Record, body: bytes | None = None) -> StartedResponse:
-    """Reads the whole answer to a request that was already sent; `body` is the reply's body if it was already read.
-    Closes the exchange. Raises DragomanError."""
-    try:
-        exchange.wait_head()
-        attempt.receive_head(exchange, record)
-        headers = exchange.headers
-        if is_streamed(headers):
-            return wait_for(begin_delivery(attempt, exchange, record, None))
-        limit = attempt.target.limits.reply_mb << 20
-        if body is None:
-            body = exchange.take_body(limit)
-        if body is None:
-            body = exchange.read_body(limit)
-        try:
-            return deliver(attempt, _finish(attempt, body), record, headers)
-        except UNREADABLE as fault:
-            raise read_fault(fault, record) from fault
-    finally:
-        exchange.close()
-
-
-def begin_delivery(
-    attempt: Attempt, exchange: Exchange, record: Record, wait: float | None
-) -> Obtaining[StartedResponse]:
+def begin_delivery(attempt: Attempt, exchange: Exchange, wait: float | None) -> Obtaining[StartedResponse]:
     """Reads until there is something for the client: all of a unary answer, or the first events of a stream. Yields
     after each `wait` seconds of silence. Raises DragomanError, which can still become an HTTP status or another
     attempt."""
     try:
-        return (yield from _begin(attempt, exchange, record, wait))
+        return (yield from _begin(attempt, exchange, wait))
     except UNREADABLE as fault:
-        raise read_fault(fault, record) from fault
+        raise read_fault(fault, attempt.record) from fault
 
 
-def _begin(attempt: Attempt, exchange: Exchange, record: Record, wait: float | None) -> Obtaining[StartedResponse]:
-    limit = attempt.target.limits.reply_mb << 20
+def _begin(attempt: Attempt, exchange: Exchange, wait: float | None) -> Obtaining[StartedResponse]:
+    limit = attempt.target.resources.limits.reply_mb << 20
     streamed = is_streamed(exchange.headers)
     early = b""
     if streamed:
         early = yield from _first_part(exchange, wait)
         # Some servers label anything an event stream: a whole answer, an error, a proxy's HTML page.
         streamed = not early[:MAX_SPACE].lstrip().startswith(DOCUMENT_BEGINNINGS)
-    if streamed and attempt.stream:
+    if streamed and attempt.target.stream:
         return (yield from _begin_stream(attempt, exchange, early, wait))
     if streamed:
         collector = StreamCollector(attempt.make_parser(), attempt.context)
-        for piece in in_turns(repair_escapes(early)):
-            collector.feed(piece)
+        collector.feed(early)
         whole = attempt.finish_response((yield from _collect(exchange, collector, limit, wait)))
     else:
         body = None if early else exchange.take_body(limit)
         if body is None:
             body = early + (yield from exchange.gather_body(limit, wait))
         whole = _finish(attempt, body)
-    return deliver(attempt, whole, record, exchange.headers)
+    return deliver(attempt, whole, exchange.headers)
 
 
 def is_streamed(headers: Mapping[str, str]) -> bool:
@@ -176,19 +132,17 @@ def _finish(attempt: Attempt, body: bytes) -> tuple[bytes, Usage | None]:
 
 def _finish_stream(attempt: Attempt, body: bytes) -> tuple[bytes, Usage | None]:
     collector = StreamCollector(attempt.make_parser(), attempt.context)
-    for piece in in_turns(repair_escapes(body)):
-        collector.feed(piece)
+    collector.feed(body)
     return attempt.finish_response(collector.close())
 
 
-def deliver(
-    attempt: Attempt, whole: tuple[bytes, Usage | None], record: Record, headers: Mapping[str, str] = {}
-) -> StartedResponse:
+def deliver(attempt: Attempt, whole: tuple[bytes, Usage | None], headers: Mapping[str, str] = {}) -> StartedResponse:
     """Makes the response of a whole answer and puts its usage into the record. `headers` are the upstream's."""
-    body, record.usage = whole
-    body = mask_reply(body, record.usage)
+    body, usage = whole
+    attempt.record.usage = usage
+    body = mask_reply(body, usage)
     reply_headers = _reply_headers(attempt, headers)
-    reply_headers.update(STREAM_HEADERS if attempt.stream else JSON_HEADERS)
+    reply_headers.update(STREAM_HEADERS if attempt.target.stream else JSON_HEADERS)
     return StartedResponse(None, attempt.target.upstream, None, body, reply_headers)
 
 
@@ -207,54 +161,49 @@ def deliver_stream(
     if stream is None or exchange is None:
         yield first
         return
-    sought = started.token_mark
+    token_mark = started.token_mark  # sought until the first token
     if started.speaks:
         record.note_token()
-        sought = None
+        token_mark = None
+    record.bytes_out += len(first)
     del started  # here and below, nothing is kept for as long as the stream lasts
     exchange.headers = {}  # type: ignore[misc]  # an attribute of each kind of exchange
     record.forget_head()
-    record.bytes_out += len(first)
     try:
         if first:
             yield first
-            first = b""
         heard = record.heard = clock()
-        left = limit
-        grace = Grace(clock)
+        left, grace = limit, Grace(clock)
         while True:
+            part: bytes | None
+            first = part = run = rest = out = b""  # nothing is kept while the next part is awaited
             finished = stream.finished
-            part: bytes | None = None
-            run = rest = out = b""
             part = exchange.read_part(GRACE if finished else interval)
-            if finished and grace.is_over():
+            if part == b"" or (finished and (part is None or grace.is_over())):
                 break
-            if part:
-                is_burst = clock() - heard < AT_ONCE and len(part) < LARGE_READ
-                left -= len(part)
-                if left < 0:
-                    raise UpstreamMalformed(f"the upstream's stream is larger than {in_units(limit)}")
-                run, rest = stream.run(part)
-                for out in pass_on(stream, run, rest) if rest else (run,):
-                    if out:
-                        if sought is not None and sought.search(out):
-                            record.note_token()
-                            sought = None
-                        record.bytes_out += len(out)
-                        yield out
-                        heard = record.heard = clock()
-                    elif clock() - heard >= interval:
-                        yield stream.ping()
-                        heard = clock()
-                if is_burst and not stream.finished:
-                    time.sleep(GATHERING)
-            elif part is None and not finished:
+            if part is None:
                 yield stream.ping()
                 heard = clock()
-            else:
-                break
-        out = clean_events(stream.close())
-        if out:
+                continue
+            left -= len(part)
+            if left < 0:
+                raise UpstreamMalformed(f"the upstream's stream is larger than {in_units(limit)}")
+            is_burst = clock() - heard < AT_ONCE and len(part) < LARGE_READ
+            run, rest = stream.run(part)
+            for out in pass_on(stream, run, rest) if rest else (run,):
+                if out:
+                    if token_mark is not None and token_mark.search(out) is not None:
+                        record.note_token()
+                        token_mark = None
+                    record.bytes_out += len(out)
+                    yield out
+                    heard = record.heard = clock()
+                elif clock() - heard >= interval:
+                    yield stream.ping()
+                    heard = clock()
+            if is_burst and not stream.finished:
+                time.sleep(GATHERING)
+        if out := clean_events(stream.close()):
             record.bytes_out += len(out)
             yield out
         if not stream.finished:
@@ -282,40 +231,6 @@ def _judge_break(fault: Exception, record: Record, provider: Provider) -> Failur
         # Marked as the gateway's own error: after the finish the stream ignores an upstream's and reads on to the end.
         return msgspec.structs.replace(malformed.failure, origin="gateway")
     return record.fault(fault).failure
-
-
-def in_turns(part: bytes) -> Iterator[bytes]:
-    """Cuts the bytes of a stream into pieces if they hold many events, and lets other requests run in between: an event
-    of ten bytes costs as much as one of a thousand."""
-    if len(part) <= CALM or not _has_many_lines(part):
-        yield part
-        return
-    for start in range(0, len(part), TURN):
-        yield part[start : start + TURN]
-        give_way()
-
-
-def _has_many_lines(part: bytes) -> bool:
-    """Whether a part has more than MAX_LINES lines, by LF and by CR. It may be a whole body, so no more lines than that
-    are taken apart. To count LF takes longer, for Python then looks at each byte."""
-    lines = len(list(islice(BytesIO(part), MAX_LINES + 1)))
-    return lines + (part.count(b"\r") if b"\r" in part else 0) > MAX_LINES
-
-
-def pass_on(stream: StreamPassthrough, run: bytes, part: bytes) -> Iterator[bytes]:
-    """Yields the client's output for one read, in pieces between which other requests run. `run` is the output for the
-    beginning of the read, which is already processed, and `part` the bytes after it."""
-    fed, more, parts = 0, b"", [run] if run else []
-    # After the first events, the rest may be a run of plain ones, which is cheap enough to need no turns.
-    while not more and fed < TURN and len(part) > CALM and (end := part.find(b"\n\n", STEP) + 2) > 1:
-        first = clean_events(stream.feed(repair_escapes(part[:end])))
-        more, part = stream.run(part[end:])
-        parts += (first, more)
-        fed += end
-    for piece in in_turns(repair_escapes(part)):  # runs contain nothing to be repaired
-        parts.append(clean_events(stream.feed(piece)))
-        yield b"".join(parts)
-        parts.clear()
 
 
 def _first_part(exchange: Exchange, wait: float | None) -> Obtaining[bytes]:
@@ -401,8 +316,7 @@ def _collect(exchange: Exchange, collector: StreamCollector, limit: int, wait: f
         left -= len(part)
         if left < 0:
             raise UpstreamMalformed(f"the upstream's stream is larger than {in_units(limit)}")
-        for piece in in_turns(repair_escapes(part)):
-            collector.feed(piece)
+        collector.feed(part)
     return collector.close()
 
 

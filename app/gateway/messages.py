@@ -84,36 +84,27 @@ class ClientRequest:
     request's part of the memory for bodies.
     """
 
-    keeps_body = True
+    provider: str | None = None
+    session: str | None = None
+    session_mounted: bool = False
+    read_peek: ReadPeek = staticmethod(PEEK)
+    parts: Parts = NO_PARTS
     operation: Operation = "generate"
-    plans: dict[tuple[str, bool], Any] | None = None
     continuation: Continuation | None = None
+    plans: dict[tuple[str, bool], Any] | None = None
+    keeps_body = True
     hold: Hold | None = None
 
     def __init__(
-        self,
-        dialect: ClientDialect,
-        body: bytes,
-        headers: Mapping[str, str],
-        provider: str | None = None,
-        session: str | None = None,
-        session_mounted: bool = False,
-        key: ClientKey = ANYBODY,
+        self, dialect: ClientDialect, body: bytes, headers: Mapping[str, str], key: ClientKey = ANYBODY,
         request_id: str | None = None,
-        read_peek: ReadPeek = PEEK,
-        parts: Parts = NO_PARTS,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.id = request_id or new_id()
         self.dialect = dialect
         self.body = body
         self.size = len(body)
         self.headers = headers
-        self.provider = provider
-        self.session = session
-        self.session_mounted = session_mounted
         self.key = key
-        self.read_peek = read_peek
-        self.parts = parts
         self.tenant = key.tenant
         self.parse = dialect.parse_request
 
@@ -165,11 +156,10 @@ class ClientRequest:
 
     def with_body(self, body: bytes) -> ClientRequest:
         """The same request with another body."""
-        other = ClientRequest(
-            self.dialect, body, self.headers, self.provider, self.session, self.session_mounted, self.key, self.id,
-            self.read_peek, self.parts,
-        )  # fmt: skip
-        other.operation, other.parse, other.continuation = self.operation, self.parse, self.continuation
+        other = ClientRequest(self.dialect, body, self.headers, self.key, self.id)
+        other.provider, other.session, other.session_mounted = self.provider, self.session, self.session_mounted
+        other.read_peek, other.parts, other.parse = self.read_peek, self.parts, self.parse
+        other.operation, other.continuation = self.operation, self.continuation
         return other
 
 

@@ -13,16 +13,15 @@ from app.dialects.openai_completions.passthrough import find_lowered
 from app.gateway.attempt import Attempt, Target
 from app.gateway.large_bodies.heavy_work import run_heavy
 from app.gateway.reasoning_memory.reasoning_recall import ReasoningRecall, passes_silently
-from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
 from app.gateway.replies.passing_reply import observe_reply, open_passing_stream, pass_reply, passing_context
 
 
 class Passing(Attempt):
-    """`body` is what is sent upstream; `reasoning_store` remembers reasoning for clients that do not keep it."""
+    """`body` is what is sent upstream."""
 
-    def __init__(self, target: Target, body: bytes, reasoning_store: ReasoningStore | None) -> None:
+    def __init__(self, target: Target, body: bytes) -> None:
         super().__init__(target)
-        self.has_store = reasoning_store is not None
+        reasoning_store = target.resources.reasoning_store
         recall: ReasoningRecall | None = None
         if reasoning_store is not None and passes_silently(target.client_request, target.capabilities):
             recall = ReasoningRecall(reasoning_store, target.client_request, target.upstream.label, target.capabilities)
@@ -38,9 +37,9 @@ class Passing(Attempt):
         return open_passing_stream(self.target, self._recall, self.context)
 
     def finish(self, body: bytes) -> tuple[bytes, Usage | None]:
-        if self.stream:
+        if self.target.stream:
             return self.finish_response(run_heavy(len(body), self.target.dialect.parse_response, body))
-        return pass_reply(self.target, self._recall, body, passing_context(self.target))
+        return pass_reply(self.target, self._recall, body, self.context)
 
     def finish_response(self, response: Response) -> tuple[bytes, Usage | None]:
         response = observe_reply(response, self._recall, self.context)

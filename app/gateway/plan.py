@@ -23,47 +23,50 @@ from app.credentials.credential import Credential
 from app.dialects.contract import ClientDialect
 from app.dialects.registry import DIALECTS
 from app.errors import DragomanError
-from app.gateway.attempt import Attempt, Sends, Target, note_head
-from app.gateway.delivery import JSON_HEADERS, begin_delivery, is_streamed, mask_reply, read_fault, receive_whole
+from app.gateway.attempt import Attempt, Resources, Sends, Target
+from app.gateway.delivery import JSON_HEADERS, begin_delivery, is_streamed, mask_reply, read_fault
 from app.gateway.delivery import UNREADABLE as UNREADABLE_REPLY
-from app.gateway.fetching import Fetcher
 from app.gateway.large_bodies.heavy_work import SMALL
 from app.gateway.messages import UNREADABLE, ClientRequest, ClientResponse, StartedResponse
 from app.gateway.passing import Passing
 from app.gateway.reasoning_memory.reasoning_recall import may_pass_silently
-from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
 from app.gateway.record import Record
 from app.gateway.replies.passing_reply import echoing_context
+from app.gateway.replies.reply_head import note_head, receive_head
 from app.gateway.replies.reply_headers import name_upstream, relayed_headers
 from app.gateway.translating import Translating
 from app.gateway.upstream_health.retry_budget import RetryBudget
 from app.routing.upstream import Upstream
-from app.settings import LimitsSettings
 from app.transport import Exchange, Obtaining, PreparedCall, ReadExchange, WholeReply
+from app.transport.exchange import wait_for
 
 # Maximum plans for one head: clients choose the models' names.
 MAX_PLANS = 32
 
 
 class Begun(msgspec.Struct):
-    """An attempt that a plan has begun: it was sent with `exchange`, and `body` is the reply's body if already read; or
-    it failed with `error`."""
+    """An attempt that a plan has begun: it was sent with `exchange`, or it failed with `error`."""
 
     sends: Sends
     exchange: Exchange | None = None
-    body: bytes | None = None
     error: DragomanError | None = None
 
-    def finish(self, attempt: Attempt, record: Record) -> StartedResponse:
-        """Like `ask_whole`, for an attempt that is already under way. Raises DragomanError."""
+    def finish(self, attempt: Attempt) -> StartedResponse:
+        """The whole answer to `attempt`, which is the one that has begun. Raises DragomanError."""
         error, self.error = self.error, None  # a stored error would keep its frames alive
         try:
             if error is not None:
                 raise error
         finally:
             del error
-        assert self.exchange is not None, "it was sent, or has failed"
-        return receive_whole(attempt, self.exchange, record, self.body)
+        exchange = self.exchange
+        assert exchange is not None, "it was sent, or has failed"
+        try:
+            exchange.wait_head()
+            receive_head(attempt.target, exchange)
+            return wait_for(begin_delivery(attempt, exchange, None))
+        finally:
+            exchange.close()
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -77,7 +80,7 @@ class Plan(msgspec.Struct, frozen=True):
     dialect: ClientDialect  # spoken to the upstream
     call: PreparedCall
     budget: RetryBudget
-    limits: LimitsSettings
+    resources: Resources
     maximum: int  # times that one request may be sent
     model: str  # as the upstream calls it
     credential: Credential | None
@@ -97,7 +100,7 @@ class Plan(msgspec.Struct, frozen=True):
     def answer(self, client_request: ClientRequest, record: Record) -> ClientResponse | Begun | None:
         """The whole answer to a request. If the plan cannot complete it, what has begun, or None if nothing was
         sent."""
-        begun = Begun(Sends(maximum=self.maximum, made=1, record=record))
+        begun = Begun(Sends(record, self.maximum, made=1))
         prepared = self._begin(client_request, begun.sends, record)
         if prepared is None:
             return None
@@ -117,7 +120,7 @@ class Plan(msgspec.Struct, frozen=True):
         self, client_request: ClientRequest, record: Record, wait: float
     ) -> Obtaining[StartedResponse | Begun | None]:
         """Like `answer`, for a stream. Yields after each `wait` seconds of silence."""
-        begun = Begun(Sends(maximum=self.maximum, made=1, record=record))
+        begun = Begun(Sends(record, self.maximum, made=1))
         prepared = self._begin(client_request, begun.sends, record)
         if prepared is None:
             return None
@@ -133,7 +136,7 @@ class Plan(msgspec.Struct, frozen=True):
                 begun.exchange, kept = exchange, True
                 return begun
             note_head(exchange, record, self.upstream.provider, self.credential)
-            started = yield from begin_delivery(attempt, exchange, record, wait)
+            started = yield from begin_delivery(attempt, exchange, wait)
             kept = started.exchange is not None
             self.upstream.provider.health.succeed()
             return started
@@ -158,7 +161,7 @@ class Plan(msgspec.Struct, frozen=True):
         record.go_to(self.upstream)
         record.upstream_dialect = self.capabilities.dialect
         if prepared[1] is not None:
-            prepared[1].note_losses(record)
+            prepared[1].note_losses()
         self.budget.earn(record.started)
         record.begin_attempt()
         return prepared
@@ -188,7 +191,7 @@ class Plan(msgspec.Struct, frozen=True):
     def _aim(self, client_request: ClientRequest, sends: Sends) -> Target:
         return Target(
             client_request, self.upstream, self.capabilities, self.credential, self.stream, "generate", self.dialect,
-            self.limits, sends, self.model, self.dialect is client_request.dialect,
+            self.resources, sends, self.model, self.dialect is client_request.dialect,
         )  # fmt: skip
 
     def _finish(
@@ -206,8 +209,9 @@ class Plan(msgspec.Struct, frozen=True):
             if not _is_document(exchange):
                 return None
             note_head(exchange, record, self.upstream.provider, self.credential)
-            begun.body = exchange.read_body(self.limits.reply_mb << 20)
-            reply = WholeReply(exchange.status, exchange.headers, begun.body)
+            body = exchange.read_body(self.resources.limits.reply_mb << 20)
+            exchange.close()
+            reply = WholeReply(exchange.status, exchange.headers, body)
         elif _is_document(reply):
             note_head(reply, record, self.upstream.provider, self.credential)
         else:
@@ -215,7 +219,7 @@ class Plan(msgspec.Struct, frozen=True):
             return None
         if len(reply.body) <= SMALL and reply.body[:1] == b"{":  # no byte order mark, no events
             return reply
-        begun.exchange = begun.exchange or ReadExchange(reply)
+        begun.exchange = ReadExchange(reply)
         return None
 
 
@@ -229,7 +233,7 @@ class PassingPlan(Plan, frozen=True, kw_only=True):
         asked = self.pass_request(client_request.body)
         if asked is None:
             return None
-        return asked, Passing(self._aim(client_request, sends), asked, None) if self.stream else None
+        return asked, Passing(self._aim(client_request, sends), asked) if self.stream else None
 
     def _finish(
         self, client_request: ClientRequest, attempt: Attempt | None, body: bytes
@@ -237,20 +241,18 @@ class PassingPlan(Plan, frozen=True, kw_only=True):
         passed = self.pass_clean(body, client_request.peek.model)
         if passed is not None:
             return passed
-        context = echoing_context(client_request, self.model, self.limits, own=self.capabilities.first_party)
+        context = echoing_context(client_request, self.model, self.resources.limits, own=self.capabilities.first_party)
         return self.dialect.pass_response(body, context, self.capabilities)
 
 
 class TranslatingPlan(Plan, frozen=True, kw_only=True):
     """How to translate for one upstream. `asked_headers` are those that a request's translation adds."""
 
-    reasoning_store: ReasoningStore | None
-    fetcher: Fetcher | None
     asked_headers: Mapping[str, str]
 
     def _prepare(self, client_request: ClientRequest, sends: Sends) -> tuple[bytes, Attempt | None] | None:
         target = self._aim(client_request, sends)
-        attempt = Translating(target, self.reasoning_store, self.fetcher, reply_passes=False)
+        attempt = Translating(target, reply_passes=False)
         asked = attempt.rendered
         if attempt.streamed is not self.stream or asked.headers != self.asked_headers:
             return None
@@ -271,13 +273,7 @@ def _is_document(reply: WholeReply | Exchange) -> bool:
     return 200 <= reply.status < 300 and (headers.get("content-type") == "application/json" or not is_streamed(headers))
 
 
-def make_plan(
-    attempt: Attempt,
-    owner: object,
-    budget: RetryBudget,
-    reasoning_store: ReasoningStore | None,
-    fetcher: Fetcher | None,
-) -> Plan | None:
+def make_plan(attempt: Attempt, owner: object, budget: RetryBudget) -> Plan | None:
     """A plan for requests similar to that of a successful attempt at the only upstream of its route. None if such
     requests may differ in more than their bodies."""
     target, rendered = attempt.target, attempt.rendered
@@ -290,16 +286,19 @@ def make_plan(
     call = provider.prepare(attempt.upstream_request, target.credential)
     if call is None:
         return None
+    passes = isinstance(attempt, Passing)
+    if passes and target.resources.reasoning_store is not None and may_pass_silently(client_request, capabilities):
+        return None  # the body decides
+    if target.same_dialect and not passes:
+        return None  # another body may pass
+    # A passing reply of such a request has nothing to be remembered.
+    resources = msgspec.structs.replace(target.resources, reasoning_store=None) if passes else target.resources
     common = (
-        owner, provider.catalogue.version, upstream, capabilities, target.dialect, call, budget, target.limits,
+        owner, provider.catalogue.version, upstream, capabilities, target.dialect, call, budget, resources,
         target.sends.maximum, target.model, target.credential, target.stream,
         {"x-dragoman-upstream": name_upstream(upstream.label), **JSON_HEADERS},
     )  # fmt: skip
-    if isinstance(attempt, Passing):
-        recalls = attempt.has_store and may_pass_silently(client_request, capabilities)
+    if passes:
         dialect = DIALECTS[capabilities.dialect]
-        pass_request, pass_clean = dialect.prepare_passing(capabilities), dialect.pass_clean
-        return None if recalls else PassingPlan(*common, pass_request=pass_request, pass_clean=pass_clean)
-    if target.same_dialect:
-        return None  # another body may pass
-    return TranslatingPlan(*common, reasoning_store=reasoning_store, fetcher=fetcher, asked_headers=rendered.headers)
+        return PassingPlan(*common, pass_request=dialect.prepare_passing(capabilities), pass_clean=dialect.pass_clean)
+    return TranslatingPlan(*common, asked_headers=rendered.headers)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
 from app.conversation.response import Response
 from app.credentials.credential import find_remedy
-from app.errors import DragomanError
+from app.errors import DragomanError, UpstreamTimeout
 from app.gateway.attempt import Attempt
 from app.gateway.delivery import begin_delivery, deliver
 from app.gateway.failures.explanation import raise_explained
 from app.gateway.failures.recovery import estimate, find_wait
 from app.gateway.messages import StartedResponse
-from app.gateway.record import Record
 from app.gateway.replies.paused_turn import PausedTurnExchange
+from app.gateway.replies.reply_head import receive_head
 from app.gateway.upstream_health.health import UpstreamHealth
 from app.gateway.use_limits.limiter import Limiter
 from app.providers.provider import UpstreamRequest
@@ -24,6 +25,8 @@ from app.rate_limits.counts import Limit
 from app.settings import ServerSettings
 from app.transport import Exchange, Obtaining
 from app.transport.provider_queue import QueuedExchange
+
+log = logging.getLogger("dragoman")
 
 # Maximum bytes of a request that certainly fits into any context.
 CUTS_FROM = 8192
@@ -52,27 +55,27 @@ class Sender:
         return not (
             attempt.answer is not None
             or attempt.paused_turn is not None
-            or target.sends.liveness is not None
-            or target.sends.head_limit is not None
+            or target.sends.gate.liveness is not None
+            or target.sends.gate.head_limit is not None
             or target.capabilities.cuts_context
             or name in self._health.queues
             or name in self._provider_limits
         )
 
-    def start(self, attempt: Attempt, record: Record) -> Obtaining[StartedResponse]:
+    def start(self, attempt: Attempt) -> Obtaining[StartedResponse]:
         """Sends once and waits for a successful answer to begin. Raises the upstream's error otherwise."""
         if attempt.answer is not None:
-            return deliver(attempt, (attempt.render(attempt.answer), attempt.answer.usage), record)
-        exchange = yield from self._send(attempt, attempt.upstream_request, record)
-        record.paused_turn = attempt.paused_turn
+            return deliver(attempt, (attempt.render(attempt.answer), attempt.answer.usage))
+        exchange = yield from self._send(attempt, attempt.upstream_request)
+        attempt.record.paused_turn = attempt.paused_turn
         if attempt.paused_turn is not None:
-            exchange = PausedTurnExchange(exchange, attempt.paused_turn, partial(self._ask_next_part, attempt, record))
+            exchange = PausedTurnExchange(exchange, attempt.paused_turn, partial(self._ask_next_part, attempt))
         if attempt.target.capabilities.cuts_context and len(attempt.upstream_request.body) > CUTS_FROM:
             provider = attempt.target.upstream.provider
-            record.watch = partial(provider.health.compare, attempt.target.upstream.label, estimate(attempt))
+            attempt.record.watch = partial(provider.health.compare, attempt.target.upstream.label, estimate(attempt))
         kept = False
         try:
-            started = yield from begin_delivery(attempt, exchange, record, self._silence)
+            started = yield from begin_delivery(attempt, exchange, self._silence)
             kept = started.exchange is not None
             return started
         finally:
@@ -87,35 +90,53 @@ class Sender:
             if left > self._silence:
                 yield
 
-    def _send(self, attempt: Attempt, upstream_request: UpstreamRequest, record: Record) -> Obtaining[Exchange]:
+    def _send(self, attempt: Attempt, upstream_request: UpstreamRequest) -> Obtaining[Exchange]:
         """Sends once, when it is this request's turn. Raises LimitReached, UpstreamSpared."""
         provider, tenant = attempt.target.upstream.provider, attempt.client_request.tenant
         queue = self._health.queues.get(provider.name)
         if queue is None:
-            return (yield from self._send_counted(attempt, upstream_request, record))
-        began, sent = time.monotonic(), False
+            return (yield from self._send_counted(attempt, upstream_request))
+        began = time.monotonic()
         longest = provider.settings.queue_timeout
         ticket = yield from self._health.wait_in(queue, provider.name, tenant, longest, self._silence)
-        record.note_step("queue", provider.name, began)
+        attempt.record.note_step("queue", provider.name, began)
         try:
-            exchange = yield from self._send_counted(attempt, upstream_request, record)
-            sent = True
-            return QueuedExchange(exchange, queue, ticket)
-        finally:
-            if not sent:
-                queue.leave(ticket)
+            return QueuedExchange((yield from self._send_counted(attempt, upstream_request)), queue, ticket)
+        except BaseException:
+            queue.leave(ticket)
+            raise
 
-    def _send_counted(self, attempt: Attempt, upstream_request: UpstreamRequest, record: Record) -> Obtaining[Exchange]:
+    def _send_counted(self, attempt: Attempt, upstream_request: UpstreamRequest) -> Obtaining[Exchange]:
         """Sends once, and counts it: every time as a request, the last time with the actual usage."""
         upstream = attempt.target.upstream
         limits = self._provider_limits.get(upstream.provider.name)
         if limits:
             assert self._find_limiter is not None, "without it no provider has limits"
             reserve = self._find_limiter().reserve
-            record.hold(reserve("provider", upstream.provider.name, limits, attempt.client_request, lambda: upstream))
-        return attempt.send(upstream_request, record, self._silence)
+            attempt.record.hold(
+                reserve("provider", upstream.provider.name, limits, attempt.client_request, lambda: upstream)
+            )
+        return self._send_now(attempt, upstream_request)
 
-    def _ask_next_part(self, attempt: Attempt, record: Record, response: Response) -> Obtaining[Exchange]:
+    def _send_now(self, attempt: Attempt, upstream_request: UpstreamRequest) -> Obtaining[Exchange]:
+        """Sends once and waits for a head with a 2xx status; yields while the upstream is silent. Raises the upstream's
+        error otherwise."""
+        gate, silence = attempt.target.sends.gate, self._silence
+        exchange = _begin(attempt, upstream_request)
+        try:
+            if gate.head_limit is not None:
+                yield from _wait_briefly(exchange, gate.head_limit, silence)
+            if gate.liveness is not None:
+                yield from gate.liveness.wait(exchange, silence)
+            while not exchange.wait_head(silence):
+                yield
+            receive_head(attempt.target, exchange)
+        except BaseException:
+            exchange.close()
+            raise
+        return exchange
+
+    def _ask_next_part(self, attempt: Attempt, response: Response) -> Obtaining[Exchange]:
         """Requests the next part of a paused turn from the same upstream with the same credential. It may be retried
         even if the client has seen output, because what was `response` stays valid."""
         upstream_request = attempt.continued(response)
@@ -123,14 +144,42 @@ class Sender:
         sends.made, sends.maximum = 0, self._maximum
         for number in itertools.count(1):
             try:
-                return (yield from self._send(attempt, upstream_request, record))
+                return (yield from self._send(attempt, upstream_request))
             except DragomanError as error:
-                record.end_attempt(error)
+                attempt.record.end_attempt(error)
                 provider = attempt.target.upstream.provider
                 budget = self._health.budget(provider.name)
-                wait = find_wait(error, number, budget) if sends.made < sends.maximum else None
+                wait = find_wait(error, number, budget) if sends.may_send else None
                 if wait is None:
                     raise_explained(error, attempt, find_remedy(provider.settings.kind))
-                record.wait(wait)
+                attempt.record.wait(wait)
                 yield from self.sleep(wait)
         raise AssertionError("a count has no end")
+
+
+def _begin(attempt: Attempt, upstream_request: UpstreamRequest) -> Exchange:
+    """Sends the request without waiting for the reply. Returns an Exchange, which the caller must close."""
+    target, record = attempt.target, attempt.record
+    target.sends.made += 1
+    record.begin_attempt()
+    record.upstream_status = None
+    provider = target.upstream.provider
+    exchange = provider.send(upstream_request, target.credential)
+    if record.wiretap is not None:
+        exchange = record.wiretap.attempt(exchange, provider, upstream_request, target.credential)
+    if log.isEnabledFor(logging.DEBUG):
+        log.debug(
+            "request %s goes to %s as %s: %d bytes, losses %s",
+            record.id, target.upstream.label, target.dialect.NAME, len(upstream_request.body),
+            [loss.path for loss in attempt.losses],
+        )  # fmt: skip
+    return exchange
+
+
+def _wait_briefly(exchange: Exchange, limit: float, wait: float) -> Obtaining[None]:
+    """Waits for the response head. Raises UpstreamTimeout if that takes longer than `limit` seconds."""
+    end = time.monotonic() + limit
+    while not exchange.wait_head(min(wait, max(0.0, end - time.monotonic()))):
+        if time.monotonic() >= end:
+            raise UpstreamTimeout("first_byte", limit)
+        yield

@@ -21,10 +21,8 @@ from app.conversation.tokens.estimate import estimate_tokens
 from app.dialects.contract import RenderedRequest, StreamParser, StreamPassthrough
 from app.dialects.registry import DIALECTS
 from app.gateway.attempt import Attempt, Target
-from app.gateway.fetching import Fetcher
 from app.gateway.large_bodies.heavy_work import SMALL, run_heavy
 from app.gateway.reasoning_memory.reasoning_recall import ReasoningRecall, may_forget
-from app.gateway.reasoning_memory.reasoning_store import ReasoningStore
 from app.gateway.replies.passing_reply import open_passing_stream, pass_reply, passing_context
 from app.gateway.replies.paused_turn import PausedTurn
 from app.gateway.replies.translation import StreamTranslation, restage
@@ -32,25 +30,21 @@ from app.providers.provider import UpstreamRequest
 
 
 class Translating(Attempt):
-    """`fetcher` downloads what the upstream cannot fetch; `reasoning_store` holds what a client did not send back.
-    With `reply_passes`, both sides speak the same dialect and only the request needed a change: the reply then passes
-    unless the adaptation must be reversed in it.
-    """
+    """With `reply_passes`, both sides speak the same dialect and only the request needed a change; the reply then
+    passes unless the adaptation must be reversed in it."""
 
-    def __init__(
-        self, target: Target, reasoning_store: ReasoningStore | None, fetcher: Fetcher | None, *, reply_passes: bool
-    ) -> None:
+    def __init__(self, target: Target, *, reply_passes: bool) -> None:
         """Raises InvalidRequest or Unsupported if the request cannot be sent to this upstream."""
         super().__init__(target)
         self.streamed = (target.stream or target.capabilities.stream_only) and not target.capabilities.whole_only
         request = self._steer(target.client_request.request, keeps_state=reply_passes)
         if request.max_tokens == 0 and not target.dialect.TRAITS.fills_caches:
             self.answer = _say_nothing(request)
+        fetcher, reasoning_store = target.resources.fetcher, target.resources.reasoning_store
         if fetcher is not None:
-            began, record = time.monotonic(), target.sends.record
+            began = time.monotonic()
             request = fetcher.bring(request, target.capabilities)
-            if record is not None:
-                record.note_step("fetch", "URLs of the client", began)
+            self.record.note_step("fetch", "URLs of the client", began)
         observers: tuple[StageMaker, ...] = ()
         recall: ReasoningRecall | None = None
         if reasoning_store is not None and may_forget(target.client_request, target.capabilities):
@@ -91,7 +85,7 @@ class Translating(Attempt):
         return self.paused_turn or super().make_parser()
 
     def finish(self, body: bytes) -> tuple[bytes, Usage | None]:
-        if self._passes and not self.stream:
+        if self._passes and not self.target.stream:
             return pass_reply(self.target, self._recall, body, self.context)
         parse = self.target.dialect.parse_response
         if len(body) <= SMALL:
@@ -110,7 +104,7 @@ class Translating(Attempt):
         client_request, traits = self.client_request, self.client_request.dialect.TRAITS
         request, counted = client_request.request, 0
         # A stream lives long and a history is large, so it is counted, in case no upstream does it, and dropped.
-        if self.stream and (traits.counts_input_first or client_request.size > SMALL):
+        if self.target.stream and (traits.counts_input_first or client_request.size > SMALL):
             counted = estimate_tokens(request, self.target.model, traits.image_rule)
             turns = tuple([msgspec.structs.replace(turn, blocks=()) for turn in request.turns[:1]])
             rest: dict[str, Any] = {"instructions": (), "tools": ()} if traits.counts_input_first else {}
@@ -125,7 +119,7 @@ class Translating(Attempt):
             legacy=client_request.peek.legacy,
             request=request,
             body=client_request.body if traits.echoes_prompt else b"",
-            max_event=self.target.limits.event_mb << 20,
+            max_event=self.target.resources.limits.event_mb << 20,
             usage_scale=self.target.upstream.usage_scale,
         )
 

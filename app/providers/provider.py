@@ -22,11 +22,9 @@ from app.errors import (
     CredentialUnavailable,
     DragomanError,
     Failure,
-    FailureKind,
     ListRefused,
     NotFound,
     UpstreamCut,
-    UpstreamRefused,
     UpstreamTimeout,
     UpstreamUnreachable,
 )
@@ -37,7 +35,7 @@ from app.providers.listings import in_seconds, read_entries, stated
 from app.providers.names import bare_name, canonical_name
 from app.providers.profiles import capabilities_for, profile_of
 from app.providers.quirk_tables import Row, read_fields
-from app.providers.quotas import CLAUDE_MARK, CODEX_MARK, find_cooldown, read_quotas, read_seconds
+from app.providers.quotas import CLAUDE_MARK, CODEX_MARK, read_quotas
 from app.settings import Profile, ProviderSettings
 from app.settings.network import split_login
 from app.transport import Call, Exchange, Limits, PreparedCall, Transport
@@ -50,17 +48,6 @@ Operation = Literal["generate", "count_tokens", "models", "responses", "compact"
 # Model names come from clients, so caches keyed by them are bounded.
 MAX_CAPABILITIES = 4096
 MAX_HEADS = 512
-# Kinds of failure that concern the credential, and the seconds for which a pool member cools down unless the upstream
-# says otherwise.
-COOLDOWNS: dict[FailureKind, float] = {
-    "rate_limit": 30.0,
-    "quota": 300.0,
-    "billing": 3600.0,
-    "upstream_auth": 300.0,
-    "overloaded": 5.0,
-}
-# Seconds of cooldown if only this one request was too much for it.
-MOMENT = 1.0
 # The W3C headers that continue a trace.
 TRACE_CONTEXT = ("traceparent", "tracestate")
 # Minimum seconds between two renewals caused by a 403.
@@ -238,32 +225,6 @@ class Provider:
         if isinstance(self.source, CredentialPool):
             return self.source.choose(session or "", tenant)
         return self.source.snapshot() if self.source is not None else None
-
-    def switch(
-        self, failed: Credential | None, session: str | None, error: DragomanError, tenant: str, *,
-        serves_others: bool = False,
-    ) -> Credential | None:  # fmt: skip
-        """Another credential of the pool for a request that failed with this one; None if there is no other, or if
-        another would fare no better.
-
-        The failed credential cools down as long as its upstream says, but only for this tenant, because the client's
-        request may be the cause, but for all if headers say that the account has nothing left. If it still
-        `serves_others`, it cools down only for a moment, in which this request finds another.
-        """
-        if failed is None or not isinstance(self.source, CredentialPool):
-            return None
-        failure = error.failure
-        usual = COOLDOWNS.get(failure.kind)
-        if usual is None:
-            return None
-        if serves_others:
-            return self.source.switch(failed, session or "", MOMENT, tenant)
-        spent = find_cooldown(self.health.quotas.get(failed.name, ()), time.time())
-        seconds = spent or read_seconds(failure.retry_after)
-        return self.source.switch(
-            failed, session or "", seconds if seconds is not None else usual, tenant,
-            for_all=spent is not None or (isinstance(error, UpstreamRefused) and error.is_spent),
-        )  # fmt: skip
 
     def note_quotas(self, credential: Credential | None, headers: Mapping[str, str]) -> None:
         """Stores what an answer says about the account's quota windows."""

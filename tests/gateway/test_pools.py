@@ -107,7 +107,7 @@ def test_a_limited_account_is_left_before_the_client_notices(
 def test_an_account_that_one_request_was_too_dear_for_serves_the_next(
     pooled: Client, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.providers.provider.MOMENT", 0.05)
+    monkeypatch.setattr("app.gateway.failures.pool_switch.MOMENT", 0.05)
     upstream.script(DEAR, ANSWER, ANSWER)
 
     assert ask(pooled).status_code == 200

@@ -18,7 +18,7 @@ import pytest
 from app.conversation.capabilities import Capabilities
 from app.dialects.openai_chat import StreamPassthrough
 from app.errors import DragomanError
-from app.gateway.delivery import in_turns
+from app.gateway.replies.pieces import in_pieces
 from app.gateway.replies.translation import StreamCollector, StreamTranslation, stream_whole
 from app.sse import encode_event
 from tests.hardening.test_time import ALLOWED, growth
@@ -269,8 +269,8 @@ def read_whole(speaks: ModuleType) -> Iterator[tuple[str, Callable[[bytes], obje
 
 def feed(machine: Any, stream: bytes) -> None:
     for start in range(0, len(stream), 1500):
-        for turn in in_turns(stream[start : start + 1500]):
-            machine.feed(turn)
+        for piece in in_pieces(stream[start : start + 1500]):
+            machine.feed(piece)
     machine.close()
 
 

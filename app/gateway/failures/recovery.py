@@ -13,13 +13,14 @@ from app.conversation.capabilities import Capabilities
 from app.conversation.tokens.estimate import estimate_tokens
 from app.credentials.credential import Credential, find_remedy
 from app.errors import CredentialPostponed, CredentialUnavailable, DragomanError, Failure
-from app.gateway.attempt import Attempt, Sends
+from app.gateway.attempt import Attempt
 from app.gateway.failures.explanation import raise_explained
 from app.gateway.failures.learned_facts import COOL_DOWN, LearnedFacts
 from app.gateway.failures.policy import cool_down, is_paced, recognise_overflow, wait_before_retry
+from app.gateway.failures.pool_switch import switch_credential
 from app.gateway.failures.repairs.change import UNSEALED, seals_for_account
 from app.gateway.failures.repairs.last_resorts import find_last_resort
-from app.gateway.failures.repairs.repair import find_repair, is_general, is_unaffordable
+from app.gateway.failures.repairs.repair import find_repair, is_general
 from app.gateway.messages import ClientRequest
 from app.gateway.record import Record
 from app.gateway.upstream_health.retry_budget import RetryBudget
@@ -35,18 +36,13 @@ MAX_REPAIRS = 8
 class Recovery:
     """The tries of one request at one upstream. The next one uses `credential` and `capabilities`."""
 
+    credential: Credential | None
+    capabilities: Capabilities
+
     def __init__(
-        self,
-        client_request: ClientRequest,
-        record: Record,
-        upstream: Upstream,
-        credential: Credential | None,
-        capabilities: Capabilities,
-        facts: LearnedFacts,
+        self, client_request: ClientRequest, record: Record, upstream: Upstream, facts: LearnedFacts,
         budget: RetryBudget,
-    ) -> None:
-        self.credential = credential
-        self.capabilities = capabilities
+    ) -> None:  # fmt: skip
         self._client_request = client_request
         self._record = record
         self._upstream = upstream
@@ -56,9 +52,10 @@ class Recovery:
         self._remedy: str | None = None
         self._repairs = MAX_REPAIRS
 
-    def handle(self, error: DragomanError, attempt: Attempt, number: int, sends: Sends, *, may_repeat: bool) -> float:
+    def handle(self, error: DragomanError, attempt: Attempt, number: int, *, may_repeat: bool) -> float:
         """Seconds until the next try, after try `number` failed. Raises the failure, explained, if nothing is left to
         try."""
+        self.credential, self.capabilities = attempt.target.credential, attempt.target.capabilities
         try:
             error = recognise_overflow(error, self.capabilities.context_window, partial(estimate, attempt))
             self._record.end_attempt(error)
@@ -66,7 +63,7 @@ class Recovery:
             log.debug("request %s: attempt %d at %s failed: %s", self._record.id, number, upstream.label, failure.kind)
             if self._renew(failure):
                 return 0.0
-            may_send = sends.made < sends.maximum
+            may_send = attempt.target.sends.may_send
             if self._switch(error, may_send=may_send) or self._repair(failure, attempt):
                 return 0.0
             wait = find_wait(error, number, self._budget) if may_repeat and may_send else None
@@ -112,12 +109,7 @@ class Recovery:
 
     def _switch(self, error: DragomanError, *, may_send: bool) -> bool:
         """Switches to another credential of the provider's pool; returns whether there is one."""
-        asked, provider = self._client_request, self._upstream.provider
-        if not provider.is_pooled:
-            return False
-        other = provider.switch(
-            self.credential, asked.conversation, error, asked.tenant, serves_others=is_unaffordable(error.failure)
-        )
+        other = switch_credential(self._upstream.provider, self.credential, error, self._client_request)
         if other is None or not may_send:
             return False
         self.credential, self._renewed = other, False

@@ -46,7 +46,7 @@ def observe_reply(response: Response, recall: ReasoningRecall | None, context: R
 def passing_context(target: Target) -> RenderContext:
     """The context of a reply that passes: what it may repeat of the client's request."""
     own = target.capabilities.first_party
-    return echoing_context(target.client_request, target.model, target.limits, stream=target.stream, own=own)
+    return echoing_context(target.client_request, target.model, target.resources.limits, stream=target.stream, own=own)
 
 
 def echoing_context(

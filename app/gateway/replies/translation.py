@@ -14,10 +14,11 @@ from app.conversation.streams.fold import Folder, fold, unfold
 from app.conversation.streams.stages import Stage, StageMaker, active, chain, find_needed
 from app.conversation.tokens.estimate import estimate_body, estimate_output, estimate_tokens
 from app.dialects.contract import ClientDialect, StreamParser
-from app.dialects.json_bodies import repair_texts
+from app.dialects.json_bodies import repair_escapes, repair_texts
 from app.dialects.registry import traits_of
 from app.dialects.runs import Run, RunReader, last_event
 from app.errors import Failure, UpstreamRefused
+from app.gateway.replies.pieces import in_pieces
 from app.sse import SseDecoder, read_events
 
 # Bytes of answer text per token, roughly.
@@ -176,7 +177,8 @@ class StreamCollector:
 
     def feed(self, part: bytes) -> None:
         """Raises UpstreamRefused if the stream reports a failure."""
-        self._folder.feed(self._parser.feed(repair_texts(self._decoder.feed(part))))
+        for piece in in_pieces(repair_escapes(part)):
+            self._folder.feed(self._parser.feed(repair_texts(self._decoder.feed(piece))))
 
     def close(self) -> Response:
         """The whole answer. Raises UpstreamRefused or UpstreamCut."""

@@ -90,11 +90,13 @@ class ProviderLoad(msgspec.Struct, frozen=True):
 
 class Gate(msgspec.Struct, frozen=True):
     """How a request may use a target: only one `probe` runs at a time; `once` allows no repeats; `head_limit` is the
-    longest wait for the response head in seconds, None for the usual limit."""
+    longest wait for the response head in seconds, None for the usual limit; `liveness` shows whether a silent provider
+    is alive, and is only of use while another target is left."""
 
     probe: bool = False
     once: bool = False
     head_limit: float | None = None
+    liveness: LivenessCheck | None = None
 
 
 OPEN = Gate()
@@ -179,13 +181,14 @@ class UpstreamHealth:
         silent target costs the whole time limit, so it is asked only if it is not `followed` by another target; with a
         `liveness` check, no request then has to find out whether a silent target is back.
         """
+        usual = OPEN if liveness is None else Gate(liveness=liveness)
         breaker = self.breakers.get(target)
         if breaker is None:
-            return OPEN
+            return usual
         now = self._clock()
         verdict = breaker.judge(tenant, now)
         if verdict == "go":
-            return OPEN
+            return usual
         if verdict == "probe":
             silent = breaker.fault in COSTLY
             if silent and liveness is not None and (liveness.is_gone or not liveness.is_fresh(breaker.until or now)):
@@ -193,8 +196,8 @@ class UpstreamHealth:
                 return None
             breaker.begin_probe(now)
             head_limit = PROBE_LIMIT if followed and silent else None
-            return Gate(probe=True, once=True, head_limit=head_limit)
-        return Gate(once=True) if last and not (followed and breaker.fault in COSTLY) else None
+            return Gate(probe=True, once=True, head_limit=head_limit, liveness=liveness)
+        return Gate(once=True, liveness=liveness) if last and not (followed and breaker.fault in COSTLY) else None
 
     def succeed(self, target: str) -> None:
         """Notes that the target answered successfully."""
@@ -244,7 +247,6 @@ class UpstreamHealth:
     ) -> Obtaining[Ticket]:
         """Waits up to `maximum` seconds for a place in a queue; yields after each `silence`. Raises UpstreamSpared."""
         ticket = queue.enter(tenant)
-        got = False
         try:
             end = self._clock() + maximum
             while not (ticket.given or ticket.wait(max(0.0, min(silence, end - self._clock())))):
@@ -256,11 +258,10 @@ class UpstreamHealth:
                         retry_after=RETRY_AFTER,
                     )
                 yield
-            got = True
-            return ticket
-        finally:
-            if not got:
-                queue.leave(ticket)
+        except BaseException:
+            queue.leave(ticket)
+            raise
+        return ticket
 
     def notes(self) -> list[BreakerNote]:
         """The open and recently closed breakers, for other workers."""

@@ -54,9 +54,7 @@ def find_last_resort(failure: Failure, attempt: Attempt, capabilities: Capabilit
         if changed == capabilities:
             continue
         try:
-            other = open_attempt(
-                target.client_request, target.upstream, changed, target.credential, target.stream, limits=target.limits
-            )
+            other = open_attempt(target.client_request, target.upstream, changed, target.credential, target.stream)
         except DragomanError:
             continue
         body = other.rendered.body
