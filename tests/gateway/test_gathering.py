@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from app.gateway.delivery import AT_ONCE, GATHERING, LARGE_READ, StartedResponse, deliver_stream
+from app.gateway.record import Record
 
 # The part that completes the answer.
 LAST = b"the end"
@@ -48,7 +48,7 @@ def deliver_from(monkeypatch: pytest.MonkeyPatch, upstream: Upstream) -> list[by
     monkeypatch.setattr("app.gateway.delivery.time.sleep", upstream.paused.append)
     both: Any = upstream  # the exchange and the stream
     started = StartedResponse(both, both, both, b"first", {})
-    record: Any = SimpleNamespace(bytes_out=0, heard=0.0, usage=None)
+    record = Record("1", "openai_chat")
     return list(deliver_stream(started, record, 15.0, lambda: upstream.now, 1 << 20))
 
 

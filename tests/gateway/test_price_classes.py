@@ -35,8 +35,9 @@ def chat(stream: bool, tier: Any, **details: int) -> Reply:
     if not stream:
         return json_reply(chat_answer("Hi.", usage=usage, service_tier=tier))
     tiered = {**CHUNK_HEAD, "service_tier": tier}
-    said = {"choices": [{"index": 0, "delta": {"role": "assistant", "content": "Hi."}, "finish_reason": "stop"}]}
-    return sse(*unnamed({**tiered, **said}, {**tiered, "choices": [], "usage": usage}, "[DONE]"))
+    said = {"choices": [{"index": 0, "delta": {"role": "assistant", "content": "Hi."}, "finish_reason": None}]}
+    ended = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    return sse(*unnamed({**tiered, **said}, {**tiered, **ended}, {**tiered, "choices": [], "usage": usage}, "[DONE]"))
 
 
 def messages(stream: bool, tier: Any) -> Reply:
