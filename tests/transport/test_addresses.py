@@ -7,7 +7,9 @@ import socket
 import pytest
 
 from app.transport import Transport, TransportSettings
+from app.transport.connections import addresses
 from app.transport.connections.addresses import Address, AddressBook
+from app.transport.network.lookup import LookUp
 from tests.support.fake_upstream import FakeUpstream, json_reply
 from tests.transport.calls import fetch
 
@@ -68,3 +70,20 @@ def test_a_dead_first_address_costs_one_attempt_only(monkeypatch: pytest.MonkeyP
 
     assert body == b"1"
     transport.close()
+
+
+def test_names_whose_look_up_came_too_late_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses, "_MAX_NAMES", 20)
+    book, started = AddressBook(60), []
+
+    def start(_host: str, _port: int) -> LookUp:
+        started.append(LookUp())
+        return started[-1]
+
+    monkeypatch.setattr(book._resolver, "start", start)
+    for number in range(100):
+        with pytest.raises(TimeoutError):
+            book.find(f"dead{number}.test", 443, limit=0)
+        started[-1].done.set()
+
+    assert len(book._under_way) <= 21

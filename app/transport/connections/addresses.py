@@ -87,9 +87,11 @@ class AddressBook:
     def _look_up(self, key: _Key, last: list[Address] | None, limit: float) -> list[Address]:
         look_up = self._under_way.get(key)
         if look_up is None:
-            if len(self._known) + len(self._failed) > _MAX_NAMES:
+            if len(self._known) + len(self._failed) + len(self._under_way) > _MAX_NAMES:
                 self._known.clear()
                 self._failed.clear()
+                # Nobody waits for these any more: all who did have left, or were told that it takes too long.
+                self._under_way = {key: each for key, each in self._under_way.items() if not each.done.is_set()}
             look_up = self._under_way[key] = self._resolver.start(*key)
         finished = look_up.done.wait(limit)
         if finished and self._under_way.get(key) is look_up:
