@@ -154,6 +154,11 @@ class ClientRequest:
             self.body = b""
         return parsed
 
+    def release_hold(self) -> None:
+        """Gives back the room of the body."""
+        if self.hold is not None:
+            self.hold.release()
+
     def with_body(self, body: bytes) -> ClientRequest:
         """The same request with another body."""
         other = ClientRequest(self.dialect, body, self.headers, self.key, self.id)

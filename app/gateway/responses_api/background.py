@@ -103,18 +103,23 @@ class Background:
                 f"{MAX_JOBS_PER_TENANT} of your background responses are running; try again when some have finished"
             )
         asked = client_request.with_body(ask_stream(client_request.body))
-        asked.continuation = state = ResponseContinuation(self._response_store, asked, background=True)
-        upstream = self._gateway.resolve(client_request)[0]
-        given = state.prepare(upstream)  # refuses an invalid continuation while the client is still connected
-        context = RenderContext(model=peek.model, id=asked.id, created=int(time.time()), request=asked.request)
-        job = _Job(asked, state, context, record)
-        record.operation = ""  # the job has a record of its own as the API request
-        items = [msgspec.Raw(item) for item in input_items(given.body)]
-        alive = self._response_store.lend(asked.tenant, job.response_id)
-        queued = KeptResponse(response=msgspec.Raw(job.queued), input=items, alive=alive)
-        self._response_store.start(asked.tenant, job.response_id, queued)
-        job.reservation, record.reservation = record.reservation, None
-        self._start(job)
+        # The job needs its room after the request has given it back.
+        asked.hold = None if client_request.hold is None else client_request.hold.keep(len(asked.body))
+        with contextlib.ExitStack() as undo:
+            undo.callback(asked.release_hold)
+            asked.continuation = state = ResponseContinuation(self._response_store, asked, background=True)
+            upstream = self._gateway.resolve(client_request)[0]
+            given = state.prepare(upstream)  # refuses an invalid continuation while the client is still connected
+            context = RenderContext(model=peek.model, id=asked.id, created=int(time.time()), request=asked.request)
+            job = _Job(asked, state, context, record)
+            record.operation = ""  # the job has a record of its own as the API request
+            items = [msgspec.Raw(item) for item in input_items(given.body)]
+            alive = self._response_store.lend(asked.tenant, job.response_id)
+            queued = KeptResponse(response=msgspec.Raw(job.queued), input=items, alive=alive)
+            self._response_store.start(asked.tenant, job.response_id, queued)
+            job.reservation, record.reservation = record.reservation, None
+            self._start(job)
+            undo.pop_all()
         if peek.stream:
             return ClientResponse(200, dict(STREAM_HEADERS), self.replay(asked.tenant, job.response_id))
         return ClientResponse(200, dict(JSON_HEADERS), job.queued)
@@ -229,6 +234,7 @@ class Background:
             job.fail(record.fault(fault))
         finally:
             job.over = True
+            job.client_request.release_hold()
             record.write()
 
     def _tick(self) -> None:

@@ -120,6 +120,21 @@ def test_a_cancelled_response_ends_its_upstream_and_stays_cancelled(client: Clie
     assert ask(client, "q2", previous_response_id=queued["id"]).status_code == 400
 
 
+def test_a_running_response_keeps_the_room_of_its_body(client: Client, upstream: FakeUpstream) -> None:
+    upstream.script(sse(chunk({"role": "assistant", "content": "a"}), *[0.05, chunk({"content": "b"})] * 80))
+    bodies = client.app.runtime.bodies
+
+    queued = begin(client, "x" * 200_000)
+    held = bodies.taken
+    refused = ask(client, "x" * 200_000, background=True, previous_response_id="resp_none")
+    held_after = bodies.taken
+    client.http.delete(f"{PLACE}/{queued['id']}")
+
+    assert refused.status_code == 400
+    assert held_after == held > 200_000
+    wait_for(lambda: bodies.taken == 0)
+
+
 def test_a_response_that_is_over_cannot_be_cancelled(client: Client, upstream: FakeUpstream) -> None:
     upstream.script(chat_stream("a"))
     done = wait(client, begin(client)["id"])
