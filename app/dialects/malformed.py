@@ -76,7 +76,7 @@ def _skip(text: str, place: int) -> int:
     return found.end() if found is not None else place
 
 
-def without_odd_field(payload: bytes, complaint: msgspec.ValidationError) -> bytes | None:
+def _without_odd_field(payload: bytes, complaint: msgspec.ValidationError) -> bytes | None:
     """JSON without the field whose type a decoder complained about, removed from every element of lists on its path; of
     a list only the entries that say nothing.
 
@@ -106,7 +106,7 @@ def decode_tolerantly(decode: Any, payload: bytes) -> Any:
         try:
             return decode(payload)
         except msgspec.ValidationError as complaint:
-            reduced = without_odd_field(payload, complaint)
+            reduced = _without_odd_field(payload, complaint)
             if reduced is None:
                 raise
             payload = reduced

@@ -73,10 +73,10 @@ def parse_any(body: bytes) -> Response:
                 raise
             message, blocks = _read_message(encode_body(_repair(fields)))
     except (*UNREADABLE, InvalidRequest) as error:
-        refuse_error(body)
+        _refuse_error(body)
         raise malformed("a message", body) from error
     if "content" not in fields:
-        refuse_error(body)
+        _refuse_error(body)
         raise malformed("a message", body)
     if is_broken(message.stop_reason):
         raise UpstreamMalformed(f"the upstream broke off with stop_reason {str(message.stop_reason)[:80]!r}")
@@ -174,7 +174,7 @@ def _repair_block(block: Any) -> Any:
             return None
 
 
-def refuse_error(body: bytes) -> None:
+def _refuse_error(body: bytes) -> None:
     """Raises UpstreamRefused for an error that came with status 200 in another vendor's shape."""
     if (failure := decode_error(body)) is not None:
         raise UpstreamRefused(failure)

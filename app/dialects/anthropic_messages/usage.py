@@ -91,12 +91,12 @@ def count_searches(usage: Usage | None, blocks: Iterable[Block]) -> Usage | None
         return usage
     made = 0
     for block in blocks:
-        if type(block) is ServerTool and is_foreign_search(block):
+        if type(block) is ServerTool and _is_foreign_search(block):
             made += 1
     return msgspec.structs.replace(usage, web_searches=made) if made else usage
 
 
-def is_foreign_search(block: ServerTool) -> bool:
+def _is_foreign_search(block: ServerTool) -> bool:
     return block.dialect != NAME and block.step is not None and block.step.kind == "search"
 
 

@@ -22,7 +22,7 @@ def parse_request(body: bytes, headers: Mapping[str, str]) -> Request:
     """The prompt as the only message. Raises InvalidRequest, and Unsupported for features that only a server of this
     dialect has."""
     wire = read_request(body)
-    prompts = read_prompts(wire)
+    prompts = _read_prompts(wire)
     if len(prompts) > 1:
         raise Unsupported(
             "prompt: this upstream accepts one prompt at a time; send one request per prompt", param="prompt"
@@ -56,7 +56,7 @@ def split_request(body: bytes) -> list[bytes]:
     Raises InvalidRequest, and Unsupported for too many.
     """
     wire = read_request(body)
-    prompts, n = read_prompts(wire), wire.n or 1
+    prompts, n = _read_prompts(wire), wire.n or 1
     if len(prompts) * n > MAX_ANSWERS:
         raise Unsupported(f"prompt: one request can have at most {MAX_ANSWERS} answers", param="prompt")
     fields = {name: raw for name, raw in read_body(body).items() if name not in ("n", "stream", "stream_options")}
@@ -73,7 +73,7 @@ def read_request(body: bytes) -> WireRequest:
         raise InvalidRequest(str(error).lstrip(".:").strip(), param=where or None) from error
 
 
-def read_prompts(wire: WireRequest) -> list[str]:
+def _read_prompts(wire: WireRequest) -> list[str]:
     """The prompts as text. Raises InvalidRequest, and Unsupported for features that a chat model lacks."""
     for name, harmless in NATIVE_ONLY.items():
         if getattr(wire, name) not in harmless:

@@ -296,7 +296,7 @@ class BlockWriter:
 
     def _text(self, block: Text) -> dict[str, Any]:
         wire: dict[str, Any] = {"type": "text", "text": block.text}
-        if citations := own_citations(block.citations):
+        if citations := _own_citations(block.citations):
             wire["citations"] = citations
         if block.phase is not None:
             self._lose("ignorable", "this dialect does not distinguish commentary from the final answer")
@@ -348,7 +348,7 @@ class BlockWriter:
         return wire
 
 
-def own_citations(citations: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def _own_citations(citations: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """The citations in this dialect's form; the vendor would refuse others."""
     return [
         citation
@@ -369,7 +369,7 @@ def shown_citations(citations: Iterable[dict[str, Any]]) -> list[dict[str, Any]]
 
 
 def _show_citation(citation: dict[str, Any]) -> dict[str, Any] | None:
-    if own_citations((citation,)):
+    if _own_citations((citation,)):
         return citation
     nested = citation.get("url_citation")
     page = nested if isinstance(nested, dict) else citation

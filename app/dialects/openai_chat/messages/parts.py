@@ -114,7 +114,7 @@ def read_part(raw: msgspec.Raw, path: str, note: NoteField) -> Block:
         case "input_audio":
             return Audio(NAME, _compact(raw))
         case "thinking":
-            return Reasoning(text_of_thinking(any_decoder.decode(part.thinking) if len(part.thinking) else ""))
+            return Reasoning(_text_of_thinking(any_decoder.decode(part.thinking) if len(part.thinking) else ""))
         case "":  # no part, but a tool's output, or text without a type
             return Text(part.text if part.text is not None else bytes(raw).decode("utf-8", "replace"), cache)
         case unknown:
@@ -125,7 +125,7 @@ def read_cache(wire: WireCache | None) -> CacheHint | None:
     return CacheHint(wire.ttl) if wire is not None else None
 
 
-def text_of_thinking(thinking: Any) -> str:
+def _text_of_thinking(thinking: Any) -> str:
     """The text of a Mistral thinking part: a string, or a list of text parts."""
     match thinking:
         case str():

@@ -33,12 +33,12 @@ def place_citations(texts: Iterable[tuple[int, int, Sequence[dict[str, Any]]]]) 
     end = 0
     for length, gap, citations in texts:
         start, end = end + gap, end + length
-        placed = [write_citation(citation, start, end) for citation in citations]
+        placed = [_write_citation(citation, start, end) for citation in citations]
         annotations += [annotation for annotation in placed if annotation is not None]
     return annotations
 
 
-def write_citation(citation: dict[str, Any], start: int = 0, end: int = 0) -> dict[str, Any] | None:
+def _write_citation(citation: dict[str, Any], start: int = 0, end: int = 0) -> dict[str, Any] | None:
     """A citation of any dialect as an annotation; None unless it refers to a web page.
 
     `start` and `end` are the position of the cited block in the whole text, in characters. Responses counts within the

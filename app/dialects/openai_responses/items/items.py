@@ -42,10 +42,10 @@ def parse_item(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
     if kind in HOSTED_CALLS:
         return [parse_hosted(kind, bytes(raw))]
     reader = _READERS.get(kind)
-    return reader(item, raw, path) if reader else [parse_unknown(kind, bytes(raw))]
+    return reader(item, raw, path) if reader else [_parse_unknown(kind, bytes(raw))]
 
 
-def parse_unknown(kind: str, raw: bytes) -> Opaque:
+def _parse_unknown(kind: str, raw: bytes) -> Opaque:
     """An item of an unknown type, with its readable content."""
     return Opaque(NAME, kind, raw, read_unknown(raw, kind), from_user=False)
 
@@ -194,7 +194,7 @@ def _read_agent_message(item: Item, raw: msgspec.Raw, path: str) -> list[Block]:
     parts = [Part(text=message.content)] if isinstance(message.content, str) else message.content or []
     texts = [text for part in parts if (text := part.text or part.encrypted_content) and not is_ciphertext(text)]
     if not parts:  # its words are in other fields
-        return [parse_unknown("agent_message", bytes(raw))]
+        return [_parse_unknown("agent_message", bytes(raw))]
     name = f"message from the agent {message.author}" if message.author else "message from another agent"
     return [Opaque(NAME, "agent_message", bytes(raw), label(name, iter(texts)), from_user=False)]
 
