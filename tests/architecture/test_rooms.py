@@ -114,7 +114,7 @@ BRANCHING = {
     "app/dialects/foreign/fields.py mend_fields": "field by field",
     "app/dialects/foreign/pieces.py read_call_or_result": KINDS,
     "app/dialects/openai_chat/messages/parts.py read_part": KINDS,
-    "app/dialects/openai_chat/passing_request.py _has_odd_messages": CHEAPEST,
+    "app/dialects/openai_chat/messages/odd_messages.py has_odd_messages": CHEAPEST,
     "app/dialects/openai_chat/passing_response.py _mend": CHEAPEST,
     "app/dialects/openai_chat/request_parser.py _read_reasoning": "each server has a spelling of its own",
     "app/dialects/openai_responses/items/content.py render_parts": KINDS,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -21,8 +20,9 @@ from app.dialects.foreign.marks import SIGNS
 from app.dialects.foreign.requests import is_mixed
 from app.dialects.foreign.tools import OtherSchemas, is_dated
 from app.dialects.json_bodies import is_set, set_raw
+from app.dialects.openai_responses.items.odd_items import FILE, IMAGE, TEXT, TEXT_OR_PARTS, ItemOutline, has_odd_items
 from app.dialects.openai_responses.request_parser import ENCRYPTED_CONTENT
-from app.dialects.openai_responses.vocabulary import NAME, has_foreign_id
+from app.dialects.openai_responses.vocabulary import NAME
 from app.dialects.passing_fields import (
     PassRequest,
     Rule,
@@ -39,39 +39,11 @@ from app.dialects.tool_schemas import SUBSETS, holds_null_keyword, is_above_limi
 from app.json_values import Fields, any_decoder, decode_or_none
 
 _SEALED = b'"' + PREFIX.encode()
-_IMAGE = b'"input_image"'
 # The beginnings of images without a data URL around their bytes.
 _BARE_IMAGES = (b'"iVBORw0KGgo', b'"/9j/')
 _LINKED_IMAGE = re.compile(rb'"image_url"\s{0,4}:\s{0,4}"http', re.IGNORECASE)
-_FILE = b'"input_file"'
-
-# Items that every server of this dialect supports; others belong to one vendor's server tools or newer versions.
-_COMMON = (None, "message", "reasoning", "function_call", "function_call_output")
-# Roles of Chat's tool results.
-_FOREIGN_ROLES = ("tool", "function")
-# Parts of the assistant's messages, and of all others.
-_SPOKEN = (b'"output_text"', b'"refusal"')
-_GIVEN = (b'"input_', b'"output_text"')
-_MEDIA = (_IMAGE, _FILE)  # they may stand in a user's message only
-_LIST = ord("[")
-_SHORTEST_PART = len('[{"type":"x"}]')
 # Marks of Messages blocks among the items.
 _BLOCKS = (b'"tool_use"', b'"tool_result"', b'"toolCallId"', b'"source"')
-# Parts that stand among the items, without a message.
-_PARTS = ("input_text", "input_image", "input_file", "text", "image_url")
-# How the values of calls, results and messages begin.
-_TEXT = re.compile(rb'"')
-_TEXT_OR_PARTS = re.compile(rb'"|\[\s*+[{\]]')
-_CUSTOM = ("custom_tool_call", "custom_tool_call_output")
-# The type of call by the type of its result.
-_CALLS = {
-    "function_call_output": "function_call",
-    "custom_tool_call_output": "custom_tool_call",
-    "local_shell_call_output": "local_shell_call",
-}
-# Fields by which a request continues from items outside it.
-_LONGEST_ID = 64
-_CONTINUING = ("previous_response_id", "conversation", "prompt")
 
 
 class _Reasoning(msgspec.Struct):
@@ -93,29 +65,10 @@ class _Text(msgspec.Struct):
     verbosity: Any = None
 
 
-class _Head(msgspec.Struct):
-    """The fields that decide whether an item may pass, and what a library may have put beside its content; its other
-    fields are skipped, not decoded."""
-
-    type: str | None = None
-    role: str | None = None
-    id: Any = None
-    name: Any = None
-    call_id: Any = None
-    encrypted_content: msgspec.Raw = msgspec.Raw()
-    content: msgspec.Raw = msgspec.Raw(b'""')
-    arguments: msgspec.Raw = msgspec.Raw()
-    output: msgspec.Raw = msgspec.Raw()
-    parts: Any = None
-    images: Any = None
-    attachments: Any = None
-    experimental_attachments: Any = None
-
-
 _reasoning_decoder = msgspec.json.Decoder(_Reasoning)
 _tools_decoder = msgspec.json.Decoder(list[_Tool])
 _text_decoder = msgspec.json.Decoder(_Text)
-_heads_decoder = msgspec.json.Decoder(list[_Head])
+_heads_decoder = msgspec.json.Decoder(list[ItemOutline])
 
 _LISTED_OUTPUT = re.compile(rb'"output"\s*:\s*\[')
 
@@ -158,7 +111,7 @@ def _is_odd(fields: Fields, body: bytes, can: Capabilities) -> bool:
     # Both login backends refuse to store, and refuse what does not say so.
     if can.stream_only and not can.store and bytes(fields.get("store", b"")) != b"false":
         return True
-    return (heads is not None and _has_odd_items(heads, fields, can)) or _holds_odd(body, can)
+    return (heads is not None and has_odd_items(heads, fields, can)) or _holds_odd(body, can)
 
 
 def _holds_odd(body: bytes, can: Capabilities) -> bool:
@@ -167,18 +120,16 @@ def _holds_odd(body: bytes, can: Capabilities) -> bool:
         return True
     if _SEALED in body or (NAME not in can.proofs and b"encrypted_content" in body):
         return True
-    if _IMAGE in body and any(mark in body for mark in _BARE_IMAGES):
+    if IMAGE in body and any(mark in body for mark in _BARE_IMAGES):
         return True
     if not can.image_urls and _LINKED_IMAGE.search(body):
         return True
     if not can.tool_result_media and _LISTED_OUTPUT.search(body):
         return True
-    return ((not can.images or can.images_limit is not None) and _IMAGE in body) or (
-        not can.documents and _FILE in body
-    )
+    return ((not can.images or can.images_limit is not None) and IMAGE in body) or (not can.documents and FILE in body)
 
 
-def _lacks_state(fields: Fields, heads: list[_Head] | None) -> bool:
+def _lacks_state(fields: Fields, heads: list[ItemOutline] | None) -> bool:
     """Whether the backend of ChatGPT logins would refuse a request: it requires instructions, returns all reasoning
     encrypted, and accepts only a list of items."""
     if bytes(fields.get("instructions", b"null")) in (b"null", b'""'):
@@ -191,86 +142,10 @@ def _lacks_state(fields: Fields, heads: list[_Head] | None) -> bool:
     return any(map(_needs_store, heads))
 
 
-def _needs_store(head: _Head) -> bool:
+def _needs_store(head: ItemOutline) -> bool:
     """Whether an item is unreadable for a server that stores nothing and has no system role."""
     unread = head.type == "reasoning" and not is_set(head.encrypted_content)
     return unread or head.type == "item_reference" or head.role == "system"
-
-
-def _has_odd_items(heads: list[_Head], fields: Fields, can: Capabilities) -> bool:
-    if any(_is_odd_item(head, can) for head in heads) or _has_loose_reasoning(heads):
-        return True
-    ids = [head.id for head in heads if head.id is not None and head.type != "item_reference"]
-    return len(set(map(str, ids))) < len(ids) or _has_loose_calls(heads, fields)
-
-
-def _is_odd_item(head: _Head, can: Capabilities) -> bool:
-    if _has_odd_values(head) or (head.role is not None and _is_odd_speaker(head.role, head)):
-        return True
-    if head.parts or head.images or head.attachments or head.experimental_attachments:
-        return True
-    if head.role is not None and not can.empty_content and bytes(head.content) in (b'""', b"[]"):
-        return True
-    if can.first_party and has_foreign_id(head.type or "message", head.id):
-        return True
-    if any(isinstance(name, str) and len(name) > _LONGEST_ID for name in (head.id, head.call_id)):
-        return True
-    if head.type in _CUSTOM:
-        return not can.custom_tools
-    if NAME in can.proofs:
-        return False
-    # The vendor, having refused reasoning, knows by its own ids which items belong to it.
-    return head.type not in _COMMON or (can.first_party and head.id is not None)
-
-
-def _has_odd_values(head: _Head) -> bool:
-    """Whether a call lacks its name, its id or arguments in a text, a result is neither text nor parts, or the item is
-    a part without its message."""
-    match head.type:
-        case "function_call":
-            return not (head.name and head.call_id and _TEXT.match(head.arguments))
-        case "function_call_output":
-            return _TEXT_OR_PARTS.match(head.output) is None
-        case kind:
-            return kind in _PARTS
-
-
-def _is_odd_speaker(role: str, head: _Head) -> bool:
-    if role in _FOREIGN_ROLES or not role.islower():
-        return True
-    if not head.content and head.type not in (None, "message"):
-        return False  # whoever adds tools has a role too, but nothing to say
-    return _TEXT_OR_PARTS.match(head.content) is None or _has_parts_of_others(role, head.content)
-
-
-def _has_parts_of_others(role: str, content: msgspec.Raw) -> bool:
-    """Whether a list of parts has none that the vendor takes from this speaker: they are Chat's, or the user's in a
-    message of the assistant."""
-    if len(content) < _SHORTEST_PART or memoryview(content)[0] != _LIST:
-        return False
-    raw = bytes(content)
-    if role == "assistant" and any(mark in raw for mark in _MEDIA):
-        return True
-    return not any(mark in raw for mark in (_SPOKEN if role == "assistant" else _GIVEN))
-
-
-def _has_loose_reasoning(heads: list[_Head]) -> bool:
-    """Whether there is an interrupted thought: the vendor refuses reasoning without a following item."""
-    return any(
-        head.type == "reasoning" and (after.type in _CALLS or (after.role or "assistant") != "assistant")
-        for head, after in pairwise(heads)
-    )
-
-
-def _has_loose_calls(heads: list[_Head], fields: Fields) -> bool:
-    """Whether a call has no result, or a result no call, provided the input is complete."""
-    if any(is_set(fields[name]) for name in _CONTINUING if name in fields):
-        return False
-    calls = sorted((head.type, str(head.call_id)) for head in heads if head.type in _CALLS.values())
-    results = sorted((_CALLS[head.type], str(head.call_id)) for head in heads if head.type in _CALLS)
-    return (calls != results or len(set(calls)) < len(calls)) and not any(
-        head.type == "item_reference" for head in heads
-    )
 
 
 def _thinks(fields: Fields, can: Capabilities) -> bool:
@@ -353,8 +228,8 @@ RULES: dict[str, Rule] = {
     "previous_response_id": Rule(
         lambda value, fields, can: bytes(value) == b'""', lambda can: Annotated[str, msgspec.Meta(min_length=1)]
     ),
-    "instructions": Rule(lambda value, fields, can: _TEXT.match(value) is None, lambda can: str),
-    "input": Rule(lambda value, fields, can: _TEXT_OR_PARTS.match(value) is None),
+    "instructions": Rule(lambda value, fields, can: TEXT.match(value) is None, lambda can: str),
+    "input": Rule(lambda value, fields, can: TEXT_OR_PARTS.match(value) is None),
     "temperature": unless_thinking("temperature", _thinks, "temperature_max"),
     "top_p": unless_thinking("top_p", _thinks),
     "top_logprobs": unless_thinking("logprobs", _thinks),
