@@ -18,12 +18,7 @@ from app.conversation.streams.stages import chain
 from tests.adaptation.tools.asking import function, losses, take, user
 from tests.adaptation.upstreams import by_chat, by_claude_code, by_codex, chat, claude, responses
 
-SCHEMA = {
-    "type": "object",
-    "properties": {"a": {"type": "integer"}},
-    "required": ["a"],
-    "additionalProperties": False,
-}
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}
 LOOSE = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 3}}}
 OLD = claude("claude-3-7-sonnet-20250219")
 THING = OutputFormat("json_schema", SCHEMA, "thing", strict=True)

@@ -47,7 +47,7 @@ def run(tmp_path: Path) -> Run:
                 attempts=tried,
                 usage=None,
                 cost=None,
-            ),
+            )
         ]
     )
     accounts.close()

@@ -123,9 +123,7 @@ def test_opencode_answers_through_the_gateway(workspace: Workspace, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("package", "command", "flags"),
-    [(CLINE, "cline", ()), (QWEN_CODE, "qwen", ("-p",))],
-    ids=["cline", "qwen"],
+    ("package", "command", "flags"), [(CLINE, "cline", ()), (QWEN_CODE, "qwen", ("-p",))], ids=["cline", "qwen"]
 )
 def test_other_agents_answer_through_the_gateway(
     package: str, command: str, flags: tuple[str, ...], workspace: Workspace, tmp_path: Path

@@ -61,10 +61,7 @@ CASES = [
         JWT,
         "r",
         providers(
-            accessToken="access-new",
-            refreshToken="refresh-new",
-            expiresAt=int((NOW + 3600) * 1000),
-            accountId="me",
+            accessToken="access-new", refreshToken="refresh-new", expiresAt=int((NOW + 3600) * 1000), accountId="me"
         ),
     ),
     Case("fork", oca_file, {"accessToken": "a", "refreshToken": "r"}, "a", "r", None),

@@ -69,11 +69,9 @@ def test_a_login_is_saved_where_its_own_programs_look_and_for_its_owner_only(
 
     path = (
         tmp_path
-        / {
-            "oca": ".oca/refresh_token.json",
-            "anthropic": ".claude/.credentials.json",
-            "codex": ".codex/auth.json",
-        }[kind]
+        / {"oca": ".oca/refresh_token.json", "anthropic": ".claude/.credentials.json", "codex": ".codex/auth.json"}[
+            kind
+        ]
     )
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700

@@ -47,11 +47,7 @@ CASES = [
         ("access_token", "from-creds"),
     ),
     Case(
-        "claude-creds-nested",
-        {"kind": "anthropic"},
-        {"CLAUDE_OAUTH_CREDS": NESTED},
-        {},
-        ("access_token", "from-file"),
+        "claude-creds-nested", {"kind": "anthropic"}, {"CLAUDE_OAUTH_CREDS": NESTED}, {}, ("access_token", "from-file")
     ),
     Case("claude-file-last", {"kind": "anthropic"}, {}, CLAUDE_FILE, ("access_token", "from-file")),
     Case(

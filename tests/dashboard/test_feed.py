@@ -21,7 +21,7 @@ from app.gateway.messages import new_id
 from app.settings import KeySettings
 from app.settings.checks.keys import hash_key
 from tests.dashboard.conftest import SECRET, MakeApp, sign_with
-from tests.dashboard.test_dashboard import STREAMS, hostile, record
+from tests.dashboard.records import STREAMS, hostile, record
 
 Event = tuple[str, str | None, Any]
 FOLLOWED_BY_KEY = ("/_/api/live", "/_/api/live?running=yes", "/permissions/stream", "/api/logs/stream")

@@ -21,7 +21,7 @@ from app.fairness import STEP, Budget
 from app.gateway.messages import new_id
 from app.gateway.recording.workers import MAX_RUNNING as MAX_PUBLISHED
 from tests.dashboard.conftest import MakeApp, enter
-from tests.dashboard.test_dashboard import record
+from tests.dashboard.records import record
 
 PAGES, RUNNING, ROWS_A_ROUND = 10, 100, 30
 SECONDS = 1.0

@@ -119,13 +119,7 @@ def _read_chat(response: TestResponse) -> Heard:
     ]
     assert all(call["id"] and call["type"] == "function" for call in message.get("tool_calls") or [])
     refusal = message.get("refusal") or ""
-    return Heard(
-        200,
-        (message["content"] or "") + refusal,
-        _thought_in(message),
-        calls,
-        choice["finish_reason"],
-    )
+    return Heard(200, (message["content"] or "") + refusal, _thought_in(message), calls, choice["finish_reason"])
 
 
 def _read_chat_stream(events: list[Any]) -> Heard:

@@ -47,11 +47,7 @@ def events_for(number: int, item: dict[str, Any], size: int) -> list[dict[str, A
 
 def streamed(*items: dict[str, Any], size: int = 5) -> Reply:
     inside = [event for number, item in enumerate(items) for event in events_for(number, item, size)]
-    return stream(
-        CREATED,
-        *inside,
-        completed(*items),
-    )
+    return stream(CREATED, *inside, completed(*items))
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)

@@ -49,11 +49,7 @@ def test_a_rewritten_stream_keeps_the_order_and_the_id_that_it_began_with(
 ) -> None:
     item = whole_reply("R", "one two")["output"][0]
     upstream.script(
-        stream(
-            CREATED,
-            {"type": "response.output_text.delta", **PLACE, "delta": "one two"},
-            completed(item),
-        )
+        stream(CREATED, {"type": "response.output_text.delta", **PLACE, "delta": "one two"}, completed(item))
     )
 
     events = [
@@ -228,12 +224,8 @@ BARE = {"id": "fc_1", "type": "function_call", "name": "f", "call_id": "call_1",
 ARGUMENTS_OF_BARE = {"item_id": "fc_1", "output_index": 0}
 BARE_ENDS: dict[str, list[dict[str, Any]]] = {
     "done": [],
-    "after an empty end": [
-        {"type": "response.function_call_arguments.done", **ARGUMENTS_OF_BARE, "arguments": ""},
-    ],
-    "after an empty delta": [
-        {"type": "response.function_call_arguments.delta", **ARGUMENTS_OF_BARE, "delta": ""},
-    ],
+    "after an empty end": [{"type": "response.function_call_arguments.done", **ARGUMENTS_OF_BARE, "arguments": ""}],
+    "after an empty delta": [{"type": "response.function_call_arguments.delta", **ARGUMENTS_OF_BARE, "delta": ""}],
 }
 
 

@@ -110,10 +110,7 @@ def test_changes_of_tools_do_not_reach_servers_that_only_resemble_anthropics(
         "type": "tool_addition",
         "tool": {"type": "tool_definition", "definition": {"name": "g", "input_schema": SCHEMA}},
     }
-    turns = [
-        {"role": "user", "content": "q"},
-        {"role": "system", "content": [{"type": "text", "text": "s"}, added]},
-    ]
+    turns = [{"role": "user", "content": "q"}, {"role": "system", "content": [{"type": "text", "text": "s"}, added]}]
     upstream.script(json_reply(whole_reply("A", "t")))
 
     assert ask(make_client(messages={"profile": "kimi"}), "A", "messages/m", messages=turns).text == "t"

@@ -16,10 +16,7 @@ from tests.support.fake_upstream import CUT, STALL, FakeUpstream, Piece, sse
 
 Event = dict[str, Any]
 
-START = {
-    "type": "message_start",
-    "message": whole_reply("A", "") | {"content": [], "stop_reason": None},
-}
+START = {"type": "message_start", "message": whole_reply("A", "") | {"content": [], "stop_reason": None}}
 END = {
     "type": "message_delta",
     "delta": {"stop_reason": "end_turn", "stop_sequence": None},

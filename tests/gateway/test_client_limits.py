@@ -19,11 +19,7 @@ from tests.support.answers import chat_answer, chat_stream, chunk
 from tests.support.fake_upstream import CUT, FakeUpstream, Reply, json_reply, sse
 
 KEY = "dm-limited-0123456789"
-PATHS = {
-    "messages": "/v1/messages",
-    "chat": "/v1/chat/completions",
-    "responses": "/v1/responses",
-}
+PATHS = {"messages": "/v1/messages", "chat": "/v1/chat/completions", "responses": "/v1/responses"}
 # A dollar for a million tokens of either kind: 18 tokens of an answer cost 18,000 billionths.
 PRICES = {"m": PriceSettings(input=1.0, output=1.0)}
 ANSWER_TOKENS, ANSWER_COST = 18, 18_000

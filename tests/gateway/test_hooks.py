@@ -76,10 +76,7 @@ def test_a_hook_that_fails_is_counted_and_refuses_only_if_it_is_required(
 def test_records_reach_every_hook_whatever_another_does() -> None:
     seen: list[str] = []
     hooks = Hooks(
-        [
-            Hook("broken", on_record=lambda each: 1 / 0),
-            Hook("good", on_record=lambda each: seen.append(each.id)),
-        ]
+        [Hook("broken", on_record=lambda each: 1 / 0), Hook("good", on_record=lambda each: seen.append(each.id))]
     )
     for number in range(3):
         hooks.take([record(number)])

@@ -88,7 +88,7 @@ def test_strangers_cannot_multiply_the_metrics() -> None:
                     provider="p",
                     target=f"p/{number}",
                     model=str(number),
-                ),
+                )
             ]
         )
     counts = metrics.count()

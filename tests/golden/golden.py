@@ -30,11 +30,7 @@ PROVIDERS: dict[str, dict[str, Any]] = {
     "openai_chat": {"kind": "openai", "dialect": "openai_chat"},
     "openai_responses": {"kind": "openai", "dialect": "openai_responses"},
 }
-MODELS = {
-    "anthropic_messages": "claude-sonnet-4-6",
-    "openai_chat": "gpt-4.1",
-    "openai_responses": "gpt-5.4",
-}
+MODELS = {"anthropic_messages": "claude-sonnet-4-6", "openai_chat": "gpt-4.1", "openai_responses": "gpt-5.4"}
 # Headers that a dialect's wire depends on; all others are not looked at.
 ASKED = ("anthropic-version", "anthropic-beta")
 ANSWERED = ("content-type", "retry-after", "x-dragoman-dropped", "x-dragoman-lowered")

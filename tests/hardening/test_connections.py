@@ -227,9 +227,7 @@ def test_bodies_beyond_the_budget_are_asked_to_come_again(
 
     statuses = [int(answer[9:12]) for answer in answers if answer]
     figure(
-        "30 MiB bodies at once, of ten, with a budget of 100 MiB",
-        f"{statuses.count(200)} served",
-        "2 served, 8 503",
+        "30 MiB bodies at once, of ten, with a budget of 100 MiB", f"{statuses.count(200)} served", "2 served, 8 503"
     )
     assert set(statuses) == {200, 503}
     assert all(b"retry-after" in answer for answer in answers if answer[9:12] == b"503")

@@ -66,11 +66,7 @@ def test_a_classic_deployment_takes_its_key_in_a_header_of_its_own() -> None:
 
 @pytest.mark.parametrize(
     ("operation", "path"),
-    [
-        ("generate", "/v1/messages"),
-        ("count_tokens", "/v1/messages/count_tokens"),
-        ("models", "/v1/models"),
-    ],
+    [("generate", "/v1/messages"), ("count_tokens", "/v1/messages/count_tokens"), ("models", "/v1/models")],
 )
 @pytest.mark.parametrize("written", ["", "/", "/v1", "/v1/", "/v1/messages"])
 def test_any_part_of_the_url_of_messages_will_do(operation: Operation, path: str, written: str) -> None:

@@ -191,10 +191,7 @@ def test_a_bucket_is_full_again_when_it_was_said(tmp_path: Path) -> None:
     assert isinstance(take(counts, (MINUTE, 1), now=NOW + 5 + seconds), Taken)
 
 
-PERIODS = {
-    "day": (NOW + 3600, NOW + 86_400),
-    "month": (NOW + 3600, NOW + 31 * 86_400),
-}
+PERIODS = {"day": (NOW + 3600, NOW + 86_400), "month": (NOW + 3600, NOW + 31 * 86_400)}
 
 
 @pytest.mark.parametrize("period", PERIODS)

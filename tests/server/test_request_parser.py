@@ -17,12 +17,7 @@ from app.server.connections.request_parser import MAX_HEAD, Shared, Site, parse_
 CLIENT, SERVER = ("127.0.0.1", 50000), ("127.0.0.1", 8080)
 SECURE_FIELDS = {"HTTP_X_FORWARDED_PROTO": "https", "HTTP_X_FORWARDED_SSL": "on", "HTTP_X_FORWARDED_PROTOCOL": "ssl"}
 SITE = Site(
-    {
-        "REMOTE_ADDR": "127.0.0.1",
-        "REMOTE_PORT": "50000",
-        "SERVER_NAME": "127.0.0.1",
-        "SERVER_PORT": "8080",
-    },
+    {"REMOTE_ADDR": "127.0.0.1", "REMOTE_PORT": "50000", "SERVER_NAME": "127.0.0.1", "SERVER_PORT": "8080"},
     SECURE_FIELDS,
     Shared({"SCRIPT_NAME": "", "wsgi.url_scheme": "http"}),
 )

@@ -86,11 +86,7 @@ def test_oca_alone_serves_every_name_as_its_users_know_it(home: Path) -> None:
 
     models = load(home).models
 
-    assert (models.default, models.small, models.big) == (
-        "oca/gpt-4.1",
-        "oca/grok-code-fast-1",
-        "oca/grok-code-fast-1",
-    )
+    assert (models.default, models.small, models.big) == ("oca/gpt-4.1", "oca/grok-code-fast-1", "oca/grok-code-fast-1")
 
 
 def test_claude_names_stay_with_anthropic_where_it_is_found_too(home: Path) -> None:

@@ -79,10 +79,7 @@ BROUGHT = {
     ),
     "a main model": ('[providers.openai]\ndefault_model="gpt-9"', ("openai/gpt-9", None, None)),
     "a list without the usual model": ('[providers.anthropic]\nmodels=["x"]', ("anthropic/x", None, None)),
-    "Claude's names stay with who knows them": (
-        "[providers.oca]\n[providers.anthropic]",
-        ("oca/gpt-4.1", None, None),
-    ),
+    "Claude's names stay with who knows them": ("[providers.oca]\n[providers.anthropic]", ("oca/gpt-4.1", None, None)),
     "a default is a word": ('[providers.oca]\n[models]\ndefault="oca/x"', ("oca/x", None, None)),
     "a tier is one tier": (
         '[providers.oca]\n[models]\nsmall="oca/x"',
@@ -136,16 +133,8 @@ def test_a_named_token_is_oracle_code_assist_wherever_its_file_lies(home: Path, 
 SERVERS = {
     "as a kind": ('[providers.box]\nkind="ollama"', {}, ("http://127.0.0.1:11434/v1", "ollama", None)),
     "as a name": ("[providers.ollama]", {}, ("http://127.0.0.1:11434/v1", "ollama", None)),
-    "at another address": (
-        '[providers.ollama]\nbase_url="http://box:1/v1"',
-        {},
-        ("http://box:1/v1", "ollama", None),
-    ),
-    "under another spelling": (
-        '[providers.x]\nkind="lm-studio"',
-        {},
-        ("http://127.0.0.1:1234/v1", "lmstudio", None),
-    ),
+    "at another address": ('[providers.ollama]\nbase_url="http://box:1/v1"', {}, ("http://box:1/v1", "ollama", None)),
+    "under another spelling": ('[providers.x]\nkind="lm-studio"', {}, ("http://127.0.0.1:1234/v1", "lmstudio", None)),
     "a service with its key": (
         "[providers.openrouter]",
         {"OPENROUTER_API_KEY": "k"},

@@ -21,11 +21,7 @@ _SERVICE_MONITOR = {
             "required": ["endpoints", "selector"],
             "additionalProperties": False,
             "properties": {
-                "selector": {
-                    "type": "object",
-                    "additionalProperties": False,
-                    "properties": {"matchLabels": _TEXTS},
-                },
+                "selector": {"type": "object", "additionalProperties": False, "properties": {"matchLabels": _TEXTS}},
                 "endpoints": {
                     "type": "array",
                     "items": {

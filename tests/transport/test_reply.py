@@ -23,11 +23,7 @@ class Case:
 
 
 CASES = [
-    Case(
-        "length",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
-        headers={"content-length": "5"},
-    ),
+    Case("length", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", headers={"content-length": "5"}),
     Case(
         "chunks with an extension and a trailer",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nhe\r\n3\r\nllo\r\n0\r\nX-Sum: 1\r\n\r\n",
@@ -40,12 +36,7 @@ CASES = [
         is_reusable=False,
         ends_with_connection=True,
     ),
-    Case(
-        "HTTP/1.0",
-        b"HTTP/1.0 200 OK\r\n\r\nhello",
-        is_reusable=False,
-        ends_with_connection=True,
-    ),
+    Case("HTTP/1.0", b"HTTP/1.0 200 OK\r\n\r\nhello", is_reusable=False, ends_with_connection=True),
     Case(
         "connection close with a length",
         b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello",

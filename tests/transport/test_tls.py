@@ -41,10 +41,7 @@ def test_a_known_authority_is_trusted_and_the_connection_kept(trusting: Trusting
 
 
 def test_an_unknown_authority_is_refused(transport: Transport) -> None:
-    with (
-        FakeUpstream(tls=True) as upstream,
-        pytest.raises(UpstreamUnreachable, match="certificate verify failed"),
-    ):
+    with FakeUpstream(tls=True) as upstream, pytest.raises(UpstreamUnreachable, match="certificate verify failed"):
         transport.send(post(upstream.url))
 
 

@@ -23,11 +23,7 @@ WRITTEN = '<tool_call>{"name":"f","arguments":{"x":1}}</tool_call>'
 
 
 def rescued(text: str, sizes: list[int] | None = None) -> Response:
-    return run(
-        ReadTextToolCalls(TOOLS),
-        reply(Text(text)),
-        sizes or (),
-    )
+    return run(ReadTextToolCalls(TOOLS), reply(Text(text)), sizes or ())
 
 
 def said(response: Response) -> list[str]:
@@ -185,10 +181,6 @@ def test_servers_that_escape_the_bracket_are_understood() -> None:
 
 
 def test_prose_does_not_wait_for_the_end_of_a_tag() -> None:
-    events = stream(
-        ReadTextToolCalls(TOOLS),
-        reply(Text("a <tool_call> b")),
-        [2, 11, 2],
-    )
+    events = stream(ReadTextToolCalls(TOOLS), reply(Text("a <tool_call> b")), [2, 11, 2])
 
     assert deltas(events) == ["a ", "<tool_call> b"]

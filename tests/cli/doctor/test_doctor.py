@@ -249,12 +249,7 @@ FAULTS = [
         '[providers.anthropic]\napi_key = "sk-proj-0123456789"\n',
     ),
     Planted(
-        "data folder that is a file",
-        "error",
-        "data folder",
-        "is a file",
-        "mv ",
-        files={".local/share/dragoman": ""},
+        "data folder that is a file", "error", "data folder", "is a file", "mv ", files={".local/share/dragoman": ""}
     ),
     Planted(
         "token file that is not there",

@@ -165,10 +165,7 @@ quota-exceeded: {switch-project: true}
                 },
             },
             "models": {
-                "routes": {
-                    "kimi-k2": "openrouter/moonshotai/kimi-k2",
-                    "sonnet-latest": "anthropic/claude-sonnet-4-6",
-                }
+                "routes": {"kimi-k2": "openrouter/moonshotai/kimi-k2", "sonnet-latest": "anthropic/claude-sonnet-4-6"}
             },
         },
         ("openai-compatibility[0].api-key-entries[1].proxy-url", "auth-dir", "quota-exceeded"),
@@ -193,11 +190,7 @@ quota-exceeded: {switch-project: true}
 }""",
         {
             "providers": {
-                "local": {
-                    "kind": "lmstudio",
-                    "api_key": "${LOCAL_KEY}",
-                    "context_window": {"qwen3": 32000},
-                },
+                "local": {"kind": "lmstudio", "api_key": "${LOCAL_KEY}", "context_window": {"qwen3": 32000}},
                 "secret": {
                     "kind": "openai",
                     "base_url": "https://x.example//v1,]",
@@ -361,11 +354,7 @@ openai-compatibility:
                 },
                 "anthropic": {"kind": "anthropic"},
             },
-            "models": {
-                "default": "lms/q",
-                "small": "anthropic/claude-haiku-4-5",
-                "routes": {"lms/q": "lms/qwen/q"},
-            },
+            "models": {"default": "lms/q", "small": "anthropic/claude-haiku-4-5", "routes": {"lms/q": "lms/qwen/q"}},
         },
         ("provider.az.options.timeout: see first_byte_timeout", "provider.lms.models.q.options"),
     ),

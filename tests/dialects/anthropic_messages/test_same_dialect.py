@@ -84,11 +84,7 @@ def spread(content: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("name", "capabilities"),
-    [
-        ("agent-turn-of-claude-code", OPUS),
-        ("signed-and-redacted-thinking", VENDOR),
-        ("web-search-by-the-vendor", OPUS),
-    ],
+    [("agent-turn-of-claude-code", OPUS), ("signed-and-redacted-thinking", VENDOR), ("web-search-by-the-vendor", OPUS)],
 )
 def test_a_clean_body_passes_byte_by_byte(
     name: str, capabilities: Capabilities, read_wire: Callable[[str], bytes]

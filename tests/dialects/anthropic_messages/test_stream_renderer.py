@@ -210,11 +210,7 @@ def test_every_thinking_block_ends_with_exactly_one_signature() -> None:
 
     payloads = sent(
         render(
-            Started("x", "m"),
-            BlockOpened(0, Reasoning("")),
-            BlockDelta(0, b'"hm"'),
-            BlockClosed(0),
-            Finished("stop"),
+            Started("x", "m"), BlockOpened(0, Reasoning("")), BlockDelta(0, b'"hm"'), BlockClosed(0), Finished("stop")
         )
     )
 

@@ -15,8 +15,7 @@ from tests.dialects.openai_responses.wire import parse, payloads, to_bytes
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["arguments-only-at-their-end", "calls-only-as-finished-items", "everything-in-the-last-event", "text"],
+    "name", ["arguments-only-at-their-end", "calls-only-as-finished-items", "everything-in-the-last-event", "text"]
 )
 def test_each_piece_is_given_on_once_wherever_it_stood(name: str, read_wire: Callable[[str], bytes]) -> None:
     events = parse(read_wire(f"openai_responses/streams/{name}.sse"))

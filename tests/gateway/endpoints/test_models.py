@@ -297,8 +297,7 @@ def test_a_vendors_name_is_not_found_where_unknown_names_are_refused(make_client
 @pytest.mark.parametrize("preset", ["openai-to-cli", "openai-to-claude"])
 def test_the_aliases_of_a_preset_are_listed_and_each_shows_its_model(make_client: MakeClient, preset: str) -> None:
     client = make_client(
-        models={"default": "messages/m", "presets": (preset,), "sonnet": "messages/s"},
-        messages={"models": ("m", "s")},
+        models={"default": "messages/m", "presets": (preset,), "sonnet": "messages/s"}, messages={"models": ("m", "s")}
     )
     aliases = ["gpt-4o", "gpt-4o-mini", "gpt-4-turbo", "gpt-4", "gpt-3.5-turbo", "o1", "o1-mini", "o1-preview"]
 

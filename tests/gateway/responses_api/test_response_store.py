@@ -312,9 +312,7 @@ def test_a_history_goes_on_at_another_upstream(with_native: Any, upstream: FakeU
 def test_an_upstream_that_keeps_nothing_gets_the_history_in_its_own_dialect(
     make_client: MakeClient, upstream: FakeUpstream
 ) -> None:
-    client = make_client(
-        backend={"kind": "codex", "base_url": upstream.url, "api_key": "sk-upstream-1"},
-    )
+    client = make_client(backend={"kind": "codex", "base_url": upstream.url, "api_key": "sk-upstream-1"})
     upstream.script(native_stream("resp_1"), native_stream("resp_2"))
     first = answer_of(ask(client, "q1", model="backend/m"))["id"]
 

@@ -154,10 +154,7 @@ def test_an_answer_that_breaks_off_ends_with_an_error_event(open_exchange: Open)
 
 @pytest.mark.parametrize(
     "script",
-    [
-        failed("Not logged in · Please run /login"),
-        [Complaint("Not logged in · Please run /login\n"), Exit(1)],
-    ],
+    [failed("Not logged in · Please run /login"), [Complaint("Not logged in · Please run /login\n"), Exit(1)]],
     ids=["as a result", "as a complaint"],
 )
 def test_a_program_without_an_answer_is_unavailable(open_exchange: Open, script: list[Piece]) -> None:

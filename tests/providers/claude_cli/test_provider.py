@@ -56,11 +56,9 @@ def ask(program: ClaudeProgram) -> Ask:
             )
             clients[key] = create_app(settings)
         said: dict[str, Any] = {"messages": [{"role": "user", "content": text}]}
-        body: dict[str, Any] = {
-            "A": {"max_tokens": 64, **said},
-            "C": said,
-            "R": {"input": text, "store": False},
-        }[dialect]
+        body: dict[str, Any] = {"A": {"max_tokens": 64, **said}, "C": said, "R": {"input": text, "store": False}}[
+            dialect
+        ]
         return clients[key].test_client().post(PATHS[dialect], json={"model": MODEL, **body, **more})
 
     return ask_one
@@ -303,10 +301,7 @@ def test_what_the_vendor_takes_from_no_client_of_chat_is_reported(ask: Ask) -> N
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     "script",
-    [
-        [Complaint("Not logged in · Please run /login"), Exit(1)],
-        failed("Not logged in · Please run /login"),
-    ],
+    [[Complaint("Not logged in · Please run /login"), Exit(1)], failed("Not logged in · Please run /login")],
     ids=["as a complaint", "as a result"],
 )
 def test_a_missing_login_is_told_with_its_remedy(
