@@ -193,6 +193,9 @@ def whole_reply(dialect: str, text: str) -> dict[str, Any]:
             return {"id": "resp_1", "object": "response", "status": "completed", "model": "m", "output": [message]}
 
 
+GOOD = json_reply(chat_reply({"content": "t"}))
+
+
 def refuse_once(upstream: FakeUpstream, to: str, refusal: Any, status: int = 400) -> None:
     """An upstream that refuses the first request, and answers the second with "t"."""
     upstream.script(json_reply(refusal, status), json_reply(whole_reply(to, "t")))

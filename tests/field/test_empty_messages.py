@@ -9,11 +9,10 @@ import pytest
 
 from app.gateway.failures.learned_facts import REFUSALS_TO_LEARN
 from tests.field.asking import UPSTREAMS, called, every_client, every_upstream, saying
-from tests.field.pairs import ask, chat_reply, whole_reply
+from tests.field.pairs import GOOD, ask, whole_reply
 from tests.gateway.conftest import Client, MakeClient
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
-GOOD = json_reply(chat_reply({"content": "t"}))
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 USER = {"role": "user", "content": "q"}
 RESULT = {"role": "tool", "tool_call_id": "c1", "content": "ok"}

@@ -13,11 +13,9 @@ from typing import Any
 import pytest
 
 from tests.field.asking import every_client
-from tests.field.pairs import ask, chat_reply, whole_reply
+from tests.field.pairs import GOOD, ask, whole_reply
 from tests.gateway.conftest import Client
 from tests.support.fake_upstream import FakeUpstream, Reply, json_reply
-
-GOOD = json_reply(chat_reply({"content": "t"}))
 
 
 def plain(message: str, **more: Any) -> dict[str, Any]:

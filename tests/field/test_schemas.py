@@ -16,12 +16,11 @@ import pytest
 
 from app.conversation.blocks import DialectName
 from tests.field.asking import called, every_client, forced, saying, tool
-from tests.field.pairs import ask, chat_reply
+from tests.field.pairs import GOOD, ask, chat_reply
 from tests.field.translating import CHAT, LETTERS, MESSAGES, RESPONSES, send, texts, upstream
 from tests.gateway.conftest import Client, MakeClient
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
-GOOD = json_reply(chat_reply({"content": "t"}))
 Schema = dict[str, Any]
 
 

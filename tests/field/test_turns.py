@@ -15,11 +15,10 @@ from typing import Any
 import pytest
 
 from tests.field.asking import every_client
-from tests.field.pairs import ask, chat_reply
+from tests.field.pairs import GOOD, ask
 from tests.gateway.conftest import Client, MakeClient
 from tests.support.fake_upstream import FakeUpstream, json_reply
 
-GOOD = json_reply(chat_reply({"content": "t"}))
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 Messages = list[dict[str, Any]]
 
