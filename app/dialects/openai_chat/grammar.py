@@ -24,6 +24,7 @@ from app.dialects.openai_chat.vocabulary import (
     adds_content,
     calls_of,
     read_reason,
+    thinks_unread,
 )
 from app.dialects.openai_shared.counts import WireUsage
 from app.dialects.rewriting import Rewriter
@@ -52,7 +53,9 @@ class Grammar:
             return not len(choices[0].text)
         if isinstance(delta.tool_calls, CallFragment):
             return False
-        if any(map(is_odd_content, filter(len, (delta.content, delta.reasoning, delta.reasoning_content)))):
+        if thinks_unread(delta) or any(
+            map(is_odd_content, filter(len, (delta.content, delta.reasoning, delta.reasoning_content)))
+        ):
             return False
         if delta.function_call is not None and not self._context.legacy:
             return False

@@ -29,6 +29,7 @@ from app.dialects.openai_chat.vocabulary import (
     WireChoice,
     read_finish,
     read_reason,
+    thinks_unread,
 )
 from app.dialects.openai_shared.counts import WireUsage, read_usage
 from app.errors import MALFORMED, UpstreamMalformed, UpstreamRefused
@@ -72,6 +73,9 @@ class _CleanMessage(msgspec.Struct, gc=False):
     content: str | None
     reasoning_content: str | None = None
     reasoning: str | None = None
+    thinking: None = None
+    reasoning_text: None = None
+    cot_summary: None = None
     tool_calls: list[_CleanCall] | None = None
     function_call: None = None
 
@@ -285,7 +289,9 @@ def _is_odd(choice: WireChoice, context: RenderContext) -> bool:
     message = choice.message
     if message is None or choice.finish_reason is None or read_reason(choice) != choice.finish_reason:
         return True
-    if any(map(is_odd_content, (message.content, message.reasoning, message.reasoning_content))):
+    if thinks_unread(message) or any(
+        map(is_odd_content, (message.content, message.reasoning, message.reasoning_content))
+    ):
         return True
     if isinstance(message.tool_calls, CallFragment) or (message.function_call is not None and not context.legacy):
         return True

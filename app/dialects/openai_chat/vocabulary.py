@@ -394,6 +394,14 @@ def adds_content(choice: WireChoice) -> bool:
     return (delta is not None and bool(delta.tool_calls)) or not _SAYS_NOTHING.issuperset(map(bytes, contents))
 
 
+def thinks_unread(delta: WireDelta) -> bool:
+    """Whether it thinks only under a name that few clients read, as Oracle Code Assist and GitHub Copilot do."""
+    if not (len(delta.thinking) or len(delta.reasoning_text) or len(delta.cot_summary)):
+        return False
+    unread, read = (delta.thinking, delta.reasoning_text, delta.cot_summary), (delta.reasoning_content, delta.reasoning)
+    return not _SAYS_NOTHING.issuperset(map(bytes, unread)) and _SAYS_NOTHING.issuperset(map(bytes, read))
+
+
 def read_finish(word: str) -> FinishReason | Literal["broken"]:
     """The finish reason that a word means, in any server's spelling; "broken" if it is a failure."""
     plain = word.lower()

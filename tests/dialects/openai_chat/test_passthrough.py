@@ -470,6 +470,24 @@ def test_what_a_later_fragment_repeats_or_leaves_blank_is_left_out(blank: dict[s
     assert fragments(payloads)[1] == {"index": 0, "function": {"arguments": rest}}
 
 
+@pytest.mark.parametrize("name", ["thinking", "reasoning_text", "cot_summary"])
+def test_thoughts_under_a_name_that_few_clients_read_get_the_usual_one(name: str) -> None:
+    deltas = [{name: "h"}, {name: "m"}, {"content": "x"}]
+
+    payloads = run([ROLE, *map(chunk, deltas), chunk(finish="stop")])
+
+    told = [choice["delta"] for payload in payloads if payload != "[DONE]" for choice in payload["choices"]]
+    assert "".join(delta.get("reasoning_content") or "" for delta in told) == "hm"
+    assert not any(name in delta for delta in told)
+    assert repair(whole({"content": "x", name: "hm"}))["choices"][0]["message"]["reasoning_content"] == "hm"
+
+
+def test_thoughts_that_are_told_twice_pass_as_they_are() -> None:
+    twice = {"thinking": "hm", "reasoning_content": "hm"}
+
+    assert repair(whole({"content": "x", **twice}))["choices"][0]["message"].items() >= twice.items()
+
+
 HEAD_OF_CALL = {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": ""}}
 
 
