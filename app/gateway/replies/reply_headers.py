@@ -98,11 +98,15 @@ def with_own_limits(headers: Mapping[str, str], own: Mapping[str, str]) -> dict[
     neither."""
     if not own:
         return dict(headers)
-    return {**{name: headers[name] for name in _unlimited[tuple(headers)]}, **own}
+    merged = {**headers, **own}
+    for name in _limits_in[tuple(headers)]:
+        if name not in own:
+            del merged[name]
+    return merged
 
 
-# The names of a head without those of limits.
-_unlimited = FoundByNames(lambda names: [name for name in names if not name.startswith(LIMIT_PREFIXES)])
+# The names of limits in a head.
+_limits_in = FoundByNames(lambda names: [name for name in names if name.startswith(LIMIT_PREFIXES)])
 
 
 def clean_error(body: bytes, *, is_typed: bool) -> bool:
