@@ -24,6 +24,8 @@ _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 # Statuses of replies that never have a body, and fields that change how the rest is read.
 _BODILESS = frozenset({204, 304})
 _UNUSUAL = frozenset({"content-encoding", "proxy-connection", "trailer", "upgrade"})
+# Fields that must not be there twice. Others may: nearly all of Cloudflare's replies set two cookies.
+_FRAMING = frozenset({"connection", "content-length", "transfer-encoding"})
 _MAX_HEAD = 8 * 1024
 # Maximum bytes of a head whose lines are remembered.
 _MAX_REMEMBERED = 4096
@@ -46,7 +48,7 @@ class WholeReplyReader:
     def __init__(self, max_head: int) -> None:
         """`max_head` is in bytes."""
         self._max_head = min(max_head, _MAX_HEAD)
-        self._last = _Fields([], [], [], {})
+        self._last = _Fields([], [], [], {}, {})
 
     def read(self, data: bytes) -> WholeReply | None:
         """The reply, if `data` is exactly one complete reply. The connection may then serve another call. None if it is
@@ -69,12 +71,14 @@ class WholeReplyReader:
 
 
 class _Fields(Struct, frozen=True):
-    """The fields of a head: their lines, the beginnings of these up to the value, and their names in lower case."""
+    """The fields of a head: their lines, the beginnings of these up to the value, and their names in lower case.
+    `repeated` maps those that are there several times to their places."""
 
     lines: list[str]
     beginnings: list[str]
     names: list[str]
     headers: dict[str, str]
+    repeated: dict[str, list[int]]
 
     def read_alike(self, lines: list[str]) -> _Fields | None:
         """Those of a head with the same names in the same order. None for any other."""
@@ -87,22 +91,33 @@ class _Fields(Struct, frozen=True):
             if value is line or not value.isprintable():
                 return None
             headers[self.names[place]] = value.strip(" ")
-        return _Fields(lines, self.beginnings, self.names, headers)
+        for name, places in self.repeated.items():
+            values = [lines[place].removeprefix(self.beginnings[place]).strip(" ") for place in places]
+            headers[name] = ", ".join(values)
+        return _Fields(lines, self.beginnings, self.names, headers, self.repeated)
 
 
 def _read_fields(lines: list[str]) -> _Fields | None:
     """None for a head that is left to ReplyDecoder."""
     beginnings: list[str] = []
-    headers: dict[str, str] = {}
-    for line in lines:
+    names: list[str] = []
+    values: list[str] = []
+    places: dict[str, list[int]] = {}
+    for place, line in enumerate(lines):
         name, colon, rest = line.partition(":")
         key, value = _read_name(name), rest.lstrip(" ")
-        # Refuses stray line ends and control characters anywhere, and names that are there twice.
-        if key is None or key in headers or not colon or not value.isprintable():
+        # Refuses stray line ends and control characters anywhere.
+        if key is None or not colon or not value.isprintable():
             return None
         beginnings.append(line[: len(line) - len(value)])
-        headers[key] = value.rstrip(" ")
-    return _Fields(lines, beginnings, [*headers], headers)
+        names.append(key)
+        values.append(value.rstrip(" "))
+        places.setdefault(key, []).append(place)
+    repeated = {name: found for name, found in places.items() if len(found) > 1}
+    if not _FRAMING.isdisjoint(repeated):
+        return None
+    headers = {name: ", ".join([values[place] for place in found]) for name, found in places.items()}
+    return _Fields(lines, beginnings, names, headers, repeated)
 
 
 def _read_body(data: bytes, start: int, headers: dict[str, str]) -> bytes | None:

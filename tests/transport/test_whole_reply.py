@@ -100,9 +100,10 @@ NEXT = {
     "another order": FIRST.replace(b"Date: Mon\r\nX-Request-Id:a", b"X-Request-Id:a\r\nDate: Mon"),
     "one more": FIRST.replace(b"Date: Mon", b"Date: Mon\r\nA: b"),
     "one less": FIRST.replace(b"Date: Mon\r\n", b""),
+    "a name twice": FIRST.replace(b"X-Request-Id:a", b"Date: Tue"),
 }
 ODD = {
-    "a name twice": FIRST.replace(b"X-Request-Id:a", b"Date: Tue"),
+    "a length twice": FIRST.replace(b"Date: Mon", b"Content-Length: 5"),
     "a line end": FIRST.replace(b"Mon", b"M\nA: b"),
     "a control character": FIRST.replace(b"Mon", b"M\x00"),
     "an end of the connection": FIRST.replace(b"Date: Mon", b"Connection: close"),
@@ -117,6 +118,17 @@ def test_only_what_differs_from_the_last_head_is_read_anew(data: bytes) -> None:
     assert read is not None
     assert read == said_by_decoder(data)
     assert first == said_by_decoder(FIRST)  # another request has it
+
+
+def test_names_that_are_there_several_times_are_joined_each_time() -> None:
+    two = FIRST.replace(b"Date: Mon", b"Set-Cookie: a=1 \r\nDate: Mon\r\nset-cookie:b=2")
+    reader = WholeReplyReader(MAX_HEAD)
+
+    for first, second in ((b"a=1", b"b=2"), (b"a=3", b"b=2"), (b"a=3", b"b=4"), (b"", b"b=4")):
+        data = two.replace(b"a=1", first).replace(b"b=2", second)
+        read = reader.read(data)
+        assert read is not None
+        assert read == said_by_decoder(data)
 
 
 @pytest.mark.parametrize("data", ODD.values(), ids=ODD)
