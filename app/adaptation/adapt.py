@@ -66,17 +66,19 @@ def adapt(request: Request, capabilities: Capabilities) -> Adapted:
     a loss."""
     plan = _plan(capabilities)
     settings, turns = has.find_settings(request), has.find_in_turns(request.turns)
-    if not plan.wakes & (settings | turns):
+    found = settings | turns
+    if not plan.wakes & found:
         return Adapted(request, (), plan.stages)
     notes = Notes(stages=[*plan.stages])
     for step, wakes, wakes_later in plan.steps:
-        if wakes & (settings | turns):
+        if wakes & found:
             before, request = request, step(request, capabilities, notes)
             if request is not before:
                 settings = has.find_settings(request)
             if request.turns is not before.turns:
                 turns = has.find_in_turns(request.turns)
-        if not wakes_later & (settings | turns):
+            found = settings | turns
+        if not wakes_later & found:
             break
     return Adapted(request, tuple(notes.losses), tuple(reversed(notes.stages)))
 

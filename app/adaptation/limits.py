@@ -66,7 +66,9 @@ def adapt_limits(request: Request, capabilities: Capabilities, notes: Notes) -> 
         changes["logprobs"] = _check_logprobs(request, capabilities, notes)
     if request.state != _STATELESS:
         changes["state"] = _check_state(request, capabilities, notes)
-    return replace(request, **changes, **_adapt_hints(request, capabilities, notes))
+    changes |= _adapt_hints(request, capabilities, notes)
+    changed = {name: value for name, value in changes.items() if value != getattr(request, name)}
+    return replace(request, **changed) if changed else request
 
 
 def _limit_length(request: Request, capabilities: Capabilities, notes: Notes) -> int | None:

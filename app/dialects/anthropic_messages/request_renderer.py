@@ -153,11 +153,14 @@ def _version(body: Mapping[str, Any], capabilities: Capabilities) -> str:
     return VERSION if capabilities.first_party and not sampled else TOLERANT_VERSION
 
 
+_FIELD_BETAS = [(*path.partition(".")[::2], beta) for path, beta in FIELD_BETAS.items()]
+_BETA_FIELDS = frozenset(outer for outer, _, _ in _FIELD_BETAS)
+
+
 def _needed_betas(body: Mapping[str, Any], tools: Sequence[Tool]) -> list[str]:
     """The betas without which the vendor would refuse fields of this body."""
     betas = []
-    for path, beta in FIELD_BETAS.items():
-        outer, _, inner = path.partition(".")
+    for outer, inner, beta in () if _BETA_FIELDS.isdisjoint(body) else _FIELD_BETAS:
         if outer in body and (not inner or inner in body[outer]):
             betas.append(beta)
     if "context_management" in body and "compact_" in str(body["context_management"]):
