@@ -132,7 +132,7 @@ def test_a_running_response_keeps_the_room_of_its_body(client: Client, upstream:
 
     assert refused.status_code == 400
     assert held_after == held > 200_000
-    wait_for(lambda: bodies.taken == 0)
+    wait_until(lambda: bodies.taken == 0)
 
 
 def test_a_response_that_is_over_cannot_be_cancelled(client: Client, upstream: FakeUpstream) -> None:
