@@ -11,16 +11,12 @@ import yaml
 
 from app.settings import load_settings
 from tests.docs.blocks import ROOT
-from tests.support.manifests import VERSIONS, validate
+from tests.support.manifests import KEYS, ROCKBOT, VERSIONS, check_rights, validate
 
 helm = pytest.importorskip("helm_python", reason="Helm's engine is not installed: pip install helm-python-sdk")
 
 CHART = ROOT / "deploy" / "helm" / "dragoman"
 EXAMPLES = {path.stem: path for path in sorted(CHART.parent.glob("*.yaml"))}
-KEYS = dict.fromkeys(("PROXY_API_KEY", "ANTHROPIC_API_KEY"), "k" * 32) | {
-    "LEDGER_URL": "postgresql://u:secret-word@db/dragoman",
-    "REDIS_URL": "redis://redis:6379/0",
-}
 SECRET = {"secret": {"existing": "dragoman-secrets"}}
 EVERYTHING = {
     "replicas": 3,
@@ -139,16 +135,7 @@ def test_the_pod_is_given_longer_than_streams_may_take(manifests: dict[str, dict
 
 
 def test_the_pod_may_do_nothing_that_it_does_not_need(manifests: dict[str, dict[str, Any]]) -> None:
-    pod = manifests["Deployment"]["spec"]["template"]["spec"]
-    (container,) = pod["containers"]
-
-    assert pod["automountServiceAccountToken"] is False
-    assert pod["securityContext"]["runAsNonRoot"] is True
-    assert container["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
+    check_rights(manifests["Deployment"]["spec"]["template"]["spec"])
 
 
 def test_what_is_scraped_is_the_service_and_the_key_is_one_of_the_secret() -> None:
@@ -241,8 +228,5 @@ def test_rockbot_gets_the_sizes_and_the_claim_of_its_own_deployment() -> None:
     pod = render(VALUES["rockbot"])["Deployment"]["spec"]["template"]["spec"]
 
     (container,) = pod["containers"]
-    assert container["resources"] == {
-        "requests": {"cpu": "50m", "memory": "128Mi"},
-        "limits": {"cpu": "500m", "memory": "256Mi"},
-    }
+    assert container["resources"] == ROCKBOT
     assert {"name": "data", "persistentVolumeClaim": {"claimName": "claude-credentials"}} in pod["volumes"]

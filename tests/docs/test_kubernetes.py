@@ -21,14 +21,10 @@ from tests.docs.blocks import ROOT
 from tests.support.answers import chunk
 from tests.support.fake_upstream import FakeUpstream, sse
 from tests.support.gateway_process import BIN, GatewayProcess
-from tests.support.manifests import validate
+from tests.support.manifests import KEYS, ROCKBOT, check_rights, validate
 
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 FOLDERS = sorted(path.parent.name for path in KUBERNETES.rglob("kustomization.yaml"))
-KEYS = dict.fromkeys(("PROXY_API_KEY", "ANTHROPIC_API_KEY"), "k" * 32) | {
-    "LEDGER_URL": "postgresql://u:secret-word@db/dragoman",
-    "REDIS_URL": "redis://redis:6379/0",
-}
 MANIFESTS = sorted(path for path in KUBERNETES.rglob("*.yaml") if path.name != "kustomization.yaml")
 CONFIGS = sorted(KUBERNETES.rglob("config.toml"))
 
@@ -93,10 +89,7 @@ def test_rockbot_keeps_its_namespace_its_sizes_and_the_claim_that_the_login_is_c
     (container,) = built["Deployment"]["spec"]["template"]["spec"]["containers"]
 
     assert "Namespace" not in built
-    assert container["resources"] == {
-        "requests": {"cpu": "50m", "memory": "128Mi"},
-        "limits": {"cpu": "500m", "memory": "256Mi"},
-    }
+    assert container["resources"] == ROCKBOT
     assert built["PersistentVolumeClaim"]["metadata"]["name"] == claim
 
 
@@ -145,16 +138,7 @@ def test_every_selector_finds_the_pod() -> None:
 
 
 def test_the_pod_may_do_nothing_that_it_does_not_need() -> None:
-    spec = pod()["spec"]
-    (container,) = spec["containers"]
-
-    assert spec["automountServiceAccountToken"] is False
-    assert spec["securityContext"]["runAsNonRoot"] is True
-    assert container["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
+    check_rights(pod()["spec"])
 
 
 def test_the_pod_is_given_longer_than_streams_may_take() -> None:

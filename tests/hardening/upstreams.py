@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from tests.support.answers import chat_answer, message, response
+
 SSE = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
 PLAIN = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n"
 
@@ -28,23 +30,12 @@ def named(event: dict[str, Any]) -> bytes:
 
 
 # A good answer, whole.
+_COUNTS = {"input_tokens": 1, "output_tokens": 1}
 ANSWERS: dict[str, dict[str, Any]] = {
-    "anthropic_messages": {
-        "id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn",
-        "content": [{"type": "text", "text": "SAID"}], "usage": {"input_tokens": 1, "output_tokens": 1},
-    },
-    "openai_chat": {
-        "id": "c1", "object": "chat.completion", "created": 1, "model": "m", "choices": [
-            {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "SAID"}}],
-        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
-    },
-    "openai_responses": {
-        "id": "resp_1", "object": "response", "created_at": 1, "status": "completed", "model": "m", "output": [
-            {"type": "message", "id": "msg_1", "status": "completed", "role": "assistant",
-             "content": [{"type": "output_text", "text": "SAID", "annotations": []}]}],
-        "usage": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2},
-    },
-}  # fmt: skip
+    "anthropic_messages": message("SAID", usage=_COUNTS),
+    "openai_chat": chat_answer("SAID", usage={"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}),
+    "openai_responses": response("SAID", usage={**_COUNTS, "total_tokens": 2}),
+}
 
 # The same as a stream: a beginning, texts in the place of %s, an end.
 _CHUNK = b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[%b]%b}\n\n'

@@ -53,9 +53,30 @@ _SERVICE_MONITOR = {
 }
 
 
+# What the settings of a deployment refer to.
+KEYS = dict.fromkeys(("PROXY_API_KEY", "ANTHROPIC_API_KEY"), "k" * 32) | {
+    "LEDGER_URL": "postgresql://u:secret-word@db/dragoman",
+    "REDIS_URL": "redis://redis:6379/0",
+}
+# The sizes of the deployment that Rockbot has.
+ROCKBOT = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"cpu": "500m", "memory": "256Mi"}}
+
+
 def validate(manifest: dict[str, Any]) -> None:
     if manifest["kind"] == "ServiceMonitor":
         jsonschema.validate(manifest, _SERVICE_MONITOR)
         return
     for version in VERSIONS:
         kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def check_rights(pod: dict[str, Any]) -> None:
+    """A pod may do nothing that it does not need."""
+    (container,) = pod["containers"]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
