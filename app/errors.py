@@ -141,6 +141,11 @@ def _join_halves(text: str) -> str:
     return text
 
 
+SAID_NOTHING = Failure(
+    kind="overloaded", message="the model gave an empty answer", code=EMPTY_ANSWER, origin="upstream"
+)
+
+
 class DragomanError(Exception):
     """The root of the tree. Dialects render its `failure`."""
 

@@ -81,6 +81,15 @@ def join(values: Iterable[bytes]) -> bytes:
     return b'"' + b"".join([value[1:-1] for value in values]) + b'"'
 
 
+# Prefixes of the literal of an object's text: white space may precede the brace.
+_OBJECT_STARTS = (b'"{', b'" ', b'"\\n', b'"\\t', b'"\\r')
+
+
+def begins_object(piece: bytes) -> bool:
+    """Whether the literal of arguments, or of their first piece, begins like the text of an object."""
+    return piece.startswith(_OBJECT_STARTS) and not is_blank(piece)
+
+
 class HalfPairs:
     """Holds back half of a surrogate pair at the end of a delta until the other half comes with the next one: parsers
     of Rust and others reject an event with a lone half.

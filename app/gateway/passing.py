@@ -10,6 +10,7 @@ from app.conversation.losses import settle
 from app.conversation.response import Response, Usage
 from app.dialects.contract import RenderedRequest, StreamPassthrough
 from app.dialects.openai_completions.passthrough import find_lowered
+from app.errors import SAID_NOTHING, UpstreamRefused
 from app.gateway.attempt import Attempt, Target
 from app.gateway.large_bodies.heavy_work import run_heavy
 from app.gateway.reasoning_memory.reasoning_recall import ReasoningRecall, passes_silently
@@ -42,6 +43,8 @@ class Passing(Attempt):
         return pass_reply(self.target, self._recall, body, self.context)
 
     def finish_response(self, response: Response) -> tuple[bytes, Usage | None]:
+        if response.is_empty and not (self.target.capabilities.first_party or self.target.dialect.TRAITS.means_empty):
+            raise UpstreamRefused(SAID_NOTHING)
         response = observe_reply(response, self._recall, self.context)
         return self.render(response), response.usage
 

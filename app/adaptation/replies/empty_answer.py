@@ -8,9 +8,7 @@ from app.conversation.blocks import Text
 from app.conversation.events import BlockDelta, BlockOpened, Event, Failed, Finished
 from app.conversation.literals import EMPTY
 from app.conversation.response import Response
-from app.errors import EMPTY_ANSWER, Failure
-
-_EMPTY = Failure(kind="overloaded", message="the model gave an empty answer", code=EMPTY_ANSWER, origin="upstream")
+from app.errors import SAID_NOTHING
 
 
 class RefuseEmpty:
@@ -30,10 +28,7 @@ class RefuseEmpty:
 
     @staticmethod
     def leaves(response: Response) -> bool:
-        for block in response.blocks:  # noqa: SIM110 - a generator costs three times as much
-            if type(block) is not Text or block.text:
-                return True
-        return False
+        return response.says_something
 
     def feed(self, events: Sequence[Event]) -> Sequence[Event]:
         if self._said:
@@ -44,7 +39,7 @@ class RefuseEmpty:
             elif type(event) is BlockOpened:
                 self._said = not isinstance(event.block, Text) or bool(event.block.text)
             elif type(event) is Finished and event.finish_reason == "stop":
-                return [*events[:position], Failed(_EMPTY)]
+                return [*events[:position], Failed(SAID_NOTHING)]
             if self._said:
                 break
         return events

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from app.conversation.capabilities import RenderContext
-from app.conversation.literals import EMPTY, NOTHING, Resent, join
+from app.conversation.literals import EMPTY, NOTHING, Resent, begins_object, join
 from app.dialects.anthropic_messages.response_parser import is_true_reason
 from app.dialects.anthropic_messages.stream_parser import StreamParser
 from app.dialects.anthropic_messages.stream_renderer import StreamRenderer
@@ -136,7 +136,8 @@ class Grammar:
         except UNREADABLE:
             return False
         so_far = self._arguments
-        if piece[:1] != b'"' or (not so_far and piece == NOTHING) or self._resent.rest_of(so_far, piece) != piece:
+        odd = not so_far and piece != EMPTY and (piece == NOTHING or not begins_object(piece))
+        if piece[:1] != b'"' or odd or self._resent.rest_of(so_far, piece) != piece:
             return False
         if piece != EMPTY:
             so_far.append(piece)

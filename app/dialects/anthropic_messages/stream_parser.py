@@ -21,7 +21,19 @@ from app.conversation.events import (
     Started,
     UsageSeen,
 )
-from app.conversation.literals import EMPTY, NOTHING, HalfPairs, Resent, hide_halves, is_blank, join, literal, text_of
+from app.conversation.literals import (
+    EMPTY,
+    NOTHING,
+    HalfPairs,
+    Resent,
+    as_object,
+    begins_object,
+    hide_halves,
+    is_blank,
+    join,
+    literal,
+    text_of,
+)
 from app.dialects.anthropic_messages.content.blocks import (
     decode_fields,
     ignore_field,
@@ -112,9 +124,10 @@ class _State(Enum):
 
 class _WireBlock:
     """A block that is open on the wire. `index` is its neutral index; `texts` are the literals of its deltas, if the
-    end needs them all; `fields` are those of its start."""
+    end needs them all; `fields` are those of its start. Arguments that do not begin like an object are `held` until
+    the end."""
 
-    __slots__ = ("fields", "index", "resent", "signature", "texts", "type")
+    __slots__ = ("fields", "held", "index", "resent", "signature", "texts", "type")
 
     def __init__(self, kind: str, index: int, fields: Fields) -> None:
         self.type = kind
@@ -122,6 +135,7 @@ class _WireBlock:
         self.fields = fields
         self.texts: list[bytes] = []
         self.signature = b""
+        self.held: list[bytes] = []
         self.resent = Resent()
 
 
@@ -337,7 +351,9 @@ class StreamParser:
                 fragment = bytes(delta.partial_json)
                 if fragment.startswith(b"{"):  # the object instead of its text; {} is the default for missing arguments
                     fragment = literal(fragment.decode()) if fragment.strip(b"{} \n\r\t") else EMPTY
-                if block.texts or not (is_blank(fragment) or fragment == NOTHING):
+                if block.held or not (block.texts or is_blank(fragment) or begins_object(fragment)):
+                    block.held.append(fragment)
+                elif block.texts or not (is_blank(fragment) or fragment == NOTHING):
                     self._add_text(block, block.resent.rest_of(block.texts, fragment), events)
             case _:
                 fragment = bytes(delta.partial_json)
@@ -385,7 +401,9 @@ class StreamParser:
             case _WireBlock(type="thinking"):
                 events.append(BlockClosed(block.index, _prove(block)))
             case _WireBlock(type="tool_use"):
-                if not block.texts:
+                if block.held:
+                    self._add_text(block, literal(as_object(text_of(join(block.held)))[0]), events)
+                elif not block.texts:
                     # Calls without arguments stream none, though a whole message has {}.
                     arguments = read_arguments(bytes(block.fields.get("input", b"")))
                     self._add_text(block, literal(arguments if arguments.startswith("{") else "{}"), events)

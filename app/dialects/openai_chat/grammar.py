@@ -23,7 +23,9 @@ from app.dialects.openai_chat.vocabulary import (
     WireChoice,
     adds_content,
     calls_of,
+    read_finish,
     read_reason,
+    read_stop,
     thinks_unread,
 )
 from app.dialects.openai_shared.counts import WireUsage
@@ -107,6 +109,12 @@ class Grammar:
         # The last call's arguments may continue in the same shape.
         if call.position == len(self.calls.calls) - 1 and call.pieces:
             self.shape = arguments_of(call, call.position, passing=True)
+
+    def says_nothing(self, ends: Sequence[WireChoice] = ()) -> bool:
+        """Whether an answer that ends with these choices is empty, and no stop sequence or limit made it so."""
+        if self.spoke or self._called or self._context.several or self._can.first_party or any(map(adds_content, ends)):
+            return False
+        return all(read_finish(end.finish_reason or "stop") == "stop" and not read_stop(end) for end in ends)
 
     def missing_finish(self) -> str:
         """The reason for the end of an answer whose server did not name one."""

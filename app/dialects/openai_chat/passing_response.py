@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from app.conversation.capabilities import Capabilities, RenderContext
-from app.conversation.literals import one_object, text_of
+from app.conversation.literals import begins_object, one_object, text_of
 from app.conversation.response import Usage
 from app.dialects.error_bodies import find_error
 from app.dialects.error_kinds import decode_error, judge_error, judge_reported
@@ -19,7 +19,7 @@ from app.dialects.json_bodies import encode_body, repair_surrogates, repair_text
 from app.dialects.malformed import decode_tolerantly, malformed, no_answer, split_documents
 from app.dialects.openai_chat.replies.reply_parts import is_odd_content, open_envelope
 from app.dialects.openai_chat.replies.spelling import MAX_IDENTITY
-from app.dialects.openai_chat.replies.tool_calls import begins_object, cut_off
+from app.dialects.openai_chat.replies.tool_calls import cut_off
 from app.dialects.openai_chat.response_parser import parse_response
 from app.dialects.openai_chat.response_renderer import join_responses, render_response
 from app.dialects.openai_chat.usage import find_usage, is_sound, sound_usage
@@ -27,12 +27,13 @@ from app.dialects.openai_chat.vocabulary import (
     FINISH_NAMES,
     CallFragment,
     WireChoice,
+    adds_content,
     read_finish,
     read_reason,
     thinks_unread,
 )
 from app.dialects.openai_shared.counts import WireUsage, read_usage
-from app.errors import MALFORMED, UpstreamMalformed, UpstreamRefused
+from app.errors import MALFORMED, SAID_NOTHING, UpstreamMalformed, UpstreamRefused
 from app.json_values import UNREADABLE, any_decoder
 
 _HALVES = re.compile(rb"\\u[dD]")
@@ -170,7 +171,7 @@ def _is_clean(choice: _CleanChoice) -> bool:
     if (choice.finish_reason == "tool_calls") is not bool(calls):
         return False
     if not calls:
-        return True
+        return bool(choice.message.content) or choice.finish_reason != "stop"
     ids = {call.id for call in calls}
     return len(ids) == len(calls) and all(_is_one_object(bytes(call.function.arguments)) for call in calls)
 
@@ -197,6 +198,9 @@ def _mend(body: bytes, context: RenderContext, capabilities: Capabilities) -> by
         raise UpstreamRefused(judge_error(0, found))
     if not whole.choices or all(_is_void(choice) for choice in whole.choices):
         raise no_answer(body)
+    own = capabilities.first_party or context.several
+    if not own and not any(map(adds_content, whole.choices)) and parse_response(body).is_empty:
+        raise UpstreamRefused(SAID_NOTHING)
     reasons = [_true_reason(choice, capabilities) for choice in whole.choices]
     odd = odd or (len(whole.choices) > 1 and not context.several)
     if odd or any(_is_odd(choice, context) for choice in whole.choices):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
@@ -41,7 +41,7 @@ from app.dialects.openai_chat.vocabulary import (
 from app.dialects.openai_shared.counts import WireUsage
 from app.dialects.rewriting import Rewriter
 from app.dialects.runs import Frame, RunReader, last_event
-from app.errors import Failure, UpstreamCut, UpstreamMalformed, UpstreamRefused
+from app.errors import SAID_NOTHING, Failure, UpstreamCut, UpstreamMalformed, UpstreamRefused
 from app.json_values import UNREADABLE, any_decoder
 from app.known_secrets import known_secrets
 from app.sse import COMMENT_KEEPALIVE, DONE, SseDecoder, encode_event, read_events
@@ -296,10 +296,16 @@ class StreamPassthrough:
         held, self._held = self._held, None
         if held is None:
             return b""
+        if self.finished and self._says_nothing(held.chunk.choices or ()):
+            self.finished = False
+            return self._break(SAID_NOTHING)
         passed = self._pass_choices(held.event, held.payload, held.chunk)
         if self._state is _State.WAITING:
             self._state = _State.OPEN
         return passed
+
+    def _says_nothing(self, ends: Sequence[WireChoice] = ()) -> bool:
+        return self._grammar.says_nothing(ends) and not (self.usage is not None and self.usage.output)
 
     def _pass_choices(self, event: bytes, payload: bytes, chunk: WireChunk) -> bytes:
         """An event with clean choices, repaired. Raises UpstreamMalformed for more calls than a stream may have."""
@@ -357,6 +363,9 @@ class StreamPassthrough:
         if self._rewriter is not None:
             return self._follow(self._rewriter, self._rewriter.close())
         out = b""
+        if not self._grammar.finishes and self._says_nothing():
+            self._state = _State.OPEN
+            return self._break(SAID_NOTHING)
         if not self._grammar.finishes:
             choice = {"index": 0, "delta": {}, "finish_reason": self._grammar.missing_finish()}
             out = encode_event(self._counts.head + b',"choices":' + encode_body([choice]) + b"}")

@@ -257,7 +257,7 @@ class WireDetail(msgspec.Struct):
 
 # --- shapes of replies ---
 
-_SAYS_NOTHING = frozenset((b"", b"null", b'""'))
+_SAYS_NOTHING = frozenset((b"", b"null", b'""', b"[]"))
 
 
 class CallPiece(msgspec.Struct, gc=False):
@@ -387,11 +387,16 @@ def adds_content(choice: WireChoice) -> bool:
             delta.reasoning_content,
             delta.reasoning,
             delta.thinking,
+            delta.reasoning_text,
+            delta.cot_summary,
+            delta.reasoning_details,
+            delta.thinking_blocks,
             delta.refusal,
             delta.images,
             delta.audio,
         )
-    return (delta is not None and bool(delta.tool_calls)) or not _SAYS_NOTHING.issuperset(map(bytes, contents))
+    called = delta is not None and (bool(delta.tool_calls) or delta.function_call is not None)
+    return called or not _SAYS_NOTHING.issuperset(map(bytes, contents))
 
 
 def thinks_unread(delta: WireDelta) -> bool:

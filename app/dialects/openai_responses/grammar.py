@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from app.conversation.literals import EMPTY, NOTHING, text_of
+from app.conversation.literals import EMPTY, NOTHING, begins_object, text_of
 from app.dialects.openai_responses.items.sparse_items import lacks_arguments
 from app.dialects.openai_responses.items.whole_items import has_text
 from app.dialects.openai_responses.stream_parser import (
@@ -127,10 +127,10 @@ class Grammar:
         added = bytes(event.delta)
         if event.type in CONTENTS and added[:1] != b'"':
             return False
-        if not self.said and event.type.startswith(ARGUMENTS) and added == NOTHING:
-            return False  # the arguments may still come
         if not self.said and event.type.startswith(ARGUMENTS) and added == EMPTY:
             return True
+        if not self.said and event.type.startswith(ARGUMENTS) and (added == NOTHING or not begins_object(added)):
+            return False  # the arguments may still come
         if not self.said and event.type in _IN_PARTS and not (self._in_part and event.names_part):
             return False
         first, self._first = self._first, None

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from app.conversation.capabilities import Capabilities, RenderContext
-from app.conversation.literals import hide_halves
+from app.conversation.literals import EMPTY, hide_halves
 from app.conversation.response import Usage
 from app.dialects.error_kinds import decode_error, judge_reported
 from app.dialects.json_bodies import change_fields, repair_surrogates, repair_text, replace_model
@@ -16,9 +16,10 @@ from app.dialects.malformed import malformed
 from app.dialects.openai_responses.errors import told_error
 from app.dialects.openai_responses.items.custom_calls import restore_response
 from app.dialects.openai_responses.items.sparse_items import complete_item, output_of, settle_item
+from app.dialects.openai_responses.items.whole_items import says_nothing
 from app.dialects.openai_responses.usage import find_usage, read_counts
 from app.dialects.openai_responses.vocabulary import NULL, WireResponse
-from app.errors import UpstreamRefused
+from app.errors import SAID_NOTHING, UpstreamRefused
 from app.json_values import UNREADABLE, fields_decoder
 
 
@@ -27,6 +28,8 @@ def pass_clean(body: bytes, model: str) -> tuple[bytes, Usage | None] | None:
     try:
         clean = _clean_decoder.decode(body)
     except UNREADABLE:
+        return None
+    if not any(map(_speaks, clean.output)):
         return None
     return replace_model(body, model, old=clean.model), read_counts(clean.usage, clean.service_tier)
 
@@ -51,6 +54,15 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
     listed = output_of(verdict.output, verdict.output_text)
     if listed is None and verdict.object != "response":
         raise UpstreamRefused(failure) if (failure := decode_error(body)) else malformed("a response", body)
+    if (
+        not capabilities.first_party
+        and verdict.status in (None, "completed")
+        and listed is not None
+        and says_nothing(listed)
+    ):
+        usage = find_usage(body)
+        if usage is None or not usage.output:
+            raise UpstreamRefused(SAID_NOTHING)
     if changes := _changes_of(verdict):
         body = bytes(change_fields(msgspec.Raw(repair_surrogates(body)), **changes))
     if listed is not None:
@@ -64,6 +76,7 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
 
 class _CleanText(msgspec.Struct, tag_field="type", tag="output_text"):
     annotations: msgspec.Raw
+    text: msgspec.Raw = NULL
 
 
 class _CleanMessage(msgspec.Struct, tag_field="type", tag="message"):
@@ -87,6 +100,10 @@ class _Clean(WireResponse, kw_only=True):
 
 
 _clean_decoder = msgspec.json.Decoder(_Clean)
+
+
+def _speaks(item: _CleanMessage | _CleanReasoning) -> bool:
+    return isinstance(item, _CleanReasoning) or any(len(part.text) > len(EMPTY) for part in item.content)
 
 
 class _Verdict(msgspec.Struct):

@@ -9,7 +9,7 @@ import msgspec
 
 from app.conversation.capabilities import Capabilities, RenderContext
 from app.conversation.events import Failed
-from app.conversation.literals import hide_halves, join, text_of
+from app.conversation.literals import EMPTY, hide_halves, join, text_of
 from app.conversation.response import Usage
 from app.dialects.error_kinds import decode_error, decode_named_error, judge_reported
 from app.dialects.json_bodies import change_fields, encode_body, replace_model
@@ -19,6 +19,8 @@ from app.dialects.openai_responses.grammar import Grammar, StreamEvent, repeated
 from app.dialects.openai_responses.items.custom_calls import CallRestorer
 from app.dialects.openai_responses.items.output import Output
 from app.dialects.openai_responses.items.passed_items import NUMBER, PassedItems
+from app.dialects.openai_responses.items.sparse_items import output_of
+from app.dialects.openai_responses.items.whole_items import says_nothing
 from app.dialects.openai_responses.response_object import ResponseObject
 from app.dialects.openai_responses.stream_parser import ENDS, ITEM_DONE, StreamParser, is_read, whole_response
 from app.dialects.openai_responses.stream_renderer import StreamRenderer, write_failure
@@ -26,7 +28,7 @@ from app.dialects.openai_responses.usage import parse_usage
 from app.dialects.openai_responses.vocabulary import NULL, WireResponse, response_decoder
 from app.dialects.rewriting import Rewriter
 from app.dialects.runs import join_events
-from app.errors import Failure, UpstreamCut, UpstreamRefused
+from app.errors import SAID_NOTHING, Failure, UpstreamCut, UpstreamRefused
 from app.json_values import UNREADABLE, decode_or_none, fields_decoder
 from app.known_secrets import known_secrets
 from app.sse import COMMENT_KEEPALIVE, DONE, SseDecoder, encode_event, read_events
@@ -84,6 +86,7 @@ class StreamPassthrough:
         self.usage: Usage | None = None
         self.finished = False
         self._context = context
+        self._may_be_empty = capabilities.first_party
         self.failed: Failure | None = None
         self._response_id: str | None = None
         self._grammar = Grammar()
@@ -337,11 +340,13 @@ class StreamPassthrough:
             self._grammar.allows(_event_decoder.decode(hidden))
         return None if odd else known_secrets.mask_bytes(block)
 
-    def _repair_event(self, block: bytes, event: StreamEvent) -> bytes:
+    def _repair_event(self, block: bytes, event: StreamEvent) -> bytes | Failure:
         if event.response is not NULL:
             kind, response = event.type, event.response
             if kind in ENDS:
                 event.type, response = _true_end(event)
+                if event.type == "response.completed" and self._says_nothing(response):
+                    return SAID_NOTHING
                 if event.type == "response.failed":
                     self.failed = judge_reported(_decode_response(response).error)
                 block = block.replace(kind.encode(), event.type.encode(), 2) if event.type != kind else block
@@ -355,6 +360,16 @@ class StreamPassthrough:
         if event.item_id is not None:
             return self._items.repair_id(block, event.output_index or 0, event.item_id)
         return block
+
+    def _says_nothing(self, response: msgspec.Raw) -> bool:
+        last = _last_delta(self._delta)
+        if self._may_be_empty or (last is not None and bytes(last.delta) != EMPTY):
+            return False
+        wire = _decode_response(response)
+        usage, output = parse_usage(wire), output_of(wire.output, wire.output_text)
+        if output is None or usage is None or usage.output:
+            return False
+        return says_nothing([*self._items.finished.values(), *output])
 
     def _repair_response(self, kind: str, raw: msgspec.Raw) -> bytes:
         response = bytes(raw)

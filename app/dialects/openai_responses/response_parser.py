@@ -12,7 +12,7 @@ from app.dialects.error_kinds import decode_error, judge_reported
 from app.dialects.json_bodies import repair_text
 from app.dialects.malformed import malformed
 from app.dialects.openai_responses.items.items import logprobs_of, parse_item
-from app.dialects.openai_responses.items.sparse_items import output_of
+from app.dialects.openai_responses.items.sparse_items import output_of, settle_item
 from app.dialects.openai_responses.response_object import parse_finish
 from app.dialects.openai_responses.usage import decode_response, parse_usage
 from app.dialects.openai_responses.vocabulary import item_decoder
@@ -36,7 +36,7 @@ def parse_response(body: bytes) -> Response:
     calls: set[str] = set()
     try:
         for raw in output:
-            item = item_decoder.decode(raw)
+            item = item_decoder.decode(settle_item(raw))
             for block in parse_item(item, raw, "output"):
                 if isinstance(block, ToolCall):
                     if block.id in calls:  # Kimi gives parallel calls one id

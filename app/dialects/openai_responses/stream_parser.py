@@ -15,6 +15,8 @@ from app.conversation.literals import (
     HalfPairs,
     Resent,
     Snapshots,
+    as_object,
+    begins_object,
     hide_halves,
     is_blank,
     join,
@@ -26,7 +28,7 @@ from app.dialects.error_kinds import decode_error, decode_named_error, judge_rep
 from app.dialects.json_bodies import repair_surrogates
 from app.dialects.malformed import decode_tolerantly, malformed
 from app.dialects.openai_responses.items.items import logprobs_of, parse_item
-from app.dialects.openai_responses.items.sparse_items import lacks_arguments, output_of
+from app.dialects.openai_responses.items.sparse_items import lacks_arguments, output_of, settle_item
 from app.dialects.openai_responses.response_object import parse_finish
 from app.dialects.openai_responses.usage import parse_usage
 from app.dialects.openai_responses.vocabulary import (
@@ -123,13 +125,14 @@ class _OpenBlock:
     """`pieces` are the literals passed on so far; `part` is the part of the item to which the last of them belonged.
     `place` is where an open text block is kept for the plain case."""
 
-    __slots__ = ("begin", "citations", "compared", "index", "part", "pieces", "place", "resent", "snapshots")
+    __slots__ = ("begin", "citations", "compared", "held", "index", "part", "pieces", "place", "resent", "snapshots")
 
     def __init__(self, index: int) -> None:
         self.index = index
         self.resent = Resent()
         self.snapshots = Snapshots()  # of the last part
         self.pieces: list[bytes] = []
+        self.held: list[bytes] = []  # arguments that do not begin like an object, until the item ends
         self.begin = 0  # the first piece of the last part
         self.compared = False  # its whole with its pieces
         self.citations = 0
@@ -322,6 +325,9 @@ class StreamParser:
             return
         if not block.pieces and chunk.type.startswith(ARGUMENTS) and (is_blank(text) or text == b'"null"'):
             return
+        if chunk.type.startswith(ARGUMENTS) and not block.pieces and (block.held or not begins_object(text)):
+            block.held.append(EMPTY if unless_shown and block.held else text)
+            return
         part = self._part_of(chunk) if ".reasoning" in chunk.type else None
         if block.pieces and block.part != part:
             block.begin_part(events)
@@ -386,7 +392,7 @@ class StreamParser:
     def _settle_item(self, position: int, raw: msgspec.Raw, events: list[Event], *, last: bool = False) -> None:
         """Passes on the remaining content of a finished item, and closes its blocks. A call without arguments stays
         open until the `last` chance of getting them, the terminal response."""
-        item = item_decoder.decode(raw)
+        item = item_decoder.decode(settle_item(raw))
         opened = self._find_finished(position, item)
         if opened.done:
             return  # the same once more
@@ -397,6 +403,8 @@ class StreamParser:
         for place, whole in enumerate(parse_item(item, raw, "output")):
             head, text, _ = split(whole)
             block = opened.blocks.get(place) or self._open_block(position, opened, place, head, events)
+            if block.held and lacks_arguments(raw):
+                text = as_object(text_of(join(block.held)))[0]
             if rest := _rest_of(text, block.pieces):
                 block.snapshots.flush()
                 block.add(rest, events)

@@ -113,13 +113,13 @@ def test_only_whole_events_are_given_on() -> None:
 
 
 def test_the_end_mark_is_added_where_it_lacks(read_wire: ReadWire) -> None:
-    assert run([ROLE, chunk(finish="stop")])[-1] == "[DONE]"
+    assert run([ROLE, chunk({"content": "x"}), chunk(finish="stop")])[-1] == "[DONE]"
 
 
 def test_a_last_event_without_its_blank_line_is_not_lost() -> None:
     passing = StreamPassthrough(CONTEXT, can())
 
-    out = passing.feed(stream([ROLE, chunk(finish="stop"), "[DONE]"]).rstrip(b"\n")) + passing.close()
+    out = passing.feed(stream([ROLE, chunk({"content": "x"}, finish="stop"), "[DONE]"]).rstrip(b"\n")) + passing.close()
 
     assert out.count(b"[DONE]") == 1
 
@@ -295,7 +295,7 @@ def test_the_label_of_the_end_fits_what_came() -> None:
 
 
 def test_an_end_that_is_said_twice_is_given_on_once() -> None:
-    assert finishes(run([ROLE, chunk(finish="stop"), chunk(finish="stop"), "[DONE]", "[DONE]"])) == ["stop"]
+    assert finishes(run([ROLE, chunk({"content": "x"}), *[chunk(finish="stop")] * 2, *["[DONE]"] * 2])) == ["stop"]
 
 
 def test_several_choices_have_their_own_ends() -> None:

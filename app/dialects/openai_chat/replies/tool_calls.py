@@ -18,6 +18,7 @@ from app.conversation.literals import (
     ObjectEnd,
     Resent,
     as_object,
+    begins_object,
     is_blank,
     is_object,
     join,
@@ -28,10 +29,6 @@ from app.conversation.literals import (
 from app.dialects.openai_chat.vocabulary import CallFragment
 from app.errors import UpstreamMalformed
 from app.json_values import MAX_INDEX
-
-# Prefixes of the literal of an object's text: white space may precede the brace.
-_OBJECT_STARTS = (b'"{', b'" ', b'"\\n', b'"\\t', b'"\\r')
-
 
 # Maximum calls in one answer. No model makes this many, and each fragment is compared with the calls still without a
 # name.
@@ -297,11 +294,6 @@ def _has_clean_arguments(fragment: CallFragment, *, first: bool) -> bool:
 
 def has_arguments(fragment: CallFragment) -> bool:
     return _arguments_of(fragment) != EMPTY
-
-
-def begins_object(piece: bytes) -> bool:
-    """Whether the literal of arguments, or of their first piece, begins like the text of an object."""
-    return piece.startswith(_OBJECT_STARTS) and not is_blank(piece)
 
 
 def cut_off(piece: bytes) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from app.conversation.literals import EMPTY, is_blank, one_object, text_of
+from app.conversation.literals import EMPTY, as_object, begins_object, is_blank, one_object, text_of
 from app.dialects.json_bodies import change_fields
 from app.dialects.openai_responses.vocabulary import CALLS
 from app.json_values import fields_decoder, list_decoder
@@ -93,6 +93,8 @@ def settle_item(raw: msgspec.Raw) -> msgspec.Raw:
         return change_fields(raw, arguments=encoded.decode())
     if encoded in _SAY_NOTHING or is_blank(encoded):
         return change_fields(raw, arguments="{}")
+    if not begins_object(encoded):  # in a fence, or behind words
+        return change_fields(raw, arguments=as_object(text_of(encoded))[0])
     if b"}{" in encoded and (whole := one_object(text := text_of(encoded))) != text:
         return change_fields(raw, arguments=whole)
     return raw

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
+
+import msgspec
 
 from app.dialects.openai_responses.items.output import Output
 from app.dialects.openai_responses.vocabulary import TEXTS
-from app.json_values import object_decoder
+from app.json_values import decode_or_none, object_decoder
 
 # Lists of parts, with the index field of their events and the prefix of the events' names.
 _LISTS = {
@@ -42,6 +45,18 @@ def has_text(raw: bytes) -> bool:
     if not isinstance(parts, list):
         return bool(parts)
     return any(part.get(text[0]) for part in parts if isinstance(part, dict) and (text := _text_of(part)))
+
+
+def says_nothing(items: Iterable[msgspec.Raw | bytes]) -> bool:
+    """Whether the items of a response are messages without text, or there are none."""
+    return all(_is_silent(decode_or_none(raw, object_decoder) or {}) for raw in items)
+
+
+def _is_silent(item: dict[str, Any]) -> bool:
+    parts = item.get("content") or []
+    if item.get("type") != "message" or not isinstance(parts, list) or not _is_parts(parts):
+        return False
+    return all((text := _text_of(part)) is not None and not part.get(text[0]) for part in parts)
 
 
 def _is_parts(value: Any) -> bool:
