@@ -23,6 +23,7 @@ BILLING = has.BILLING_LINE
 
 OPENING = "[The beginning of the conversation is missing.]"
 EMPTY = "[The message is empty.]"
+RECEIVED = "[The results have arrived.]"
 
 
 def wakes_turns(can: Capabilities) -> Features:
@@ -47,10 +48,10 @@ def adapt_turns(request: Request, capabilities: Capabilities, notes: Notes) -> R
     instructions = tuple(text for text in instructions + leading if text.text.strip())
     instructions, turns = _ensure_spoken(instructions, turns, capabilities, notes)
     turns = _place_system(turns, capabilities)
-    if not capabilities.user_after_results:
-        turns = [_move_words_into_result(turn) for turn in turns]
     if capabilities.alternate:
         turns = _merge_neighbours(turns)
+    if not capabilities.user_after_results:
+        turns = [part for turn in turns for part in _part_from_results(_move_words_into_result(turn))]
     if not (request.dialect == capabilities.dialect and traits_of(request.dialect).answers_follow):
         turns = _check_prefill(turns, capabilities, notes)
     if capabilities.merge_system and len(instructions) > 1:
@@ -187,7 +188,7 @@ def _move_words_into_result(turn: Turn) -> Turn:
     """The turn with the user's words after tool results moved to the end of the last result, for upstreams where no
     user may speak after a tool.
 
-    An image there needs a message of its own in any case, and its label with it.
+    An image there needs a message of its own in any case, and its label with it: see `_part_from_results`.
     """
     words = tuple(block for block in turn.blocks if isinstance(block, Text))
     results = tuple(block for block in turn.blocks if isinstance(block, ToolResult))
@@ -195,6 +196,15 @@ def _move_words_into_result(turn: Turn) -> Turn:
         return turn
     last = results[-1]
     return replace(turn, blocks=(*results[:-1], replace(last, blocks=last.blocks + words)))
+
+
+def _part_from_results(turn: Turn) -> tuple[Turn, ...]:
+    """The turn, or its results and the user's part with a word of the assistant between them."""
+    results = tuple(block for block in turn.blocks if isinstance(block, ToolResult))
+    if not results or len(results) == len(turn.blocks):
+        return (turn,)
+    rest = tuple(block for block in turn.blocks if not isinstance(block, ToolResult))
+    return replace(turn, blocks=results), Turn("assistant", (Text(RECEIVED),)), replace(turn, blocks=rest)
 
 
 def _merge_neighbours(turns: list[Turn]) -> list[Turn]:

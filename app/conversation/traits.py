@@ -56,6 +56,7 @@ class DialectTraits(msgspec.Struct, frozen=True, kw_only=True):
     system_speaks: bool = False  # a system turn satisfies `needs_turn`
     strict_turns: bool = False  # the first turn is a user's; a system turn only between a user's and an answer
     answers_follow: bool = False  # after an answer another one follows; its servers never continue the last
+    unique_items: bool = False  # two items of one id are refused
     names_allowed_tools: bool = False  # the tool choice may be limited to some of the declared tools
     always_strict: bool = False  # schemas are always enforced, even if the client does not ask
     json_in_turns: bool = False  # JSON output requires the word JSON in a turn

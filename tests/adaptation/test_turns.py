@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.adaptation.turns import BILLING, DEFAULT_INSTRUCTIONS, adapt_turns
+from app.adaptation.turns import BILLING, DEFAULT_INSTRUCTIONS, RECEIVED, adapt_turns
 from app.conversation.blocks import Image, Text, Url
 from app.conversation.request import ReasoningSettings, Turn
 from tests.adaptation.tools.asking import assistant, call, losses, result, system, take, user
@@ -187,9 +187,12 @@ def test_words_behind_results_end_the_last_result_where_no_user_may_follow_a_too
 
 
 def test_words_stay_beside_an_image_that_needs_a_message_of_its_own() -> None:
-    turns = (user("q"), assistant(call("a")), user(result("a"), "label", Image(Url("https://example.com/a.png"))))
+    image = Image(Url("https://example.com/a.png"))
+    turns = (user("q"), assistant(call("a")), user(result("a"), "label", image))
 
-    assert take(adapt_turns, by_codex(*turns), chat(user_after_results=False))[0].turns == turns
+    adapted = take(adapt_turns, by_codex(*turns), chat(user_after_results=False))[0].turns
+
+    assert adapted == (*turns[:2], user(result("a")), assistant(RECEIVED), user("label", image))
 
 
 def test_an_answer_begun_by_the_client_is_refused_where_it_would_not_be_continued() -> None:

@@ -27,7 +27,27 @@ def adapt_replay(request: Request, capabilities: Capabilities, notes: Notes) -> 
     turns = tuple(
         _adapt_turn(turn, capabilities, notes) if turn.role == "assistant" else turn for turn in request.turns
     )
+    if traits_of(capabilities.dialect).unique_items:
+        turns = _without_repeated(turns, notes)
     return replace(request, turns=turns)
+
+
+def _without_repeated(turns: tuple[Turn, ...], notes: Notes) -> tuple[Turn, ...]:
+    """The turns without reasoning that an earlier one has: an edited or resumed history may hold an answer twice."""
+    seen: set[tuple[bytes, ...]] = set()
+    kept: list[Turn] = []
+    for turn in turns:
+        blocks: list[Block] = []
+        for block in turn.blocks:
+            proof = block.proof.originals if isinstance(block, Reasoning) and block.proof is not None else ()
+            if proof in seen:
+                notes.lose("ignorable", turn.path, "reasoning that the history repeats is sent once")
+                continue
+            if proof:
+                seen.add(proof)
+            blocks.append(block)
+        kept.append(turn if len(blocks) == len(turn.blocks) else replace(turn, blocks=tuple(blocks)))
+    return tuple(kept)
 
 
 def _adapt_turn(turn: Turn, capabilities: Capabilities, notes: Notes) -> Turn:

@@ -71,6 +71,8 @@ def _obstacle(request: Request, capabilities: Capabilities) -> str | None:
         return "a tool is forced"
     if capabilities.reasoning_excludes_tools and any(isinstance(tool, FunctionTool) for tool in request.tools):
         return "with tools this model thinks only in the Responses dialect"
+    if capabilities.reasoning_must_lead and request.turns and request.turns[-1].role == "assistant":
+        return "the answer has begun without it"
     if capabilities.reasoning_must_lead and not _is_led_by_proof(request, capabilities):
         return "the tool calls in progress no longer have their thinking"
     return None

@@ -145,7 +145,9 @@ def _mend_responses(body: dict[str, Any]) -> None:
     if body.get("previous_response_id") == "":
         del body["previous_response_id"]
     if not isinstance(body.get("instructions"), str | None):
-        body["instructions"] = "\n\n".join(_texts_in(body["instructions"]))
+        texts = [*_texts_in(body["instructions"])]
+        if texts or not body["instructions"]:  # anything else is refused by its name
+            body["instructions"] = "\n\n".join(texts)
     match body.get("tool_choice"):
         case {"type": "allowed_tools", "allowed_tools": {**allowed}}:
             body["tool_choice"] = {"type": "allowed_tools", **allowed}

@@ -6,7 +6,6 @@ translated like one from a client of another dialect. Unknown fields pass.
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
@@ -19,7 +18,7 @@ from app.dialects.foreign.fields import FOREIGN_FIELDS
 from app.dialects.foreign.requests import is_mixed
 from app.dialects.foreign.tools import OtherSchemas
 from app.dialects.json_bodies import set_raw
-from app.dialects.openai_chat.messages.odd_messages import has_odd_messages
+from app.dialects.openai_chat.messages.odd_messages import TOOL_NAME, has_odd_messages
 from app.dialects.openai_chat.vocabulary import REASONING_KEYS
 from app.dialects.passing_fields import (
     PassRequest,
@@ -36,7 +35,6 @@ from app.dialects.passing_fields import (
 from app.dialects.tool_schemas import SUBSETS, holds_null_keyword, is_above_limit
 from app.json_values import Fields, any_decoder, decode_or_none
 
-_TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]+")
 # Fields that only a body of another dialect has.
 _OTHERS_FIELDS = frozenset(("system", "stop_sequences", "instructions"))
 _FREE = (b'"auto"', b'"none"')
@@ -180,7 +178,7 @@ def _is_odd_tool(tool: _Tool, can: Capabilities) -> bool:
     if tool.function is None:
         return True  # the flat form that Cursor sends
     name = tool.function.name
-    if not isinstance(name, str) or len(name) > can.tool_name_limit or _TOOL_NAME.fullmatch(name) is None:
+    if not isinstance(name, str) or len(name) > can.tool_name_limit or TOOL_NAME.fullmatch(name) is None:
         return True
     if tool.function.other_schema is not None:
         return True

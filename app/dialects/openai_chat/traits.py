@@ -24,6 +24,7 @@ TAKES: dict[str, Any] = {
     "stop_limit": 4,
     "top_k": True,
     "documents": False,
+    "refusals": False,  # others than OpenAI know no such field, and refuse a message without content
     "document_types": ["application/pdf"],
 }
 

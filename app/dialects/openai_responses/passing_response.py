@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -16,7 +17,7 @@ from app.dialects.malformed import malformed
 from app.dialects.openai_responses.errors import told_error
 from app.dialects.openai_responses.items.custom_calls import restore_response
 from app.dialects.openai_responses.items.sparse_items import complete_item, output_of, settle_item
-from app.dialects.openai_responses.items.whole_items import says_nothing
+from app.dialects.openai_responses.items.whole_items import are_silent
 from app.dialects.openai_responses.usage import find_usage, read_counts
 from app.dialects.openai_responses.vocabulary import NULL, WireResponse
 from app.errors import SAID_NOTHING, UpstreamRefused
@@ -54,15 +55,8 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
     listed = output_of(verdict.output, verdict.output_text)
     if listed is None and verdict.object != "response":
         raise UpstreamRefused(failure) if (failure := decode_error(body)) else malformed("a response", body)
-    if (
-        not capabilities.first_party
-        and verdict.status in (None, "completed")
-        and listed is not None
-        and says_nothing(listed)
-    ):
-        usage = find_usage(body)
-        if usage is None or not usage.output:
-            raise UpstreamRefused(SAID_NOTHING)
+    if not capabilities.first_party and verdict.status in (None, "completed") and says_nothing(listed, body):
+        raise UpstreamRefused(SAID_NOTHING)
     if changes := _changes_of(verdict):
         body = bytes(change_fields(msgspec.Raw(repair_surrogates(body)), **changes))
     if listed is not None:
@@ -72,6 +66,14 @@ def pass_response(body: bytes, context: RenderContext, capabilities: Capabilitie
             if listed is not verdict.output or any(new is not old for new, old in zip(output, listed, strict=True)):
                 body = msgspec.json.encode({**fields_decoder.decode(body), "output": output})
     return restore_response(replace_model(body, context.model), context.custom_tools), find_usage(body)
+
+
+def says_nothing(items: Sequence[msgspec.Raw | bytes] | None, response: bytes) -> bool:
+    """Whether a complete response is empty: its `items` say nothing, and it counts no tokens for them."""
+    if items is None or not are_silent(items):
+        return False
+    usage = find_usage(response)
+    return usage is not None and not usage.output
 
 
 class _CleanText(msgspec.Struct, tag_field="type", tag="output_text"):

@@ -20,7 +20,7 @@ from app.dialects.openai_responses.items.custom_calls import CallRestorer
 from app.dialects.openai_responses.items.output import Output
 from app.dialects.openai_responses.items.passed_items import NUMBER, PassedItems
 from app.dialects.openai_responses.items.sparse_items import output_of
-from app.dialects.openai_responses.items.whole_items import says_nothing
+from app.dialects.openai_responses.passing_response import says_nothing
 from app.dialects.openai_responses.response_object import ResponseObject
 from app.dialects.openai_responses.stream_parser import ENDS, ITEM_DONE, StreamParser, is_read, whole_response
 from app.dialects.openai_responses.stream_renderer import StreamRenderer, write_failure
@@ -366,10 +366,9 @@ class StreamPassthrough:
         if self._may_be_empty or (last is not None and bytes(last.delta) != EMPTY):
             return False
         wire = _decode_response(response)
-        usage, output = parse_usage(wire), output_of(wire.output, wire.output_text)
-        if output is None or usage is None or usage.output:
-            return False
-        return says_nothing([*self._items.finished.values(), *output])
+        output = output_of(wire.output, wire.output_text)
+        items = None if output is None else [*self._items.finished.values(), *output]
+        return says_nothing(items, bytes(response))
 
     def _repair_response(self, kind: str, raw: msgspec.Raw) -> bytes:
         response = bytes(raw)

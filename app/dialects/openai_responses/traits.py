@@ -71,6 +71,7 @@ TRAITS = DialectTraits(
     needs_turn=True,
     system_speaks=True,
     answers_follow=True,
+    unique_items=True,
     names_allowed_tools=True,
     json_in_turns=True,
     seals_for_account=True,

@@ -70,6 +70,8 @@ class Item(msgspec.Struct):
     action: msgspec.Raw = NULL
     operation: msgspec.Raw = NULL
     execution: str | None = None
+    caller: msgspec.Raw = NULL
+    asynchronous: msgspec.Raw = msgspec.field(default=NULL, name="async")
     summary: msgspec.Raw = NULL
     encrypted_content: str | None = None
     tools: msgspec.Raw = NULL

@@ -240,13 +240,13 @@ class MessageWriter:
         field, and accepts a space.
         """
         fields: dict[str, Any] = {}
+        replay = self._can.reasoning_replay
         for thought in thoughts:
             proof = thought.proof
-            if proof is not None and proof.dialect == NAME and proof.kind in reasoning.FIELDS:
+            if replay != "none" and proof is not None and proof.dialect == NAME and proof.kind in reasoning.FIELDS:
                 for name, entries in reasoning.write_proof(proof).items():
                     fields.setdefault(name, []).extend(entries)
         text = "".join([thought.text for thought in thoughts])
-        replay = self._can.reasoning_replay
         must = self._can.reasoning_required and (required or self._can.reasoning_always)
         if replay in ("reasoning_content", "reasoning") and (text or must):
             fields[replay] = text or self._nothing(" ")

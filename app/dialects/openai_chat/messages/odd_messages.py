@@ -26,6 +26,7 @@ _PLAIN = (b'"', b"n", b"")
 # How an image's URL begins, by whether images of the web are taken.
 _IMAGE_URLS = {True: ("http", "data:"), False: ("data:",)}
 _ENDS_OF_OBJECTS = (b"}", b"}\\n")
+TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]+")
 
 
 class _CalledFunction(msgspec.Struct):
@@ -55,6 +56,7 @@ class _Message(msgspec.Struct):
     tool_calls: list[_Call] | None = None
     tool_call_id: Any = None
     name: Any = None
+    refusal: str | None = None
     reasoning_content: msgspec.Raw = msgspec.Raw()
     reasoning: msgspec.Raw = msgspec.Raw()
     reasoning_details: msgspec.Raw = msgspec.Raw()
@@ -135,6 +137,8 @@ def _is_odd_part(part: _Part, role: str, can: Capabilities) -> bool:
             return True
         case "file":
             return not can.documents
+        case "refusal":
+            return not can.refusals
         case kind:
             return not isinstance(kind, str) or kind in _FOREIGN
 
@@ -144,9 +148,12 @@ def _is_odd_answer(message: _Message, can: Capabilities) -> bool:
     thoughts = [name for name in REASONING_KEYS if is_set(getattr(message, name, msgspec.Raw()))]
     if any(name != can.reasoning_replay for name in thoughts):
         return True
+    if message.refusal and not can.refusals:
+        return True
     calls = message.tool_calls
     if not calls:
-        return can.reasoning_always and not thoughts
+        # An empty list is what vLLM answers with and OpenAI refuses.
+        return (can.reasoning_always and not thoughts) or (calls is not None and can.tool_id == "openai")
     if not can.null_content and bytes(message.content) in (b"", b"null"):
         return True
     if can.reasoning_required and not can.empty_content:
@@ -169,6 +176,11 @@ def _is_odd_call(call: _Call, can: Capabilities) -> bool:
     if not call.id:
         return True
     if not function.name or call.type is None or not raw.startswith(b'"'):
+        return True
+    # The name of a tool that is no longer declared may be one that only another server accepts.
+    if not isinstance(function.name, str) or not (function.name.isidentifier() or TOOL_NAME.fullmatch(function.name)):
+        return True
+    if len(function.name) > can.tool_name_limit:
         return True
     # Arguments that were cut short have no brace at their end.
     return raw != EMPTY and not raw.rstrip(b' "\t').endswith(_ENDS_OF_OBJECTS)

@@ -20,6 +20,7 @@ from app.dialects.foreign.tools import SCHEMAS, dated_tool, responses_tool, sche
 from app.dialects.json_bodies import encode_body, read_value
 from app.dialects.openai_chat.messages.parts import write_cache
 from app.dialects.openai_chat.vocabulary import NAME
+from app.dialects.readable import readable_text
 from app.errors import InvalidRequest
 from app.json_values import any_decoder, list_decoder, object_decoder
 
@@ -130,10 +131,10 @@ def _read_function(tool: dict[str, Any], path: str) -> FunctionTool:
     schema = schema_in(function)
     if schema is not None and not isinstance(schema, dict):
         raise InvalidRequest(f"{path}.function.parameters must be a JSON schema", param=f"{path}.function.parameters")
-    description, strict = function.get("description"), function.get("strict", tool.get("strict"))
+    strict = function.get("strict", tool.get("strict"))
     return FunctionTool(
         name=function["name"],
-        description=description if isinstance(description, str) else None,
+        description=_read_description(function),
         schema=schema,
         strict=strict if isinstance(strict, bool) else None,
         cache=read_hint(tool.get("cache_control") or function.get("cache_control")),
@@ -151,8 +152,16 @@ def _read_custom(tool: dict[str, Any], path: str) -> CustomTool:
             grammar = (syntax, definition)
         case {"type": "grammar", "syntax": str(syntax), "definition": str(definition)}:
             grammar = (syntax, definition)
-    description = custom.get("description")
-    return CustomTool(custom["name"], description if isinstance(description, str) else None, grammar)
+    return CustomTool(custom["name"], _read_description(custom), grammar)
+
+
+def _read_description(definition: dict[str, Any]) -> str | None:
+    """The description; one that is no text as its words, or as JSON."""
+    told = definition.get("description")
+    if told is None or isinstance(told, str):
+        return told
+    raw = encode_body(told)
+    return readable_text(raw) or raw.decode()
 
 
 def read_hint(value: Any) -> CacheHint | None:

@@ -162,7 +162,7 @@ def _parse_file(part: Part, path: str) -> File:
     else:
         where = f"{path}.file_data"
         raise InvalidRequest(f"{path}: a file needs file_data, file_url or file_id", param=where)
-    return File(source, part.filename, cache=_hint(part))
+    return File(source, part.filename, cache=_hint(part), extensions={"detail": part.detail} if part.detail else None)
 
 
 def _parse_url(url: str) -> Inline | Url:
@@ -200,6 +200,7 @@ def _render_file(
 ) -> list[dict[str, Any] | msgspec.Raw]:
     hint = _breakpoint(file.cache, capabilities)
     name = {"filename": file.name} if file.name else {}
+    hint |= {"detail": file.extensions["detail"]} if file.extensions and "detail" in file.extensions else {}
     match file.source:
         case Inline(media_type=media_type, data=data):
             ending = next((ending for ending, known in FILE_TYPES.items() if known == media_type), "pdf")

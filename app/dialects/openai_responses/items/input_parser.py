@@ -12,6 +12,7 @@ from app.conversation.blocks import (
     Block,
     Opaque,
     Text,
+    ToolCall,
     ToolResult,
 )
 from app.conversation.request import Extension, Role, Tool, Turn
@@ -132,6 +133,8 @@ class Input:
             self._add("user", [parse_part(raw, path)], path)
         else:
             blocks = parse_item(item, raw, path)
+            if item.caller is not NULL or item.asynchronous is not NULL:
+                blocks = [_note_caller(blocks[0], item), *blocks[1:]]
             if isinstance(blocks[0], ToolResult):
                 self._add_result(blocks[0], path)
                 if kind == "tool_search_output":
@@ -186,6 +189,14 @@ class Input:
             last = _Draft("user", [], path)
             self._drafts.append(last)
         last.add_result(result)
+
+
+def _note_caller(block: Block, item: Item) -> Block:
+    """A call or a result with who made the call, and whether anybody waits for it, which only this dialect tells."""
+    if not isinstance(block, ToolCall | ToolResult):
+        return block
+    told = {name: raw for name, raw in (("caller", item.caller), ("async", item.asynchronous)) if raw is not NULL}
+    return msgspec.structs.replace(block, extensions=told)
 
 
 class _Draft:

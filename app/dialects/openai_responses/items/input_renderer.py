@@ -55,7 +55,8 @@ def render_turn(
     spoken: list[Block] = []
     for block in turn.blocks:
         if isinstance(block, ToolResult):
-            items.append(_render_result(block, capabilities, losses, turn.path))
+            told = (block.extensions or {}) if request.dialect == NAME else {}
+            items.append({**_render_result(block, capabilities, losses, turn.path), **told})
         elif isinstance(block, Opaque) and block.dialect == NAME and not block.type.startswith(PART_PREFIX):
             items.append(msgspec.Raw(block.raw))
         else:
@@ -136,7 +137,8 @@ class _AssistantItems:
                     self._losses.append(
                         Loss("degrading", self._turn.path, f"the arguments of {block.id!r} are not JSON")
                     )
-                return [render_call(self._with_object_arguments(block))]
+                told = (block.extensions or {}) if self._own else {}
+                return [{**render_call(self._with_object_arguments(block)), **told}]
             case Reasoning():
                 return self._render_reasoning(block)
             case Compaction(proof=Proof(dialect="openai_responses", originals=originals)) if originals[0][:1] == b"{":

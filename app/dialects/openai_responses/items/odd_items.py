@@ -41,6 +41,7 @@ _CALLS = {
 # Fields by which a request continues from items outside it.
 _LONGEST_ID = 64
 _CONTINUING = ("previous_response_id", "conversation", "prompt")
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 
 
 class ItemOutline(msgspec.Struct):
@@ -93,7 +94,8 @@ def _has_odd_values(head: ItemOutline) -> bool:
     a part without its message."""
     match head.type:
         case "function_call":
-            return not (head.name and head.call_id and TEXT.match(head.arguments))
+            named = isinstance(head.name, str) and _NAME.fullmatch(head.name)
+            return not (named and head.call_id and TEXT.match(head.arguments))
         case "function_call_output":
             return TEXT_OR_PARTS.match(head.output) is None
         case kind:

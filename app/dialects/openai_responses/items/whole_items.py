@@ -47,7 +47,7 @@ def has_text(raw: bytes) -> bool:
     return any(part.get(text[0]) for part in parts if isinstance(part, dict) and (text := _text_of(part)))
 
 
-def says_nothing(items: Iterable[msgspec.Raw | bytes]) -> bool:
+def are_silent(items: Iterable[msgspec.Raw | bytes]) -> bool:
     """Whether the items of a response are messages without text, or there are none."""
     return all(_is_silent(decode_or_none(raw, object_decoder) or {}) for raw in items)
 
