@@ -333,6 +333,7 @@ TURNS: dict[str, Maker] = {
     "reasoning": lambda d, n: thoughts(d, n),
     "stop sequences": lambda d, n: say(d, [user(d, "q")], **{STOP[d]: [f"s{i}" for i in range(n // 10)]}),
     "unknown fields": lambda d, n: say(d, [user(d, "q")], **{f"odd{i}": i for i in range(n // 20)}),
+    "parts without a type": lambda d, n: say(d, [user(d, [{"text": "x"} if i % 2 else {"functionResponse": {"name": "f", "response": {"a": 1}}} for i in range(n // 40)])]),
     "system blocks": _only("anthropic_messages", lambda n: say("anthropic_messages", [user("", "q")], system=[{"type": "text", "text": "x"} for _ in range(n // 30)])),
     "search results": _only("anthropic_messages", lambda n: say("anthropic_messages", [user("", [{"type": "search_result", "source": "s", "title": "t", "content": [{"type": "text", "text": "x"}]} for _ in range(n // 100)])])),
     "documents of blocks": _only("anthropic_messages", lambda n: say("anthropic_messages", [user("", [{"type": "document", "source": {"type": "content", "content": [{"type": "text", "text": "x"} for _ in range(n // 30)]}}])])),

@@ -76,6 +76,7 @@ WHOLE: dict[str, dict[str, Maker]] = {
         **{f"text of {text}": filled(message(content="FILL"))(text, "") for text in TEXTS},
         **{f"thought of {text}": filled(message(reasoning_content="FILL"))(text, "") for text in TEXTS},
         "parts": filled(message(content=["FILL"]))('{"type":"text","text":"x"}', ","),
+        "parts without a type": filled(message(content=["FILL"]))('{"text":"x"}', ","),
         "calls": filled(message(tool_calls=["FILL"]))(CALL_CHAT, ","),
         "choices": filled(changed("openai_chat", choices=["FILL"]))(
             '{"index":0,"message":{"role":"assistant","content":"x"},"finish_reason":"stop"}', ","),
@@ -97,6 +98,7 @@ WHOLE: dict[str, dict[str, Maker]] = {
             '{"type":"tool_use","id":"t","name":"f","input":{}}', ","),
         "thoughts": filled(changed("anthropic_messages", content=["FILL"]))(
             '{"type":"thinking","thinking":"x","signature":"s"}', ","),
+        "blocks without a type": filled(changed("anthropic_messages", content=["FILL"]))('{"text":"x"}', ","),
         "unknown blocks": filled(changed("anthropic_messages", content=["FILL"]))('{"type":"odd","x":1}', ","),
         "citations": filled(changed("anthropic_messages", content=[{"type": "text", "text": "x", "citations": ["FILL"]}]))(
             '{"type":"char_location","cited_text":"x","document_index":0,"start_char_index":0,"end_char_index":1}', ","),
@@ -160,8 +162,11 @@ def in_halves(*beginning: bytes, first: bytes, then: bytes) -> Maker:
 
 START = named("message_start", message={**ANSWERS["anthropic_messages"], "content": [], "stop_reason": None})
 OPEN = named("content_block_start", index=0, content_block={"type": "text", "text": ""})
+OPEN_CALL = named("content_block_start", index=0,
+                  content_block={"type": "tool_use", "id": "t", "name": "f", "input": {}})  # fmt: skip
 CREATED = named("response.created", sequence_number=0, response={**ANSWERS["openai_responses"], "output": []})
 ADDED = named("response.output_item.added", output_index=0, item={**json.loads(ITEM), "content": []})
+ADDED_CALL = named("response.output_item.added", output_index=0, item={**json.loads(CALL_RESPONSES), "arguments": ""})
 PART = named("response.content_part.added", item_id="i", output_index=0, content_index=0,
              part={"type": "output_text", "text": "", "annotations": []})  # fmt: skip
 WORD = named("response.output_text.delta", item_id="i", output_index=0, content_index=0, delta="x")
@@ -232,6 +237,8 @@ STREAMS: dict[str, dict[str, Maker]] = {
         "pings": repeated(START, each=named("ping")),
         "unknown events": repeated(START, each=named("odd", x=1)),
         "ends": repeated(START, each=named("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 1})),
+        "arguments in a fence": repeated(START, OPEN_CALL, each=named(
+            "content_block_delta", index=0, delta={"type": "input_json_delta", "partial_json": "`"})),
         "deltas of no block": repeated(START, each=named("content_block_delta", index=7, delta={"type": "text_delta", "text": "x"})),
     },
     "openai_responses": {
@@ -248,6 +255,8 @@ STREAMS: dict[str, dict[str, Maker]] = {
         "unknown events": repeated(CREATED, each=named("response.odd", x=1)),
         "texts that end in turn": lambda length: b"".join(
             [*map(two_words, range(length // 600)), *map(item_done, range(length // 600))]),
+        "arguments in a fence": repeated(CREATED, ADDED_CALL, each=named(
+            "response.function_call_arguments.delta", item_id="i", output_index=0, delta="`")),
         "calls that were not announced": numbered(lambda n: named("response.output_item.done", output_index=n, item={
             **json.loads(CALL_RESPONSES), "id": f"i{n}", "call_id": f"c{n}"})),
         "parts": numbered(lambda n: (CREATED + ADDED if n == 0 else b"") + named(
