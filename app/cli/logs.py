@@ -14,7 +14,6 @@ import sseclient
 
 from app.cli.options import WholeNumber, config_option, read_settings
 from app.cli.running_gateway import (
-    KEY_VARIABLE,
     find_address,
     follow_events,
     open_gateway_session,
@@ -22,6 +21,7 @@ from app.cli.running_gateway import (
     read_events,
     until_interrupted,
 )
+from app.cli.serving.start_screen import KEY_VARIABLE
 from app.cli.terminal import echo, echo_line
 from app.logs import LEVELS, escape_odd
 from app.logs.console import paint, wants_colours

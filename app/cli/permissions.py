@@ -13,7 +13,6 @@ import requests
 from app.cli.options import config_option, read_settings
 from app.cli.running_gateway import (
     CONNECT,
-    KEY_VARIABLE,
     explain_refusal,
     find_address,
     follow_events,
@@ -22,6 +21,7 @@ from app.cli.running_gateway import (
     read_events,
     until_interrupted,
 )
+from app.cli.serving.start_screen import KEY_VARIABLE
 from app.cli.terminal import echo
 from app.json_values import decode_object
 from app.logs import clean_line

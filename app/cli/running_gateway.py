@@ -13,16 +13,13 @@ import click
 import requests
 import sseclient
 
-from app.cli.serving.start_screen import base_url
+from app.cli.serving.start_screen import KEY_VARIABLE, base_url
 from app.cli.terminal import echo
 from app.gateway.endpoints.tool_trial import PATH, Answer, read_answer
 from app.json_values import decode_object
 from app.settings import ServerSettings, Settings
 from app.settings.checks.keys import HASH_MARK
 from app.settings.pasted_keys import clean_key
-
-# The variable with the client key of commands, such as one that `dragoman keys` made.
-KEY_VARIABLE = "DRAGOMAN_API_KEY"
 
 # Timeout in seconds for a health check.
 _TIMEOUT = 2.0

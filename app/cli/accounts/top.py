@@ -14,7 +14,6 @@ from app.cli.accounts.requests import HEADINGS as FINISHED
 from app.cli.accounts.requests import NUMBERS, format_row
 from app.cli.options import config_option, json_option, print_json, read_settings
 from app.cli.running_gateway import (
-    KEY_VARIABLE,
     LIVE,
     find_address,
     follow_events,
@@ -23,6 +22,7 @@ from app.cli.running_gateway import (
     read_events,
     until_interrupted,
 )
+from app.cli.serving.start_screen import KEY_VARIABLE
 from app.cli.terminal import echo
 from app.json_values import decode_object
 

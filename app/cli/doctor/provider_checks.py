@@ -9,8 +9,8 @@ import requests
 
 from app.cli.doctor.finding import Finding, Subject
 from app.cli.logins.credential_words import describe_expiry
-from app.cli.running_gateway import KEY_VARIABLE, ask_model, own_key
-from app.cli.serving.start_screen import ANY_KEY
+from app.cli.running_gateway import ask_model, own_key
+from app.cli.serving.start_screen import ANY_KEY, KEY_VARIABLE
 from app.credentials.oauth.login_choice import list_logins
 from app.gateway.endpoints.tool_trial import Answer, make_request
 from app.providers.provider import Provider

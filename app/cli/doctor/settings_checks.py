@@ -13,8 +13,8 @@ from app.cli.configuring.key_patterns import find_idle_patterns
 from app.cli.doctor.finding import Finding, Subject
 from app.cli.launcher.gateway import runs_here
 from app.cli.launcher.port_holder import find_port_holder
-from app.cli.running_gateway import KEY_VARIABLE, ask_health
-from app.cli.serving.start_screen import base_url
+from app.cli.running_gateway import ask_health
+from app.cli.serving.start_screen import KEY_VARIABLE, base_url
 from app.errors import ConfigError
 from app.server.ports import check_port
 from app.settings.loading import PLAIN_VARIABLES, PREFIX

@@ -9,8 +9,8 @@ import click
 from app.cli.accounts.reading import requires_key
 from app.cli.launcher.agent import Agent, Connection
 from app.cli.options import open_routing
-from app.cli.running_gateway import KEY_VARIABLE, own_key
-from app.cli.serving.start_screen import ANY_KEY
+from app.cli.running_gateway import own_key
+from app.cli.serving.start_screen import ANY_KEY, KEY_VARIABLE
 from app.errors import NotFound
 from app.routing.router import Router
 from app.routing.upstream import Upstream

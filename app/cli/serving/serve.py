@@ -17,7 +17,7 @@ import click
 from gevent import monkey
 
 from app.cli.options import WholeNumber, config_option, open_routing, read_settings
-from app.cli.serving.start_screen import ANY_KEY, base_url, describe_start
+from app.cli.serving.start_screen import ANY_KEY, KEY_VARIABLE, base_url, describe_start
 from app.cli.terminal import echo
 from app.credentials.credential import SourceStatus
 from app.credentials.formats.login_format import check_tokens
@@ -122,7 +122,6 @@ def at_terminal() -> bool:
 def name_key(settings: Settings) -> str:
     """What a client gives as its key, without naming a secret."""
     from app.cli.accounts.reading import requires_key
-    from app.cli.running_gateway import KEY_VARIABLE
 
     try:
         keyed = requires_key(settings)

@@ -15,6 +15,8 @@ from app.settings import ProviderSettings, ServerSettings, Settings
 
 # Any text works as a key while the gateway requires none, but clients refuse to start without one.
 ANY_KEY = "any-text"
+# The variable with the client key of commands, such as one that `dragoman keys` made.
+KEY_VARIABLE = "DRAGOMAN_API_KEY"
 
 # Addresses that mean "every address of this machine", and the one that a local client can use.
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
