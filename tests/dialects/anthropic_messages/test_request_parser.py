@@ -330,6 +330,7 @@ def test_a_limit_of_zero_only_fills_the_cache() -> None:
             "cloud",
         ),
         ({"tools": [{"description": "nameless"}]}, "tools[0].name", "required"),
+        ({"tools": [{"name": 5}]}, "tools[0].name", "a string"),
         ({"tools": [{"name": "f", "input_schema": "none"}]}, "tools[0].input_schema", "object"),
         ({"tool_choice": {"type": "tool"}}, "tool_choice.type", "name"),
         ({"thinking": {"type": "deep"}}, "thinking.type", "adaptive"),

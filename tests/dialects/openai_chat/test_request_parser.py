@@ -443,6 +443,7 @@ def test_broken_bodies_are_refused_with_the_field_and_the_remedy(body: bytes, me
         ({"reasoning_effort": 3}, "reasoning_effort"),
         ({"response_format": {"type": "xml"}}, "response_format.type must be"),
         ({"tools": [{"type": "function"}]}, "function.name is required"),
+        ({"tools": [{"type": "function", "function": {"name": 5}}]}, "function.name is required, as a string"),
         ({"tool_choice": {"type": "x"}}, "tool_choice must be"),
         ({"stream": "yes"}, "stream: expected a boolean, but got a string"),
     ],

@@ -134,7 +134,7 @@ def _own_shape(wire: dict[str, Any]) -> dict[str, Any]:
 def _read_function(wire: dict[str, Any], path: str) -> FunctionTool:
     name, schema, cache = wire.get("name"), wire.get("input_schema"), wire.get("cache_control")
     if not isinstance(name, str) or not name:
-        raise InvalidRequest(f"{path}.name: field required", param=f"{path}.name")
+        raise InvalidRequest(f"{path}.name: field required, as a string", param=f"{path}.name")
     if schema is not None and not isinstance(schema, dict):
         raise InvalidRequest(f"{path}.input_schema: must be an object", param=f"{path}.input_schema")
     try:

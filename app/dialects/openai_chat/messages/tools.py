@@ -127,7 +127,7 @@ def _read_tool(raw: msgspec.Raw, path: str) -> Tool:
 def _read_function(tool: dict[str, Any], path: str) -> FunctionTool:
     function = tool.get("function", tool)
     if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"]:
-        raise InvalidRequest(f"{path}.function.name is required", param=f"{path}.function.name")
+        raise InvalidRequest(f"{path}.function.name is required, as a string", param=f"{path}.function.name")
     schema = schema_in(function)
     if schema is not None and not isinstance(schema, dict):
         raise InvalidRequest(f"{path}.function.parameters must be a JSON schema", param=f"{path}.function.parameters")
@@ -145,7 +145,7 @@ def _read_function(tool: dict[str, Any], path: str) -> FunctionTool:
 def _read_custom(tool: dict[str, Any], path: str) -> CustomTool:
     custom = tool.get("custom", tool)
     if not isinstance(custom, dict) or not isinstance(custom.get("name"), str) or not custom["name"]:
-        raise InvalidRequest(f"{path}.custom.name is required", param=f"{path}.custom.name")
+        raise InvalidRequest(f"{path}.custom.name is required, as a string", param=f"{path}.custom.name")
     grammar = None
     match custom.get("format"):
         case {"type": "grammar", "grammar": {"syntax": str(syntax), "definition": str(definition)}}:
